@@ -1,0 +1,52 @@
+# Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A change of either means a new environment.
+READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the environment and fetch helm
+
+$(READY):
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Slipway needs Python 3.11 to 3.13; this is %s. Set PYTHON to another one." % sys.version.split()[0])'
+	@echo "Setting up $(VENV) ..."
+	@rm -f $(VENV)/.ready-*
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
+	  && uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock \
+	  && uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  $(PYTHON) -m venv $(VENV) \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements.lock \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@$(BIN)/python -m sandbox.helm
+	@touch $@
+
+demo: setup ## Run a release on this machine; APPROVE=yes approves by itself
+	@$(BIN)/slipway demo $(if $(filter yes,$(APPROVE)),--approve)
+
+test: setup ## Run the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --no-header --upgrade pyproject.toml -o requirements.lock
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

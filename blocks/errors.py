@@ -1,0 +1,105 @@
+"""Every technical error that a block may raise, in one tree.
+
+PipelineError
+├── Transient            the world may answer otherwise soon: the only errors that are retried
+│   ├── ClusterUnreachable, HelmUnreachable, HubUnreachable, EndpointUnreachable, RegistryUnreachable
+│   ├── ClusterConflict  somebody else changed the object first
+│   └── HelmBusy         another operation holds the Helm release
+├── Rejected             technical and final: the run is errored
+│   ├── ClusterRejected, HelmRejected, HubRejected, EndpointRejected, RegistryRejected
+│   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
+│   └── RolloutStalled   carries a diagnosis
+└── Refusal              our own no: the run is failed (`flows.errors`)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PipelineError(Exception):
+    """One clear sentence, and the facts behind it.
+
+    Args:
+        message: A sentence that names the thing and says what to do. Never holds a secret.
+        facts: What a program may want to read (JSON-able); never a secret.
+    """
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.facts)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _rebuild(kind: type[PipelineError], message: str, facts: dict[str, Any]) -> PipelineError:
+    return kind(message, **facts)
+
+
+class Transient(PipelineError):
+    """The world may answer otherwise soon; tasks retry these and no others."""
+
+
+class ClusterUnreachable(Transient):
+    """The Kubernetes API server did not answer, or answered that it is overloaded."""
+
+
+class HelmUnreachable(Transient):
+    """Helm could not reach the cluster."""
+
+
+class HubUnreachable(Transient):
+    """The hub did not answer, or asked for patience."""
+
+
+class EndpointUnreachable(Transient):
+    """The model's endpoint could not be connected to."""
+
+
+class RegistryUnreachable(Transient):
+    """PostgreSQL could not be reached."""
+
+
+class ClusterConflict(Transient):
+    """The object was changed by somebody else between reading and writing."""
+
+
+class HelmBusy(Transient):
+    """Another operation holds the Helm release."""
+
+
+class Rejected(PipelineError):
+    """Technical and final: retrying cannot help, and the run is errored."""
+
+
+class ClusterRejected(Rejected):
+    """The Kubernetes API server understood the request and refused it."""
+
+
+class HelmRejected(Rejected):
+    """The chart or its values are wrong, or the cluster refuses what they render."""
+
+
+class HubRejected(Rejected):
+    """The repository, revision or file does not exist, or may not be read with this token."""
+
+
+class EndpointRejected(Rejected):
+    """The endpoint answered something that is not vLLM's HTTP."""
+
+
+class RegistryRejected(Rejected):
+    """PostgreSQL refused the statement."""
+
+
+class SnapshotCorrupt(Rejected):
+    """Bytes that were fetched are not those of the manifest."""
+
+
+class RolloutStalled(Rejected):
+    """The rollout does not go on; `facts` carry the diagnosis."""

@@ -1,0 +1,136 @@
+"""What the systems were seen to say: plain frozen data that clients return and decisions are made of. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """A file of a hub commit: its path, size, and the hash that the hub states (SHA-256 of large files, git's blob SHA-1 of others)."""
+
+    path: str
+    size_bytes: int
+    digest: str
+    algorithm: Literal["sha256", "git-sha1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubCommit:
+    """One commit of a hub repository with all its files."""
+
+    repository: str
+    commit: str
+    files: tuple[HubFile, ...]
+    licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A cluster node: whether it takes pods, and the GPUs that it offers in all."""
+
+    name: str
+    ready: bool
+    schedulable: bool
+    gpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """Where a Kubernetes Job stands. `outcome` is none while it runs; `message` says why it failed."""
+
+    name: str
+    outcome: Literal["succeeded", "failed"] | None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """A pod as its status tells it.
+
+    Attributes:
+        name: Its name.
+        labels: Its labels.
+        ready: Whether it takes traffic.
+        phase: Kubernetes' phase.
+        node: Where it runs; none before it is scheduled.
+        restarts: Restarts of its containers, together.
+        problem: What Kubernetes says is wrong now, as `Reason: message`; empty when nothing is.
+        terminating: Whether it is being deleted.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    phase: str
+    node: str | None
+    restarts: int
+    problem: str
+    terminating: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """A Kubernetes Deployment's progress.
+
+    Attributes:
+        wanted: Replicas that its spec asks for.
+        updated: Replicas of the present template.
+        available: Replicas that have been ready for long enough.
+        total: All replicas, old ones included.
+        observed: Whether the controller has seen the present spec.
+        deadline_exceeded: Whether Kubernetes itself gave up on progress.
+        problem: What the controllers say is wrong (a refused pod, for example); empty when nothing is.
+        pods: Its pods.
+    """
+
+    wanted: int
+    updated: int
+    available: int
+    total: int
+    observed: bool
+    deadline_exceeded: bool
+    problem: str
+    pods: tuple[Pod, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HelmRevision:
+    """One line of `helm history`, and the candidate that its values carry."""
+
+    release: str
+    revision: int
+    status: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """A line of `/v1/models`: the served name, the path or repository that was loaded, and the context window in tokens."""
+
+    name: str
+    root: str
+    max_model_len: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One completion.
+
+    Attributes:
+        status: The HTTP status.
+        seconds: From sending the request to the last byte of the answer.
+        text: What was generated; empty on an error.
+        finish_reason: Why it ended.
+        completion_tokens: Generated tokens, by the answer's usage.
+        error: The endpoint's message where the status is not 200.
+    """
+
+    status: int
+    seconds: float
+    text: str = ""
+    finish_reason: str | None = None
+    completion_tokens: int = 0
+    error: str = ""

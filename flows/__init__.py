@@ -1,0 +1,1 @@
+"""What happens: flows, their tasks, and the decisions between them. Nobody imports flows but the tests."""

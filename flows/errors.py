@@ -1,0 +1,53 @@
+"""What Slipway refuses: our own no. A refusal fails the run; a technical fault (`blocks.errors`) makes it errored.
+
+PipelineError
+└── Refusal
+    ├── SpecInvalid                 a file or a parameter is wrong
+    ├── DoesNotFit                  the model does not fit where it is to run
+    ├── PromotionRefused            a gate before the next environment is shut
+    ├── VerificationFailed          the checks said no
+    ├── VerificationInconclusive    the checks could not tell
+    ├── ApprovalDenied              a person said no
+    ├── ApprovalExpired             nobody said anything in time
+    └── NothingToRollBackTo         no earlier verified release is known
+"""
+
+from __future__ import annotations
+
+from blocks.errors import PipelineError
+
+
+class Refusal(PipelineError):
+    """Our own no; retrying cannot help."""
+
+
+class SpecInvalid(Refusal):
+    """A file or a parameter is wrong; the message names it and says what is expected."""
+
+
+class DoesNotFit(Refusal):
+    """The model does not fit where it is to run; the message has the numbers."""
+
+
+class PromotionRefused(Refusal):
+    """A gate before the next environment is shut."""
+
+
+class VerificationFailed(Refusal):
+    """The checks said no."""
+
+
+class VerificationInconclusive(Refusal):
+    """The checks could not tell."""
+
+
+class ApprovalDenied(Refusal):
+    """A person said no."""
+
+
+class ApprovalExpired(Refusal):
+    """Nobody said anything in time."""
+
+
+class NothingToRollBackTo(Refusal):
+    """No earlier verified release is known for the environment."""

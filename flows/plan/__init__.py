@@ -1,0 +1,1 @@
+"""Pure decisions: specs and facts in, a plan or a verdict out. No Prefect, no network, no SQL."""

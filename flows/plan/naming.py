@@ -1,0 +1,54 @@
+"""Names on the cluster: DNS-safe, short enough, and never one name for two models."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from flows.errors import SpecInvalid
+
+#: Helm's own limit for a release name; Kubernetes allows a Service 63.
+MAX_RELEASE_NAME = 53
+
+#: The port that every endpoint serves on.
+PORT = 8000
+
+_HASH_LENGTH = 8
+_LOOKS_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_LENGTH}}}$")
+
+
+def release_name(model: str, environment: str) -> str:
+    """The Helm release's and Service's name, `{model}-{environment}`.
+
+    A model name that is a short DNS label already is used as it is. Any other is made one (lower case, hyphens), cut, and
+    marked with eight hex digits of its SHA-256, as are names that look so marked: two models never get one name.
+
+    Raises:
+        SpecInvalid: Nothing of the model's name can be used.
+    """
+    room = MAX_RELEASE_NAME - len(environment) - 1
+    slug = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    if not slug:
+        raise SpecInvalid(f"The model name {model!r} has no letter or digit that a DNS label could hold; choose another name.")
+    if slug[0].isdigit():
+        slug = f"m-{slug}"  # a Service's name must begin with a letter
+    if slug != model or len(slug) > room or _LOOKS_HASHED.search(slug):
+        digest = hashlib.sha256(model.encode()).hexdigest()[:_HASH_LENGTH]
+        slug = f"{slug[: room - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
+    return f"{slug}-{environment}"
+
+
+def endpoint(model: str, environment: str, namespace: str) -> str:
+    """Where the model answers inside the cluster, as `host:port`."""
+    return f"{release_name(model, environment)}.{namespace}.svc.cluster.local:{PORT}"
+
+
+def snapshot_folder(repository: str, commit: str) -> str:
+    """The folder of a commit's files below the store, and below `/models` in the engine's container."""
+    return f"models/{repository.replace('/', '--')}/{commit}"
+
+
+def prefetch_job_name(run_id: str, fingerprint: str, node: str) -> str:
+    """The Job that brings a candidate to a node in a run: the same run asks for the same Job again, another for a new one."""
+    digest = hashlib.sha256(f"{run_id}/{node}".encode()).hexdigest()[:10]
+    return f"prefetch-{fingerprint[:12]}-{digest}"

@@ -1,0 +1,47 @@
+"""The gate between environments: what must hold before a candidate becomes the wanted one in the next."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flows.errors import PromotionRefused
+from flows.spec import Candidate, Environment
+
+
+class EntryFacts(Protocol):
+    """What the gate needs to know of an environment's current entry."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The candidate that serves there."""
+
+    @property
+    def status(self) -> str:
+        """Its status."""
+
+
+def require_verified(candidate: Candidate, environment: Environment, before: EntryFacts | None) -> None:
+    """Refuse a candidate that is not the verified one in the environment before.
+
+    Args:
+        candidate: What wants to enter.
+        environment: Where it wants to.
+        before: The current entry of the environment that comes before (`environment.after`); none if nothing serves there.
+
+    Raises:
+        PromotionRefused: Something else serves there, or it is not ready.
+    """
+    if before is None or before.fingerprint is None:
+        raise PromotionRefused(
+            f"{candidate.model} cannot enter {environment.name}: nothing is verified in {environment.after}; release it there first."
+        )
+    if before.fingerprint != candidate.fingerprint:
+        raise PromotionRefused(
+            f"{candidate.model} cannot enter {environment.name}: {environment.after} serves candidate {before.fingerprint[:12]}, "
+            f"not {candidate.short}; release the same revision there first."
+        )
+    if before.status != "ready":
+        raise PromotionRefused(
+            f"{candidate.model} cannot enter {environment.name}: candidate {candidate.short} is {before.status} in "
+            f"{environment.after}; mend it or release it there again."
+        )

@@ -1,0 +1,72 @@
+"""What people read of a release: the page, the form's text, the table of measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.plan.verdict import Verdict
+from flows.spec import Candidate, Environment
+
+
+def release_page(candidate: Candidate, verdicts: Mapping[str, Verdict]) -> str:
+    """The release as markdown: what is released, and what was found in each environment."""
+    lines = [f"## {candidate.model} at {candidate.commit[:12]}", "", *_facts(candidate), "", *_verdicts(verdicts)]
+    return "\n".join(lines)
+
+
+def approval_page(candidate: Candidate, environment: Environment, current: str | None, verdicts: Mapping[str, Verdict]) -> str:
+    """What a release manager reads above the form: what is to be approved, what it replaces, what was found so far."""
+    replaces = f"candidate `{current[:12]}`" if current else "nothing; it is the first release there"
+    lines = [
+        f"## Release {candidate.model} to {environment.name}?",
+        "",
+        *_facts(candidate),
+        f"| replaces in {environment.name} | {replaces} |",
+        "",
+        *_verdicts(verdicts),
+        "",
+        "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
+    ]
+    return "\n".join(lines)
+
+
+def measurement_rows(verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+    """All measurements as rows of a table."""
+    return [
+        {
+            "environment": name,
+            "check": measurement.name,
+            "outcome": measurement.outcome,
+            "expected": measurement.expected,
+            "seen": measurement.seen,
+        }
+        for name, verdict in verdicts.items()
+        for measurement in verdict.measurements
+    ]
+
+
+def _facts(candidate: Candidate) -> list[str]:
+    return [
+        "| | |",
+        "|-|-|",
+        f"| candidate | `{candidate.short}` |",
+        f"| hub revision | `{candidate.repository}` at `{candidate.commit}` |",
+        f"| weights | {len(candidate.files)} files, {candidate.size_bytes / 1e6:,.1f} MB |",
+        f"| image | `{candidate.image}` |",
+        f"| chart | `{candidate.chart_digest[:12]}` |",
+        f"| context | {candidate.engine.max_model_len} tokens |",
+    ]
+
+
+def _verdicts(verdicts: Mapping[str, Verdict]) -> list[str]:
+    if not verdicts:
+        return ["Nothing has been verified yet."]
+    rows = [
+        f"| {name} | {v.outcome} | {_ms(v.p50_seconds)} | {_ms(v.p95_seconds)} | {len(v.measurements)} |" for name, v in verdicts.items()
+    ]
+    return ["| environment | verdict | P50 | P95 | checks |", "|-|-|-|-|-|", *rows]
+
+
+def _ms(seconds: float | None) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds is not None else "not measured"

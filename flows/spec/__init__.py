@@ -1,0 +1,25 @@
+"""What is wanted: models, environments, checks, candidates. Frozen dataclasses; only `flows.spec.load` reads files."""
+
+from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile
+from flows.spec.checks import Check, CheckSuite, Expectation
+from flows.spec.environment import ApprovalPolicy, Environment, LatencyPolicy, PrefetchPolicy, Toleration
+from flows.spec.load import Deployments
+from flows.spec.model import Model
+from flows.spec.shared import Shared
+
+__all__ = [
+    "ApprovalPolicy",
+    "Candidate",
+    "Check",
+    "CheckSuite",
+    "Deployments",
+    "EngineSettings",
+    "Environment",
+    "Expectation",
+    "LatencyPolicy",
+    "Model",
+    "PrefetchPolicy",
+    "Shared",
+    "SnapshotFile",
+    "Toleration",
+]

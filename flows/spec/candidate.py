@@ -1,0 +1,114 @@
+"""The candidate: one immutable set of hub commit, files, image, chart and engine settings, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter
+
+from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
+
+#: Kubernetes label values hold 63 characters, a SHA-256 has 64: labels carry the first 40 (160 bits).
+LABEL_LENGTH = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotFile:
+    """One file of a hub commit.
+
+    Attributes:
+        path: Its path in the repository, `/`-separated.
+        size_bytes: Its size.
+        digest: What the hub says its content hashes to: the SHA-256 for large files, git's blob SHA-1 for the others.
+        algorithm: Which of the two `digest` is.
+    """
+
+    __pydantic_config__ = STRICT
+
+    path: str
+    size_bytes: Annotated[int, Field(ge=0)]
+    digest: str
+    algorithm: Literal["sha256", "git-sha1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How vLLM is started; part of the candidate's identity.
+
+    Attributes:
+        max_model_len: Context window in tokens.
+        tensor_parallel_size: GPUs that share one replica.
+        dtype: vLLM's `--dtype`.
+        gpu_memory_utilization: Share of GPU memory that vLLM may take, 0 to 1.
+        extra_args: Further arguments of `vllm serve`, in order.
+        chat_template: A Jinja template that replaces the model's own; empty keeps the model's.
+    """
+
+    __pydantic_config__ = STRICT
+
+    max_model_len: Annotated[int, Field(ge=16)]
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    extra_args: tuple[str, ...] = ()
+    chat_template: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is released: the same in every environment.
+
+    Attributes:
+        model: The name that clients send.
+        repository: Where it comes from on the hub.
+        commit: The hub revision, resolved once.
+        files: The files of that commit that the engine needs, by path.
+        image: vLLM's container image, by digest.
+        chart_digest: SHA-256 of the chart's packaged content.
+        engine: How vLLM is started.
+    """
+
+    __pydantic_config__ = STRICT
+
+    model: ModelName
+    repository: RepositoryName
+    commit: CommitSha
+    files: tuple[SnapshotFile, ...]
+    image: ImageByDigest
+    chart_digest: Sha256
+    engine: EngineSettings
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the candidate's canonical JSON: keys sorted, no white space, UTF-8."""
+        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """The fingerprint's first 40 characters: what fits a Kubernetes label."""
+        return self.fingerprint[:LABEL_LENGTH]
+
+    @property
+    def short(self) -> str:
+        """The fingerprint's first 12 characters: what people read."""
+        return self.fingerprint[:12]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size_bytes for file in self.files)
+
+    def document(self) -> dict[str, Any]:
+        """The candidate as JSON-able data, as the registry keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The candidate that `document` was made of."""
+        return TypeAdapter(cls).validate_python(document)

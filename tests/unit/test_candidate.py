@@ -1,0 +1,51 @@
+"""A candidate's fingerprint is its identity: the same everywhere, another one for any change."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from flows.spec import Candidate, EngineSettings, SnapshotFile
+from tests.examples import candidate, digest
+
+
+def test_the_fingerprint_survives_the_registry_and_another_process() -> None:
+    made = candidate()
+    document = json.dumps(made.document())
+
+    again = Candidate.from_document(json.loads(document))
+    code = "import json, sys; from flows.spec import Candidate; print(Candidate.from_document(json.load(sys.stdin)).fingerprint)"
+    elsewhere = subprocess.run([sys.executable, "-c", code], input=document, capture_output=True, text=True, check=True)
+
+    assert again == made
+    assert again.fingerprint == made.fingerprint == elsewhere.stdout.strip()
+    assert len(made.fingerprint) == 64
+    assert made.fingerprint.startswith(made.label)
+    assert len(made.label) <= 63
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"},
+        {"commit": "f" * 40},
+        {"image": f"slipway-sandbox/vllm-openai@sha256:{digest('another image')}"},
+        {"chart_digest": digest("another chart")},
+        {"engine": EngineSettings(max_model_len=512)},
+        {"engine": EngineSettings(max_model_len=256, chat_template="{{ messages }}")},
+        {"engine": EngineSettings(max_model_len=256, extra_args=("--enforce-eager",))},
+        {"files": (SnapshotFile(path="model.safetensors", size_bytes=2_000_000, digest=digest("others"), algorithm="sha256"),)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_any_change_is_another_candidate(change: dict[str, object]) -> None:
+    assert replace(candidate(), **change).fingerprint != candidate().fingerprint  # type: ignore[arg-type]
+
+
+def test_the_canonical_form_is_fixed() -> None:
+    # A change here makes every entry of every registry a stranger: it needs a migration.
+    assert candidate().fingerprint == "c6ec02a47a1bb292789cbd74e68f1a66902dc66cdff3cceb55258d908e0c1386"

@@ -1,0 +1,157 @@
+"""What is wrong in `deployments/` is said in one sentence that names the file and the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.errors import SpecInvalid
+from flows.spec import Deployments
+from flows.spec.load import ROOT
+
+MODEL = """
+name: tiny
+repository: slipway-demo/tiny
+image: vllm/vllm-openai@sha256:{digest}
+engine: {{max_model_len: 256}}
+""".format(digest="0" * 64)
+
+ENVIRONMENT = """
+name: {name}
+{after}
+namespace: llm-{name}
+prefetch: {{image: "slipway/prefetch@sha256:{digest}"}}
+"""
+
+
+@pytest.fixture
+def deployments(tmp_path: Path) -> Deployments:
+    root = tmp_path / "deployments"
+    for kind in ("models", "environments", "checks"):
+        (root / kind).mkdir(parents=True)
+    return Deployments(root=root)
+
+
+def write(deployments: Deployments, name: str, text: str) -> None:
+    (deployments.root / name).write_text(text)
+
+
+def write_environment(deployments: Deployments, name: str, after: str = "") -> None:
+    text = ENVIRONMENT.format(name=name, after=f"after: {after}" if after else "", digest="0" * 64)
+    write(deployments, f"environments/{name}.yaml", text)
+
+
+def test_the_deployments_of_this_checkout_are_right() -> None:
+    shipped = Deployments(root=ROOT / "deployments")
+
+    assert [environment.name for environment in shipped.environments()] == ["development", "staging", "production"]
+    assert [environment.approval.required for environment in shipped.environments()] == [False, False, True]
+    for name in shipped.names("models"):
+        assert shipped.suite(shipped.model(name).checks).checks
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "says"),
+    [
+        ("name: tiny", "name: other", "deployments/models/tiny.yaml: name: is 'other', but the file is called tiny.yaml"),
+        ("repository: slipway-demo/tiny", "repository: tiny", "repository: must be a hub repository as organisation/name (given: 'tiny')"),
+        ("repository: slipway-demo/tiny", "", "deployments/models/tiny.yaml: repository: is missing."),
+        ("engine: {max_model_len: 256}", "engine: {max_model_len: 1}", "engine.max_model_len: "),
+        ("engine: {max_model_len: 256}", "engine: {max_model_len: 256, gpus: 2}", "engine.gpus: is not a known key"),
+        ("engine: {max_model_len: 256}", "engine: [", "deployments/models/tiny.yaml, line"),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, chat_template: chat.jinja}",
+            "deployments/models/chat.jinja cannot be read",
+        ),
+        (f"@sha256:{'0' * 64}", ":latest", "image: must name the image by digest (repository@sha256:…), not by tag"),
+    ],
+)
+def test_a_wrong_model_file_is_explained(deployments: Deployments, line: str, replacement: str, says: str) -> None:
+    assert line in MODEL
+    write(deployments, "models/tiny.yaml", MODEL.replace(line, replacement))
+
+    with pytest.raises(SpecInvalid) as caught:
+        deployments.model("tiny")
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nope", "../models/tiny", "", ".", "/etc/passwd", "tiny.yaml"])
+def test_a_model_that_is_not_there_is_named_with_those_that_are(deployments: Deployments, name: str) -> None:
+    write(deployments, "models/tiny.yaml", MODEL)
+
+    with pytest.raises(SpecInvalid, match=r"Known models: tiny\.$"):
+        deployments.model(name)
+
+
+def test_a_chat_template_file_is_read_into_the_settings(deployments: Deployments) -> None:
+    write(deployments, "models/tiny.yaml", MODEL.replace("256}", "256, chat_template: chat.jinja}"))
+    write(deployments, "models/chat.jinja", "{{ messages[0].content }}")
+
+    assert deployments.model("tiny").engine.chat_template == "{{ messages[0].content }}"
+
+
+def test_environments_come_in_the_order_of_promotion(deployments: Deployments) -> None:
+    write_environment(deployments, "alpha", after="zeta")
+    write_environment(deployments, "beta", after="alpha")
+    write_environment(deployments, "zeta")
+
+    assert [environment.name for environment in deployments.environments()] == ["zeta", "alpha", "beta"]
+
+
+@pytest.mark.parametrize(
+    ("first_after", "says"), [("beta", "after: 'beta' leads back to it"), ("gone", "after: 'gone' is not an environment")]
+)
+def test_an_order_that_cannot_be_is_explained(deployments: Deployments, first_after: str, says: str) -> None:
+    write_environment(deployments, "alpha", after=first_after)
+    write_environment(deployments, "beta", after="alpha")
+
+    with pytest.raises(SpecInvalid, match=r"environments/alpha\.yaml") as caught:
+        deployments.environments()
+
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Prod_EU", "prod-eu", "1st"])
+def test_an_environment_whose_name_cannot_be_part_of_a_dns_label_is_refused(deployments: Deployments, name: str) -> None:
+    write(deployments, f"environments/{name}.yaml", ENVIRONMENT.format(name=name, after="", digest="0" * 64))
+
+    with pytest.raises(SpecInvalid, match="name: must be lower-case letters and digits"):
+        deployments.environment(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: smoke\nchecks: []", "checks: "),
+        ("name: smoke\nchecks: [{name: a, kind: poem, prompt: x, expect: {}}]", "checks[0].kind: "),
+        ("name: smoke\nchecks: [{name: a, kind: chat, prompt: x, expect: {rhymes: true}}]", "checks[0].expect.rhymes: is not a known key"),
+        (
+            "name: smoke\nchecks: [{name: a, kind: chat, prompt: x, expect: {regex: '('}}]",
+            "checks[0].expect.regex: not a regular expression",
+        ),
+        ("name: smoke\nchecks: [&a {name: a, kind: chat, prompt: x, expect: {}}, *a]", "checks[1].name: 'a' is there twice"),
+    ],
+)
+def test_a_wrong_suite_is_explained(deployments: Deployments, text: str, says: str) -> None:
+    write(deployments, "checks/smoke.yaml", text)
+
+    with pytest.raises(SpecInvalid) as caught:
+        deployments.suite("smoke")
+
+    assert f"deployments/checks/smoke.yaml: {says}" in str(caught.value)
+
+
+@given(text=st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
+def test_no_file_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    root = tmp_path_factory.mktemp("fuzz") / "deployments"
+    (root / "models").mkdir(parents=True)
+    (root / "models" / "tiny.yaml").write_text(text, encoding="utf-8", errors="surrogatepass")
+
+    with pytest.raises(SpecInvalid, match=r"deployments/models/tiny\.yaml"):
+        Deployments(root=root).model("tiny")
