@@ -13,8 +13,9 @@ BASE_SECONDS = 180.0
 #: for a node that serves others at the same time.
 READ_BYTES_PER_SECOND = 300e6
 
-#: Between the engine's own budget and the deadlines around it: scheduling, image start, the controllers' reaction.
-MARGIN_SECONDS = 60.0
+#: Between the engine's own budget and the end of our patience. The chart's `progressDeadlineSeconds` lies in between (it adds
+#: the old pod's grace period and 60 s for scheduling), so that Kubernetes' own verdict is there before we stop to wait for it.
+MARGIN_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class LoadBudget:
 
     Attributes:
         load_seconds: What the startup probe allows the engine.
-        rollout_seconds: What the rollout as a whole may take without progress, and how long its task waits.
+        rollout_seconds: How long the rollout's task waits at most.
     """
 
     load_seconds: int

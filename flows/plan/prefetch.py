@@ -13,7 +13,7 @@ from flows.spec import Candidate, Environment
 MANIFEST_FOLDER = "/etc/slipway/prefetch"
 STORE_MOUNT = "/store"
 TOKEN_FOLDER = "/run/secrets/slipway-hub"  # noqa: S105  # a path, not a token
-HOME_MOUNT = "/work"
+HOME_MOUNT = "/home/slipway"
 
 
 def prefetch_files(candidate: Candidate) -> dict[str, str]:

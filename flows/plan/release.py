@@ -29,7 +29,9 @@ class ReleasePlan:
     budget: LoadBudget
 
 
-def plan_release(candidate: Candidate, environment: Environment, nodes: Sequence[Node], chart_digest: str) -> ReleasePlan:
+def plan_release(
+    candidate: Candidate, environment: Environment, nodes: Sequence[Node], chart_digest: str, replicas: int = 1
+) -> ReleasePlan:
     """Plan the candidate's release into the environment.
 
     Args:
@@ -37,6 +39,7 @@ def plan_release(candidate: Candidate, environment: Environment, nodes: Sequence
         environment: Where to.
         nodes: The nodes that match the environment's selector.
         chart_digest: Digest of the chart that lies here now.
+        replicas: Pods that will serve it.
 
     Raises:
         DoesNotFit: No node could ever run it.
@@ -66,7 +69,7 @@ def plan_release(candidate: Candidate, environment: Environment, nodes: Sequence
         helm_release=naming.release_name(candidate.model, environment.name),
         endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
         nodes=tuple(sorted(node.name for node in fitting)),
-        budget=load_budget(candidate.size_bytes, replicas=_replicas(environment)),
+        budget=load_budget(candidate.size_bytes, replicas=replicas),
     )
 
 
@@ -89,8 +92,3 @@ def chosen_environments(known: Sequence[Environment], wanted: Sequence[str] | No
     if not wanted:
         raise SpecInvalid(f"environments: is empty; name at least one of {', '.join(names)}, or leave it out for all.")
     return tuple(environment for environment in known if environment.name in wanted)
-
-
-def _replicas(environment: Environment) -> int:
-    replicas = environment.values.get("replicas", 1)
-    return replicas if isinstance(replicas, int) else 1

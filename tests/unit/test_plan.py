@@ -115,7 +115,7 @@ class TestBudget:
     def test_it_grows_with_the_weights(self) -> None:
         assert load_budget(0).load_seconds == 180
         assert load_budget(140_000_000_000).load_seconds == 650
-        assert load_budget(0, replicas=3).rollout_seconds == 3 * 180 + 60
+        assert load_budget(0, replicas=3).rollout_seconds == 3 * 180 + 300
 
     def test_the_rollout_may_take_longer_than_the_engine(self) -> None:
         budget = load_budget(16_000_000_000)

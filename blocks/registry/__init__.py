@@ -1,0 +1,25 @@
+"""The registry: what serves where, and what happened, in PostgreSQL.
+
+`RegistryClient` is plain Python over psycopg; `Registry` is the Prefect block that makes one. The block is imported when it is asked for,
+so that what only reads the registry (a router, a monitor, the command line) does not wait for Prefect.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocks.registry.client import RegistryClient
+from blocks.registry.records import STATUSES, Entry, EntryKey, Event, Status, Verified
+
+if TYPE_CHECKING:
+    from blocks.registry.block import Registry
+
+__all__ = ["STATUSES", "Entry", "EntryKey", "Event", "Registry", "RegistryClient", "Status", "Verified"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Registry":
+        from blocks.registry.block import Registry
+
+        return Registry
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,74 @@
+"""The client of the registry: what flows, the command line and monitors call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blocks.registry.documents import Documents
+from blocks.registry.lifecycle import Lifecycle
+from blocks.registry.migrate import apply
+from blocks.registry.records import Entry, Event, Status, Verified
+from blocks.registry.session import row, rows
+from blocks.registry.statements import migrations
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Route:
+    endpoint: str | None
+
+
+class RegistryClient(Lifecycle, Documents):
+    """The registry in a PostgreSQL database (15 or newer); a context manager, safe to share between threads.
+
+    Every write may be repeated: after a cut connection (`RegistryUnreachable`) the same call either finds what it wrote or writes it.
+
+    Args:
+        dsn: libpq's connection string or URI. Times come back in UTC whatever it says.
+        connect_timeout_seconds: How long to wait for a connection.
+
+    Raises:
+        RegistryUnreachable: The database does not answer, or cannot now. Every method may raise it; retry.
+        RegistryRejected: The database refuses. Every method may raise it; the message says what to do.
+    """
+
+    def migrate(self) -> list[str]:
+        """Bring the database to the present schema and return the names of the migrations that were applied now.
+
+        Works on an empty database and on one that has a `model_registry_entries` of its own. Safe to call from several places at once.
+
+        Raises:
+            RegistryRejected: A migration was edited after it was applied, the database is newer than the program, or an existing table is
+                in the way; nothing is half done.
+        """
+        with self._connected() as connection:
+            return apply(connection, migrations())
+
+    def entries(self, model: str | None = None, environment: str | None = None, status: Status | None = None) -> list[Entry]:
+        """The entries, by model and environment, latest change first; what is None does not filter."""
+        with self._connected() as connection:
+            return rows(connection, "entries", Entry, {"model": model, "environment": environment, "status": status})
+
+    def current(self, model: str, environment: str, *, organisation: str | None = None) -> Entry | None:
+        """The entry that serves now: ready, or degraded and still at its endpoint; None after a failed deployment over it."""
+        place = {"model": model, "environment": environment, "organisation": organisation}
+        with self._connected() as connection:
+            return row(connection, "current", Entry, place)
+
+    def previous(self, model: str, environment: str, *, organisation: str | None = None) -> Verified | None:
+        """Where a rollback goes: the latest verified candidate other than the current one whose last verdict was good, or None.
+
+        After a failed deployment nothing is current, and this is the candidate that the failed one took the place of.
+        """
+        place = {"model": model, "environment": environment, "organisation": organisation}
+        with self._transaction() as connection:
+            serving = row(connection, "current", Entry, place)
+            event = row(connection, "previous", Event, {**place, "current": serving.fingerprint if serving else None})
+        if event is None or event.fingerprint is None:
+            return None
+        return Verified(event.fingerprint, int(str(event.detail["helm_revision"])), event)
+
+    def route(self, model: str, environment: str = "production") -> str | None:
+        """Host and port that serve the model, or None if none is ready: the query that routers use."""
+        with self._connected() as connection:
+            found = row(connection, "route", _Route, {"model": model, "environment": environment})
+        return found.endpoint if found else None

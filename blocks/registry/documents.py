@@ -1,0 +1,178 @@
+"""Candidates, evidence and events: what may only grow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from blocks.errors import RegistryRejected
+from blocks.registry.records import Event
+from blocks.registry.session import Connection, Session, change, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    document: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCandidate:
+    """A candidate as the registry keeps it; the registry looks into none of it.
+
+    Attributes:
+        document: The candidate's JSON.
+        model: The name that clients send.
+        hub_revision: Commit SHA on the hub.
+    """
+
+    document: dict[str, object]
+    model: str
+    hub_revision: str
+
+
+class Documents(Session):
+    """The part of the client that records documents and events."""
+
+    def register(self, fingerprint: str, document: Mapping[str, object], model: str, hub_revision: str) -> None:
+        """Keep a candidate. Registering it again changes nothing.
+
+        Raises:
+            RegistryRejected: The fingerprint is taken by another document.
+        """
+        with self._transaction() as connection:
+            values = {"fingerprint": fingerprint, "document": Jsonb(_plain(document)), "model": model, "hub_revision": hub_revision}
+            change(connection, "add_candidate", values)
+            stored = stored_candidate(connection, fingerprint)
+            if canonical(stored.document) != canonical(document) or (stored.model, stored.hub_revision) != (model, hub_revision):
+                raise RegistryRejected(f"candidate {fingerprint[:12]} is registered with another document", fingerprint=fingerprint)
+
+    def candidate(self, fingerprint: str) -> dict[str, object] | None:
+        """The document of a candidate, or None if it was never registered."""
+        with self._connected() as connection:
+            found = row(connection, "candidate", StoredCandidate, {"fingerprint": fingerprint})
+        return found.document if found else None
+
+    def save_evidence(self, kind: str, document: Mapping[str, object]) -> str:
+        """Keep a verdict document and return the SHA-256 (hex) of its canonical JSON. Saving it again changes nothing.
+
+        Raises:
+            RegistryRejected: It is no JSON, or the database would give it back otherwise (a number that it writes in another way).
+        """
+        sha256 = digest(document)
+        with self._transaction() as connection:
+            change(connection, "add_evidence", {"sha256": sha256, "kind": kind, "document": Jsonb(_plain(document))})
+            stored = row(connection, "evidence", _Document, {"sha256": sha256})
+            if stored is None or digest(stored.document) != sha256:
+                raise RegistryRejected(
+                    f"evidence of kind {kind} does not keep its SHA-256 in the registry: give extreme numbers as strings", kind=kind
+                )
+        return sha256
+
+    def evidence(self, sha256: str) -> dict[str, object] | None:
+        """The verdict document with that SHA-256, or None.
+
+        Raises:
+            RegistryRejected: The document that is kept does not have that hash: somebody changed it.
+        """
+        with self._connected() as connection:
+            found = row(connection, "evidence", _Document, {"sha256": sha256})
+        if found is None:
+            return None
+        if digest(found.document) != sha256:
+            raise RegistryRejected(f"evidence {sha256[:12]} was altered in the registry", sha256=sha256)
+        return found.document
+
+    def add_event(
+        self,
+        kind: str,
+        *,
+        model: str | None = None,
+        environment: str | None = None,
+        fingerprint: str | None = None,
+        run_id: str | None = None,
+        actor: str | None = None,
+        detail: Mapping[str, object] | None = None,
+        organisation: str | None = None,
+        key: str | None = None,
+        at: datetime | None = None,
+    ) -> Event:
+        """Append an event and return it; one that was recorded before is returned as it was.
+
+        The same key is recorded once. Without a key, the same content is recorded once for each run; events without key and run are always
+        new, so they must not be repeated after a cut connection.
+
+        Args:
+            kind: One word, lower case with underscores.
+            model: Which model it concerns.
+            environment: Where.
+            fingerprint: Which candidate.
+            run_id: The flow run that did it.
+            actor: The person or service that asked for it.
+            detail: Facts; JSON, never a secret.
+            organisation: Whose entry it concerns.
+            key: Makes a repetition harmless.
+            at: When it happened; the database's clock by default.
+        """
+        facts = dict(detail or {})
+        if key is None and run_id is not None:
+            key = digest({"content": [kind, organisation, model, environment, fingerprint, run_id, actor, facts]})
+        place = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
+        values = {**place, "event_key": key, "at": at, "kind": kind, "run_id": run_id, "actor": actor, "detail": Jsonb(_plain(facts))}
+        with self._transaction() as connection:
+            event = row(connection, "add_event", Event, values) or row(connection, "event_by_key", Event, values)
+        if event is None:
+            raise RegistryRejected(f"event {kind} was not recorded", kind=kind)
+        return event
+
+    def events(
+        self, model: str | None = None, environment: str | None = None, run_id: str | None = None, *, limit: int = 100
+    ) -> list[Event]:
+        """The latest events, newest first; what is None does not filter."""
+        with self._connected() as connection:
+            return rows(connection, "events", Event, {"model": model, "environment": environment, "run_id": run_id, "limit": limit})
+
+
+def stored_candidate(connection: Connection, fingerprint: str) -> StoredCandidate:
+    """The candidate with that fingerprint.
+
+    Raises:
+        RegistryRejected: It was never registered.
+    """
+    found = row(connection, "candidate", StoredCandidate, {"fingerprint": fingerprint})
+    if found is None:
+        raise RegistryRejected(f"candidate {fingerprint[:12]} is not registered: register it first", fingerprint=fingerprint)
+    return found
+
+
+def has_evidence(connection: Connection, sha256: str) -> bool:
+    """Whether the verdict document with that SHA-256 was saved."""
+    return row(connection, "evidence", _Document, {"sha256": sha256}) is not None
+
+
+def canonical(document: Mapping[str, object]) -> str:
+    """Canonical JSON: keys sorted, no white space, no escapes that are not needed.
+
+    Raises:
+        RegistryRejected: The document is no JSON (NaN, infinity, a type that JSON lacks, half a surrogate pair).
+    """
+    try:
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise RegistryRejected(f"a document for the registry is not JSON: {error}") from error
+    return text
+
+
+def digest(document: Mapping[str, object]) -> str:
+    """SHA-256 (hex) of the document's canonical JSON."""
+    return hashlib.sha256(canonical(document).encode()).hexdigest()
+
+
+def _plain(document: Mapping[str, object]) -> object:
+    # Through canonical JSON, so that what cannot be stored is refused here with one kind of error.
+    return json.loads(canonical(document))

@@ -1,0 +1,237 @@
+"""The life of an entry: begin, ready, failed, degraded, recovered.
+
+Each call is one transaction that waits for its turn (one writer at a time for a model in an environment), looks, and then writes: repeated
+after a cut connection it finds its own event and changes nothing. Which status may follow which is the database's to say
+(`slipway_status_moves`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from blocks.errors import RegistryRejected
+from blocks.registry.documents import has_evidence
+from blocks.registry.records import Entry, EntryKey, Status
+from blocks.registry.session import Session, change
+from blocks.registry.steps import Step, take_step
+
+_SERVING = ("ready", "degraded")
+
+
+class Lifecycle(Session):
+    """The part of the client that moves entries.
+
+    Arguments that all methods share: `organisation` is None where there is only one; `actor` is the person or service that asked; `at` is
+    when, the database's clock by default. All raise `RegistryUnreachable` (retry) or `RegistryRejected` (do not).
+    """
+
+    def begin(
+        self,
+        *,
+        model: str,
+        hub_revision: str,
+        environment: str,
+        namespace: str,
+        endpoint: str,
+        fingerprint: str,
+        run_id: str,
+        organisation: str | None = None,
+        actor: str | None = None,
+        at: datetime | None = None,
+    ) -> Entry:
+        """Say that a run deploys the candidate, before it touches the cluster; return the entry.
+
+        The entry becomes `deploying`. One that serves stays as it is, also where it serves another candidate of the same commit: what
+        serves is routed until its successor is verified. After a failure the same run may begin again.
+
+        Raises:
+            RegistryRejected: The candidate is not registered, or belongs to another model or hub revision.
+        """
+        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            if step.who["hub_revision"] != hub_revision:
+                raise RegistryRejected(f"candidate {fingerprint[:12]} is not of hub revision {hub_revision[:12]}", fingerprint=fingerprint)
+            progress = step.progress()
+            entry = step.entry()
+            done = progress is not None and (
+                progress.kind == "deploying"
+                or (progress.kind == "ready" and entry is not None and entry.fingerprint == fingerprint and entry.status in _SERVING)
+            )
+            if not done:
+                step.change("add_entry", namespace=namespace, endpoint=endpoint)
+                step.change("begin_entry", namespace=namespace, endpoint=endpoint)
+                step.record("deploying", {"namespace": namespace, "endpoint": endpoint, "hub_revision": hub_revision})
+            return step.present()
+
+    def mark_ready(
+        self,
+        *,
+        model: str,
+        environment: str,
+        fingerprint: str,
+        helm_revision: int,
+        evidence_sha256: str,
+        run_id: str,
+        organisation: str | None = None,
+        actor: str | None = None,
+        at: datetime | None = None,
+    ) -> Entry:
+        """Route to the candidate, which the run began and has verified; take whatever served there before out of service.
+
+        One transaction: the entry becomes `ready` with this candidate; the others that served the model in the environment, `disabled`.
+
+        Raises:
+            RegistryRejected: The run did not begin here, or it failed since; another candidate took the endpoint meanwhile; the evidence
+                was never saved.
+        """
+        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            progress = step.progress()
+            if progress is not None and progress.kind == "ready":
+                return step.present()
+            if progress is None or progress.kind != "deploying":
+                state = "has failed" if progress else "did not begin"
+                raise RegistryRejected(
+                    f"run {run_id} {state} with candidate {fingerprint[:12]} in {environment}: begin (again) first", run_id=run_id
+                )
+            other = step.overtaken(progress)
+            if other is not None:
+                raise RegistryRejected(
+                    f"candidate {str(other.fingerprint)[:12]} (run {other.run_id}) took the endpoint of {model} in {environment} "
+                    f"while {fingerprint[:12]} was being verified: release again",
+                    run_id=other.run_id,
+                )
+            if not has_evidence(step.connection, evidence_sha256):
+                raise RegistryRejected(f"evidence {evidence_sha256[:12]} is not in the registry: save it first", sha256=evidence_sha256)
+            place = {name: progress.detail[name] for name in ("namespace", "endpoint")}
+            if not step.change("ready_entry", helm_revision=helm_revision, **place):
+                entry = step.present()
+                raise RegistryRejected(
+                    f"the entry of {model} in {environment} is {entry.status} with {str(entry.fingerprint)[:12]}, not {fingerprint[:12]}",
+                    fingerprint=entry.fingerprint,
+                )
+            step.take_out("supersede_entries", "superseded", f"superseded by {fingerprint[:12]}")
+            step.record("ready", {"helm_revision": helm_revision, "evidence_sha256": evidence_sha256, **place})
+            return step.present()
+
+    def mark_failed(
+        self,
+        *,
+        model: str,
+        environment: str,
+        fingerprint: str,
+        reason: str,
+        run_id: str,
+        cluster_changed: bool,
+        organisation: str | None = None,
+        actor: str | None = None,
+        evidence_sha256: str | None = None,
+        at: datetime | None = None,
+    ) -> Entry | None:
+        """Say that the candidate failed in the environment; return its entry, if there is one.
+
+        The entry that deploys the candidate becomes `failed`. With `cluster_changed` so does one that served it, and whatever else was
+        routed there becomes `degraded`: its endpoint does not serve it any longer. A run that did not touch the cluster leaves what serves
+        alone.
+
+        Args:
+            model: The name that clients send.
+            environment: Where.
+            fingerprint: The candidate.
+            reason: One sentence for people.
+            run_id: The flow run.
+            cluster_changed: Whether the run may have changed what the endpoint serves.
+            organisation: Whose entry.
+            actor: Who asked.
+            evidence_sha256: The verdict, if verification said no.
+            at: When.
+        """
+        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            progress = step.progress()
+            if progress is None or progress.kind != "failed":
+                if progress is not None or cluster_changed:
+                    step.change("fail_entry", reason=reason, cluster_changed=cluster_changed)
+                step.record("failed", {"reason": reason, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256})
+                if cluster_changed:
+                    step.take_out("displace_entries", "displaced", f"{fingerprint[:12]} was deployed over it and failed: {reason}")
+            return step.entry()
+
+    def mark_degraded(
+        self,
+        *,
+        model: str,
+        environment: str,
+        fingerprint: str,
+        reason: str,
+        run_id: str | None = None,
+        organisation: str | None = None,
+        actor: str | None = None,
+        evidence_sha256: str | None = None,
+        at: datetime | None = None,
+    ) -> Entry | None:
+        """Take the candidate that serves out of routing; return its entry, or None if it does not serve here (any longer)."""
+        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            if step.change("degrade_entry", reason=reason):
+                step.record("degraded", {"reason": reason, "evidence_sha256": evidence_sha256})
+            return _holding(step, fingerprint, "degraded")
+
+    def mark_recovered(
+        self,
+        *,
+        model: str,
+        environment: str,
+        fingerprint: str,
+        run_id: str | None = None,
+        organisation: str | None = None,
+        actor: str | None = None,
+        evidence_sha256: str | None = None,
+        at: datetime | None = None,
+    ) -> Entry | None:
+        """Route to a degraded candidate again, which was found good; return its entry, or None if it does not serve here (any longer).
+
+        A candidate that lost its endpoint to a failed release comes back by a run that begins with it, not by this.
+        """
+        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            if step.change("recover_entry"):
+                step.record("recovered", {"evidence_sha256": evidence_sha256})
+            return _holding(step, fingerprint, "ready")
+
+    def mark_checked(self, keys: Iterable[EntryKey], at: datetime) -> int:
+        """Write when the health of these entries was last looked at, in one statement; return how many there are. Time never goes back."""
+        checked = list(keys)
+        columns = {
+            "organisations": [key.organisation for key in checked],
+            "models": [key.model for key in checked],
+            "hub_revisions": [key.hub_revision for key in checked],
+            "environments": [key.environment for key in checked],
+        }
+        with self._connected() as connection:
+            return change(connection, "check_entries", {**columns, "at": at})
+
+    @contextmanager
+    def _step(
+        self,
+        model: str,
+        environment: str,
+        fingerprint: str,
+        run_id: str | None,
+        organisation: str | None,
+        actor: str | None,
+        at: datetime | None,
+    ) -> Iterator[Step]:
+        with self._transaction() as connection:
+            yield take_step(
+                connection,
+                model=model,
+                environment=environment,
+                fingerprint=fingerprint,
+                run_id=run_id,
+                organisation=organisation,
+                actor=actor,
+                at=at,
+            )
+
+
+def _holding(step: Step, fingerprint: str, status: Status) -> Entry | None:
+    entry = step.entry()
+    return entry if entry is not None and entry.fingerprint == fingerprint and entry.status == status else None

@@ -1,0 +1,49 @@
+"""Brings a database to the present schema, forward only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blocks.errors import RegistryRejected
+from blocks.registry.session import Connection, change
+from blocks.registry.statements import Migration, statement
+
+
+def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
+    """Apply what is missing, in order, and return its names.
+
+    Each migration is a transaction of its own that also holds its record, under a lock that lets one migrator in at a time. Interrupted
+    at any moment, the next call goes on where this one stopped. `connection` must be in autocommit mode.
+
+    Raises:
+        RegistryRejected: A migration was edited after it was applied, or the database is newer than the program.
+    """
+    applied: list[str] = []
+    for migration in migrations:
+        with connection.transaction():
+            connection.execute(statement("lock_migrations"))
+            connection.execute(statement("make_migrations_table"))
+            # Read again under each lock: another migrator may have gone on in between.
+            recorded = _recorded(connection, migrations)
+            if migration.name in recorded:
+                continue
+            connection.execute(migration.script.encode())
+            change(connection, "record_migration", {"name": migration.name, "sha256": migration.sha256})
+        applied.append(migration.name)
+    return applied
+
+
+def _recorded(connection: Connection, migrations: Sequence[Migration]) -> set[str]:
+    recorded: dict[str, str] = dict(connection.execute(statement("applied_migrations")).fetchall())
+    known = {migration.name: migration.sha256 for migration in migrations}
+    for name, sha256 in recorded.items():
+        if name not in known:
+            raise RegistryRejected(
+                f"the registry has migration {name}, which this Slipway does not know: use a newer Slipway", migration=name
+            )
+        if known[name] != sha256:
+            raise RegistryRejected(
+                f"migration {name} was edited after it was applied to the registry: restore its text and add a new migration instead",
+                migration=name,
+            )
+    return set(recorded)

@@ -1,0 +1,105 @@
+"""Connections to the registry: a small pool, one place where errors are mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool
+
+from blocks.registry.mapping import Address, translate
+from blocks.registry.statements import statement
+
+Row = TypeVar("Row")
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+#: A release makes a handful of calls at once; a router or a monitor has clients of its own.
+_POOL_SIZE = 4
+
+#: Seconds until a peer that vanished without a word counts as gone (TCP only).
+_GONE_AFTER_SECONDS = 15
+
+
+class Session:
+    """A context manager around a pool; what `RegistryClient` is built on.
+
+    Args:
+        dsn: libpq's connection string or URI.
+        connect_timeout_seconds: How long to wait for a connection.
+    """
+
+    def __init__(self, dsn: str, *, connect_timeout_seconds: float = 5.0) -> None:
+        self.address = Address.of(dsn)
+        self._dsn = dsn
+        self._connect: dict[str, Any] = {
+            "autocommit": True,
+            # libpq counts whole seconds and takes one for two.
+            "connect_timeout": max(2, round(connect_timeout_seconds)),
+            "fallback_application_name": "slipway",
+            "keepalives_idle": _GONE_AFTER_SECONDS,
+            "tcp_user_timeout": _GONE_AFTER_SECONDS * 1000,
+        }
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            dsn,
+            kwargs=self._connect,
+            configure=_configure,
+            # A connection that was cut while it lay in the pool is replaced, not handed out.
+            check=ConnectionPool.check_connection,
+            min_size=0,
+            max_size=_POOL_SIZE,
+            timeout=connect_timeout_seconds,
+            reconnect_timeout=connect_timeout_seconds,
+            num_workers=1,
+            open=False,
+            name="registry",
+        )
+
+    def __enter__(self) -> Self:
+        # The pool would retry a wrong password in silence until its time is up; a connection of our own tells the reason at once.
+        try:
+            psycopg.connect(self._dsn, **self._connect).close()
+            self._pool.open()
+        except psycopg.Error as error:
+            raise translate(error, self.address) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise translate(error, self.address) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._connected() as connection, connection.transaction():
+            yield connection
+
+
+def rows(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> list[Row]:
+    """Run the statement `name` and return its rows as `shape`s."""
+    with connection.cursor(row_factory=class_row(shape)) as cursor:
+        return cursor.execute(statement(name), parameters).fetchall()
+
+
+def row(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> Row | None:
+    """Run the statement `name` and return its first row, if there is one."""
+    with connection.cursor(row_factory=class_row(shape)) as cursor:
+        return cursor.execute(statement(name), parameters).fetchone()
+
+
+def change(connection: Connection, name: str, parameters: Mapping[str, object]) -> int:
+    """Run the statement `name` and return how many rows it touched."""
+    return connection.execute(statement(name), parameters).rowcount
+
+
+def _configure(connection: Connection) -> None:
+    connection.execute(statement("session"))

@@ -1,0 +1,16 @@
+-- The candidate serves: only on a row that serves already or that is deploying this very candidate.
+UPDATE model_registry_entries
+SET deployment_status = 'ready',
+    deployment_status_reason = NULL,
+    deployment_namespace = %(namespace)s,
+    deployment_endpoint = %(endpoint)s,
+    candidate_fingerprint = %(fingerprint)s,
+    helm_revision = %(helm_revision)s,
+    verified_at = %(at)s,
+    last_health_check_at = %(at)s,
+    updated_at = %(at)s
+WHERE model_name = %(model)s
+    AND hub_revision = %(hub_revision)s
+    AND deployment_environment = %(environment)s
+    AND organisation IS NOT DISTINCT FROM %(organisation)s
+    AND (deployment_status IN ('ready', 'degraded') OR candidate_fingerprint = %(fingerprint)s);

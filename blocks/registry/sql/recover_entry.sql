@@ -1,0 +1,20 @@
+-- The candidate that was degraded answers well again. One that lost its endpoint (last event `displaced`) comes back by a release only:
+-- what answers there now is another.
+UPDATE model_registry_entries AS r
+SET deployment_status = 'ready', deployment_status_reason = NULL, last_health_check_at = %(at)s, updated_at = %(at)s
+WHERE model_name = %(model)s
+    AND deployment_environment = %(environment)s
+    AND organisation IS NOT DISTINCT FROM %(organisation)s
+    AND candidate_fingerprint = %(fingerprint)s
+    AND deployment_status = 'degraded'
+    AND 'displaced' IS DISTINCT FROM (
+        SELECT e.kind
+        FROM slipway_events AS e
+        WHERE e.candidate_fingerprint = r.candidate_fingerprint
+            AND e.model_name = r.model_name
+            AND e.environment = r.deployment_environment
+            AND e.organisation IS NOT DISTINCT FROM r.organisation
+            AND e.kind IN ('ready', 'degraded', 'recovered', 'displaced')
+        ORDER BY e.id DESC
+        LIMIT 1
+    );

@@ -1,0 +1,106 @@
+"""What the steps of an entry's life share: who takes one and where, and how it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from blocks.errors import RegistryRejected
+from blocks.registry.documents import canonical, stored_candidate
+from blocks.registry.records import Entry, Event
+from blocks.registry.session import Connection, change, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moment:
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Served:
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step of a candidate in an environment, in a transaction beside which nobody else writes there.
+
+    Attributes:
+        connection: In the step's transaction.
+        who: Parameters of the statements: organisation, model, hub_revision, environment, fingerprint, run_id, actor, at.
+    """
+
+    connection: Connection
+    who: Mapping[str, object]
+
+    def change(self, name: str, **more: object) -> int:
+        """Run the statement `name` with this step's values and return how many rows it touched."""
+        return change(self.connection, name, {**self.who, **more})
+
+    def take_out(self, name: str, kind: str, reason: str) -> None:
+        """Run a statement that takes other rows out of service, and record each as an event of that kind."""
+        for served in rows(self.connection, name, _Served, {**self.who, "reason": reason}):
+            self.record(kind, {"reason": reason, "by": self.who["fingerprint"]}, fingerprint=served.fingerprint)
+
+    def record(self, kind: str, detail: Mapping[str, object], **more: object) -> None:
+        """Append an event with this step's values."""
+        canonical(detail)
+        self.change("add_event", event_key=None, kind=kind, detail=Jsonb(dict(detail)), **more)
+
+    def entry(self) -> Entry | None:
+        """The entry as it stands."""
+        return row(self.connection, "entry", Entry, self.who)
+
+    def present(self) -> Entry:
+        """The entry as it stands.
+
+        Raises:
+            RegistryRejected: There is none.
+        """
+        entry = self.entry()
+        if entry is None:
+            raise RegistryRejected(f"there is no entry of {self.who['model']} at {self.who['hub_revision']} in {self.who['environment']}")
+        return entry
+
+    def progress(self) -> Event | None:
+        """This run's latest own event with the candidate here: deploying, ready or failed."""
+        return row(self.connection, "attempt", Event, self.who)
+
+    def overtaken(self, since: Event) -> Event | None:
+        """The event by which another candidate changed the endpoint after `since`, if one did."""
+        return row(self.connection, "overtaken", Event, {**self.who, "since_id": since.id})
+
+
+def take_step(
+    connection: Connection,
+    *,
+    model: str,
+    environment: str,
+    fingerprint: str,
+    run_id: str | None,
+    organisation: str | None,
+    actor: str | None,
+    at: datetime | None,
+) -> Step:
+    """Wait for the model's turn in the environment, then read what the candidate is.
+
+    Raises:
+        RegistryRejected: The candidate was never registered, or is one of another model.
+    """
+    place = {"organisation": organisation, "model": model, "environment": environment}
+    # The candidate is read after the lock, so that everything a step sees is of one moment.
+    moment = row(connection, "lock_environment", _Moment, {**place, "at": at})
+    candidate = stored_candidate(connection, fingerprint)
+    if candidate.model != model:
+        raise RegistryRejected(f"candidate {fingerprint[:12]} is one of {candidate.model}, not of {model}", fingerprint=fingerprint)
+    who = {
+        "hub_revision": candidate.hub_revision,
+        "fingerprint": fingerprint,
+        "run_id": run_id,
+        "actor": actor,
+        "at": moment.at if moment else at,
+    }
+    return Step(connection=connection, who={**place, **who})

@@ -1,0 +1,184 @@
+"""The `slipway` command: thin over flows and registry. Everything slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blocks.errors import PipelineError
+
+if TYPE_CHECKING:
+    from blocks.registry import RegistryClient
+
+app = typer.Typer(
+    help="Takes a language model from a Hugging Face revision to production on vLLM and Kubernetes, and proves what it did.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def demo(
+    approve: Annotated[bool, typer.Option("--approve", help="Approve by itself, get a completion, and end.")] = False,
+    state: Annotated[Path | None, typer.Option(help="Folder for everything that the demo writes.")] = None,
+) -> None:
+    """Run a release on this machine, on stand-ins for a cluster, GPUs and the hub."""
+    from flows.demo import run_demo
+
+    sys.exit(run_demo(approve=approve, state=state))
+
+
+@app.command()
+def release(
+    model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+    environment: Annotated[list[str] | None, typer.Option(help="Release to this environment only; may be repeated.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run until it ends or waits for approval.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Release a model's hub revision through the environments."""
+    _run("release/release", {"model": model, "revision": revision, "environments": environment or []}, wait, as_json)
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
+    environment: Annotated[str, typer.Argument(help="The environment to roll back.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the registry.")],
+    actor: Annotated[str, typer.Option("--as", help="Who asks for it; kept in the registry.")],
+    to: Annotated[str | None, typer.Option(help="Fingerprint to go back to (12 characters or more).")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run until it ends.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Take an environment back to the candidate that was verified there before."""
+    parameters = {"model": model, "environment": environment, "reason": reason, "actor": actor, "to": to}
+    _run("rollback/rollback", parameters, wait, as_json)
+
+
+@app.command()
+def status(
+    model: Annotated[str | None, typer.Argument(help="A model; all without.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what serves where, by the registry."""
+    with _registry() as registry:
+        entries = registry.entries(model=model)
+    if as_json:
+        lines = [
+            {
+                "model": entry.model,
+                "environment": entry.environment,
+                "status": entry.status,
+                "reason": entry.status_reason,
+                "candidate": entry.fingerprint,
+                "hub_revision": entry.hub_revision,
+                "endpoint": entry.endpoint,
+                "verified_at": entry.verified_at.isoformat() if entry.verified_at else None,
+                "last_health_check_at": entry.last_health_check_at.isoformat() if entry.last_health_check_at else None,
+            }
+            for entry in entries
+        ]
+        print(json.dumps(lines, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "environment", "status", "candidate", "endpoint", "verified", show_edge=False)
+    for entry in entries:
+        verified = f"{entry.verified_at:%Y-%m-%d %H:%M}Z" if entry.verified_at else "never"
+        state = f"{entry.status}: {entry.status_reason}" if entry.status_reason else entry.status
+        table.add_row(entry.model, entry.environment, state, (entry.fingerprint or "")[:12], entry.endpoint or "", verified)
+    Console().print(table if entries else "Nothing has been released yet.")
+
+
+@app.command()
+def approve(
+    run: Annotated[str, typer.Argument(help="The suspended run: its id, or its name.")],
+    approver: Annotated[str, typer.Option("--as", help="Who approves.")],
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Approve a suspended release: the same form as in the Prefect UI."""
+    _answer(run, "approve", approver, reason)
+
+
+@app.command()
+def reject(
+    run: Annotated[str, typer.Argument(help="The suspended run: its id, or its name.")],
+    approver: Annotated[str, typer.Option("--as", help="Who rejects.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Reject a suspended release: it ends as failed, and the reason is recorded."""
+    _answer(run, "reject", approver, reason)
+
+
+@app.command()
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the registry's tables up to date; safe to repeat."""
+    with _registry() as registry:
+        applied = registry.migrate()
+    print(json.dumps({"applied": applied}) if as_json else "\n".join(f"applied {name}" for name in applied) or "Nothing to apply.")
+
+
+def _answer(run: str, decision: str, approver: str, reason: str) -> None:
+    from flows import runs
+
+    run_id = runs.find(run)
+    runs.resume(run_id, {"decision": decision, "approver": approver, "reason": reason})
+    print(f"The run goes on: {runs.run_page(run_id)}")
+
+
+def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool) -> None:
+    from rich.console import Console
+
+    from flows import progress, runs
+
+    console = Console(stderr=as_json)
+    run_id = runs.start(deployment, parameters)
+    console.print(f"Run {run_id}: {runs.run_page(run_id)}", highlight=False, soft_wrap=True)
+    seen = progress.follow(run_id, console, progress.stopped) if wait else runs.progress(run_id)
+    if as_json:
+        steps = [{"name": step.name, "state": step.state, "seconds": round(step.seconds, 3)} for step in seen.steps]
+        print(json.dumps({"run": str(run_id), "name": seen.name, "state": seen.state, "message": seen.message, "steps": steps}))
+    elif seen.suspended:
+        console.print(f"It waits for approval there, or: slipway approve {run_id} --as NAME", highlight=False, soft_wrap=True)
+    elif seen.final and seen.succeeded:
+        console.print(f"{seen.name}: done.")
+    if seen.final and not seen.succeeded:
+        print(f"{seen.state}: {seen.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def _registry() -> Iterator[RegistryClient]:
+    import asyncio
+
+    from flows.connections import shared_registry
+    from flows.runs import prefect_client
+    from flows.spec import Deployments
+
+    with prefect_client():
+        block = asyncio.run(shared_registry(Deployments.default()))
+    with block.client() as client:
+        yield client
+
+
+def main() -> None:
+    """Run the command; an error of ours is one sentence and exit code 1."""
+    try:
+        app()
+    except PipelineError as exc:
+        print(f"slipway: {exc.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The demo: one release on this machine, with the real Prefect, Helm, hub client and PostgreSQL, on stand-ins for the rest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from flows.errors import SpecInvalid
+from sandbox import models
+from sandbox.helm import helm_executable
+from sandbox.prefect import ROOT, Prefect
+from sandbox.router import Router
+from sandbox.world import World
+
+if TYPE_CHECKING:
+    from blocks.endpoint import Endpoint
+
+MODEL = "tiny-llama"
+REPOSITORY = "slipway-demo/tiny-llama"
+POOL = "slipway"
+QUESTION = "The capital of France is"
+
+#: Everything that the demo writes, unless another folder is asked for.
+STATE = ROOT / ".slipway" / "demo"
+
+
+def run_demo(*, approve: bool, state: Path | None) -> int:
+    """Run the demo; returns its exit code.
+
+    Args:
+        approve: Approve by itself, get a completion, and end; otherwise stay up until Ctrl-C.
+        state: The folder for everything that it writes; what is there of an earlier demo is removed.
+
+    Raises:
+        SpecInvalid: Another demo runs in that folder.
+    """
+    console, folder = Console(soft_wrap=True, highlight=False), (state or STATE).resolve()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_alone(folder))
+            return _demo(console, folder, stack, approve)
+    except KeyboardInterrupt:
+        console.print("\nEnded; nothing is left running.")
+        return 0 if not approve else 130
+
+
+def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> int:
+    begin = time.monotonic()
+    prefect = Prefect(folder / "prefect")
+    # Before Prefect is imported: it reads its settings then.
+    os.environ.update(prefect.environment)
+    with console.status("Starting Prefect, PostgreSQL, a hub and a cluster with two GPU nodes ..."), ThreadPoolExecutor(1) as beside:
+        stack.callback(prefect.close)
+        server = beside.submit(prefect.start)
+        world = stack.enter_context(World(folder / "world"))
+        world.hub.add(REPOSITORY, models.make_model())
+        server.result()
+    console.print(f"Everything is up after {time.monotonic() - begin:.0f} s. State and logs: {folder}")
+    console.print(f"Prefect UI:  [link={prefect.ui_url}]{prefect.ui_url}[/link]")
+    with console.status("Creating the work pool, the blocks and the Prefect deployments ..."), ThreadPoolExecutor(1) as beside:
+        prefect.run("work-pool", "create", POOL, "--type", "process")
+        prefect.start_worker(POOL)
+        deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
+        _save_blocks(world)
+        deployed.result()
+    router = Router(world.postgres.dsn, _endpoint(world).target, world.loop)
+    stack.callback(router.close)
+    router.start()
+    return _release(console, world, router, approve)
+
+
+def _release(console: Console, world: World, router: Router, approve: bool) -> int:
+    from flows import progress, runs
+
+    run_id = runs.start("release/release", {"model": MODEL, "revision": "main"})
+    console.print(f"Release run: {runs.run_page(run_id)}\n")
+    seen = progress.follow(run_id, console, progress.stopped)
+    if seen.suspended:
+        console.print(f"\nStaging is verified; production waits for an approval: {runs.run_page(run_id)}")
+        if approve:
+            runs.resume(run_id, {"decision": "approve", "approver": "demo", "reason": "make demo APPROVE=yes"})
+            console.print("Approved through the same form.\n")
+        else:
+            console.print(
+                f"Press Resume there and fill in the form, or: PREFECT_API_URL={runs.api_url()} slipway approve {run_id} --as NAME\n"
+            )
+        seen = progress.follow(run_id, console, lambda now: now.final)
+    console.print()
+    console.print(_summary(world, run_id))
+    if not seen.succeeded:
+        console.print(f"{seen.state}: {seen.message}", style="red", markup=False)
+        return 1
+    body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8}
+    console.print("\nA completion from production, routed by the registry:")
+    console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'", markup=False)
+    answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=30, trust_env=False)
+    answer.raise_for_status()
+    console.print(f"{QUESTION}{answer.json()['choices'][0]['text']}", style="bold", markup=False)
+    if not approve:
+        console.print("\nThe demo stays up; Ctrl-C ends everything.")
+        while True:
+            time.sleep(3600)
+    return 0
+
+
+def _save_blocks(world: World) -> None:
+    """Save the blocks that `deployments/` names, for the sandbox."""
+    from pydantic import SecretStr
+
+    from blocks.cluster import Cluster
+    from blocks.helm import Helm
+    from blocks.hub import Hub
+    from blocks.registry import Registry
+
+    kubeconfig = world.cluster.kubeconfig
+    registry = Registry(dsn=SecretStr(world.postgres.dsn))
+    with registry.client() as client:
+        client.migrate()
+    chart = ROOT / "charts" / "vllm-deployment"
+    for block in (
+        registry,
+        Hub(endpoint=world.hub.url),
+        Cluster(kubeconfig=kubeconfig),
+        Helm(kubeconfig=kubeconfig, chart=chart, executable=str(helm_executable())),
+        _endpoint(world),
+    ):
+        block.save("default", overwrite=True)
+
+
+def _endpoint(world: World) -> Endpoint:
+    """How the sandbox's endpoints are reached from outside its cluster."""
+    from blocks.endpoint import Endpoint
+
+    return Endpoint(via="service-proxy", kubeconfig=world.cluster.kubeconfig)
+
+
+def _summary(world: World, run_id: UUID) -> Table:
+    from blocks.registry import RegistryClient
+
+    table = Table("environment", "candidate", "endpoint", "status", "verdict", show_edge=False)
+    table.add_column("seconds", justify="right")
+    with RegistryClient(world.postgres.dsn) as registry:
+        events = {event.environment: event for event in registry.events(run_id=str(run_id)) if event.kind == "ready"}
+        for name in ("development", "staging", "production"):
+            entry = registry.current(MODEL, name)
+            event = events.get(name)
+            if entry is None or event is None:
+                table.add_row(name, "", "", "not released", "", "")
+                continue
+            evidence = registry.evidence(str(event.detail["evidence_sha256"])) or {}
+            verdict, seconds = evidence["verdict"], evidence["seconds"]
+            outcome = str(verdict["outcome"]) if isinstance(verdict, dict) else ""
+            table.add_row(name, (entry.fingerprint or "")[:12], entry.endpoint or "", entry.status, outcome, f"{seconds:.1f}")
+    return table
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for one demo, and empty it of an earlier one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise SpecInvalid(f"Another demo runs in {folder}: end it, or choose another folder with --state.") from exc
+        shutil.rmtree(folder)
+        folder.mkdir()
+        yield

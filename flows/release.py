@@ -1,0 +1,147 @@
+"""The release flow: a model's hub revision through every environment, with a person's approval before production."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from blocks.errors import PipelineError
+from blocks.registry import Registry
+from flows.connections import Site, shared_hub, shared_registry, site
+from flows.errors import ApprovalDenied
+from flows.outcome import ended, not_passed
+from flows.plan.naming import release_name
+from flows.plan.promotion import require_verified
+from flows.plan.release import ReleasePlan, chosen_environments
+from flows.plan.report import approval_page, measurement_rows, release_page
+from flows.plan.verdict import Verdict
+from flows.spec import Candidate, CheckSuite, Deployments, Environment
+from flows.spec.types import EnvironmentName
+from flows.tasks.approve import Decision, approval, needs_reason
+from flows.tasks.deploy import deploy
+from flows.tasks.plan import plan
+from flows.tasks.policy import RESULTS, run
+from flows.tasks.prefetch import prefetch
+from flows.tasks.record import current_entry, failure_reason, finished, record_decision, record_deploying, record_failed, record_ready
+from flows.tasks.report import publish
+from flows.tasks.resolve import resolve
+from flows.tasks.rollout import rollout
+from flows.tasks.verify import verify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What one run works with in all environments."""
+
+    run_id: str
+    candidate: Candidate
+    suite: CheckSuite
+    registry: Registry
+    hub_endpoint: str
+
+
+@flow(name="release", flow_run_name="release {model} {revision}", persist_result=True, result_serializer=RESULTS)
+async def release(
+    model: Annotated[str, Field(min_length=1)],
+    revision: Annotated[str, Field(min_length=1)] = "main",
+    environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
+) -> State[Any] | dict[str, Any]:
+    """Take a model's hub revision through the environments to production.
+
+    Every environment goes: plan, prefetch, deploy, rollout, verify, record. An environment whose policy asks for approval
+    suspends the run first; resume it in the Prefect UI or with `slipway approve`.
+
+    Args:
+        model: A model of deployments/models, by its file's name.
+        revision: Branch, tag or commit on the hub; resolved to a commit once.
+        environments: Environments to release to, for example development. Empty: all of them, in the order of promotion.
+    """
+    try:
+        return await _release(model, revision, environments)
+    except PipelineError as exc:
+        return ended(exc)
+
+
+async def _release(model_name: str, revision: str, wanted: list[str]) -> dict[str, Any]:
+    deployments = Deployments.default()
+    model = deployments.model(model_name)
+    suite = deployments.suite(model.checks)
+    environments = chosen_environments(deployments.environments(), wanted or None)
+    sites = {environment.name: await site(environment) for environment in environments}
+    hub, registry = await shared_hub(deployments), await shared_registry(deployments)
+
+    candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
+    this = Release(run_id=str(runtime.flow_run.id), candidate=candidate, suite=suite, registry=registry, hub_endpoint=hub.endpoint)
+
+    verdicts: dict[str, Verdict] = {}
+    for environment in environments:  # what this run did before it was suspended or lost is not done again
+        done = await run(finished, registry, candidate, environment, this.run_id)
+        if done is not None:
+            verdicts[environment.name] = done
+    left = [environment for environment in environments if environment.name not in verdicts]
+    for environment in left:  # before anything is touched anywhere
+        await run(plan, sites[environment.name].cluster, sites[environment.name].helm, candidate, environment)
+    for environment in left:
+        if environment.approval.required:
+            await _approve(this, environment, verdicts)
+        verdicts[environment.name] = await _enter(this, environment, sites[environment.name])
+        await run(publish, _artifact_key(this), release_page(candidate, verdicts), measurement_rows(verdicts))
+    return {"candidate": candidate.fingerprint, "environments": {name: verdict.outcome for name, verdict in verdicts.items()}}
+
+
+async def _enter(this: Release, environment: Environment, at: Site) -> Verdict:
+    """Bring the candidate into one environment, prove that it answers there, and record it."""
+    candidate, begin = this.candidate, time.monotonic()
+    if environment.after is not None:
+        before = await run(current_entry, this.registry, candidate.model, environment.after)
+        require_verified(candidate, environment, before)
+    planned = await run(plan, at.cluster, at.helm, candidate, environment)
+    await run(record_deploying, this.registry, candidate, environment, planned, this.run_id)
+    changed = False
+    try:
+        await asyncio.gather(
+            *(run(prefetch, at.cluster, candidate, environment, node, this.run_id, this.hub_endpoint) for node in planned.nodes)
+        )
+        changed = True
+        helm_revision = await run(deploy, at.helm, candidate, environment, planned)
+        await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
+        verdict = await _verified(this, environment, at, planned)
+    except PipelineError as exc:
+        await run(record_failed, this.registry, candidate, environment, failure_reason(exc), changed, this.run_id)
+        raise
+    seconds = time.monotonic() - begin
+    await run(record_ready, this.registry, candidate, environment, helm_revision, verdict, seconds, this.run_id)
+    return verdict
+
+
+async def _verified(this: Release, environment: Environment, at: Site, planned: ReleasePlan) -> Verdict:
+    verdict: Verdict = await run(
+        verify, at.endpoint, at.cluster, this.candidate, environment, planned.helm_release, planned.endpoint, this.suite
+    )
+    if verdict.outcome == "passed":
+        return verdict
+    await run(publish, _artifact_key(this), "", measurement_rows({environment.name: verdict}))
+    raise not_passed(verdict, f"{this.candidate.model} in {environment.name}")
+
+
+async def _approve(this: Release, environment: Environment, verdicts: dict[str, Verdict]) -> None:
+    """Suspend the run until a person has decided on this very candidate."""
+    candidate = this.candidate
+    current = await run(current_entry, this.registry, candidate.model, environment.name)
+    page = approval_page(candidate, environment, current.fingerprint if current else None, verdicts)
+    answer = await approval(f"{environment.name}-{candidate.short}", page, needs_reason)
+    approved = answer.decision is Decision.APPROVE
+    word = "approved" if approved else "rejected"
+    await run(record_decision, this.registry, candidate, environment, word, answer.approver, answer.reason, this.run_id)
+    if not approved:
+        raise ApprovalDenied(f"{answer.approver} rejected {candidate.short} for {environment.name}: {answer.reason}")
+
+
+def _artifact_key(this: Release) -> str:
+    return release_name(this.candidate.model, "release")

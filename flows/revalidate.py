@@ -1,0 +1,98 @@
+"""The revalidation flow: checks everything that is live, and takes out of `ready` what does not answer as it should."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+
+from blocks.errors import EndpointUnreachable, PipelineError
+from blocks.registry import Entry, Registry
+from flows.connections import shared_registry, site
+from flows.errors import VerificationFailed
+from flows.outcome import ended
+from flows.plan.naming import endpoint, release_name
+from flows.plan.report import measurement_rows
+from flows.plan.verdict import Measurement, Verdict, judge
+from flows.spec import Deployments
+from flows.spec.types import EnvironmentName
+from flows.tasks.policy import RESULTS, run
+from flows.tasks.record import live_entries, recall_candidate, record_revalidated
+from flows.tasks.report import publish
+from flows.tasks.verify import revalidate as measure
+
+#: Endpoints that are checked at the same time: enough to be quick, few enough not to disturb each other's latencies.
+AT_ONCE = 4
+
+
+@flow(name="revalidate", persist_result=True, result_serializer=RESULTS)
+async def revalidate(
+    environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
+) -> State[Any] | dict[str, Any]:
+    """Verify every entry that serves, record it, and set `degraded` what fails (or `ready` again what recovered).
+
+    Args:
+        environments: Environments to check, for example production. Empty: all of them.
+    """
+    try:
+        return await _revalidate(environments)
+    except PipelineError as exc:
+        return ended(exc)
+
+
+async def _revalidate(wanted: list[str]) -> dict[str, Any]:
+    deployments = Deployments.default()
+    registry = await shared_registry(deployments)
+    for name in wanted:
+        deployments.environment(name)  # refuses a name that is not one
+    run_id = str(runtime.flow_run.id)
+    entries = [e for e in await run(live_entries, registry) if not wanted or e.environment in wanted]
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(entry: Entry) -> Verdict | PipelineError:
+        async with room:
+            try:
+                return await _revalidate_one(deployments, registry, entry, run_id)
+            except PipelineError as exc:
+                return exc  # this entry could not be checked; the others still are
+
+    results = dict(zip([_name(entry) for entry in entries], await asyncio.gather(*map(one, entries)), strict=True))
+    verdicts = {name: result for name, result in results.items() if isinstance(result, Verdict)}
+    await run(publish, "revalidation", _page(results), measurement_rows(verdicts))
+    errored = {name: result for name, result in results.items() if isinstance(result, PipelineError)}
+    failed = {name: verdict for name, verdict in verdicts.items() if verdict.outcome != "passed"}
+    if failed:
+        name, verdict = next(iter(failed.items()))
+        raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.sentence}.")
+    if errored:
+        raise next(iter(errored.values()))
+    return {"checked": len(entries)}
+
+
+async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Verdict:
+    environment = deployments.environment(entry.environment)
+    suite = deployments.suite(deployments.model(entry.model).checks)
+    candidate = await run(recall_candidate, registry, entry)
+    at, helm_release = await site(environment), release_name(entry.model, environment.name)
+    address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
+    try:
+        verdict = await run(measure, at.endpoint, at.cluster, candidate, environment, helm_release, address, suite)
+    except EndpointUnreachable as exc:
+        seen = Measurement(name="endpoint", outcome="failed", expected="an answer", seen=exc.message)
+        verdict = judge([seen])
+    await run(record_revalidated, registry, entry, verdict, run_id)
+    return verdict
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.model} in {entry.environment}"
+
+
+def _page(results: dict[str, Verdict | PipelineError]) -> str:
+    def line(result: Verdict | PipelineError) -> str:
+        return result.sentence if isinstance(result, Verdict) else f"could not be checked: {result.message}"
+
+    rows = [f"| {name} | {line(result)} |" for name, result in results.items()]
+    return "\n".join(["## Revalidation", "", "| entry | verdict |", "|-|-|", *rows]) if rows else "## Revalidation\n\nNothing is live."

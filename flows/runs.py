@@ -1,0 +1,179 @@
+"""Starting, following and resuming flow runs from outside: what the command line does with Prefect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateName
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import get_current_settings
+
+from flows.errors import SpecInvalid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A task run of a flow run: its name, its state's name, and how long it took so far in seconds."""
+
+    name: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a flow run stands."""
+
+    run_id: UUID
+    name: str
+    state: str
+    message: str
+    final: bool
+    suspended: bool
+    succeeded: bool
+    steps: tuple[Step, ...]
+
+
+def api_url() -> str:
+    """The Prefect API that the settings name.
+
+    Raises:
+        SpecInvalid: They name none. (Prefect would start a server of its own for the one command.)
+    """
+    url = os.environ.get("PREFECT_API_URL") or get_current_settings().api.url
+    if not url:
+        raise SpecInvalid("No Prefect server is set: set PREFECT_API_URL, for example to http://127.0.0.1:4200/api.")
+    return url
+
+
+@contextmanager
+def prefect_client() -> Iterator[SyncPrefectClient]:
+    """A client of the Prefect API whose errors are sentences.
+
+    Raises:
+        SpecInvalid: The API cannot be reached, or refuses.
+    """
+    url = api_url()
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except PrefectHTTPStatusError as exc:
+        raise SpecInvalid(f"The Prefect API at {url} refused: {_detail(exc.response)}.") from exc
+    except httpx.HTTPError as exc:
+        raise SpecInvalid(f"The Prefect API at {url} cannot be reached: start the server, or set PREFECT_API_URL to it.") from exc
+
+
+def start(deployment: str, parameters: dict[str, Any]) -> UUID:
+    """Start a run of the Prefect deployment `flow/name` and return its id.
+
+    Raises:
+        SpecInvalid: There is no such deployment, or it refuses the parameters.
+    """
+    with prefect_client() as client:
+        try:
+            found = client.read_deployment_by_name(deployment)
+        except ObjectNotFound as exc:
+            raise SpecInvalid(f"Prefect has no deployment {deployment!r}: run `prefect --no-prompt deploy --all` in the checkout.") from exc
+        return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+
+def progress(run_id: UUID) -> Progress:
+    """Where the run stands now."""
+    with prefect_client() as client:
+        run = _read(client, run_id)
+        tasks = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])), sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=200
+        )
+    now = datetime.now(UTC)
+    begun = [task for task in tasks if task.start_time is not None]
+    steps = tuple(
+        Step(
+            name=task.name,
+            state=task.state_name or "",
+            seconds=((task.end_time or now) - task.start_time).total_seconds(),  # type: ignore[operator]  # they have begun
+        )
+        for task in sorted(begun, key=lambda task: task.start_time or now)
+    )
+    state = run.state
+    return Progress(
+        run_id=run.id,
+        name=run.name,
+        state=run.state_name or "Pending",
+        message=(state.message or "") if state else "",
+        final=state is not None and state.is_final(),
+        suspended=state is not None and state.type == StateType.PAUSED,
+        succeeded=state is not None and state.is_completed(),
+        steps=steps,
+    )
+
+
+def suspended_runs() -> list[FlowRun]:
+    """The runs that wait for a person."""
+    with prefect_client() as client:
+        wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])))
+        return client.read_flow_runs(flow_run_filter=wanted)
+
+
+def find(run: str) -> UUID:
+    """The id of a run given by id, or by the name of one that waits.
+
+    Raises:
+        SpecInvalid: There is no such run, or more than one.
+    """
+    try:
+        return UUID(run)
+    except ValueError:
+        waiting = suspended_runs()
+    named = [flow_run for flow_run in waiting if flow_run.name == run]
+    if len(named) == 1:
+        return named[0].id
+    if named:
+        raise SpecInvalid(f"{len(named)} runs called {run!r} wait: give the id of one ({', '.join(str(r.id) for r in named)}).")
+    names = ", ".join(repr(flow_run.name) for flow_run in waiting) or "none"
+    raise SpecInvalid(f"No run {run!r} waits for approval. Waiting: {names}.")
+
+
+def resume(run_id: UUID, answer: dict[str, Any]) -> None:
+    """Answer the form of a suspended run, as the Prefect UI does.
+
+    Raises:
+        SpecInvalid: The run does not wait, or the form refuses the answer.
+    """
+    with prefect_client() as client:
+        run = _read(client, run_id)
+        if run.state is None or run.state.type != StateType.PAUSED:
+            raise SpecInvalid(f"Run {run.name!r} does not wait for approval; it is {run.state_name}.")
+        result = client.resume_flow_run(run_id, run_input=answer)
+    if result.status.value != "ACCEPT":
+        raise SpecInvalid(f"The form of run {run.name!r} refused the answer: {getattr(result.details, 'reason', result.status.value)}")
+
+
+def run_page(run_id: UUID) -> str:
+    """The run's page in the Prefect UI."""
+    ui = get_current_settings().ui_url or api_url().removesuffix("/api")
+    return f"{ui}/runs/flow-run/{run_id}"
+
+
+def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
+    try:
+        return client.read_flow_run(run_id)
+    except ObjectNotFound as exc:
+        raise SpecInvalid(f"Prefect has no run {run_id}.") from exc
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text[:300]
+    return f"HTTP {response.status_code}: {detail}".rstrip(".")

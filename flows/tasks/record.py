@@ -1,0 +1,205 @@
+"""Writes what happened into the registry, which the router reads. Every write is conditional and may be repeated."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect import task
+from pydantic import TypeAdapter
+
+from blocks.errors import PipelineError, RegistryRejected
+from blocks.facts import HelmRevision
+from blocks.registry import Entry, Registry
+from flows.errors import NothingToRollBackTo
+from flows.plan.release import ReleasePlan
+from flows.plan.verdict import Verdict
+from flows.spec import Candidate, Environment
+from flows.tasks.policy import OBSERVES, WRITES
+
+_SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
+
+
+@task(task_run_name="record {environment.name} deploying", **WRITES)
+def record_deploying(registry: Registry, candidate: Candidate, environment: Environment, plan: ReleasePlan, run_id: str) -> None:
+    """Make the candidate known and its entry `deploying`."""
+    with registry.client() as client:
+        client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
+        client.begin(
+            model=candidate.model,
+            hub_revision=candidate.commit,
+            environment=environment.name,
+            namespace=environment.namespace,
+            endpoint=plan.endpoint,
+            fingerprint=candidate.fingerprint,
+            run_id=run_id,
+        )
+
+
+@task(task_run_name="record {environment.name} ready", **WRITES)
+def record_ready(
+    registry: Registry,
+    candidate: Candidate,
+    environment: Environment,
+    revision: HelmRevision,
+    verdict: Verdict,
+    seconds: float,
+    run_id: str,
+) -> None:
+    """Keep the verdict as evidence and make the candidate's entry `ready`; the entry that it replaces is disabled with it."""
+    with registry.client() as client:
+        evidence = client.save_evidence("verdict", {"verdict": verdict.document(), "run_id": run_id, "seconds": round(seconds, 3)})
+        client.mark_ready(
+            model=candidate.model,
+            environment=environment.name,
+            fingerprint=candidate.fingerprint,
+            helm_revision=revision.revision,
+            evidence_sha256=evidence,
+            run_id=run_id,
+        )
+
+
+@task(task_run_name="record {environment.name} failed", **WRITES)
+def record_failed(
+    registry: Registry, candidate: Candidate, environment: Environment, reason: str, cluster_changed: bool, run_id: str
+) -> None:
+    """Make the candidate's entry `failed`; what served before is `degraded` if the cluster was already changed."""
+    with registry.client() as client:
+        client.mark_failed(
+            model=candidate.model,
+            environment=environment.name,
+            fingerprint=candidate.fingerprint,
+            reason=reason,
+            cluster_changed=cluster_changed,
+            run_id=run_id,
+        )
+
+
+@task(task_run_name="record decision for {environment.name}", **WRITES)
+def record_decision(
+    registry: Registry, candidate: Candidate, environment: Environment, decision: str, approver: str, reason: str, run_id: str
+) -> None:
+    """Keep who decided what on which candidate, and why."""
+    with registry.client() as client:
+        client.add_event(
+            decision,
+            model=candidate.model,
+            environment=environment.name,
+            fingerprint=candidate.fingerprint,
+            run_id=run_id,
+            actor=approver,
+            detail={"reason": reason},
+        )
+
+
+@task(task_run_name="look up {environment}", **OBSERVES)
+def current_entry(registry: Registry, model: str, environment: str) -> Entry | None:
+    """The entry that serves the model in the environment now; none if nothing does."""
+    with registry.client() as client:
+        return client.current(model, environment)
+
+
+@task(task_run_name="recall {environment.name}", **OBSERVES)
+def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Verdict | None:
+    """The verdict with which this very run already made the candidate ready in the environment; none if it has not."""
+    with registry.client() as client:
+        for event in client.events(model=candidate.model, environment=environment.name, run_id=run_id):
+            if event.kind == "ready" and event.fingerprint == candidate.fingerprint:
+                document = client.evidence(str(event.detail["evidence_sha256"])) or {}
+                return TypeAdapter(Verdict).validate_python(document.get("verdict"))
+    return None
+
+
+@task(task_run_name="choose what to roll back to", **WRITES)
+def rollback_target(registry: Registry, model: str, environment: Environment, to: str | None, run_id: str) -> Candidate:
+    """The candidate to go back to: the one whose fingerprint begins with `to`, or the last verified one before the current.
+
+    Raises:
+        NothingToRollBackTo: There is no such candidate, or it was never verified in the environment.
+    """
+    with registry.client() as client:
+        if to is None:
+            previous = client.previous(model, environment.name)
+            fingerprint = previous.fingerprint if previous is not None else None
+        else:
+            events = client.events(model=model, environment=environment.name, limit=1000)
+            found = {e.fingerprint for e in events if e.kind == "ready" and e.fingerprint is not None and e.fingerprint.startswith(to)}
+            fingerprint = found.pop() if len(found) == 1 and len(to) >= 12 else None
+        document = client.candidate(fingerprint) if fingerprint is not None else None
+    if document is None:
+        asked = (
+            f"candidate {to!r} was never verified there (give 12 characters or more)" if to else "no earlier verified candidate is known"
+        )
+        raise NothingToRollBackTo(f"{model} in {environment.name} cannot be rolled back: {asked}.")
+    return Candidate.from_document(document)
+
+
+@task(task_run_name="record rollback of {environment.name}", **WRITES)
+def record_rolled_back(
+    registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, seconds: float, run_id: str
+) -> None:
+    """Keep who went back to what, and why."""
+    with registry.client() as client:
+        client.add_event(
+            "rolled_back",
+            model=candidate.model,
+            environment=environment.name,
+            fingerprint=candidate.fingerprint,
+            run_id=run_id,
+            actor=actor,
+            detail={"reason": reason, "seconds": round(seconds, 1)},
+        )
+
+
+@task(task_run_name="list what is live", **OBSERVES)
+def live_entries(registry: Registry) -> list[Entry]:
+    """The entries that serve: `ready` and `degraded`."""
+    with registry.client() as client:
+        return [entry for status in _SERVING for entry in client.entries(status=status)]
+
+
+@task(task_run_name="recall candidate of {entry.model}", **OBSERVES)
+def recall_candidate(registry: Registry, entry: Entry) -> Candidate:
+    """The candidate that the entry stands for.
+
+    Raises:
+        RegistryRejected: The registry does not know it.
+    """
+    with registry.client() as client:
+        document = client.candidate(entry.fingerprint or "")
+    if document is None:
+        raise RegistryRejected(f"The registry knows no candidate for {entry.model} in {entry.environment}; release it again.")
+    return Candidate.from_document(document)
+
+
+@task(task_run_name="record verdict of {entry.model}", **OBSERVES)
+def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, run_id: str) -> None:
+    """Keep the verdict, and move the entry between `ready` and `degraded` by it."""
+    with registry.client() as client:
+        evidence = client.save_evidence("verdict", {"verdict": verdict.document(), "run_id": run_id})
+        fingerprint = entry.fingerprint or ""
+        if verdict.outcome != "passed":
+            client.mark_degraded(
+                model=entry.model,
+                environment=entry.environment,
+                fingerprint=fingerprint,
+                reason=verdict.sentence,
+                evidence_sha256=evidence,
+                run_id=run_id,
+                organisation=entry.organisation,
+            )
+        elif entry.status == "degraded":
+            client.mark_recovered(
+                model=entry.model,
+                environment=entry.environment,
+                fingerprint=fingerprint,
+                evidence_sha256=evidence,
+                run_id=run_id,
+                organisation=entry.organisation,
+            )
+        client.mark_checked([entry.key], datetime.now(UTC))
+
+
+def failure_reason(exc: PipelineError) -> str:
+    """What the registry keeps of an error: its kind and its sentence."""
+    return f"{type(exc).__name__}: {exc.message}"

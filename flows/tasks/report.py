@@ -1,0 +1,17 @@
+"""Publishes what people read of a run as Prefect artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+
+@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
+def publish(key: str, page: str, measurements: list[dict[str, Any]]) -> None:
+    """Publish the page (unless it is empty) and the table of measurements; a later call with the same key is a newer version."""
+    if page:
+        create_markdown_artifact(key=key, markdown=page, description="What is released, and what was found")
+    create_table_artifact(key=f"{key}-measurements", table=measurements, description="Every measurement of the verification")

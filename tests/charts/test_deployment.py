@@ -1,0 +1,224 @@
+"""What the Deployment, its pods and its Service promise, whatever the values."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from typing import Any
+
+import pytest
+
+ENVIRONMENTS = ("development", "staging", "production")
+COMBINATIONS = list(itertools.product(ENVIRONMENTS, ("minimal", "full")))
+SELECTOR = {"app.kubernetes.io/name": "vllm-deployment", "app.kubernetes.io/instance": "tiny-llama"}
+
+
+def option(args: list[str], name: str) -> str:
+    """The value of an argument that stands there once."""
+    assert args.count(name) == 1
+    return args[args.index(name) + 1]
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_the_engine_is_confined(chart: Any, environment: str, scenario: str) -> None:
+    pod = chart.pod(environment, scenario)["spec"]
+    container = chart.container(environment, scenario)
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["runAsGroup"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    account = chart.one("ServiceAccount", environment, scenario)
+    assert account["metadata"]["name"] == pod["serviceAccountName"]
+    assert account["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_requests_and_limits_are_set_and_gpus_equal_ranks(chart: Any, environment: str, scenario: str) -> None:
+    container = chart.container(environment, scenario)
+    resources = container["resources"]
+    for kind in ("requests", "limits"):
+        assert {"cpu", "memory", "nvidia.com/gpu"} <= resources[kind].keys()
+        assert str(resources[kind]["nvidia.com/gpu"]) == option(container["args"], "--tensor-parallel-size")
+
+
+def test_the_defaults_are_those_of_a_gpu_node(chart: Any) -> None:
+    pod = chart.pod("staging")["spec"]
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"nvidia.com/gpu": 1, "cpu": 8, "memory": "32Gi"},
+        "limits": {"nvidia.com/gpu": 1, "cpu": 16, "memory": "48Gi"},
+    }
+    assert pod["nodeSelector"] == {"node-type": "gpu"}
+    assert pod["tolerations"] == [{"key": "gpu-workload", "operator": "Equal", "value": "true", "effect": "NoSchedule"}]
+
+
+def test_a_node_selector_that_is_given_replaces_the_default(chart: Any) -> None:
+    assert chart.pod("staging", "full")["spec"]["nodeSelector"] == {"accelerator": "a100"}
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_the_image_is_named_by_digest_alone(chart: Any, environment: str, scenario: str) -> None:
+    repository, _, digest = chart.container(environment, scenario)["image"].partition("@")
+    assert digest.startswith("sha256:")
+    assert len(digest) == len("sha256:") + 64
+    assert ":" not in repository.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_the_engine_is_offline_and_holds_no_token(chart: Any, environment: str, scenario: str) -> None:
+    container = chart.container(environment, scenario)
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert variables["HF_HUB_OFFLINE"] == "1"
+    assert variables["TRANSFORMERS_OFFLINE"] == "1"
+    assert variables["VLLM_NO_USAGE_STATS"] == "1"
+    assert "envFrom" not in container
+    assert not [name for name in variables if any(word in name for word in ("TOKEN", "SECRET", "PASSWORD", "KEY"))]
+    assert not [volume for volume in chart.pod(environment, scenario)["spec"]["volumes"] if "secret" in volume or "projected" in volume]
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_everything_the_engine_writes_to_is_a_volume_of_limited_size(chart: Any, environment: str, scenario: str) -> None:
+    pod = chart.pod(environment, scenario)["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    writable = {path for path, mount in mounts.items() if not mount.get("readOnly")}
+    assert writable == {"/dev/shm", "/home/vllm", "/tmp"}
+    assert all(volumes[mounts[path]["name"]]["emptyDir"]["sizeLimit"] for path in writable)
+    assert volumes[mounts["/dev/shm"]["name"]]["emptyDir"]["medium"] == "Memory"
+    variables = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+    folders = {name: value for name, value in variables.items() if value.startswith("/")}
+    assert {"HOME", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TMPDIR"} <= folders.keys()
+    assert [name for name, value in folders.items() if not any(f"{value}/".startswith(f"{path}/") for path in writable)] == []
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_the_weights_are_read_only_and_are_what_the_engine_serves(chart: Any, environment: str, scenario: str) -> None:
+    pod = chart.pod(environment, scenario)
+    (volume,) = [volume for volume in pod["spec"]["volumes"] if "hostPath" in volume]
+    container = pod["spec"]["containers"][0]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
+    commit = pod["metadata"]["annotations"]["slipway.dev/commit"]
+    assert volume["hostPath"]["type"] == "Directory"
+    assert volume["hostPath"]["path"].endswith(f"/{commit}")
+    assert mount["readOnly"] is True
+    assert container["args"][0] == mount["mountPath"]
+    assert option(container["args"], "--load-format") == "safetensors"
+
+
+def test_the_arguments_are_the_candidates(chart: Any) -> None:
+    args = chart.container("production", "full")["args"]
+    assert option(args, "--served-model-name") == "Qwen2.5-7B"
+    assert ipaddress.ip_address(option(args, "--host")).is_unspecified
+    assert option(args, "--port") == "8000"
+    assert option(args, "--max-model-len") == "131072"
+    assert option(args, "--dtype") == "bfloat16"
+    assert option(args, "--gpu-memory-utilization") == "0.85"
+    assert args[-2:] == ["--enable-prefix-caching", "--max-num-seqs=64"]
+    assert all(isinstance(argument, str) for argument in args)
+
+
+@pytest.mark.parametrize(
+    ("environment", "budget_seconds"),
+    [("production", 5), ("production", 250), ("production", 7200), ("staging", 600), ("development", 600)],
+)
+def test_probes_and_deadline_come_from_the_load_budget(chart: Any, environment: str, budget_seconds: int) -> None:
+    above = {"loadBudgetSeconds": budget_seconds}
+    container = chart.container(environment, above=above)
+    startup, readiness, liveness = (container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe"))
+    assert startup["periodSeconds"] * startup["failureThreshold"] == budget_seconds
+    assert [probe["httpGet"] for probe in (startup, readiness, liveness)] == [{"path": "/health", "port": "http"}] * 3
+    assert "initialDelaySeconds" not in startup
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 120
+
+    deployment = chart.one("Deployment", environment, above=above)["spec"]
+    grace_seconds = deployment["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert deployment["progressDeadlineSeconds"] >= budget_seconds + grace_seconds + 60
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_stopping_takes_fits_the_grace_period(chart: Any, environment: str) -> None:
+    pod = chart.pod(environment)["spec"]
+    container = pod["containers"][0]
+    sleep_seconds = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    drain_seconds = int(option(container["args"], "--shutdown-timeout"))
+    assert drain_seconds > 0
+    assert sleep_seconds + drain_seconds < pod["terminationGracePeriodSeconds"]
+
+
+def test_production_serves_on_while_routers_forget_the_pod(chart: Any) -> None:
+    assert chart.container("production")["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
+
+
+def test_selectors_stay_the_same_whatever_changes(chart: Any) -> None:
+    other = {"candidate.fingerprint": "f" * 64, "podLabels": {"team": "search", "tier": "gold"}, "replicas": 3, "engine.maxModelLen": 512}
+    for above in ({}, other):
+        for environment in ENVIRONMENTS:
+            deployment = chart.one("Deployment", environment, above=above)["spec"]
+            assert deployment["selector"] == {"matchLabels": SELECTOR}
+            assert SELECTOR.items() <= deployment["template"]["metadata"]["labels"].items()
+            assert chart.one("Service", environment, above=above)["spec"]["selector"] == SELECTOR
+            assert chart.one("NetworkPolicy", environment, above=above)["spec"]["podSelector"] == {"matchLabels": SELECTOR}
+    labels = chart.pod("production", above=other)["metadata"]["labels"]
+    assert (labels["team"], labels["tier"]) == ("search", "gold")
+
+
+def test_pods_carry_the_candidate(chart: Any) -> None:
+    pod = chart.pod("production", "full")["metadata"]
+    fingerprint = pod["annotations"]["slipway.dev/fingerprint"]
+    assert fingerprint == "1234567890" * 6 + "1234"
+    assert pod["labels"]["slipway.dev/candidate"] == fingerprint[:40]
+    assert pod["labels"]["slipway.dev/environment"] == "production"
+    assert chart.one("Deployment", "production", "full")["metadata"]["annotations"]["slipway.dev/fingerprint"] == fingerprint
+
+
+def test_an_environment_whose_name_reads_as_a_boolean_stays_text(chart: Any) -> None:
+    assert chart.pod(above={"environment": "on"})["metadata"]["labels"]["slipway.dev/environment"] == "on"
+
+
+def test_a_new_chart_version_alone_restarts_no_pod(chart: Any) -> None:
+    assert "helm.sh/chart" in chart.one("Deployment")["metadata"]["labels"]
+    assert "helm.sh/chart" not in chart.pod()["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("name", ["tiny-llama-production", "a" * 53, "true", "null"])
+def test_the_service_has_the_given_name_and_port(chart: Any, name: str) -> None:
+    above = {"fullname": name}
+    service = chart.one("Service", above=above)
+    assert service["metadata"]["name"] == name
+    assert chart.one("Deployment", above=above)["metadata"]["name"] == name
+    (port,) = service["spec"]["ports"]
+    assert port["port"] == 8000
+    (opened,) = chart.container(above=above)["ports"]
+    assert (opened["name"], opened["containerPort"]) == (port["targetPort"], 8000)
+
+
+def test_no_chat_template_means_no_config_map(chart: Any) -> None:
+    assert [document for document in chart.render() if document["kind"] == "ConfigMap"] == []
+    assert "--chat-template" not in chart.container()["args"]
+
+
+@pytest.mark.parametrize("text", ["{{ messages }}", "a\n\n  b: {{- x }}\n\n", "\n{# 'quoted' \"twice\" #}\t<|im_start|>", "# ünïcode \\n"])
+def test_a_chat_template_reaches_the_engine_unchanged(chart: Any, text: str) -> None:
+    above = {"engine.chatTemplate": text}
+    config = chart.one("ConfigMap", above=above)
+    pod = chart.pod(above=above)["spec"]
+    path = option(pod["containers"][0]["args"], "--chat-template")
+    folder, _, name = path.rpartition("/")
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == folder]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert config["data"] == {name: text}
+    assert config["immutable"] is True
+
+
+def test_another_chat_template_is_another_config_map(chart: Any) -> None:
+    names = {chart.one("ConfigMap", above={"engine.chatTemplate": text})["metadata"]["name"] for text in ("one", "two")}
+    assert len(names) == 2

@@ -1,0 +1,154 @@
+"""A site of its own for each flow test: model, environments, namespaces, database and blocks that nobody else uses."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
+from prefect.states import Pending
+from pydantic import SecretStr
+
+from blocks.cluster import Cluster
+from blocks.endpoint import Endpoint
+from blocks.helm import Helm
+from blocks.hub import Hub
+from blocks.registry import Registry, RegistryClient
+from flows.release import release
+from flows.revalidate import revalidate
+from flows.rollback import rollback
+from flows.spec.load import ROOT
+from sandbox import models
+from sandbox.helm import helm_executable
+from sandbox.world import World
+
+
+@pytest.fixture(scope="session")
+def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """This process talks to the tests' Prefect server, and keeps results in a folder of its own."""
+    home = tmp_path_factory.mktemp("prefect-home")
+    updates = {
+        PREFECT_API_URL: prefect_api,
+        PREFECT_HOME: home,
+        PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+        # A sync flow waits up to a second for its heartbeat thread; runs here are short and watched.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(updates):
+        yield
+
+
+@pytest.fixture(scope="session")
+def prefect_deployments(prefect_settings: None) -> dict[str, UUID]:
+    """The Prefect deployments of all flows: a run without one cannot be suspended."""
+    flows: tuple[Flow[..., Any], ...] = (release, rollback, revalidate)
+    suffix = uuid.uuid4().hex[:8]
+    return {flow.name: flow.to_deployment(f"test-{suffix}").apply() for flow in flows}  # type: ignore[union-attr,misc]
+
+
+@dataclass
+class Site:
+    """What a flow test works with."""
+
+    world: World
+    model: str
+    repository: str
+    deployments: Path
+    database: str
+    client: SyncPrefectClient
+    deployment_ids: dict[str, UUID]
+
+    def start(self, flow: Flow[..., Any], **parameters: Any) -> FlowRun:
+        """Create a run, as the Prefect UI does."""
+        return self.client.create_flow_run_from_deployment(self.deployment_ids[flow.name], parameters=parameters)
+
+    def leg(self, flow: Flow[..., Any], run: FlowRun) -> State[Any]:
+        """Execute the run in this process until it ends or is suspended, as a worker's process does."""
+        self.client.set_flow_run_state(run.id, Pending())
+        try:
+            return asyncio.run(run_flow(flow, flow_run=self.client.read_flow_run(run.id), return_type="state"))  # type: ignore[arg-type]
+        except Pause as pause:
+            assert pause.state is not None
+            return pause.state
+
+    def run(self, flow: Flow[..., Any], **parameters: Any) -> State[Any]:
+        """Create a run and execute it until it ends or is suspended."""
+        return self.leg(flow, self.start(flow, **parameters))
+
+    def resume(self, run: FlowRun, **answer: Any) -> str:
+        """Answer the form of a suspended run; what the server says to it."""
+        return self.client.resume_flow_run(run.id, run_input=answer).status.value
+
+    def release(self, *environments: str, **parameters: Any) -> State[Any]:
+        """Release the site's model; to development alone unless environments are named."""
+        return self.run(release, model=self.model, environments=list(environments or ["development"]), **parameters)
+
+    def registry(self) -> RegistryClient:
+        """The site's registry."""
+        return RegistryClient(self.database)
+
+    def publish(self, **changes: Any) -> str:
+        """Publish a commit of the model on the hub; its SHA."""
+        return self.world.hub.add(self.repository, models.make_model(**changes))
+
+    def edit(self, name: str, **changes: Any) -> None:
+        """Change keys of a file of `deployments/`."""
+        path = self.deployments / name
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site of its own: nothing that another test does can be seen in it."""
+    unique = uuid.uuid4().hex[:8]
+    model, blocks = f"tiny-{unique}x", f"site-{unique}"
+    deployments = tmp_path / "deployments"
+    shutil.copytree(ROOT / "deployments", deployments)
+    monkeypatch.setenv("SLIPWAY_DEPLOYMENTS", str(deployments))
+    (deployments / "shared.yaml").write_text(yaml.safe_dump({"registry": blocks, "hub": blocks}))
+    dsn = world.postgres.create_database(f"site_{unique}")
+    with RegistryClient(dsn) as registry:
+        registry.migrate()
+    kubeconfig = world.cluster.kubeconfig
+    Registry(dsn=SecretStr(dsn)).save(blocks)
+    Hub(endpoint=world.hub.url).save(blocks)
+    Cluster(kubeconfig=kubeconfig).save(blocks)
+    Helm(kubeconfig=kubeconfig, chart=ROOT / "charts" / "vllm-deployment", executable=str(helm_executable())).save(blocks)
+    Endpoint(via="service-proxy", kubeconfig=kubeconfig).save(blocks)
+    with get_client(sync_client=True) as client:
+        made = Site(
+            world=world,
+            model=model,
+            repository=f"slipway-demo/{model}",
+            deployments=deployments,
+            database=dsn,
+            client=client,
+            deployment_ids=prefect_deployments,
+        )
+        shipped = yaml.safe_load((deployments / "models" / "tiny-llama.yaml").read_text())
+        (deployments / "models" / f"{model}.yaml").write_text(yaml.safe_dump({**shipped, "name": model, "repository": made.repository}))
+        for name in ("development", "staging", "production"):
+            # One replica each: a test needs two GPUs at the most.
+            made.edit(f"environments/{name}.yaml", namespace=f"{name}-{unique}", blocks=blocks, values={"replicas": 1})
+        made.publish()
+        yield made
+        world.engine_faults.clear()

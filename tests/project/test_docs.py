@@ -1,0 +1,92 @@
+"""The documentation tells the truth: its commands exist, its links lead somewhere, and it names every setting."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+from flows.cli import app
+from flows.spec.load import ROOT
+
+PAGES = sorted(
+    path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("charts/*/README.md")]
+)
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def commands() -> list[tuple[Path, str]]:
+    """Every line that a page tells people to type."""
+    return [
+        (page, line.removeprefix("$ "))
+        for page in PAGES
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+def typed(program: str) -> list[str]:
+    return sorted({line for _, line in commands() if shlex.split(line)[0] == program})
+
+
+def test_there_are_pages_and_commands() -> None:
+    assert len(PAGES) >= 6
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize("line", typed("slipway"))
+def test_a_slipway_command_is_understood(line: str) -> None:
+    _, name, *arguments = shlex.split(line)
+    group = typer.main.get_command(app)
+    assert isinstance(group, click.Group) or hasattr(group, "commands")
+    command = group.commands[name]  # type: ignore[attr-defined]
+
+    context = command.make_context(name, arguments)
+
+    assert context.command.name == name
+
+
+@pytest.mark.parametrize("line", typed("make"))
+def test_a_make_target_exists(line: str) -> None:
+    target = next(word for word in shlex.split(line)[1:] if "=" not in word)
+
+    assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_command_is_in_the_readme_or_the_docs() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+
+    for command in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        assert f"slipway {command}" in text or f"make {command}" in text, command
+
+
+def test_every_key_of_the_specs_is_explained() -> None:
+    from dataclasses import fields
+
+    from flows.spec import ApprovalPolicy, EngineSettings, Environment, Expectation, LatencyPolicy, Model, PrefetchPolicy, Shared
+
+    page = (ROOT / "docs" / "deployments.md").read_text()
+    prefixes = {EngineSettings: "engine.", LatencyPolicy: "latency.", PrefetchPolicy: "prefetch.", ApprovalPolicy: "approval."}
+    nested = {"engine", "latency", "prefetch", "approval"}
+    for spec in (Model, Environment, Expectation, Shared, *prefixes):
+        for field in fields(spec):
+            if field.name not in nested:
+                assert f"`{prefixes.get(spec, '')}{field.name}`" in page, f"{spec.__name__}.{field.name}"
+
+
+def test_nothing_names_a_machine_or_its_registry() -> None:
+    forbidden = re.compile(r"(?<![\w./-])/(work|root|farm)/|/home/\w+/")
+    for pattern in ("*.md", "*.toml", "*.yaml", "docs/*", "flows/**/*.py", "blocks/**/*.py", "requirements.lock", "Makefile"):
+        for path in ROOT.glob(pattern):
+            assert not forbidden.search(path.read_text().replace("/home/vllm/", "")), path

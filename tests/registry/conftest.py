@@ -1,0 +1,200 @@
+"""A real PostgreSQL for the registry's tests: one server a worker, one fresh database a test."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+
+from blocks.registry import Entry, RegistryClient
+from sandbox.postgres import Postgres
+
+
+@dataclass(kw_only=True)
+class Databases:
+    """Lends databases of one server. They are emptied and lent again: making one copies hundreds of files, emptying one takes 10 ms."""
+
+    postgres: Postgres
+    _made: int = 0
+    _free: list[str] = field(default_factory=list)
+    _lent: list[str] = field(default_factory=list)
+
+    def empty(self) -> str:
+        """An empty database; returns its connection string."""
+        name = self._free.pop() if self._free else self._make()
+        self._lent.append(name)
+        return self.postgres.dsn_of(name)
+
+    def migrated(self) -> str:
+        """A database with the present schema; returns its connection string."""
+        dsn = self.empty()
+        with RegistryClient(dsn) as client:
+            client.migrate()
+        return dsn
+
+    def take_back(self) -> None:
+        """Empty what was lent. A database that a test dropped is forgotten."""
+        while self._lent:
+            name = self._lent.pop()
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.postgres.dsn_of(name), autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()", (name,)
+                )
+                connection.execute("DROP SCHEMA public CASCADE")
+                connection.execute("CREATE SCHEMA public")
+                connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+                self._free.append(name)
+
+    def _make(self) -> str:
+        self._made += 1
+        name = f"registry_{self._made}"
+        self.postgres.create_database(name)
+        return name
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    # The tests are about transactions, not about power cuts: nothing needs to reach the disk.
+    with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as postgres:
+        yield Databases(postgres=postgres)
+
+
+@pytest.fixture
+def databases(server: Databases) -> Iterator[Databases]:
+    yield server
+    server.take_back()
+
+
+@pytest.fixture
+def empty_dsn(databases: Databases) -> str:
+    return databases.empty()
+
+
+@pytest.fixture
+def dsn(databases: Databases) -> str:
+    return databases.migrated()
+
+
+@pytest.fixture
+def client(dsn: str) -> Iterator[RegistryClient]:
+    with RegistryClient(dsn) as client:
+        yield client
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[psycopg.Connection]:
+    """Somebody with psql."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Waits for a condition, ten seconds at most."""
+
+    def wait_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.02)
+
+    return wait_until
+
+
+@pytest.fixture
+def waiting(databases: Databases) -> Iterator[Callable[[], int]]:
+    """Counts the sessions of the lent databases that wait for somebody's lock."""
+    with psycopg.connect(databases.postgres.dsn, autocommit=True) as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'registry_%' AND pg_blocking_pids(pid) <> '{}'"
+
+        def waiting() -> int:
+            return int(connection.execute(query).fetchall()[0][0])
+
+        yield waiting
+
+
+COMMITS = {"a": "a" * 40, "b": "b" * 40, "c": "c" * 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Releases:
+    """Releases of one model in one environment, told in a line. A candidate is a letter and a variant: `a1` and `a2` are of one commit."""
+
+    client: RegistryClient
+    model: str = "tiny"
+    environment: str = "production"
+
+    def fingerprint(self, candidate: str) -> str:
+        return candidate * 32
+
+    def begin(self, candidate: str, run: str) -> Entry:
+        commit = COMMITS[candidate[0]]
+        fingerprint = self.fingerprint(candidate)
+        self.client.register(fingerprint, {"commit": commit, "variant": candidate}, self.model, commit)
+        return self.client.begin(
+            model=self.model,
+            hub_revision=commit,
+            environment=self.environment,
+            namespace="models",
+            endpoint=f"{self.model}-{self.environment}.models.svc.cluster.local:8000",
+            fingerprint=fingerprint,
+            run_id=run,
+        )
+
+    def ready(self, candidate: str, run: str, helm_revision: int = 1) -> Entry:
+        return self.client.mark_ready(
+            model=self.model,
+            environment=self.environment,
+            fingerprint=self.fingerprint(candidate),
+            helm_revision=helm_revision,
+            evidence_sha256=self.client.save_evidence("verdict", {"candidate": candidate, "outcome": "passed"}),
+            run_id=run,
+        )
+
+    def release(self, candidate: str, run: str, helm_revision: int = 1) -> Entry:
+        self.begin(candidate, run)
+        return self.ready(candidate, run, helm_revision)
+
+    def fail(self, candidate: str, run: str, *, cluster_changed: bool = True) -> Entry | None:
+        return self.client.mark_failed(
+            model=self.model,
+            environment=self.environment,
+            fingerprint=self.fingerprint(candidate),
+            reason="P95 was 412 ms, allowed are 300 ms",
+            run_id=run,
+            cluster_changed=cluster_changed,
+        )
+
+    def degrade(self, candidate: str) -> Entry | None:
+        return self.client.mark_degraded(
+            model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate), reason="answers are wrong"
+        )
+
+    def recover(self, candidate: str) -> Entry | None:
+        return self.client.mark_recovered(model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate))
+
+    def statuses(self) -> dict[str, str]:
+        """Status by the first letter of the commit."""
+        return {entry.hub_revision[0]: entry.status for entry in self.client.entries(self.model, self.environment)}
+
+    def current(self) -> str | None:
+        entry = self.client.current(self.model, self.environment)
+        return entry.fingerprint[:2] if entry and entry.fingerprint else None
+
+    def previous(self) -> str | None:
+        found = self.client.previous(self.model, self.environment)
+        return found.fingerprint[:2] if found else None
+
+    def kinds(self) -> list[str]:
+        """Kinds of all events, oldest first."""
+        return [event.kind for event in reversed(self.client.events())]
+
+
+@pytest.fixture
+def releases(client: RegistryClient) -> Releases:
+    return Releases(client=client)

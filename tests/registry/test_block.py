@@ -1,0 +1,37 @@
+"""The Prefect block, and that nobody waits for Prefect who does not need it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from blocks.registry import Registry
+
+if TYPE_CHECKING:
+    from conftest import Releases
+
+
+def test_the_block_makes_clients(dsn: str, releases: Releases) -> None:
+    releases.release("a1", "run-1")
+    block = Registry(dsn=SecretStr(dsn))
+
+    with block.client() as first, block.client() as second:
+        assert first.current("tiny", "production") == second.current("tiny", "production") == releases.client.current("tiny", "production")
+
+
+def test_the_block_shows_no_secret() -> None:
+    block = Registry(dsn=SecretStr("postgresql://slipway:opensesame@db/models"))
+
+    assert "opensesame" not in repr(block)
+    assert "opensesame" not in block.model_dump_json()
+    assert Registry.get_block_type_slug() == "slipway-registry"
+    assert "PostgreSQL" in (Registry.get_description() or "")
+
+
+def test_the_client_is_imported_without_prefect() -> None:
+    program = "import sys, blocks.registry.client, blocks.registry; sys.exit('prefect' in sys.modules or 'pydantic' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
