@@ -127,7 +127,7 @@ def test_the_arguments_are_the_candidates(chart: Any) -> None:
 
 @pytest.mark.parametrize(
     ("environment", "budget_seconds"),
-    [("production", 5), ("production", 250), ("production", 7200), ("staging", 600), ("development", 600)],
+    [("production", 10), ("production", 250), ("production", 7200), ("staging", 600), ("development", 600)],
 )
 def test_probes_and_deadline_come_from_the_load_budget(chart: Any, environment: str, budget_seconds: int) -> None:
     above = {"loadBudgetSeconds": budget_seconds}
