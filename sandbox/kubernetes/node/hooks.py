@@ -1,0 +1,32 @@
+"""The preStop hook: what a container may do before it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.node.probes import Target, http_get
+from sandbox.kubernetes.node.process import Command, run_to_end
+
+NO_LIMIT_SECONDS = 86_400.0
+"""Hooks have no time limit of their own; the grace period, which the caller applies, ends them."""
+
+
+async def pre_stop(spec: Object, target: Target, tell: Callable[[str, str, str], None]) -> None:
+    """Run the container's preStop hook, if it has one; a failure is told and changes nothing."""
+    hook = (spec.get("lifecycle") or {}).get("preStop")
+    if hook is None:
+        return
+    if "sleep" in hook:
+        await asyncio.sleep(hook["sleep"]["seconds"])
+    elif "exec" in hook:
+        argv = tuple(target.rewrite(text) for text in hook["exec"]["command"])
+        command = Command(argv=argv, env=target.command.env, folder=target.command.folder)
+        code, output = await run_to_end(command, NO_LIMIT_SECONDS)
+        if code:
+            tell("Warning", "FailedPreStopHook", f"PreStopHook failed: exit code {code}: {output[:200]}")
+    elif "httpGet" in hook:
+        answer = await http_get(hook["httpGet"], target, NO_LIMIT_SECONDS)
+        if not answer.ok:
+            tell("Warning", "FailedPreStopHook", f"PreStopHook failed: {answer.message}")

@@ -1,0 +1,265 @@
+"""One pod on the node: volumes, init containers in order, containers together, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+
+from sandbox.kubernetes.client import PODS, Object
+from sandbox.kubernetes.controllers.objects import FINISHED_PHASES, age_seconds, is_deleting
+from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.node.container import Container
+from sandbox.kubernetes.node.host import Host
+from sandbox.kubernetes.node.status import conditions_of, phase_of
+from sandbox.kubernetes.node.volumes import VolumeFailed, Volumes
+from sandbox.kubernetes.values import clone, dig, now
+
+DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
+
+
+class PodWorker:
+    """Runs one pod from its arrival on the node to its removal.
+
+    Args:
+        host: The node.
+        pod: The pod as it arrived.
+        ip: The pod's own address.
+    """
+
+    def __init__(self, host: Host, pod: Object, ip: str) -> None:
+        self.ip = ip
+        self._host = host
+        self._pod = clone(pod)
+        self._changes = asyncio.Event()
+        self._deletion = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._failed: tuple[str, str] | None = None
+        self._gone = False
+        self._muted = False
+        self._has_sandbox = False
+        self._sent: Object | None = None
+        status = self._pod.setdefault("status", {})
+        status["podIP"], status["hostIP"] = ip, host.ip
+        status.setdefault("startTime", now())
+        spec = self._pod["spec"]
+        self._init = [self._container(entry, is_init=True) for entry in spec.get("initContainers") or []]
+        self._containers = [self._container(entry, is_init=False) for entry in spec["containers"]]
+        if self._init:
+            for container in self._containers:
+                container.state = {"waiting": {"reason": "PodInitializing"}}
+        self._resume()
+
+    def _container(self, spec: Object, *, is_init: bool) -> Container:
+        return Container(self._host, lambda: self._pod, spec, is_init=is_init, changed=self._changes.set)
+
+    def _resume(self) -> None:
+        for kind, containers in (("initContainerStatuses", self._init), ("containerStatuses", self._containers)):
+            reported = {entry["name"]: entry for entry in dig(self._pod, "status", kind, default=[])}
+            for container in containers:
+                if container.name in reported:
+                    container.resume(reported[container.name])
+
+    @property
+    def containers(self) -> list[Container]:
+        """All containers of the pod, init containers first."""
+        return [*self._init, *self._containers]
+
+    @property
+    def pod(self) -> Object:
+        """The newest version of the pod, with this node's view of its status."""
+        return self._pod
+
+    @property
+    def folder(self) -> Path:
+        """Where the pod's volumes, homes and logs are."""
+        return self._host.pod_folder(self._pod["metadata"]["uid"])
+
+    def update(self, pod: Object) -> None:
+        """Take over a newer version of the pod; a deletion begins its end."""
+        own_status = self._pod["status"]
+        self._pod = {**clone(pod), "status": {**clone(pod.get("status") or {}), **_addresses(own_status)}}
+        if is_deleting(pod):
+            self._deletion.set()
+
+    def vanish(self) -> None:
+        """The pod is no longer in the API: end it and tell nobody."""
+        self._gone = True
+        self._deletion.set()
+
+    async def run(self) -> None:
+        """Run the pod; returns when it is gone from the node and from the API."""
+        publishing = asyncio.create_task(self._publish_changes())
+        self._work = asyncio.create_task(self._run_containers())
+        deadline = asyncio.create_task(self._keep_deadline())
+        try:
+            self._changes.set()
+            # A finished pod stays in the API, with its logs on the node, until somebody deletes it.
+            await self._deletion.wait()
+            await self._end()
+        finally:
+            for task in (publishing, self._work, deadline):
+                task.cancel()
+            await asyncio.gather(publishing, self._work, deadline, return_exceptions=True)
+            for container in self.containers:
+                self._host.gpus.release(f"{self._pod['metadata']['uid']}/{container.name}")
+
+    async def halt(self) -> None:
+        """End all processes at once, as when the node loses its power; the API is told nothing."""
+        self._muted = True
+        await self._stop_containers(0.0)
+
+    async def _keep_deadline(self) -> None:
+        deadline_seconds = self._pod["spec"].get("activeDeadlineSeconds")
+        if deadline_seconds is None or self._work is None:
+            return
+        left_seconds = deadline_seconds - age_seconds(self._pod["status"]["startTime"])
+        done, _ = await asyncio.wait({self._work}, timeout=max(0.0, left_seconds))
+        if done:
+            return
+        self._failed = ("DeadlineExceeded", DEADLINE_MESSAGE)
+        self._tell("Normal", "DeadlineExceeded", DEADLINE_MESSAGE)
+        await self._stop_containers(self._grace_seconds())
+        self._changes.set()
+
+    async def _run_containers(self) -> None:
+        if phase_of(self._init, self._containers) in FINISHED_PHASES:
+            return
+        volumes = await self._mount()
+        self._has_sandbox = True
+        for container in self.containers:
+            container.volumes = volumes
+        for container in self._init:
+            await container.run()
+            if not container.succeeded:
+                return
+        for container in self._containers:
+            if container.state == {"waiting": {"reason": "PodInitializing"}}:
+                container.state = {"waiting": {"reason": "ContainerCreating"}}
+        async with asyncio.TaskGroup() as group:
+            for container in self._containers:
+                group.create_task(container.run())
+
+    async def _mount(self) -> dict[str, Path]:
+        volumes = Volumes(self._host.client, disk=self._host.disk, folder=self.folder, allocatable=self._host.allocatable)
+        while True:
+            try:
+                return await volumes.realise(self._pod)
+            except VolumeFailed as exc:
+                self._tell("Warning", "FailedMount", str(exc))
+            except httpx.HTTPError:
+                self._changes.set()
+            await asyncio.sleep(self._host.options.retry_seconds)
+
+    def _tell(self, kind: str, reason: str, message: str) -> None:
+        self._host.recorder.tell(self._pod, kind, reason, message)
+
+    def _grace_seconds(self) -> float:
+        metadata = self._pod["metadata"]
+        return float(metadata.get("deletionGracePeriodSeconds", self._pod["spec"].get("terminationGracePeriodSeconds", 30)))
+
+    async def _end(self) -> None:
+        """Stop everything, report the last states, and remove the pod from the API."""
+        await self._stop_containers(self._grace_seconds())
+        if not self._gone:
+            await self._publish()
+            await self._remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _stop_containers(self, grace_seconds: float) -> None:
+        running = [container for container in self.containers if container.process is not None]
+        for container in running if not self._muted else ():
+            container.tell("Normal", "Killing", f"Stopping container {container.name}")
+        await asyncio.gather(*(container.stop(grace_seconds) for container in self.containers))
+        if self._work is not None:
+            # Those that ran are about to report their end; what still waits for an image or its back-off will never run.
+            await asyncio.gather(*(container.ended.wait() for container in running))
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+        for container in self.containers:
+            container.done = container.done or "terminated" in container.state
+
+    async def _remove(self) -> None:
+        metadata = self._pod["metadata"]
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        await self._insist(lambda: self._host.client.request("DELETE", PODS.one(metadata["namespace"], metadata["name"]), body=body))
+
+    async def _publish_changes(self) -> None:
+        while True:
+            await self._changes.wait()
+            self._changes.clear()
+            if not self._muted:
+                await self._publish()
+
+    async def _publish(self) -> None:
+        status = self._status()
+        if status == self._sent:
+            return
+        metadata = self._pod["metadata"]
+        body = {"metadata": {"uid": metadata["uid"]}, "status": status}
+        path = PODS.one(metadata["namespace"], metadata["name"], "status")
+
+        async def send() -> Object:
+            return await self._host.client.request("PATCH", path, body=body, content_type="application/strategic-merge-patch+json")
+
+        written = await self._insist(send)
+        if written is not None:
+            self._sent = status
+            self._pod["status"] = {**written["status"], **_addresses(self._pod["status"])}
+
+    async def _insist(self, send: Callable[[], Awaitable[Object]]) -> Object | None:
+        """Repeat a request until the API server has answered it; None when the pod is gone or the answer is no."""
+        delay_seconds = 0.05
+        while True:
+            try:
+                return await send()
+            except ApiError as exc:
+                if exc.code < 500:
+                    return None
+            except (httpx.HTTPError, OSError):
+                pass
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(delay_seconds * 2, 5.0)
+
+    def _status(self) -> Object:
+        phase = "Failed" if self._failed is not None else phase_of(self._init, self._containers)
+        own = self._pod["status"]
+        status: Object = {
+            "phase": phase,
+            "conditions": conditions_of(self._pod, phase, self._init, self._containers, has_sandbox=self._has_sandbox),
+            "hostIP": self._host.ip,
+            "hostIPs": [{"ip": self._host.ip}],
+            "startTime": own["startTime"],
+            "containerStatuses": [container.status for container in self._containers],
+        }
+        if generation := self._pod["metadata"].get("generation"):
+            status["observedGeneration"] = generation
+        if self._has_sandbox:
+            status |= {"podIP": self.ip, "podIPs": [{"ip": self.ip}]}
+        if self._init:
+            status["initContainerStatuses"] = [container.status for container in self._init]
+        if self._failed is not None:
+            status["reason"], status["message"] = self._failed
+        return status
+
+
+def _addresses(status: Object) -> Object:
+    return {key: status[key] for key in ("podIP", "hostIP", "startTime") if key in status}
+
+
+async def remove_finished(host: Host, pod: Object) -> None:
+    """Let go of a pod that had ended before this agent came and is being deleted now."""
+    metadata = pod["metadata"]
+    body = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
+    with contextlib.suppress(ApiError):
+        await host.client.request("DELETE", PODS.one(metadata["namespace"], metadata["name"]), body=body)
+    shutil.rmtree(host.pod_folder(metadata["uid"]), ignore_errors=True)

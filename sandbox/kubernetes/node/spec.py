@@ -1,0 +1,48 @@
+"""What a stand-in node is asked to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """One node. What it claims to have is for the scheduler; the machine underneath need not have it.
+
+    Attributes:
+        name: The node's name, also its `kubernetes.io/hostname` label.
+        gpus: How many `nvidia.com/gpu` it claims.
+        memory_bytes: Memory it claims.
+        cpus: CPUs it claims.
+        labels: Labels besides those that every node has.
+        taints: As `{"key": …, "value": …, "effect": …}`.
+        disk_bytes: Ephemeral storage it claims.
+    """
+
+    name: str
+    gpus: int = 1
+    memory_bytes: int = 64 * GIB
+    cpus: int = 16
+    labels: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
+    taints: tuple[Mapping[str, str], ...] = ({"key": "gpu-workload", "value": "true", "effect": "NoSchedule"},)
+    disk_bytes: int = 500 * GIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions:
+    """How an agent behaves in time. The defaults are a kubelet's; tests take shorter ones.
+
+    Attributes:
+        restart_backoff_seconds: The first wait before a crashed container or a missing image is tried again; doubles up to 300.
+        retry_seconds: The wait before a volume or a container that lacks its Secret is tried again.
+        lease_seconds: How often the node's lease is renewed.
+        memory_check_seconds: How often memory is compared with its limit.
+    """
+
+    restart_backoff_seconds: float = 10.0
+    retry_seconds: float = 2.0
+    lease_seconds: float = 10.0
+    memory_check_seconds: float = 0.5

@@ -1,0 +1,159 @@
+"""A pod's volumes as folders: hostPath, emptyDir, Secret, ConfigMap, downward API and projected ones.
+
+Not emulated: updates of mounted Secrets, ConfigMaps and tokens while the pod runs, size limits and memory-backed emptyDirs,
+persistent volume claims, CSI and network volumes (they stay unmounted, with an event that says so).
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sandbox.kubernetes.api import Client
+from sandbox.kubernetes.client import SERVICE_ACCOUNTS, Object
+from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.node.mounts import Mount, expand
+from sandbox.kubernetes.node.references import MissingReference, contents, field, resource
+
+DEFAULT_MODE = 0o644
+TOKEN_SECONDS = 3600
+
+
+class VolumeFailed(Exception):
+    """A volume cannot be mounted; the message is the kubelet's."""
+
+
+class Volumes:
+    """Makes the volumes of one pod.
+
+    Args:
+        client: Where Secrets, ConfigMaps and tokens come from.
+        disk: The folder that plays the node's file system.
+        folder: The pod's own folder.
+        allocatable: What the node has to give, for `resourceFieldRef`.
+    """
+
+    def __init__(self, client: Client, *, disk: Path, folder: Path, allocatable: Mapping[str, str]) -> None:
+        self._client = client
+        self._disk = disk
+        self._folder = folder
+        self._allocatable = allocatable
+
+    async def realise(self, pod: Object) -> dict[str, Path]:
+        """Make all volumes; return where each is.
+
+        Raises:
+            VolumeFailed: One of them cannot be had now.
+        """
+        found = {}
+        for volume in pod["spec"].get("volumes") or []:
+            try:
+                found[volume["name"]] = await self._realise(pod, volume)
+            except (MissingReference, ApiError, OSError) as exc:
+                reason = exc.message if isinstance(exc, ApiError) else str(exc)
+                raise VolumeFailed(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {reason}') from exc
+        return found
+
+    async def _realise(self, pod: Object, volume: Object) -> Path:
+        if (source := volume.get("hostPath")) is not None:
+            return self._host_path(source)
+        folder = self._folder / "volumes" / str(volume["name"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if "emptyDir" in volume:
+            return folder
+        if (projected := volume.get("projected")) is not None:
+            mode = projected.get("defaultMode", DEFAULT_MODE)
+            for source in projected.get("sources") or []:
+                await self._project(pod, folder, source, mode)
+            return folder
+        source = {kind: volume[kind] for kind in ("secret", "configMap", "downwardAPI") if kind in volume}
+        if not source:
+            raise MissingReference(f"volumes of this kind are not emulated: {', '.join(sorted(set(volume) - {'name'}))}")
+        await self._project(pod, folder, source, next(iter(source.values())).get("defaultMode", DEFAULT_MODE))
+        return folder
+
+    def _host_path(self, source: Object) -> Path:
+        path = self._disk / str(source["path"]).lstrip("/")
+        kind = source.get("type") or ""
+        if kind == "FileOrCreate":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        elif kind in ("", "DirectoryOrCreate") and not path.exists():
+            # Without a type the container runtime makes the folder, and the kubelet checks nothing.
+            path.mkdir(parents=True)
+        checks: dict[str, tuple[Callable[[], bool], str]] = {
+            "Directory": (path.is_dir, "a directory"),
+            "DirectoryOrCreate": (path.is_dir, "a directory"),
+            "File": (path.is_file, "a file"),
+            "FileOrCreate": (path.is_file, "a file"),
+            "Socket": (path.is_socket, "a socket"),
+            "CharDevice": (path.is_char_device, "a character device"),
+            "BlockDevice": (path.is_block_device, "a block device"),
+        }
+        if kind in checks and not checks[kind][0]():
+            raise MissingReference(f"hostPath type check failed: {source['path']} is not {checks[kind][1]}")
+        return path
+
+    async def _project(self, pod: Object, folder: Path, source: Object, mode: int) -> None:
+        namespace = pod["metadata"]["namespace"]
+        if (token := source.get("serviceAccountToken")) is not None:
+            _write(folder / token["path"], (await self._token(pod, token)).encode(), mode)
+        for kind, word in (("secret", "secret"), ("configMap", "configmap")):
+            if (wanted := source.get(kind)) is None:
+                continue
+            name = wanted.get("secretName") or wanted["name"]
+            entries = await contents(self._client, word, namespace, name, optional=bool(wanted.get("optional")))
+            if entries is not None:
+                _write_entries(folder, entries, wanted, mode)
+        for item in (source.get("downwardAPI") or {}).get("items") or []:
+            if "fieldRef" in item:
+                value = field(pod, item["fieldRef"]["fieldPath"])
+            else:
+                value = resource(pod, pod["spec"]["containers"][0], item["resourceFieldRef"], self._allocatable)
+            _write(folder / item["path"], value.encode(), item.get("mode", mode))
+
+    async def _token(self, pod: Object, wanted: Object) -> str:
+        metadata = pod["metadata"]
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
+        spec: Object = {"expirationSeconds": wanted.get("expirationSeconds", TOKEN_SECONDS), "boundObjectRef": reference}
+        if wanted.get("audience"):
+            spec["audiences"] = [wanted["audience"]]
+        account = pod["spec"].get("serviceAccountName") or "default"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        answer = await self._client.request("POST", SERVICE_ACCOUNTS.one(metadata["namespace"], account, "token"), body=body)
+        return str(answer["status"]["token"])
+
+
+def _write_entries(folder: Path, entries: Mapping[str, bytes], wanted: Object, mode: int) -> None:
+    if (items := wanted.get("items")) is None:
+        for key, value in entries.items():
+            _write(folder / key, value, mode)
+        return
+    for item in items:
+        if item["key"] in entries:
+            _write(folder / item["path"], entries[item["key"]], item.get("mode", mode))
+        elif not wanted.get("optional"):
+            raise MissingReference(f"references non-existent secret key: {item['key']}")
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def mounts_of(container: Object, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
+    """The mounts of a container over the pod's volumes; a missing `subPath` is made as a folder."""
+    mounts = []
+    for entry in container.get("volumeMounts") or []:
+        local = volumes[entry["name"]]
+        sub_path = entry.get("subPath") or expand(entry.get("subPathExpr") or "", variables)
+        if sub_path:
+            local = local / sub_path
+            if not local.exists():
+                local.mkdir(parents=True)
+        mounts.append(Mount(mount_path=entry["mountPath"], local=local, read_only=bool(entry.get("readOnly"))))
+    return mounts

@@ -1,0 +1,159 @@
+"""What the API server passes on: requests to services and pods, and the logs of containers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sandbox.serving import HttpServer
+from tests.contract.conftest import Api
+
+
+class Backend:
+    """A program that says what it was asked, streams when told to, and plays a node agent's log."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"].startswith("/stream"):
+            await self._stream(receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        seen = {"method": scope["method"], "path": scope["path"], "query": scope["query_string"].decode(), "body": body.decode()}
+        text = json.dumps({**seen, "headers": headers}).encode()
+        code = 418 if scope["path"] == "/teapot" else 400 if scope["path"].endswith("/waiting") else 200
+        await send({"type": "http.response.start", "status": code, "headers": [(b"x-backend", b"yes")]})
+        await send({"type": "http.response.body", "body": text})
+
+    async def _stream(self, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        leaving = asyncio.ensure_future(receive())
+        going = asyncio.ensure_future(self.go_on.wait())
+        await asyncio.wait({leaving, going}, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            self.left.set()
+            going.cancel()
+            return
+        leaving.cancel()
+        await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+
+
+@pytest.fixture
+def backend(api: Api) -> Iterator[tuple[Backend, HttpServer]]:
+    program = Backend()
+    server = HttpServer(program, api.loop, host="127.0.0.1")
+    server.start()
+    yield program, server
+    server.close()
+
+
+def publish(api: Api, name: str, port: int) -> None:
+    """A service with one ready endpoint."""
+    api.made("services", {"metadata": {"name": name}, "spec": {"ports": [{"name": "http", "port": 80, "targetPort": port}]}})
+    labels = {"kubernetes.io/service-name": name}
+    endpoint = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}}
+    piece = {"metadata": {"name": f"{name}-1", "labels": labels}, "addressType": "IPv4", "endpoints": [endpoint]}
+    api.made("discovery.k8s.io/v1/endpointslices", {**piece, "ports": [{"name": "http", "port": port}]})
+
+
+def test_request_reaches_the_service_without_its_credentials(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    # Given a service with an endpoint
+    publish(api, "s", backend[1].port)
+    # When something is posted to it through the API server
+    response = api.http.post(api.path("services", "s:http/proxy/a/b"), params={"q": "1 2"}, content=b"hello")
+    # Then the program got it whole, but not the token
+    seen = response.json()
+    assert (seen["method"], seen["path"], seen["query"], seen["body"]) == ("POST", "/a/b", "q=1+2", "hello")
+    assert "authorization" not in seen["headers"]
+    assert response.headers["x-backend"] == "yes"
+
+
+def test_answer_of_the_program_comes_back_as_it_is(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    publish(api, "s", backend[1].port)
+    assert api.http.get(api.path("services", "s:80/proxy/teapot")).status_code == 418
+    redirect = api.http.get(api.path("services", "s:80/proxy"))
+    assert (redirect.status_code, redirect.headers["location"]) == (301, api.path("services", "s:80/proxy/"))
+
+
+def test_events_come_one_by_one_and_the_end_reaches_the_program(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    program, server = backend
+    publish(api, "s", server.port)
+    # When a stream is read whose second event waits for us
+    with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=5) as response:
+        lines = response.iter_lines()
+        # Then the first is here before the second is sent
+        assert next(lines) == "data: 1"
+        api.loop.loop.call_soon_threadsafe(program.go_on.set)
+        assert [line for line in lines if line] == ["data: 2"]
+    # When a reader leaves early
+    program.go_on.clear()
+    with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=5) as response:
+        next(response.iter_lines())
+    # Then the program notices
+    api.loop.run(asyncio.wait_for(program.left.wait(), 5))
+
+
+def test_nothing_behind_the_endpoint_is_said_in_kubernetes_words(api: Api) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    publish(api, "s", port)
+    refused = api.http.get(api.path("services", "s:80/proxy/"))
+    assert refused.status_code == 503
+    assert refused.json()["message"] == f"error trying to reach service: dial tcp 127.0.0.1:{port}: connect: connection refused"
+
+
+def test_port_that_the_service_lacks(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    publish(api, "s", backend[1].port)
+    response = api.http.get(api.path("services", "s:9999/proxy/"))
+    assert (response.status_code, response.json()["message"]) == (503, 'no service port "9999" found for service "s"')
+
+
+def make_pod_on_node(api: Api, port: int, *containers: str) -> None:
+    addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
+    status = {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+    assert api.http.post("/api/v1/nodes", json={"metadata": {"name": api.namespace}, "status": status}).status_code == 201
+    spec = {"containers": [{"name": name, "image": "i"} for name in containers], "nodeName": api.namespace}
+    api.made("pods", {"metadata": {"name": "p"}, "spec": spec})
+
+
+def test_log_comes_from_the_node_agent(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    make_pod_on_node(api, backend[1].port, "main", "side")
+    unnamed = api.get("pods", "p/log")
+    unknown = api.get("pods", "p/log", container="none")
+    log = api.get("pods", "p/log", container="side", tailLines="5", pretty="true")
+    assert unnamed.json()["message"] == "a container name must be specified for pod p, choose one of: [main side]"
+    assert unknown.json()["message"] == "container none is not valid for pod p"
+    asked = json.loads(log.text)
+    assert (asked["path"], asked["query"]) == (f"/containerLogs/{api.namespace}/p/side", "tailLines=5")
+    assert log.headers["content-type"].startswith("text/plain")
+
+
+def test_refusal_of_the_node_agent_becomes_a_status(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    make_pod_on_node(api, backend[1].port, "waiting")
+    response = api.get("pods", "p/log")
+    assert (response.status_code, response.json()["reason"]) == (400, "BadRequest")
+
+
+def test_pod_is_reached_by_its_own_address(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    api.made("pods", {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    unstarted = api.http.get(api.path("pods", f"p:{backend[1].port}/proxy/x"))
+    api.patch("pods", "p/status", {"status": {"podIP": "127.0.0.1"}})
+    reached = api.http.get(api.path("pods", f"p:{backend[1].port}/proxy/x"))
+    assert unstarted.status_code == 400
+    assert reached.json()["path"] == "/x"
