@@ -1,0 +1,218 @@
+"""vLLM's HTTP routes on top of the core."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+import jinja2.sandbox
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from sandbox.engine.answers import Answer, Job
+from sandbox.engine.arguments import EngineArguments
+from sandbox.engine.core import EngineCore
+from sandbox.engine.requests import RequestRefused, check_model, json_body, messages, prompts, sampling, streaming
+
+# The version of vLLM whose behaviour is played; the suffix keeps anyone from mistaking the stand-in for it.
+VERSION = "0.32.0+sandbox"
+
+T = TypeVar("T")
+
+
+class _ClientGone(Exception):
+    """The client closed the connection before its answer was ready."""
+
+
+class EngineServer:
+    """The routes of one engine.
+
+    Args:
+        core: The engine behind them.
+        arguments: The served names and the model's folder.
+    """
+
+    def __init__(self, core: EngineCore, arguments: EngineArguments) -> None:
+        self._core = core
+        self._arguments = arguments
+        self._created = int(time.time())
+        self._fingerprint = f"vllm-{VERSION}-tp{arguments.tensor_parallel_size}-{core.model.fingerprint}"
+        self._template = _compile(core.model.chat_template)
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        posts = {
+            "/v1/completions": self._completions,
+            "/v1/chat/completions": self._chat_completions,
+            "/tokenize": self._tokenize,
+            "/detokenize": self._detokenize,
+        }
+        gets = {
+            "/health": self._health,
+            "/load": self._load,
+            "/version": self._version,
+            "/v1/models": self._models,
+            "/metrics": self._metrics,
+        }
+        return Starlette(
+            routes=[
+                *(Route(path, _refusals(handler), methods=["POST"]) for path, handler in posts.items()),
+                *(Route(path, handler, methods=["GET"]) for path, handler in gets.items()),
+                Route("/ping", self._health, methods=["GET", "POST"]),
+            ]
+        )
+
+    async def _health(self, request: Request) -> Response:
+        return Response()
+
+    async def _load(self, request: Request) -> Response:
+        return JSONResponse({"server_load": self._core.running})
+
+    async def _version(self, request: Request) -> Response:
+        return JSONResponse({"version": VERSION})
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self._core.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _models(self, request: Request) -> Response:
+        cards: list[dict[str, Any]] = [
+            {
+                "id": name,
+                "object": "model",
+                "created": self._created,
+                "owned_by": "vllm",
+                "root": as_mounted(self._arguments.model),
+                "parent": None,
+                "max_model_len": self._core.model.max_model_len,
+                "permission": [],
+            }
+            for name in self._arguments.served_names
+        ]
+        return JSONResponse({"object": "list", "data": cards})
+
+    async def _completions(self, request: Request) -> Response:
+        body = json_body(await request.body())
+        model = check_model(body, self._arguments.served_names)
+        encode = self._core.model.tokenizer.encode
+        job = Job(
+            model=model,
+            prompts=[encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts(body)],
+            sampling=sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=False),
+            streaming=streaming(body),
+            chat=False,
+            echo=bool(body.get("echo")),
+        )
+        return await self._answer(request, job)
+
+    async def _chat_completions(self, request: Request) -> Response:
+        body = json_body(await request.body())
+        model = check_model(body, self._arguments.served_names)
+        job = Job(
+            model=model,
+            prompts=[self._core.model.tokenizer.encode(self._render(body))],
+            sampling=sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=True),
+            streaming=streaming(body),
+            chat=True,
+        )
+        return await self._answer(request, job)
+
+    async def _tokenize(self, request: Request) -> Response:
+        body = json_body(await request.body())
+        check_model(body, self._arguments.served_names)
+        text = self._render(body) if "messages" in body else body.get("prompt")
+        if not isinstance(text, str):
+            raise RequestRefused("prompt must be a text", param="prompt")
+        tokens = self._core.model.tokenizer.encode(text)
+        return JSONResponse({"count": len(tokens), "max_model_len": self._core.model.max_model_len, "tokens": tokens, "token_strs": None})
+
+    async def _detokenize(self, request: Request) -> Response:
+        body = json_body(await request.body())
+        check_model(body, self._arguments.served_names)
+        (tokens,) = prompts({"prompt": [body.get("tokens")]})
+        assert not isinstance(tokens, str)
+        return JSONResponse({"prompt": self._core.model.tokenizer.decode(tokens, skip_special=False)})
+
+    async def _answer(self, request: Request, job: Job) -> Response:
+        self._core.raise_fault()
+        for prompt in job.prompts:
+            # Checked here so that a stream is refused with a status and not in the middle.
+            self._core.check_prompt(prompt, job.sampling)
+        answer = Answer(self._core, job, self._fingerprint)
+        if job.streaming.enabled:
+            return StreamingResponse(answer.events(), media_type="text/event-stream")
+        try:
+            return JSONResponse(await _unless_gone(request, answer.whole()))
+        except _ClientGone:
+            return Response(status_code=499)
+
+    def _render(self, body: dict[str, Any]) -> str:
+        if self._template is None:
+            raise RequestRefused("the model has no chat template, and none was given with --chat-template")
+        try:
+            return self._template.render(
+                messages=messages(body),
+                add_generation_prompt=body.get("add_generation_prompt", True),
+                bos_token="<s>",  # noqa: S106 - a token of a vocabulary, no secret
+                eos_token="</s>",  # noqa: S106
+                **(body.get("chat_template_kwargs") or {}),
+            )
+        except jinja2.TemplateError as exc:
+            raise RequestRefused(f"the chat template refuses these messages: {exc}", param="messages") from exc
+
+
+def _compile(source: str | None) -> jinja2.Template | None:
+    if source is None:
+        return None
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = _raise_from_template
+    return environment.from_string(source)
+
+
+def _raise_from_template(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _refusals(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except RequestRefused as refused:
+            return JSONResponse(refused.body(), status_code=refused.status)
+
+    return handle
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await the work, or cancel it when the client goes away: a client that gave up must not hold a place."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise _ClientGone
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def as_mounted(path: Path) -> str:
+    """The path as the container sees it: the node, which has no mount namespaces, gave a local folder instead of the mount path."""
+    mounts: dict[str, dict[str, Any]] = json.loads(os.environ.get("SANDBOX_MOUNTS", "{}"))
+    for mount_path, mount in mounts.items():
+        if path.is_relative_to(mount["path"]):
+            return str(Path(mount_path) / path.relative_to(mount["path"]))
+    return str(path)

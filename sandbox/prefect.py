@@ -1,0 +1,144 @@
+"""A real Prefect server and worker as child processes, on SQLite in a folder of their own.
+
+What it does not emulate: nothing; it is Prefect itself. SQLite takes one writer at a time, so this is for one person and for
+tests; `docs/operations.md` says how to run Prefect on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from sandbox.children import Child
+
+#: A new database took 20 s on two shared cores; this leaves room for a busier machine.
+START_SECONDS = 120.0
+
+#: Settings of the caller's own Prefect must not leak in, nor may ours depend on them.
+_FOREIGN = ("PREFECT_",)
+
+#: The checkout: `prefect.yaml` and `deployments/` are looked for there.
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Prefect:
+    """A Prefect server, and workers for it; use it as a context manager.
+
+    Args:
+        folder: Where its database, logs and results lie.
+        settings: Further environment variables for the server and everything that talks to it.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
+        self.ui_url = f"http://127.0.0.1:{self.port}"
+        self._settings = dict(settings or {})
+        self._children: list[Child] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which `prefect`, `slipway` and flows talk to this server."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+        return {
+            **inherited,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+            "PREFECT_HOME": str(self.folder / "home"),
+            "PREFECT_PROFILES_PATH": str(self.folder / "home" / "profiles.toml"),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(self.port),
+            # Without it the UI would call port 4200, whatever port the server listens on.
+            "PREFECT_SERVER_UI_API_URL": self.api_url,
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.folder / "ui"),
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_CLI_PROMPT": "false",
+            "DO_NOT_TRACK": "1",
+            **self._settings,
+        }
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            RuntimeError: It ended, or did not answer in time; with its last words.
+        """
+        (self.folder / "home").mkdir(parents=True, exist_ok=True)
+        self.server = self._child("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+        self.wait_until_healthy()
+
+    def wait_until_healthy(self) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            RuntimeError: It ended, or did not answer in time; with its last words.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.server.running:
+            try:
+                if httpx.get(f"{self.api_url}/health", timeout=5, trust_env=False).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise RuntimeError(f"The Prefect server did not start:\n{self.server.last_words(20)}")
+
+    def start_worker(self, pool: str) -> Child:
+        """Start a process worker for the work pool."""
+        return self._child("worker", "worker", "start", "--pool", pool, "--type", "process", "--name", "sandbox")
+
+    def run(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
+        """Run a `prefect` command to its end and return its output.
+
+        Raises:
+            RuntimeError: It failed; with what it printed.
+        """
+        command = [sys.executable, "-m", "prefect", *arguments]
+        done = subprocess.run(
+            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"prefect {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def close(self) -> None:
+        """End the workers and the server. Safe to call twice."""
+        for child in reversed(self._children):
+            child.close()
+        self._children.clear()
+
+    def _child(self, name: str, *arguments: str) -> Child:
+        command = [sys.executable, "-m", "prefect", *arguments]
+        child = Child(command, log=self.folder / "logs" / f"{name}.log", environment=self.environment, folder=ROOT)
+        self._children.append(child)
+        return child
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,94 @@
+"""The whole sandbox as one object: PostgreSQL, a hub, a cluster with GPU nodes, and the images that its nodes know.
+
+`with World(folder) as world:` starts everything in this process (and child processes for PostgreSQL and the pods), and leaves
+nothing behind but the folder. What each part does not emulate is said in its own module.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sandbox.engine.faults import EngineFaults
+from sandbox.hub import Hub
+from sandbox.kubernetes.cluster import Cluster, NodeSpec
+from sandbox.kubernetes.node.images import Image
+from sandbox.postgres import Postgres
+from sandbox.serving import LoopThread
+
+#: Image names that the sandbox's nodes know; every other one cannot be pulled.
+ENGINE_IMAGE = "slipway-sandbox/vllm-openai"
+PREFETCH_IMAGE = "slipway-sandbox/prefetch"
+
+#: Two nodes with four GPUs each: three environments, two replicas in production, and room for a surge.
+NODES = (
+    NodeSpec(name="gpu-1", gpus=4, cpus=64, memory_bytes=256 << 30),
+    NodeSpec(name="gpu-2", gpus=4, cpus=64, memory_bytes=256 << 30),
+)
+
+
+class World:
+    """Everything that a laptop lacks.
+
+    Args:
+        folder: Where all of it keeps its files; made if it is not there.
+        nodes: The cluster's nodes.
+
+    Attributes:
+        hub: The stand-in hub.
+        cluster: The stand-in cluster.
+        postgres: A real PostgreSQL.
+        engine_faults: What the engines are asked to do wrong.
+        loop: The event loop that all of it runs on; further servers may use it.
+    """
+
+    def __init__(self, folder: Path, nodes: Sequence[NodeSpec] = NODES) -> None:
+        self.folder = folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._nodes = nodes
+        self._open = ExitStack()
+
+    def start(self) -> None:
+        """Start all parts; whatever fails, nothing keeps running."""
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        self.engine_faults = EngineFaults(self.folder / "engine-faults.json")
+        images = {
+            ENGINE_IMAGE: Image(
+                command=(sys.executable, "-m", "sandbox.engine"), env={"SANDBOX_ENGINE_FAULTS": str(self.engine_faults.path)}
+            ),
+            PREFETCH_IMAGE: Image(command=(sys.executable, "-m", "flows.prefetch_job"), env={}),
+        }
+        self.loop = self._open.enter_context(LoopThread())
+        self.postgres = Postgres(self.folder / "postgres")
+        self._open.callback(self.postgres.close)
+        with ThreadPoolExecutor(1) as beside:  # initdb takes longer than all the rest together
+            postgres = beside.submit(self.postgres.start)
+            self.hub = Hub(self.folder / "hub", self.loop)
+            self._open.callback(self.hub.close)
+            self.hub.start()
+            self.cluster = Cluster(self.folder / "cluster", self.loop, nodes=self._nodes, images=images)
+            self._open.callback(self.cluster.close)
+            self.cluster.start()
+            postgres.result()
+
+    def close(self) -> None:
+        """End everything. Safe to call twice."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
