@@ -144,7 +144,7 @@ def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool)
     console = Console(stderr=as_json)
     run_id = runs.start(deployment, parameters)
     console.print(f"Run {run_id}: {runs.run_page(run_id)}", highlight=False, soft_wrap=True)
-    seen = progress.follow(run_id, console, progress.stopped) if wait else runs.progress(run_id)
+    seen = progress.Follower(run_id, console).until(progress.stopped) if wait else runs.progress(run_id)
     if as_json:
         steps = [{"name": step.name, "state": step.state, "seconds": round(step.seconds, 3)} for step in seen.steps]
         print(json.dumps({"run": str(run_id), "name": seen.name, "state": seen.state, "message": seen.message, "steps": steps}))

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,8 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
     Raises:
         SpecInvalid: Another demo runs in that folder.
     """
-    console, folder = Console(soft_wrap=True, highlight=False), (state or STATE).resolve()
+    folder = (state or STATE).resolve()
+    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
     try:
         with ExitStack() as stack:
             stack.enter_context(_alone(folder))
@@ -87,7 +89,8 @@ def _release(console: Console, world: World, router: Router, approve: bool) -> i
 
     run_id = runs.start("release/release", {"model": MODEL, "revision": "main"})
     console.print(f"Release run: {runs.run_page(run_id)}\n")
-    seen = progress.follow(run_id, console, progress.stopped)
+    follower = progress.Follower(run_id, console)
+    seen = follower.until(progress.stopped)
     if seen.suspended:
         console.print(f"\nStaging is verified; production waits for an approval: {runs.run_page(run_id)}")
         if approve:
@@ -97,7 +100,7 @@ def _release(console: Console, world: World, router: Router, approve: bool) -> i
             console.print(
                 f"Press Resume there and fill in the form, or: PREFECT_API_URL={runs.api_url()} slipway approve {run_id} --as NAME\n"
             )
-        seen = progress.follow(run_id, console, lambda now: now.final)
+        seen = follower.until(lambda now: now.final)
     console.print()
     console.print(_summary(world, run_id))
     if not seen.succeeded:
@@ -150,7 +153,10 @@ def _endpoint(world: World) -> Endpoint:
 def _summary(world: World, run_id: UUID) -> Table:
     from blocks.registry import RegistryClient
 
-    table = Table("environment", "candidate", "endpoint", "status", "verdict", show_edge=False)
+    table = Table("environment", "candidate", show_edge=False)
+    table.add_column("endpoint", overflow="fold")
+    table.add_column("status")
+    table.add_column("verdict")
     table.add_column("seconds", justify="right")
     with RegistryClient(world.postgres.dsn) as registry:
         events = {event.environment: event for event in registry.events(run_id=str(run_id)) if event.kind == "ready"}

@@ -15,29 +15,45 @@ from flows import runs
 #: Between two looks at the run, in seconds.
 PAUSE = 0.5
 
+_UNDER_WAY = ("Running", "Pending")
 _STYLES = {"Completed": "green", "Cached": "green", "Failed": "red", "Crashed": "red", "Errored": "red", "Running": "cyan"}
 
 
-def follow(run_id: UUID, console: Console, until: Callable[[runs.Progress], bool]) -> runs.Progress:
-    """Show the run's steps until `until` says that it has come far enough; the run as it is then."""
-    if console.is_terminal:
-        with Live(console=console, refresh_per_second=4) as live:
-            while True:
-                seen = runs.progress(run_id)
-                live.update(_table(seen))
-                if until(seen):
-                    return seen
-                time.sleep(PAUSE)
-    told: set[tuple[str, str]] = set()
-    while True:
-        seen = runs.progress(run_id)
+class Follower:
+    """Shows one run; it may be asked again after the run was resumed, and then shows only what is new.
+
+    Args:
+        run_id: The run.
+        console: Where to show it.
+    """
+
+    def __init__(self, run_id: UUID, console: Console) -> None:
+        self._run_id = run_id
+        self._console = console
+        self._told: set[tuple[str, str]] = set()
+
+    def until(self, enough: Callable[[runs.Progress], bool]) -> runs.Progress:
+        """Show the run's steps until it has come far enough; the run as it is then."""
+        if not self._console.is_terminal:
+            return self._look(enough, self._print)
+        with Live(console=self._console, refresh_per_second=4) as live:
+            seen = self._look(enough, lambda now: live.update(_table(now, self._told)))
+        self._told.update(_finished(seen))
+        return seen
+
+    def _look(self, enough: Callable[[runs.Progress], bool], show: Callable[[runs.Progress], None]) -> runs.Progress:
+        while True:
+            seen = runs.progress(self._run_id)
+            show(seen)
+            if enough(seen):
+                return seen
+            time.sleep(PAUSE)
+
+    def _print(self, seen: runs.Progress) -> None:
         for step in seen.steps:
-            if step.state not in ("Running", "Pending") and (step.name, step.state) not in told:
-                told.add((step.name, step.state))
-                console.print(f"{step.state:<10} {step.seconds:6.1f} s  {step.name}", highlight=False)
-        if until(seen):
-            return seen
-        time.sleep(PAUSE)
+            if step.state not in _UNDER_WAY and (step.name, step.state) not in self._told:
+                self._console.print(f"{step.state:<10} {step.seconds:6.1f} s  {step.name}", highlight=False)
+        self._told.update(_finished(seen))
 
 
 def stopped(seen: runs.Progress) -> bool:
@@ -45,12 +61,17 @@ def stopped(seen: runs.Progress) -> bool:
     return seen.final or seen.suspended
 
 
-def _table(seen: runs.Progress) -> Table:
+def _finished(seen: runs.Progress) -> set[tuple[str, str]]:
+    return {(step.name, step.state) for step in seen.steps if step.state not in _UNDER_WAY}
+
+
+def _table(seen: runs.Progress, told: set[tuple[str, str]]) -> Table:
     table = Table(title=f"{seen.name}: {seen.state}", title_justify="left", show_edge=False)
     table.add_column("step")
     table.add_column("state")
     table.add_column("seconds", justify="right")
     for step in seen.steps:
-        style = _STYLES.get(step.state, "yellow")
-        table.add_row(step.name, f"[{style}]{step.state}[/]", f"{step.seconds:.1f}")
+        if (step.name, step.state) not in told:
+            style = _STYLES.get(step.state, "yellow")
+            table.add_row(step.name, f"[{style}]{step.state}[/]", f"{step.seconds:.1f}")
     return table

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
@@ -30,6 +31,7 @@ from pydantic import SecretStr
 
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
+from blocks.facts import Pod
 from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry import Registry, RegistryClient
@@ -70,6 +72,8 @@ class Site:
     """What a flow test works with."""
 
     world: World
+    name: str
+    blocks: str
     model: str
     repository: str
     deployments: Path
@@ -87,8 +91,7 @@ class Site:
         try:
             return asyncio.run(run_flow(flow, flow_run=self.client.read_flow_run(run.id), return_type="state"))  # type: ignore[arg-type]
         except Pause as pause:
-            assert pause.state is not None
-            return pause.state
+            return cast("State[Any]", pause.state)
 
     def run(self, flow: Flow[..., Any], **parameters: Any) -> State[Any]:
         """Create a run and execute it until it ends or is suspended."""
@@ -101,6 +104,34 @@ class Site:
     def release(self, *environments: str, **parameters: Any) -> State[Any]:
         """Release the site's model; to development alone unless environments are named."""
         return self.run(release, model=self.model, environments=list(environments or ["development"]), **parameters)
+
+    def steps(self, run: FlowRun) -> dict[str, str]:
+        """The run's task runs: name → name of the final state."""
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        return {task.name: task.state_name or "" for task in self.client.read_task_runs(flow_run_filter=wanted, limit=200)}
+
+    def statuses(self) -> dict[str, str]:
+        """Environment → status of the newest entry."""
+        with self.registry() as registry:
+            return {entry.environment: entry.status for entry in registry.entries(model=self.model)}
+
+    def all_statuses(self) -> list[str]:
+        """The statuses of all entries."""
+        with self.registry() as registry:
+            return [entry.status for entry in registry.entries(model=self.model)]
+
+    def pods(self, environment: str = "development") -> tuple[Pod, ...]:
+        """The model's pods there."""
+        with Cluster(kubeconfig=self.world.cluster.kubeconfig).client() as cluster:
+            return cluster.pods(f"{environment}-{self.name}", {"app.kubernetes.io/name": "vllm-deployment"})
+
+    def ask(self, prompt: str, environment: str = "development") -> str:
+        """What the environment's route answers."""
+        with self.registry() as registry:
+            route = registry.route(self.model, environment)
+        assert route is not None, f"nothing is routed in {environment}"
+        with Endpoint(via="service-proxy", kubeconfig=self.world.cluster.kubeconfig).client(route) as endpoint:
+            return endpoint.complete(self.model, prompt, 16).text
 
     def registry(self) -> RegistryClient:
         """The site's registry."""
@@ -137,6 +168,8 @@ def site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path, mon
     with get_client(sync_client=True) as client:
         made = Site(
             world=world,
+            name=unique,
+            blocks=blocks,
             model=model,
             repository=f"slipway-demo/{model}",
             deployments=deployments,

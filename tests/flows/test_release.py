@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun
+from pydantic import SecretStr
 
 from blocks.cluster import Cluster
-from blocks.endpoint import Endpoint
+from blocks.registry import Registry
 from flows.release import release
 from sandbox import models
 from tests.flows.conftest import Site
-
-
-def steps(site: Site, run: FlowRun) -> dict[str, str]:
-    """The run's task runs: name → name of the final state."""
-    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-    return {task.name: task.state_name or "" for task in site.client.read_task_runs(flow_run_filter=wanted, limit=200)}
-
-
-def statuses(site: Site) -> dict[str, str]:
-    """Environment → status of the newest entry."""
-    with site.registry() as registry:
-        return {entry.environment: entry.status for entry in registry.entries(model=site.model)}
 
 
 def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site) -> None:
@@ -35,12 +21,12 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     # when it runs, then it waits before production, with what is to be approved in the form's text
     waiting = site.leg(release, run)
     assert waiting.name == "Suspended"
-    assert statuses(site) == {"development": "ready", "staging": "ready"}
+    assert site.statuses() == {"development": "ready", "staging": "ready"}
     keys = site.client.read_flow_run(run.id).state.state_details.run_input_keyset  # type: ignore[union-attr]
     description = site.client.read_flow_run_input(run.id, keys["description"])
     assert site.model in str(description)
     assert "| staging | passed |" in str(description)
-    before = steps(site, run)
+    before = site.steps(run)
 
     # when a release manager approves
     assert site.resume(run, decision="approve", approver="release manager", reason="looks good") == "ACCEPT"
@@ -48,11 +34,10 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
 
     # then production serves the very candidate that was verified in staging
     assert ended.is_completed(), ended.message
-    assert statuses(site) == {"development": "ready", "staging": "ready", "production": "ready"}
+    assert site.statuses() == {"development": "ready", "staging": "ready", "production": "ready"}
     with site.registry() as registry:
         fingerprints = {entry.fingerprint for entry in registry.entries(model=site.model)}
         kinds = [(event.kind, event.environment, event.actor) for event in reversed(registry.events(run_id=str(run.id)))]
-        route = registry.route(site.model)
     assert len(fingerprints) == 1
     assert kinds == [
         ("deploying", "development", None),
@@ -64,14 +49,12 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
         ("ready", "production", None),
     ]
     # and what was finished before the wait was not done again
-    after = steps(site, run)
+    after = site.steps(run)
     assert {name for name in before if name.startswith(("prefetch", "deploy", "rollout", "verify", "record"))} <= set(after)
     with site.registry() as registry:
         assert sum(event.kind == "ready" and event.environment == "staging" for event in registry.events(model=site.model)) == 1
     # and the router's endpoint answers
-    assert route is not None
-    with Endpoint(via="service-proxy", kubeconfig=site.world.cluster.kubeconfig).client(route) as endpoint:
-        assert endpoint.complete(site.model, "The capital of France is", 16).text == " Paris."
+    assert site.ask("The capital of France is", "production") == " Paris."
 
 
 def test_a_rejection_fails_the_run_and_leaves_production_alone(site: Site) -> None:
@@ -90,7 +73,7 @@ def test_a_rejection_fails_the_run_and_leaves_production_alone(site: Site) -> No
     assert (ended.name, ended.type.value) == ("Failed", "FAILED")
     assert ended.message is not None
     assert "not on a Friday" in ended.message
-    assert statuses(site) == {}
+    assert site.statuses() == {}
     with site.registry() as registry:
         (event,) = registry.events(run_id=str(run.id))
     assert (event.kind, event.actor, event.detail["reason"]) == ("rejected", "release manager", "not on a Friday")
@@ -98,16 +81,14 @@ def test_a_rejection_fails_the_run_and_leaves_production_alone(site: Site) -> No
 
 def test_releasing_the_same_revision_again_changes_nothing_on_the_cluster(site: Site) -> None:
     assert site.release().is_completed()
-    requests = len(site.world.hub.requests)
-    with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
-        before = cluster.pods(f"development-{site.model[5:-1]}", {"app.kubernetes.io/name": "vllm-deployment"})
+    site.world.hub.requests.clear()
+    before = {pod.name for pod in site.pods()}
 
-        assert site.release().is_completed()
+    assert site.release().is_completed()
 
-        after = cluster.pods(f"development-{site.model[5:-1]}", {"app.kubernetes.io/name": "vllm-deployment"})
-    assert [pod.name for pod in before] == [pod.name for pod in after]
+    assert {pod.name for pod in site.pods()} == before
     # the nodes had the snapshot: only names were asked of the hub, no file
-    assert not [r for r in site.world.hub.requests[requests:] if r.method == "GET" and "/resolve/" in r.path]
+    assert not [r for r in site.world.hub.requests if r.method == "GET" and "/resolve/" in r.path]
 
 
 def test_a_new_revision_takes_the_place_of_the_old_one(site: Site) -> None:
@@ -135,7 +116,7 @@ def test_wrong_answers_fail_the_release_and_say_which(site: Site) -> None:
     assert ended.message is not None
     assert "capital-of-france: expected text with 'Paris'" in ended.message
     assert "Lyon" in ended.message
-    assert statuses(site) == {"development": "failed"}
+    assert site.statuses() == {"development": "failed"}
 
 
 def test_a_failed_release_leaves_nothing_ready_that_it_replaced(site: Site) -> None:
@@ -159,7 +140,7 @@ def test_a_crash_while_loading_is_told_with_kubernetes_words(site: Site) -> None
     assert ended.name == "Errored"
     assert ended.message is not None
     assert "CrashLoopBackOff" in ended.message
-    assert statuses(site) == {"development": "failed"}
+    assert site.statuses() == {"development": "failed"}
 
 
 def test_staging_takes_only_what_development_verified(site: Site) -> None:
@@ -168,7 +149,7 @@ def test_staging_takes_only_what_development_verified(site: Site) -> None:
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "nothing is verified in development" in ended.message
-    assert statuses(site) == {}
+    assert site.statuses() == {}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +168,7 @@ def test_what_does_not_exist_is_named(site: Site, parameters: dict[str, object],
     assert ended.message is not None
     assert says in ended.message
     assert "\n" not in ended.message
-    assert statuses(site) == {}
+    assert site.statuses() == {}
 
 
 def test_a_gated_repository_without_a_token_is_explained(site: Site) -> None:
@@ -208,16 +189,12 @@ def test_pickled_weights_are_refused_before_anything_is_touched(site: Site) -> N
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "pytorch_model.bin" in ended.message
-    assert statuses(site) == {}
+    assert site.statuses() == {}
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(site: Site) -> None:
-    from pydantic import SecretStr
-
-    from blocks.registry import Registry
-
-    blocks = json.loads(json.dumps(site.deployments.joinpath("shared.yaml").read_text())).split("hub: ")[1].split()[0]
-    Registry(dsn=SecretStr("postgresql://slipway:hunter2@127.0.0.1:9/registry"), connect_timeout_seconds=1).save(blocks, overwrite=True)
+    unreachable = Registry(dsn=SecretStr("postgresql://slipway:hunter2@127.0.0.1:9/registry"), connect_timeout_seconds=1)
+    unreachable.save(site.blocks, overwrite=True)
 
     ended = site.release()
 
@@ -227,6 +204,35 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(site: S
     assert "hunter2" not in ended.message
 
 
-def test_a_cluster_that_cannot_be_reached_is_named(site: Site) -> None:
-    pytest.skip("replaced below")
-    assert replace
+def test_a_cluster_that_cannot_be_reached_is_named(site: Site, tmp_path: Path) -> None:
+    nowhere = tmp_path / "kubeconfig"
+    text = site.world.cluster.kubeconfig.read_text()
+    nowhere.write_text(text.replace(site.world.cluster.url, "https://127.0.0.1:9"))
+    Cluster(kubeconfig=nowhere).save(site.blocks, overwrite=True)
+
+    ended = site.release()
+
+    assert ended.name == "Errored"
+    assert ended.message is not None
+    assert "https://127.0.0.1:9 cannot be reached" in ended.message
+    assert site.statuses() == {}
+
+
+def test_a_kubeconfig_that_does_not_exist_is_named(site: Site, tmp_path: Path) -> None:
+    Cluster(kubeconfig=tmp_path / "gone").save(site.blocks, overwrite=True)
+
+    ended = site.release()
+
+    assert ended.name == "Errored"
+    assert ended.message is not None
+    assert str(tmp_path / "gone") in ended.message
+
+
+def test_a_block_that_was_never_saved_is_named(site: Site) -> None:
+    site.edit("environments/development.yaml", blocks="nowhere")
+
+    ended = site.release()
+
+    assert ended.name == "Failed"
+    assert ended.message is not None
+    assert "Prefect has no block slipway-cluster/nowhere" in ended.message

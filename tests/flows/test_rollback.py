@@ -1,0 +1,75 @@
+"""Going back: the previous verified candidate serves again, and the registry says who wanted it and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.rollback import rollback
+from sandbox import models
+from tests.flows.conftest import Site
+
+BACK = {"environment": "development", "reason": "answers are cut off", "actor": "on-call"}
+
+
+def two_releases(site: Site) -> tuple[str, str]:
+    """Release two revisions, of which the second knows one more thing; their fingerprints."""
+    fingerprints = []
+    for knowledge in (models.Knowledge(), models.Knowledge().but(Japan="Kyoto")):
+        site.publish(knowledge=knowledge)
+        assert site.release().is_completed()
+        with site.registry() as registry:
+            current = registry.current(site.model, "development")
+        assert current is not None
+        assert current.fingerprint is not None
+        fingerprints.append(current.fingerprint)
+    return fingerprints[0], fingerprints[1]
+
+
+def test_it_goes_back_to_the_previous_candidate_without_fetching_a_byte(site: Site) -> None:
+    first, second = two_releases(site)
+    assert site.ask("The capital of Japan is") == " Kyoto."
+    site.world.hub.requests.clear()
+
+    ended = site.run(rollback, model=site.model, **BACK)
+
+    assert ended.is_completed(), ended.message
+    assert site.ask("The capital of Japan is") == " Tokyo."
+    assert len(site.world.hub.requests) == 0
+    with site.registry() as registry:
+        by_fingerprint = {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)}
+        event = next(event for event in registry.events(model=site.model) if event.kind == "rolled_back")
+    assert by_fingerprint == {first: "ready", second: "disabled"}
+    assert (event.actor, event.detail["reason"], event.fingerprint) == ("on-call", "answers are cut off", first)
+
+
+def test_after_a_failed_release_it_brings_back_what_served_before(site: Site) -> None:
+    assert site.release().is_completed()
+    site.publish(knowledge=models.Knowledge().but(France="Lyon"))
+    assert site.release().name == "Failed"
+
+    ended = site.run(rollback, model=site.model, **BACK)
+
+    assert ended.is_completed(), ended.message
+    assert site.ask("The capital of France is") == " Paris."
+    assert sorted(site.all_statuses()) == ["failed", "ready"]
+
+
+def test_a_candidate_can_be_named_by_its_fingerprint(site: Site) -> None:
+    first, _ = two_releases(site)
+
+    assert site.run(rollback, model=site.model, to=first[:12], **BACK).is_completed()
+    assert site.ask("The capital of Japan is") == " Tokyo."
+
+
+@pytest.mark.parametrize("to", [None, "0" * 12, "abc"])
+def test_nothing_to_go_back_to_is_said_and_nothing_changes(site: Site, to: str | None) -> None:
+    assert site.release().is_completed()
+    pods = {pod.name for pod in site.pods()}
+
+    ended = site.run(rollback, model=site.model, to=to, **BACK)
+
+    assert ended.name == "Failed"
+    assert ended.message is not None
+    assert "cannot be rolled back" in ended.message
+    assert {pod.name for pod in site.pods()} == pods
+    assert site.statuses() == {"development": "ready"}
