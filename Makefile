@@ -29,8 +29,8 @@ $(READY):
 	@$(BIN)/python -m sandbox.helm
 	@touch $@
 
-demo: setup ## Run a release on this machine; APPROVE=yes approves by itself
-	@$(BIN)/slipway demo $(if $(filter yes,$(APPROVE)),--approve)
+demo: setup ## Run a release on this machine; APPROVE=yes approves by itself, STATE names another folder
+	@$(BIN)/slipway demo $(if $(filter yes,$(APPROVE)),--approve) $(if $(STATE),--state "$(STATE)")
 
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
 import urllib3.exceptions
 from kubernetes import client as kubernetes_client
+from kubernetes import watch
 from kubernetes.client.exceptions import ApiException
 from prefect.blocks.core import Block
 from pydantic import Field
@@ -50,6 +52,7 @@ class ClusterClient:
         self._core = kubernetes_client.CoreV1Api(self._api)
         self._apps = kubernetes_client.AppsV1Api(self._api)
         self._batch = kubernetes_client.BatchV1Api(self._api)
+        self._versions: dict[tuple[str, str], str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -79,18 +82,21 @@ class ClusterClient:
             self.delete_job(namespace, name)
             job = None
         if job is None:
+            # The ConfigMap first: a pod that finds nothing to mount is only tried again seconds later.
+            metadata = {"name": name, "labels": dict(manifest["metadata"].get("labels", {}))}
+            self._create(self._core.create_namespaced_config_map, namespace, {"metadata": metadata, "data": dict(files), "immutable": True})
             self._create(self._batch.create_namespaced_job, namespace, dict(manifest))
             job = self._call(self._batch.read_namespaced_job, name, namespace)
-        if self._found(self._core.read_namespaced_config_map, name, namespace) is None:
-            owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.metadata.uid}
-            labels = dict(manifest["metadata"].get("labels", {}))
-            metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
-            self._create(self._core.create_namespaced_config_map, namespace, {"metadata": metadata, "data": dict(files), "immutable": True})
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.metadata.uid}
+        self._found(self._core.patch_namespaced_config_map, name, namespace, {"metadata": {"ownerReferences": [owner]}})
 
     def job(self, namespace: str, name: str) -> JobState | None:
         """Where the Job stands; none if there is no such Job."""
         job = self._found(self._batch.read_namespaced_job, name, namespace)
-        return _job_state(job) if job is not None else None
+        if job is None:
+            return None
+        self._versions[namespace, name] = job.metadata.resource_version
+        return _job_state(job)
 
     def job_log(self, namespace: str, name: str, lines: int) -> str:
         """The last lines that the Job's newest pod wrote; empty if there is none to read."""
@@ -107,8 +113,17 @@ class ClusterClient:
         """The Job's pods."""
         return self.pods(namespace, {"batch.kubernetes.io/job-name": name})
 
+    def wait_for_job(self, namespace: str, name: str, seconds: float) -> None:
+        """Wait until the Job changes since it was last looked at, `seconds` at most."""
+        self._wait(self._batch.list_namespaced_job, namespace, name, seconds)
+
+    def wait_for_deployment(self, namespace: str, name: str, seconds: float) -> None:
+        """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
+        self._wait(self._apps.list_namespaced_deployment, namespace, name, seconds)
+
     def delete_job(self, namespace: str, name: str) -> None:
-        """Delete the Job and its pods; nothing happens if it is not there."""
+        """Delete the Job with its pods and its ConfigMap; nothing happens if they are not there."""
+        self._found(self._core.delete_namespaced_config_map, name, namespace)
         self._found(self._batch.delete_namespaced_job, name, namespace, propagation_policy="Background")
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
@@ -121,6 +136,7 @@ class ClusterClient:
         deployment = self._found(self._apps.read_namespaced_deployment, name, namespace)
         if deployment is None:
             return None
+        self._versions[namespace, name] = deployment.metadata.resource_version
         pods = self.pods(namespace, deployment.spec.selector.match_labels)
         status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
         progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")
@@ -134,6 +150,25 @@ class ClusterClient:
             problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
             pods=pods,
         )
+
+    def _wait(self, method: Callable[..., Any], namespace: str, name: str, seconds: float) -> None:
+        """A watch that ends with the first event since the object's version that was read last."""
+        events = watch.Watch().stream(  # type: ignore[no-untyped-call]
+            method,
+            namespace,
+            field_selector=f"metadata.name={name}",
+            resource_version=self._versions.get((namespace, name)),
+            timeout_seconds=max(1, round(seconds)),
+            _request_timeout=self._timeout,
+        )
+        try:
+            with closing(events):
+                next(events, None)
+        except ApiException as exc:
+            if exc.status != 410:  # too old a version: there are changes
+                raise self._error(exc) from exc
+        except urllib3.exceptions.HTTPError as exc:
+            raise self._error(exc) from exc
 
     def _create(self, method: Callable[..., Any], *arguments: Any) -> None:
         """Create; something of that name that is there already was made by an earlier attempt."""

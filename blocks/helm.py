@@ -142,19 +142,11 @@ class HelmClient:
             HelmRejected: Helm refused.
         """
         try:
-            history = self._run(self._command.history(release, max_revisions=1, namespace=namespace))
+            return _revision(self._run(self._command.status(release, namespace=namespace)))
         except HelmRejected as exc:
             if isinstance(exc.__cause__, helm_errors.ReleaseNotFoundError):
                 return None
             raise
-        newest = max(history, key=lambda line: int(line["revision"]))
-        return self.revision(release, namespace, int(newest["revision"]), str(newest["status"]))
-
-    def revision(self, release: str, namespace: str, number: int, status: str) -> HelmRevision:
-        """A revision whose number and status are known, with the candidate that its values carry."""
-        values = self._run(self._command.get_values(release, namespace=namespace, revision=number)) or {}
-        fingerprint = (values.get("candidate") or {}).get("fingerprint")
-        return HelmRevision(release=release, revision=number, status=status, fingerprint=fingerprint)
 
     def upgrade(self, release: str, namespace: str, values: Mapping[str, Any]) -> HelmRevision:
         """Install or upgrade the release with these values; does not wait for pods.
@@ -164,8 +156,7 @@ class HelmClient:
             HelmUnreachable: The cluster did not answer; retried.
             HelmRejected: The chart or its values are wrong, or the cluster refuses what they render.
         """
-        answer = self._run(self._command.install_or_upgrade(release, self._block.chart, dict(values), namespace=namespace))
-        return self.revision(release, namespace, int(answer["version"]), str(answer["info"]["status"]))
+        return _revision(self._run(self._command.install_or_upgrade(release, self._block.chart, dict(values), namespace=namespace)))
 
     def rollback(self, release: str, namespace: str, number: int) -> HelmRevision:
         """Make the release what it was at a Helm revision; does not wait for pods.
@@ -189,8 +180,8 @@ class HelmClient:
             if isinstance(exc.__cause__, helm_errors.ReleaseNotFoundError):
                 return ()
             raise
-        ordered = sorted(lines, key=lambda line: int(line["revision"]))
-        return tuple(self.revision(release, namespace, int(line["revision"]), str(line["status"])) for line in ordered)
+        numbers = sorted(int(line["revision"]) for line in lines)
+        return tuple(_revision(self._run(self._command.status(release, namespace=namespace, revision=number))) for number in numbers)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         try:
@@ -215,3 +206,11 @@ class HelmClient:
         if any(sign in lowered for sign in _UNREACHABLE):
             return HelmUnreachable(f"Helm cannot reach the cluster: {sentence}.")
         return HelmRejected(f"Helm refused: {sentence}.")
+
+
+def _revision(status: Mapping[str, Any]) -> HelmRevision:
+    """What `helm status` (and an upgrade) prints, as a fact."""
+    fingerprint = ((status.get("config") or {}).get("candidate") or {}).get("fingerprint")
+    return HelmRevision(
+        release=str(status["name"]), revision=int(status["version"]), status=str(status["info"]["status"]), fingerprint=fingerprint
+    )

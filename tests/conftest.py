@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,10 @@ os.environ["SLIPWAY_RETRY_SECONDS"] = "0.1,0.1"
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A whole sandbox; tests in it keep apart by model names and namespaces of their own."""
-    from sandbox.world import World  # a second of imports that unit tests need not wait for
+    from sandbox.world import NODES, World  # a second of imports that unit tests need not wait for
 
-    with World(tmp_path_factory.mktemp("world")) as world:
+    # One node is enough for what they assert, and saves half of the processes; the demo's test has two. Its GPUs last for all tests.
+    with World(tmp_path_factory.mktemp("world"), [replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)]) as world:
         yield world
 
 

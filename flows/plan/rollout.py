@@ -11,6 +11,10 @@ from blocks.facts import Rollout
 _STUCK_REASONS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
 
 
+#: How long a pod may find no node: an old pod's grace period and its GPU's release, which in-place rollouts wait for, fit in.
+UNSCHEDULABLE_SECONDS = 180.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class RolloutJudgement:
     """A rollout's state, and a sentence about it (what is waited for, or what is wrong)."""
@@ -39,7 +43,7 @@ def judge_rollout(rollout: Rollout, label: str, waited_seconds: float, limit_sec
     problems = [f"pod {pod.name}: {pod.problem}" for pod in pods if pod.problem]
     if rollout.problem:
         problems.insert(0, rollout.problem)
-    hopeless = [problem for problem in problems if is_hopeless(problem)]
+    hopeless = [p for p in problems if is_hopeless(p) or ("Unschedulable" in p and waited_seconds > UNSCHEDULABLE_SECONDS)]
     what = "; ".join(hopeless or problems) or f"{serving} of {rollout.wanted} pods are ready"
     if hopeless:
         return RolloutJudgement(state="stalled", sentence=f"waiting cannot cure this: {what}.")

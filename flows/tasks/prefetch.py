@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from prefect import task
 
@@ -37,7 +38,7 @@ def prefetch(cluster: Cluster, candidate: Candidate, environment: Environment, n
     with cluster.client() as client:
         client.ensure_namespace(namespace, {"slipway.dev/environment": environment.name})
         client.ensure_job(namespace, job, prefetch_files(candidate))
-        for _ in looks(environment.prefetch.timeout_seconds):
+        for _ in looks(environment.prefetch.timeout_seconds, partial(client.wait_for_job, namespace, name)):
             state = client.job(namespace, name)
             if state is not None and state.outcome == "succeeded":
                 return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import task
 
 from blocks.cluster import Cluster
@@ -21,7 +23,7 @@ def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, he
         ClusterUnreachable: The cluster did not answer; retried.
     """
     with cluster.client() as client:
-        for waited in looks(limit_seconds):
+        for waited in looks(limit_seconds, partial(client.wait_for_deployment, environment.namespace, helm_release)):
             seen = client.rollout(environment.namespace, helm_release)
             if seen is None:
                 raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone.")

@@ -1,22 +1,25 @@
-"""Waiting for something outside: looking again at growing intervals until a deadline."""
+"""Waiting for something outside: looking again when it changes, and every few seconds anyway, until a deadline."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-#: First and longest pause between two looks, in seconds.
-FIRST_PAUSE = 0.2
+#: Longest time between two looks, in seconds: not everything that matters changes the object that is watched.
 LONGEST_PAUSE = 3.0
 
 
-def looks(limit_seconds: float) -> Iterator[float]:
-    """Yield the seconds waited so far, at growing intervals; one last time after the limit, then end."""
-    begin, pause = time.monotonic(), FIRST_PAUSE
+def looks(limit_seconds: float, wait: Callable[[float], None]) -> Iterator[float]:
+    """Yield the seconds waited so far, again and again; one last time after the limit, then end.
+
+    Args:
+        limit_seconds: How long to go on.
+        wait: Waits until there may be something new to see, as many seconds as it is given at most.
+    """
+    begin = time.monotonic()
     while True:
         waited = time.monotonic() - begin
         yield waited
         if waited > limit_seconds:
             return
-        time.sleep(pause)
-        pause = min(pause * 1.3, LONGEST_PAUSE)
+        wait(LONGEST_PAUSE)

@@ -37,7 +37,7 @@ BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "all GPU memory and more": ({"engine.gpuMemoryUtilization": 1.1}, "'/engine/gpuMemoryUtilization'"),
     "unknown dtype": ({"engine.dtype": "int8"}, "'/engine/dtype'"),
     "unknown strategy": ({"rollout.strategy": "canary"}, "'/rollout/strategy'"),
-    "budget that the probe cannot keep exactly": ({"loadBudgetSeconds": 601}, "'/loadBudgetSeconds'"),
+    "budget that is no whole number of seconds": ({"loadBudgetSeconds": 600.5}, "'/loadBudgetSeconds'"),
     "no memory limit": ({"resources.limits.memory": None}, "'/resources/limits"),
     "memory without a unit": ({"resources.limits.memory": "48"}, "'/resources/limits/memory'"),
     "relative folder": ({"weights.hostPath": f"models/{COMMIT}"}, "'/weights/hostPath'"),

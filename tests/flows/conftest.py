@@ -13,6 +13,8 @@ from uuid import UUID
 
 import pytest
 import yaml
+from kubernetes.client import CoreV1Api
+from kubernetes.config import new_client_from_config
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -137,6 +139,14 @@ class Site:
         """The site's registry."""
         return RegistryClient(self.database)
 
+    def clear(self) -> None:
+        """Let go of what runs in the site's namespaces."""
+        with new_client_from_config(str(self.world.cluster.kubeconfig)) as api:
+            core = CoreV1Api(api)
+            for namespace in core.list_namespace().items:
+                if namespace.metadata.name.endswith(f"-{self.name}"):
+                    core.delete_namespace(namespace.metadata.name)
+
     def publish(self, **changes: Any) -> str:
         """Publish a commit of the model on the hub; its SHA."""
         return self.world.hub.add(self.repository, models.make_model(**changes))
@@ -185,3 +195,4 @@ def site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path, mon
         made.publish()
         yield made
         world.engine_faults.clear()
+        made.clear()

@@ -79,7 +79,7 @@ def test_a_rejection_fails_the_run_and_leaves_production_alone(site: Site) -> No
     assert (event.kind, event.actor, event.detail["reason"]) == ("rejected", "release manager", "not on a Friday")
 
 
-def test_releasing_the_same_revision_again_changes_nothing_on_the_cluster(site: Site) -> None:
+def test_the_same_revision_again_changes_nothing_and_a_new_one_takes_its_place(site: Site) -> None:
     assert site.release().is_completed()
     site.world.hub.requests.clear()
     before = {pod.name for pod in site.pods()}
@@ -90,45 +90,35 @@ def test_releasing_the_same_revision_again_changes_nothing_on_the_cluster(site: 
     # the nodes had the snapshot: only names were asked of the hub, no file
     assert not [r for r in site.world.hub.requests if r.method == "GET" and "/resolve/" in r.path]
 
-
-def test_a_new_revision_takes_the_place_of_the_old_one(site: Site) -> None:
-    assert site.release().is_completed()
     site.publish(seed=1)
-
     assert site.release().is_completed()
 
     with site.registry() as registry:
         entries = registry.entries(model=site.model)
-        assert sorted(entry.status for entry in entries) == ["disabled", "ready"]
-        old = next(entry for entry in entries if entry.status == "disabled")
         current = registry.current(site.model, "development")
+    assert sorted(entry.status for entry in entries) == ["disabled", "ready"]
+    old = next(entry for entry in entries if entry.status == "disabled")
     assert current is not None
     assert current.fingerprint is not None
     assert old.status_reason == f"superseded by {current.fingerprint[:12]}"
 
 
-def test_wrong_answers_fail_the_release_and_say_which(site: Site) -> None:
-    site.publish(knowledge=models.Knowledge().but(France="Lyon"))
+def test_wrong_answers_fail_the_release_and_leave_nothing_ready(site: Site) -> None:
+    # given a release that serves
+    assert site.release().is_completed()
 
+    # when one that answers wrongly takes its place
+    site.publish(knowledge=models.Knowledge().but(France="Lyon"))
     ended = site.release()
 
+    # then the message says what was wrong
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "capital-of-france: expected text with 'Paris'" in ended.message
     assert "Lyon" in ended.message
-    assert site.statuses() == {"development": "failed"}
-
-
-def test_a_failed_release_leaves_nothing_ready_that_it_replaced(site: Site) -> None:
-    # given a release that serves
-    assert site.release().is_completed()
-    # when one that answers wrongly takes its place
-    site.publish(knowledge=models.Knowledge().but(France="Lyon"))
-    assert site.release().name == "Failed"
-
-    # then neither is routed: the one is wrong, the other no longer behind the endpoint
+    # and neither is routed: the one is wrong, the other no longer behind the endpoint
+    assert sorted(site.all_statuses()) == ["degraded", "failed"]
     with site.registry() as registry:
-        assert sorted(entry.status for entry in registry.entries(model=site.model)) == ["degraded", "failed"]
         assert registry.route(site.model, "development") is None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from flows.rollback import rollback
 from sandbox import models
 from tests.flows.conftest import Site
@@ -61,15 +59,15 @@ def test_a_candidate_can_be_named_by_its_fingerprint(site: Site) -> None:
     assert site.ask("The capital of Japan is") == " Tokyo."
 
 
-@pytest.mark.parametrize("to", [None, "0" * 12, "abc"])
-def test_nothing_to_go_back_to_is_said_and_nothing_changes(site: Site, to: str | None) -> None:
+def test_nothing_to_go_back_to_is_said_and_nothing_changes(site: Site) -> None:
     assert site.release().is_completed()
     pods = {pod.name for pod in site.pods()}
 
-    ended = site.run(rollback, model=site.model, to=to, **BACK)
+    for to in (None, "0" * 12, "abc"):
+        ended = site.run(rollback, model=site.model, to=to, **BACK)
 
-    assert ended.name == "Failed"
-    assert ended.message is not None
-    assert "cannot be rolled back" in ended.message
+        assert ended.name == "Failed"
+        assert ended.message is not None
+        assert "cannot be rolled back" in ended.message
     assert {pod.name for pod in site.pods()} == pods
     assert site.statuses() == {"development": "ready"}

@@ -61,6 +61,17 @@ def test_the_deadline_stalls_it_and_the_reason_is_kept() -> None:
     assert "0/2 nodes are available" in judge_rollout(waiting, LABEL, 101, 100).sentence
 
 
+def test_a_pod_that_no_node_takes_is_not_waited_for_until_the_deadline() -> None:
+    homeless = rollout(
+        pod(LABEL, ready=False, problem="Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu"), available=0
+    )
+
+    assert judge_rollout(homeless, LABEL, 60, 3600).state == "progressing"
+    judgement = judge_rollout(homeless, LABEL, 181, 3600)
+    assert judgement.state == "stalled"
+    assert "Insufficient nvidia.com/gpu" in judgement.sentence
+
+
 def test_a_refused_pod_is_told_though_it_does_not_exist() -> None:
     refused = rollout(problem='FailedCreate: pods "x" is forbidden: exceeded quota: gpus', deadline_exceeded=True, updated=0, available=0)
 

@@ -1,0 +1,60 @@
+"""`make demo APPROVE=yes` as a newcomer runs it: a real worker, the approval, production, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.spec.load import ROOT
+from sandbox.helm import helm_executable
+
+#: Everything takes about 60 s on two idle cores; the other tests run at the same time.
+TIMEOUT_SECONDS = 280
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that work in or on the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        text = " ".join([*(process.info["cmdline"] or []), *(f"{k}={v}" for k, v in (process.info["environ"] or {}).items())])
+        if str(folder) in text:
+            found.append(" ".join(process.info["cmdline"] or []))
+    return found
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS + 20)
+def test_the_demo_releases_to_production_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    home, state = tmp_path / "home", tmp_path / "state"
+    home.mkdir()
+    # A terminal, a proxy or Prefect settings of the caller must not matter; the helm that is cached already need not be fetched again.
+    environment = {"PATH": f"{helm_executable().parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)}
+
+    done = subprocess.run(
+        ["make", "demo", "APPROVE=yes", f"STATE={state}"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "production waits for an approval" in done.stdout
+    table = [
+        re.split(r"\s*[│|]\s*", line.strip())
+        for line in done.stdout.splitlines()
+        if re.match(r"\s*(development|staging|production)\b.*│", line)
+    ]
+    assert [(row[0], row[3], row[4]) for row in table] == [(name, "ready", "passed") for name in ("development", "staging", "production")]
+    assert len({row[1] for row in table}) == 1, "every environment has the same candidate"
+    assert re.search(r"^curl http://127\.0\.0\.1:\d+/v1/completions", done.stdout, re.MULTILINE)
+    assert "The capital of France is Paris." in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert processes_of(state) == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []
