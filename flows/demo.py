@@ -61,7 +61,9 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
 
 def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> int:
     begin = time.monotonic()
-    prefect = Prefect(folder / "prefect")
+    # Helm keeps what it learns of a cluster under the home folder unless it is told where else.
+    caches = {name: str(folder / "helm") for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
+    prefect = Prefect(folder / "prefect", caches)
     # Before Prefect is imported: it reads its settings then.
     os.environ.update(prefect.environment)
     with console.status("Starting Prefect, PostgreSQL, a hub and a cluster with two GPU nodes ..."), ThreadPoolExecutor(1) as beside:

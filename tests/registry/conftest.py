@@ -45,16 +45,22 @@ class Databases:
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()", (name,)
                 )
-                connection.execute("DROP SCHEMA public CASCADE")
-                connection.execute("CREATE SCHEMA public")
-                connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+                empty(connection)
                 self._free.append(name)
 
     def _make(self) -> str:
         self._made += 1
         name = f"registry_{self._made}"
-        self.postgres.create_database(name)
+        with psycopg.connect(self.postgres.create_database(name), autocommit=True) as connection:
+            empty(connection)  # a new database is then the same, to the last right, as one that was used before
         return name
+
+
+def empty(connection: psycopg.Connection) -> None:
+    """Make the database an empty one."""
+    connection.execute("DROP SCHEMA public CASCADE")
+    connection.execute("CREATE SCHEMA public")
+    connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
 
 
 @pytest.fixture(scope="session")
