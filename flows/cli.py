@@ -92,7 +92,9 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "environment", "status", "candidate", "endpoint", "verified", show_edge=False)
+    table = Table("model", "environment", "status", "candidate", show_edge=False)
+    table.add_column("endpoint", overflow="fold")
+    table.add_column("verified")
     for entry in entries:
         verified = f"{entry.verified_at:%Y-%m-%d %H:%M}Z" if entry.verified_at else "never"
         state = f"{entry.status}: {entry.status_reason}" if entry.status_reason else entry.status

@@ -100,7 +100,8 @@ def _release(console: Console, world: World, router: Router, approve: bool) -> i
             console.print("Approved through the same form.\n")
         else:
             console.print(
-                f"Press Resume there and fill in the form, or: PREFECT_API_URL={runs.api_url()} slipway approve {run_id} --as NAME\n"
+                "Press Resume there and fill in the form, or in another terminal: "
+                f"PREFECT_API_URL={runs.api_url()} {Path(sys.executable).parent / 'slipway'} approve {run_id} --as NAME\n"
             )
         seen = follower.until(lambda now: now.final)
     console.print()
@@ -108,7 +109,7 @@ def _release(console: Console, world: World, router: Router, approve: bool) -> i
     if not seen.succeeded:
         console.print(f"{seen.state}: {seen.message}", style="red", markup=False)
         return 1
-    body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8}
+    body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8, "temperature": 0}
     console.print("\nA completion from production, routed by the registry:")
     console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'", markup=False)
     answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=30, trust_env=False)

@@ -47,13 +47,14 @@ def measurement_rows(verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
 
 
 def _facts(candidate: Candidate) -> list[str]:
+    image, digest = candidate.image.split("@sha256:")
     return [
-        "| | |",
+        "| what | which |",
         "|-|-|",
         f"| candidate | `{candidate.short}` |",
-        f"| hub revision | `{candidate.repository}` at `{candidate.commit}` |",
+        f"| hub revision | `{candidate.repository}` at `{candidate.commit[:12]}` |",
         f"| weights | {len(candidate.files)} files, {candidate.size_bytes / 1e6:,.1f} MB |",
-        f"| image | `{candidate.image}` |",
+        f"| image | `{image}` by digest `{digest[:12]}` |",
         f"| chart | `{candidate.chart_digest[:12]}` |",
         f"| context | {candidate.engine.max_model_len} tokens |",
     ]

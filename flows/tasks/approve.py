@@ -57,7 +57,7 @@ async def approval(name: str, description: str, refuse: Callable[[Approval], str
         if given is None:
             if await aread_flow_run_input(kept["schema"]) is not None:
                 continue
-            form = Approval.with_initial_data(description=description + why, reason="")
+            form = Approval.with_initial_data(description=description + why)
             answer = await suspend_flow_run(wait_for_input=form, key=key)  # type: ignore[misc]
             given = answer.model_dump(mode="json")
         try:
