@@ -180,11 +180,15 @@ def _summary(world: World, run_id: UUID) -> Table:
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder for one demo, and empty it of an earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+    held = folder / ".lock"
+    with held.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise SpecInvalid(f"Another demo runs in {folder}: end it, or choose another folder with --state.") from exc
-        shutil.rmtree(folder)
-        folder.mkdir()
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != held:
+                path.unlink()
         yield

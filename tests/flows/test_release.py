@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prefect.states import Scheduled
 from pydantic import SecretStr
 
 from blocks.cluster import Cluster
@@ -77,6 +78,21 @@ def test_a_rejection_fails_the_run_and_leaves_production_alone(site: Site) -> No
     with site.registry() as registry:
         (event,) = registry.events(run_id=str(run.id))
     assert (event.kind, event.actor, event.detail["reason"]) == ("rejected", "release manager", "not on a Friday")
+
+
+def test_a_run_that_is_woken_without_an_answer_asks_again(site: Site) -> None:
+    site.edit("environments/production.yaml", after=None)
+    run = site.start(release, model=site.model, environments=["production"])
+    assert site.leg(release, run).name == "Suspended"
+
+    # when somebody pushes it on by the API, past the form
+    site.client.set_flow_run_state(run.id, Scheduled(), force=True)
+
+    # then it waits again, nothing was deployed, and it can still be answered
+    assert site.leg(release, run).name == "Suspended"
+    assert site.statuses() == {}
+    assert site.resume(run, decision="reject", approver="release manager", reason="not asked") == "ACCEPT"
+    assert site.leg(release, run).name == "Failed"
 
 
 def test_the_same_revision_again_changes_nothing_and_a_new_one_takes_its_place(site: Site) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sandbox.prefect import ROOT
@@ -51,6 +53,27 @@ def test_what_the_server_does_not_know_is_named(prefect_api: str, tmp_path: Path
         "approve", "0" * 8 + "-0000-0000-0000-" + "0" * 12, "--as", "somebody"
     )
     assert "Prefect has no block slipway-registry/default" in ask("status")
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    with (state / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        assert f"Another demo runs in {state}" in sentence(slipway("demo", "--state", str(state), home=tmp_path))
+
+
+def test_all_blocks_are_registered_by_one_command(prefect_api: str, tmp_path: Path) -> None:
+    command = ["prefect", "block", "register", "--module", "blocks.registration"]
+    assert f"$ {' '.join(command)}\n" in (ROOT / "docs" / "operations.md").read_text()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}
+
+    done = subprocess.run([sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("cluster", "endpoint", "helm", "hub", "registry"):
+        assert httpx.get(f"{prefect_api}/block_types/slug/slipway-{name}", timeout=30, trust_env=False).status_code == 200
 
 
 def test_a_missing_argument_is_explained_by_usage(tmp_path: Path) -> None:

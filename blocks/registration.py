@@ -1,0 +1,11 @@
+"""All blocks in one module: `prefect block register --module blocks.registration` makes them known to a Prefect server."""
+
+from __future__ import annotations
+
+from blocks.cluster import Cluster
+from blocks.endpoint import Endpoint
+from blocks.helm import Helm
+from blocks.hub import Hub
+from blocks.registry.block import Registry
+
+__all__ = ["Cluster", "Endpoint", "Helm", "Hub", "Registry"]
