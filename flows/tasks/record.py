@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts import HelmRevision
 from blocks.registry import Entry, Registry
-from flows.errors import NothingToRollBackTo
 from flows.plan.release import ReleasePlan
+from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES, WRITES
@@ -118,19 +118,18 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
         NothingToRollBackTo: There is no such candidate, or it was never verified in the environment.
     """
     with registry.client() as client:
-        if to is None:
-            previous = client.previous(model, environment.name)
-            fingerprint = previous.fingerprint if previous is not None else None
-        else:
-            events = client.events(model=model, environment=environment.name, limit=1000)
-            found = {e.fingerprint for e in events if e.kind == "ready" and e.fingerprint is not None and e.fingerprint.startswith(to)}
-            fingerprint = found.pop() if len(found) == 1 and len(to) >= 12 else None
-        document = client.candidate(fingerprint) if fingerprint is not None else None
-    if document is None:
-        asked = (
-            f"candidate {to!r} was never verified there (give 12 characters or more)" if to else "no earlier verified candidate is known"
+        events = client.events(model=model, environment=environment.name, limit=1000)
+        previous = client.previous(model, environment.name)
+        fingerprint = choose_target(
+            model,
+            environment.name,
+            verified={event.fingerprint for event in events if event.kind == "ready" and event.fingerprint is not None},
+            previous=previous.fingerprint if previous is not None else None,
+            to=to,
         )
-        raise NothingToRollBackTo(f"{model} in {environment.name} cannot be rolled back: {asked}.")
+        document = client.candidate(fingerprint)
+    if document is None:
+        raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {environment.name}; release it again.")
     return Candidate.from_document(document)
 
 

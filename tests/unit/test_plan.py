@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from blocks.facts import Node
-from flows.errors import DoesNotFit, PromotionRefused, Refusal, SpecInvalid
+from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
 from flows.plan.budget import load_budget
 from flows.plan.files import select_files
 from flows.plan.promotion import require_verified
 from flows.plan.release import chosen_environments, plan_release
+from flows.plan.rollback import choose_target
 from flows.plan.values import chart_values, merged
 from flows.spec import EngineSettings
 from tests.examples import candidate, digest, environment, hub_file, node
@@ -81,6 +82,22 @@ class TestPromotion:
     def test_anything_else_is_refused(self, before: Entry | None, says: str) -> None:
         with pytest.raises(PromotionRefused, match=says):
             require_verified(candidate(), environment(), before)
+
+
+class TestRollback:
+    verified = frozenset({"a" * 64, "b" * 64, "b" * 20 + "c" * 44})
+
+    def choose(self, previous: str | None, to: str | None) -> str:
+        return choose_target("tiny", "production", verified=self.verified, previous=previous, to=to)
+
+    def test_the_previous_one_unless_another_is_named(self) -> None:
+        assert self.choose("a" * 64, None) == "a" * 64
+        assert self.choose("a" * 64, "b" * 21) == "b" * 64
+
+    @pytest.mark.parametrize(("previous", "to"), [(None, None), ("a" * 64, "a" * 11), ("a" * 64, "f" * 12), ("a" * 64, "b" * 20)])
+    def test_none_too_short_unknown_and_ambiguous_are_refused(self, previous: str | None, to: str | None) -> None:
+        with pytest.raises(NothingToRollBackTo, match="tiny in production cannot be rolled back"):
+            self.choose(previous, to)
 
 
 class TestFiles:
