@@ -1,0 +1,34 @@
+"""Kubernetes Deployments, and how far their rollouts are."""
+
+from __future__ import annotations
+
+from blocks.cluster.pods import Pods
+from blocks.facts import Rollout
+
+
+class Rollouts(Pods):
+    """Watches rollouts."""
+
+    def wait_for_deployment(self, namespace: str, name: str, seconds: float) -> None:
+        """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
+        self._wait(self._apps.list_namespaced_deployment, namespace, name, seconds)
+
+    def rollout(self, namespace: str, name: str) -> Rollout | None:
+        """A Kubernetes Deployment's progress with its pods; none if there is no such Deployment."""
+        deployment = self._found(self._apps.read_namespaced_deployment, name, namespace)
+        if deployment is None:
+            return None
+        self._versions[namespace, name] = deployment.metadata.resource_version
+        pods = self.pods(namespace, deployment.spec.selector.match_labels)
+        status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
+        progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")
+        return Rollout(
+            wanted=deployment.spec.replicas,
+            updated=status.updated_replicas or 0,
+            available=status.available_replicas or 0,
+            total=status.replicas or 0,
+            observed=(status.observed_generation or 0) >= deployment.metadata.generation,
+            deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
+            problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
+            pods=pods,
+        )
