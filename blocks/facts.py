@@ -47,6 +47,50 @@ class JobState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContainerExit:
+    """How a container's process ended: Kubernetes' reason (`Error`, `OOMKilled`, …), its exit code, and its last words if it left any."""
+
+    reason: str
+    code: int
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container as its pod's status tells it.
+
+    Attributes:
+        name: Its name.
+        is_init: Whether it must end before the pod's others begin.
+        state: What it does now.
+        reason: Why it waits or how it ended; empty while it runs.
+        message: Kubernetes' own words about that.
+        restarts: How often it was started again.
+        started: Whether its startup probe has passed.
+        ready: Whether its readiness probe passes.
+        last_exit: How it ended when it last did; none if it never did.
+    """
+
+    name: str
+    is_init: bool = False
+    state: Literal["waiting", "running", "terminated"] = "running"
+    reason: str = ""
+    message: str = ""
+    restarts: int = 0
+    started: bool = False
+    ready: bool = False
+    last_exit: ContainerExit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterEvent:
+    """An event about one object, as `kubectl describe` lists it: its reason (`FailedMount`, …) and its message."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pod:
     """A pod as its status tells it.
 
@@ -59,6 +103,7 @@ class Pod:
         restarts: Restarts of its containers, together.
         problem: What Kubernetes says is wrong now, as `Reason: message`; empty when nothing is.
         terminating: Whether it is being deleted.
+        containers: Its containers, those that initialise it first.
     """
 
     name: str
@@ -69,6 +114,7 @@ class Pod:
     restarts: int
     problem: str
     terminating: bool
+    containers: tuple[Container, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +130,7 @@ class Rollout:
         deadline_exceeded: Whether Kubernetes itself gave up on progress.
         problem: What the controllers say is wrong (a refused pod, for example); empty when nothing is.
         pods: Its pods.
+        surges: Whether a new pod is made before an old one goes.
     """
 
     wanted: int
@@ -94,6 +141,22 @@ class Rollout:
     deadline_exceeded: bool
     problem: str
     pods: tuple[Pod, ...]
+    surges: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """What is to be seen of one pod that does not serve.
+
+    Attributes:
+        pod: The pod.
+        events: What was said about it, oldest first.
+        log: The last lines of the container that failed last; empty where none did.
+    """
+
+    pod: Pod
+    events: tuple[ClusterEvent, ...] = ()
+    log: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

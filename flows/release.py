@@ -16,10 +16,11 @@ from blocks.registry import Registry
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.errors import ApprovalDenied
 from flows.outcome import ended, not_passed
+from flows.plan.diagnosis import diagnosis_of
 from flows.plan.naming import release_name
 from flows.plan.promotion import require_verified
 from flows.plan.release import ReleasePlan, chosen_environments
-from flows.plan.report import approval_page, measurement_rows, release_page
+from flows.plan.report import approval_page, diagnosis_page, measurement_rows, release_page
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, CheckSuite, Deployments, Environment
 from flows.spec.types import EnvironmentName
@@ -29,7 +30,7 @@ from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.prefetch import prefetch
 from flows.tasks.record import current_entry, failure_reason, finished, record_decision, record_deploying, record_failed, record_ready
-from flows.tasks.report import publish
+from flows.tasks.report import publish, publish_diagnosis
 from flows.tasks.resolve import resolve
 from flows.tasks.rollout import rollout
 from flows.tasks.verify import verify
@@ -113,7 +114,11 @@ async def _enter(this: Release, environment: Environment, at: Site) -> Verdict:
         await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
         verdict = await _verified(this, environment, at, planned)
     except PipelineError as exc:
-        await run(record_failed, this.registry, candidate, environment, failure_reason(exc), changed, this.run_id)
+        diagnosis = diagnosis_of(exc)
+        await run(record_failed, this.registry, candidate, environment, failure_reason(exc), diagnosis, changed, this.run_id)
+        if diagnosis is not None:
+            page = diagnosis_page(diagnosis, f"{candidate.model} in {environment.name}")
+            await run(publish_diagnosis, f"{_artifact_key(this)}-diagnosis", page)
         raise
     seconds = time.monotonic() - begin
     await run(record_ready, this.registry, candidate, environment, helm_revision, verdict, seconds, this.run_id)

@@ -14,6 +14,7 @@ from blocks.errors import PipelineError
 from flows.connections import shared_hub, shared_registry, site
 from flows.errors import NothingToRollBackTo
 from flows.outcome import ended, not_passed
+from flows.plan.diagnosis import diagnosis_of
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.tasks.plan import plan_return
@@ -82,7 +83,7 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
         if verdict.outcome != "passed":
             raise not_passed(verdict, f"{model_name} in {environment.name} after the rollback")
     except PipelineError as exc:
-        await run(record_failed, registry, candidate, environment, failure_reason(exc), changed, run_id)
+        await run(record_failed, registry, candidate, environment, failure_reason(exc), diagnosis_of(exc), changed, run_id)
         raise
     seconds = time.monotonic() - begin
     await run(record_ready, registry, candidate, environment, helm_revision, verdict, seconds, run_id)

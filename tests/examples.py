@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from blocks.facts import HubFile, Node, Pod, Rollout
+from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Node, Pod, Rollout, Trouble
 from flows.spec import Candidate, EngineSettings, Environment, PrefetchPolicy, SnapshotFile
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -62,6 +62,29 @@ def pod(label: str, **changes: Any) -> Pod:
         terminating=False,
     )
     return replace(made, **changes)
+
+
+def waiting_pod(label: str, **changes: Any) -> Pod:
+    """A pod of the candidate that has a node and does not serve yet."""
+    return pod(label, **{"ready": False, "phase": "Pending", **changes})
+
+
+def crashed(ended: str = "Error", code: int = 1, words: str = "", **changes: Any) -> Container:
+    """A container whose process ended, and which the kubelet starts again after a wait."""
+    made = Container(
+        name="vllm",
+        state="waiting",
+        reason="CrashLoopBackOff",
+        message="back-off 10s restarting failed container=vllm",
+        restarts=1,
+        last_exit=ContainerExit(reason=ended, code=code, message=words),
+    )
+    return replace(made, **changes)
+
+
+def trouble(pod: Pod, *events: tuple[str, str], log: str = "") -> Trouble:
+    """What is to be seen of the pod, with events as (reason, message)."""
+    return Trouble(pod=pod, events=tuple(ClusterEvent(reason=reason, message=message) for reason, message in events), log=log)
 
 
 def rollout(*pods: Pod, **changes: Any) -> Rollout:

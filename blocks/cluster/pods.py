@@ -6,21 +6,60 @@ from collections.abc import Mapping
 from typing import Any
 
 from blocks.cluster.connection import Connection, selector
-from blocks.facts import Pod
+from blocks.errors import ClusterRejected, ClusterUnreachable
+from blocks.facts import ClusterEvent, Container, ContainerExit, Pod, Trouble
+
+#: Lines of a failed container's log that are read. vLLM's last line only says that the cause is above, and its tracebacks of
+#: several processes are long.
+LOG_LINES = 400
 
 
 class Pods(Connection):
-    """Reads pods."""
+    """Reads pods, and what is said about them."""
 
     def pods(self, namespace: str, labels: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry all these labels."""
         listed = self._call(self._core.list_namespaced_pod, namespace, label_selector=selector(labels))
         return tuple(_pod(pod) for pod in listed.items)
 
+    def trouble(self, namespace: str, pod: Pod) -> Trouble:
+        """What is to be seen of a pod that does not serve: one request, and one or two more if a container of it has failed."""
+        selected = f"involvedObject.kind=Pod,involvedObject.name={pod.name}"
+        events = self._call(self._core.list_namespaced_event, namespace, field_selector=selected).items
+        failed = next((c for c in pod.containers if c.last_exit is not None and c.last_exit.code != 0), None)
+        return Trouble(
+            pod=pod,
+            events=tuple(ClusterEvent(reason=event.reason or "", message=event.message or "") for event in sorted(events, key=_seen)),
+            log=self._failed_log(namespace, pod.name, failed) if failed is not None else "",
+        )
+
+    def _failed_log(self, namespace: str, pod: str, container: Container) -> str:
+        """The last lines of the attempt that failed; empty if they are gone: the container's last words are in its status, too."""
+        # A container that runs again wrote them before its restart.
+        previous = container.state == "running"
+        try:
+            return str(
+                self._call(
+                    self._core.read_namespaced_pod_log,
+                    pod,
+                    namespace,
+                    container=container.name,
+                    previous=previous,
+                    tail_lines=LOG_LINES,
+                )
+            )
+        except (ClusterRejected, ClusterUnreachable):
+            return ""
+
+
+def _seen(event: Any) -> str:
+    return str(event.last_timestamp or event.event_time or event.metadata.creation_timestamp)
+
 
 def _pod(pod: Any) -> Pod:
     conditions = {c.type: c for c in pod.status.conditions or []}
     ready, statuses = conditions.get("Ready"), pod.status.container_statuses or []
+    initial = pod.status.init_container_statuses or []
     return Pod(
         name=pod.metadata.name,
         labels=dict(pod.metadata.labels or {}),
@@ -28,12 +67,33 @@ def _pod(pod: Any) -> Pod:
         phase=pod.status.phase or "Pending",
         node=pod.spec.node_name,
         restarts=sum(status.restart_count for status in statuses),
-        problem=_problem(conditions.get("PodScheduled"), statuses),
+        problem=_problem(pod.status, conditions.get("PodScheduled"), [*initial, *statuses]),
         terminating=pod.metadata.deletion_timestamp is not None,
+        containers=(*(_container(status, True) for status in initial), *(_container(status, False) for status in statuses)),
     )
 
 
-def _problem(scheduled: Any, statuses: list[Any]) -> str:
+def _container(status: Any, is_init: bool) -> Container:
+    waiting, running, ended = status.state.waiting, status.state.running, status.state.terminated
+    before = status.last_state.terminated if status.last_state else None
+    last = ended or before
+    now = waiting or ended
+    return Container(
+        name=status.name,
+        is_init=is_init,
+        state="terminated" if ended else "running" if running else "waiting",
+        reason=(now.reason or "") if now else "",
+        message=(now.message or "") if now else "",
+        restarts=status.restart_count,
+        started=bool(status.started),
+        ready=bool(status.ready),
+        last_exit=ContainerExit(reason=last.reason or "", code=last.exit_code, message=last.message or "") if last else None,
+    )
+
+
+def _problem(pod: Any, scheduled: Any, statuses: list[Any]) -> str:
+    if pod.phase == "Failed" and pod.reason:  # the node's own doing: Evicted, NodeShutdown, …
+        return f"{pod.reason}: {pod.message}"
     if scheduled is not None and scheduled.status == "False":
         return f"{scheduled.reason}: {scheduled.message}"
     for status in statuses:

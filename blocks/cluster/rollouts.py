@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from blocks.cluster.pods import Pods
 from blocks.facts import Rollout
 
@@ -31,4 +33,10 @@ class Rollouts(Pods):
             deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
             problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
             pods=pods,
+            surges=_surges(deployment.spec.strategy),
         )
+
+
+def _surges(strategy: Any) -> bool:
+    rolling = strategy.rolling_update
+    return rolling is not None and str(rolling.max_surge) not in ("0", "0%")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flows.plan.diagnosis import Diagnosis
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, Environment
 
@@ -28,6 +29,15 @@ def approval_page(candidate: Candidate, environment: Environment, current: str |
         "",
         "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
     ]
+    return "\n".join(lines)
+
+
+def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:
+    """Why a rollout did not go on, as markdown: category, sentence, what to do, and what it was read from."""
+    lines = [f"## {where}: {diagnosis.category}", "", f"{diagnosis.sentence}.", "", f"**What to do**: {diagnosis.remedy}"]
+    if diagnosis.evidence:
+        # Indented, so that nothing in a log line is taken for markdown.
+        lines += ["", "Read from:", "", *(f"    {line}" for line in diagnosis.evidence)]
     return "\n".join(lines)
 
 

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
-from blocks.facts import Rollout
+from blocks.facts import Node, Rollout, Trouble
+from flows.plan.diagnosis import Diagnosis, diagnose, is_of, overdue
 
 #: Container states in which Kubernetes only tries the same again.
 _STUCK_REASONS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
 
 
-#: How long a pod may find no node: an old pod's grace period and its GPU's release, which in-place rollouts wait for, fit in.
-UNSCHEDULABLE_SECONDS = 180.0
+def is_complete(rollout: Rollout, label: str) -> bool:
+    """Whether every pod of the Kubernetes Deployment serves the candidate with this label, and no other pod is left."""
+    pods = [pod for pod in rollout.pods if is_of(pod, label)]
+    return (
+        rollout.observed
+        and rollout.updated == rollout.available == rollout.total == rollout.wanted
+        and sum(pod.ready for pod in pods) == len(pods) == rollout.wanted
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RolloutJudgement:
-    """A rollout's state, and a sentence about it (what is waited for, or what is wrong)."""
-
-    state: Literal["progressing", "complete", "stalled"]
-    sentence: str
-
-
-def judge_rollout(rollout: Rollout, label: str, waited_seconds: float, limit_seconds: float) -> RolloutJudgement:
-    """Judge a Kubernetes Deployment's rollout of the candidate with this label.
+def judge_rollout(
+    rollout: Rollout,
+    label: str,
+    waited_seconds: float,
+    limit_seconds: float,
+    *,
+    troubles: Sequence[Trouble] = (),
+    nodes: Sequence[Node] = (),
+    gpus_wanted: int = 1,
+) -> Literal["progressing", "complete"] | Diagnosis:
+    """Judge a Kubernetes Deployment's rollout of the candidate with this label; the diagnosis of one that stalled is why.
 
     Args:
         rollout: What the cluster shows.
         label: The candidate's label, which every new pod carries.
         waited_seconds: How long it has been waited for.
         limit_seconds: How long it may take.
+        troubles: What is to be seen of the candidate's pods that do not serve.
+        nodes: The nodes that match the environment's selector.
+        gpus_wanted: GPUs that one pod needs.
     """
-    pods = [pod for pod in rollout.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.terminating]
-    serving = sum(pod.ready for pod in pods)
-    if (
-        rollout.observed
-        and rollout.updated == rollout.available == rollout.total == rollout.wanted
-        and serving == len(pods) == rollout.wanted
-    ):
-        return RolloutJudgement(state="complete", sentence=f"{serving} of {rollout.wanted} pods serve the candidate.")
-    problems = [f"pod {pod.name}: {pod.problem}" for pod in pods if pod.problem]
-    if rollout.problem:
-        problems.insert(0, rollout.problem)
-    hopeless = [p for p in problems if is_hopeless(p) or ("Unschedulable" in p and waited_seconds > UNSCHEDULABLE_SECONDS)]
-    what = "; ".join(hopeless or problems) or f"{serving} of {rollout.wanted} pods are ready"
-    if hopeless:
-        return RolloutJudgement(state="stalled", sentence=f"waiting cannot cure this: {what}.")
+    if is_complete(rollout, label):
+        return "complete"
+    diagnosis = diagnose(rollout, label, troubles, nodes, gpus_wanted)
+    if diagnosis is not None and diagnosis.patience_seconds is not None and waited_seconds >= diagnosis.patience_seconds:
+        return diagnosis
     if rollout.deadline_exceeded or waited_seconds > limit_seconds:
-        return RolloutJudgement(state="stalled", sentence=f"no progress within {min(waited_seconds, limit_seconds):.0f} s: {what}.")
-    return RolloutJudgement(state="progressing", sentence=f"{what}.")
+        return diagnosis or overdue(rollout, label, troubles)
+    return "progressing"
 
 
 def is_hopeless(problem: str) -> bool:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts import HelmRevision
 from blocks.registry import Entry, Registry
+from flows.plan.diagnosis import Diagnosis
 from flows.plan.release import ReleasePlan
 from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
@@ -61,16 +62,24 @@ def record_ready(
 
 @task(task_run_name="record {environment.name} failed", **WRITES)
 def record_failed(
-    registry: Registry, candidate: Candidate, environment: Environment, reason: str, cluster_changed: bool, run_id: str
+    registry: Registry,
+    candidate: Candidate,
+    environment: Environment,
+    reason: str,
+    diagnosis: Diagnosis | None,
+    cluster_changed: bool,
+    run_id: str,
 ) -> None:
-    """Make the candidate's entry `failed`; what served before is `degraded` if the cluster was already changed."""
+    """Make the candidate's entry `failed`, with the diagnosis as evidence; what served is `degraded` if the cluster was changed."""
     with registry.client() as client:
+        evidence = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": run_id}) if diagnosis else None
         client.mark_failed(
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,
             reason=reason,
             cluster_changed=cluster_changed,
+            evidence_sha256=evidence,
             run_id=run_id,
         )
 

@@ -10,6 +10,12 @@ from prefect.cache_policies import NO_CACHE
 
 
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)
+def publish_diagnosis(key: str, page: str) -> None:
+    """Publish why a rollout did not go on."""
+    create_markdown_artifact(key=key, markdown=page, description="Why the rollout stalled, and what to do")
+
+
+@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
 def publish(key: str, page: str, measurements: list[dict[str, Any]]) -> None:
     """Publish the page (unless it is empty) and the table of measurements; a later call with the same key is a newer version."""
     if page:

@@ -1,13 +1,16 @@
-"""Watches the rollout until the candidate's pods serve, or until they never will."""
+"""Watches the rollout until the candidate's pods serve, or until it is clear why they never will."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 from prefect import task
 
-from blocks.cluster import Cluster
+from blocks.cluster import Cluster, ClusterClient
 from blocks.errors import RolloutStalled
+from blocks.facts import Rollout
+from flows.plan.diagnosis import Diagnosis
 from flows.plan.rollout import judge_rollout
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import WRITES
@@ -19,17 +22,43 @@ def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, he
     """Wait until every pod of the release serves the candidate. Reads only.
 
     Raises:
-        RolloutStalled: It does not go on; the message says what Kubernetes says.
+        RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis.
         ClusterUnreachable: The cluster did not answer; retried.
     """
     with cluster.client() as client:
         for waited in looks(limit_seconds, partial(client.wait_for_deployment, environment.namespace, helm_release)):
             seen = client.rollout(environment.namespace, helm_release)
             if seen is None:
-                raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone.")
-            judgement = judge_rollout(seen, candidate.label, waited, limit_seconds)
-            if judgement.state == "complete":
+                raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone; run the release again.")
+            judged = _judged(client, seen, candidate, environment, waited, limit_seconds)
+            if judged == "complete":
                 return
-            if judgement.state == "stalled":
-                break
-        raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} stalled: {judgement.sentence}")
+            if isinstance(judged, Diagnosis):
+                raise _stalled(judged, helm_release, environment)
+    # The last look is after the limit: it finds the rollout complete or stalled.
+    raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} was not watched to its end; run the release again.")
+
+
+def _stalled(diagnosis: Diagnosis, helm_release: str, environment: Environment) -> RolloutStalled:
+    said = f"{diagnosis.sentence}. {diagnosis.remedy}"
+    return RolloutStalled(
+        f"The rollout of {helm_release} in {environment.name} stalled ({diagnosis.category}): {said}", **diagnosis.document()
+    )
+
+
+def _judged(
+    client: ClusterClient, seen: Rollout, candidate: Candidate, environment: Environment, waited: float, limit_seconds: float
+) -> Literal["progressing", "complete"] | Diagnosis:
+    label = candidate.label
+    waiting = [pod for pod in seen.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.ready and not pod.terminating]
+    troubles = [client.trouble(environment.namespace, pod) for pod in waiting]
+    nodes = client.nodes(environment.node_selector) if waiting else ()
+    return judge_rollout(
+        seen,
+        label,
+        waited,
+        limit_seconds,
+        troubles=troubles,
+        nodes=nodes,
+        gpus_wanted=candidate.engine.tensor_parallel_size,
+    )

@@ -1,18 +1,27 @@
-"""A rollout is complete only when every pod serves the candidate; what waiting cannot cure is said at once."""
+"""A rollout is complete only when every pod serves the candidate, and stalls as soon as waiting cannot cure what is wrong."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from blocks.facts import Pod, Rollout
+from blocks.facts import Container, Rollout
+from flows.plan.diagnosis import Diagnosis
 from flows.plan.rollout import judge_rollout
-from tests.examples import candidate, pod, rollout
+from tests.examples import candidate, crashed, node, pod, rollout, trouble, waiting_pod
 
 LABEL = candidate().label
 
 
 def test_it_is_complete_when_every_pod_serves_the_candidate() -> None:
-    assert judge_rollout(rollout(pod(LABEL)), LABEL, 1, 100).state == "complete"
+    assert judge_rollout(rollout(pod(LABEL)), LABEL, 1, 100) == "complete"
+
+
+def test_a_pod_that_its_node_threw_out_does_not_count() -> None:
+    evicted = pod(LABEL, name="evicted", ready=False, phase="Failed", problem="Evicted: The node was low on resource: ephemeral-storage.")
+
+    assert judge_rollout(rollout(pod(LABEL), evicted), LABEL, 1, 100) == "complete"
 
 
 @pytest.mark.parametrize(
@@ -29,53 +38,93 @@ def test_it_is_complete_when_every_pod_serves_the_candidate() -> None:
     ids=["another candidate", "not ready", "old pods left", "not observed", "not updated", "terminating", "no pods"],
 )
 def test_anything_less_goes_on(seen: Rollout) -> None:
-    assert judge_rollout(seen, LABEL, 1, 100).state == "progressing"
+    assert judge_rollout(seen, LABEL, 1, 100) == "progressing"
 
 
-@pytest.mark.parametrize(
-    "problem",
-    [
-        "CrashLoopBackOff: back-off 10s restarting failed container",
-        "ImagePullBackOff: Back-off pulling image",
-        'CreateContainerConfigError: secret "hub-token" not found',
-    ],
-)
-def test_what_waiting_cannot_cure_stalls_at_once_with_kubernetes_own_words(problem: str) -> None:
-    judgement = judge_rollout(rollout(pod(LABEL, ready=False, problem=problem), available=0), LABEL, 1, 100)
+def test_a_first_crash_without_a_known_cause_may_be_the_last() -> None:
+    once = waiting_pod(LABEL, phase="Running", containers=(crashed(state="running", reason="", message=""),))
 
-    assert judgement.state == "stalled"
-    assert problem in judgement.sentence
+    assert judge_rollout(rollout(once, available=0), LABEL, 1, 100, troubles=[trouble(once)]) == "progressing"
+
+
+def test_a_first_crash_whose_cause_will_be_the_same_again_stalls_at_once() -> None:
+    once = waiting_pod(LABEL, phase="Running", containers=(crashed(state="running", reason="", message=""),))
+    log = "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.\nRuntimeError: Engine core failed"
+
+    judged = judge_rollout(rollout(once, available=0), LABEL, 1, 100, troubles=[trouble(once, log=log)])
+
+    assert isinstance(judged, Diagnosis)
+    assert judged.category == "no-kv-cache-memory"
 
 
 def test_a_problem_of_the_old_pods_does_not_stop_the_new_ones() -> None:
-    old: Pod = pod("another", ready=False, problem="CrashLoopBackOff: back-off")
+    old = pod("another", ready=False, containers=(crashed(),))
 
-    assert judge_rollout(rollout(old, pod(LABEL, ready=False), available=0, total=2), LABEL, 1, 100).state == "progressing"
-
-
-def test_the_deadline_stalls_it_and_the_reason_is_kept() -> None:
-    waiting = rollout(pod(LABEL, ready=False, problem="Unschedulable: 0/2 nodes are available"), available=0)
-
-    assert judge_rollout(waiting, LABEL, 99, 100).state == "progressing"
-    assert judge_rollout(waiting, LABEL, 101, 100).state == "stalled"
-    assert "0/2 nodes are available" in judge_rollout(waiting, LABEL, 101, 100).sentence
+    assert judge_rollout(rollout(old, waiting_pod(LABEL), available=0, total=2), LABEL, 1, 100) == "progressing"
 
 
-def test_a_pod_that_no_node_takes_is_not_waited_for_until_the_deadline() -> None:
-    homeless = rollout(
-        pod(LABEL, ready=False, problem="Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu"), available=0
-    )
+def test_the_deadline_stalls_it_though_nothing_is_seen_to_be_wrong() -> None:
+    waiting = waiting_pod(LABEL, phase="Running", containers=(Container(name="vllm"),))
+    seen = rollout(waiting, available=0)
 
-    assert judge_rollout(homeless, LABEL, 60, 3600).state == "progressing"
-    judgement = judge_rollout(homeless, LABEL, 181, 3600)
-    assert judgement.state == "stalled"
-    assert "Insufficient nvidia.com/gpu" in judgement.sentence
+    assert judge_rollout(seen, LABEL, 99, 100) == "progressing"
+    late = judge_rollout(seen, LABEL, 101, 100)
+    assert isinstance(late, Diagnosis)
+    assert late.category == "progress-deadline"
+    assert "0 of 1 pods are ready" in late.sentence
+    assert judge_rollout(replace(seen, deadline_exceeded=True), LABEL, 1, 100) == late
 
 
-def test_a_refused_pod_is_told_though_it_does_not_exist() -> None:
-    refused = rollout(problem='FailedCreate: pods "x" is forbidden: exceeded quota: gpus', deadline_exceeded=True, updated=0, available=0)
+def test_a_loaded_engine_that_never_answers_is_hung() -> None:
+    hung = waiting_pod(LABEL, phase="Running", containers=(Container(name="vllm", started=True),))
+    seen = trouble(hung, ("Unhealthy", "Readiness probe failed: context deadline exceeded"))
 
-    judgement = judge_rollout(refused, LABEL, 1, 100)
+    judged = judge_rollout(rollout(hung, available=0), LABEL, 101, 100, troubles=[seen])
 
-    assert judgement.state == "stalled"
-    assert "exceeded quota" in judgement.sentence
+    assert isinstance(judged, Diagnosis)
+    assert judged.category == "hung-engine"
+    assert any("Readiness probe failed" in line for line in judged.evidence)
+
+
+NO_GPU = "Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2 nodes are available."
+
+
+def test_a_pod_that_no_node_takes_is_waited_for_as_long_as_others_may_leave() -> None:
+    homeless = waiting_pod(LABEL, node=None, problem=NO_GPU)
+    seen = rollout(homeless, available=0)
+
+    def judged(waited_seconds: float) -> object:
+        return judge_rollout(seen, LABEL, waited_seconds, 3600, troubles=[trouble(homeless)], nodes=[node()])
+
+    assert judged(60) == "progressing"
+    late = judged(181)
+    assert isinstance(late, Diagnosis)
+    assert "2 Insufficient nvidia.com/gpu" in late.sentence
+
+
+def test_a_surge_that_waits_for_the_gpu_of_the_old_pod_stalls_at_once() -> None:
+    homeless = waiting_pod(LABEL, node=None, problem=NO_GPU)
+    old = pod("another", name="old")
+
+    def judged(**changes: object) -> object:
+        seen = rollout(homeless, replace(old, **changes), total=2, surges=True)  # type: ignore[arg-type]
+        return judge_rollout(seen, LABEL, 1, 3600, troubles=[trouble(homeless)], nodes=[node()])
+
+    stuck = judged()
+    assert isinstance(stuck, Diagnosis)
+    assert stuck.category == "no-gpu"
+    assert "inPlace" in stuck.remedy
+    # but one that is going makes room
+    assert judged(terminating=True) == "progressing"
+
+
+def test_the_autoscaler_has_the_last_word_on_nodes() -> None:
+    homeless = waiting_pod(LABEL, node=None, problem="Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint {a: b}.")
+    comes, none = ("TriggeredScaleUp", "pod triggered scale-up"), ("NotTriggerScaleUp", "pod didn't trigger scale-up")
+
+    def judged(*events: tuple[str, str]) -> object:
+        return judge_rollout(rollout(homeless), LABEL, 200, 3600, troubles=[trouble(homeless, *events)], nodes=[node()])
+
+    assert judged(none, comes) == "progressing"
+    assert isinstance(judged(comes, none), Diagnosis)
+    assert isinstance(judged(), Diagnosis)

@@ -1,0 +1,87 @@
+"""Why an engine ended, read from the last lines of its log: vLLM says the cause somewhere above its last line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Cause = Literal["gpu-out-of-memory", "no-kv-cache-memory", "weights-unloadable", "node-disk-full"]
+
+#: What vLLM, PyTorch and safetensors print, by cause; the first cause that matches counts. Memory comes first: a failed
+#: allocation is often followed by errors about a model that is only half there.
+_SAID: tuple[tuple[Cause, re.Pattern[str]], ...] = (
+    (
+        "no-kv-cache-memory",
+        re.compile(
+            r"No available memory for the cache blocks"
+            r"|larger than the available KV cache memory"
+            r"|larger than the maximum number of tokens that can be stored in KV cache"
+        ),
+    ),
+    (
+        "gpu-out-of-memory",
+        re.compile(
+            r"\bOutOfMemoryError\b|(?:CUDA|HIP|XPU)(?: error:)? out of memory|less than desired GPU memory utilization"
+            r"|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
+        ),
+    ),
+    ("node-disk-full", re.compile(r"No space left on device")),
+    (
+        "weights-unloadable",
+        re.compile(
+            r"Cannot find any model weights|SafetensorError|weights were not initialized from checkpoint"
+            r"|Attempted to load weight|size mismatch for|There is no module or parameter named"
+            r"|cannot read the weight file|is not (?:a )?valid JSON|does not hold a JSON object|not the path to a directory containing"
+            r"|Model architectures .* (?:are not supported|failed to be inspected)|Unrecognized model in"
+            r"|greater than the derived max_model_len|must be divisible by tensor parallel size"
+            r"|contains custom code|trust_remote_code=True|config\.json is unusable|ValidationError: .* validation errors? for ModelConfig"
+            r"|Unknown quantization method|is not a local folder"
+        ),
+    ),
+)
+
+#: Lines that only say that something went wrong elsewhere.
+_POINTERS = re.compile(r"See root cause above|Engine core initialization failed|EngineDeadError|Traceback \(most recent call last\)")
+_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b\s*:|\bFATAL\b|\bcore dumped\b|Segmentation fault")
+
+#: Shapes of secrets; an engine has none of its own, but what people pass to it may end in its log.
+_SECRETS = re.compile(
+    r"\bhf_[A-Za-z0-9]{8,}|(?i:\b(?:bearer|basic)\s+)\S+|(?i:\b(?:token|password|passwd|secret|api[-_]?key|authorization)\b[\"']?\s*[=:]\s*)(?:(?i:bearer|basic)\s+)?\S+"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+)
+
+#: Longest line that is quoted.
+_QUOTED_CHARACTERS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFinding:
+    """The line that tells why, and the cause that it names; no cause where the line is only the last error."""
+
+    line: str
+    cause: Cause | None
+
+
+def read_log(text: str) -> LogFinding | None:
+    """The line of a log that tells best why the process ended; none if there is no line at all."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for cause, said in _SAID:
+        for line in lines:
+            if said.search(line):
+                return LogFinding(line=quoted(line), cause=cause)
+    if not lines:
+        return None
+    errors = [line for line in lines if _ERROR.search(line) and not _POINTERS.search(line)]
+    return LogFinding(line=quoted((errors or lines)[-1]), cause=None)
+
+
+def quoted(line: str) -> str:
+    """A line as it may be shown: without secrets, and not too long."""
+    shown = redacted(line)
+    return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[: _QUOTED_CHARACTERS - 1]}…"
+
+
+def redacted(text: str) -> str:
+    """The text with everything that looks like a secret taken out."""
+    return _SECRETS.sub("***", text)
