@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.states import Scheduled
 from pydantic import SecretStr
 
@@ -138,15 +139,29 @@ def test_wrong_answers_fail_the_release_and_leave_nothing_ready(site: Site) -> N
         assert registry.route(site.model, "development") is None
 
 
-def test_a_crash_while_loading_is_told_with_kubernetes_words(site: Site) -> None:
+def test_a_crash_while_loading_is_diagnosed(site: Site) -> None:
     site.world.engine_faults.set(site.model, crash_on_load="torch.OutOfMemoryError: CUDA out of memory")
 
-    ended = site.release()
+    run = site.start(release, model=site.model, environments=["development"])
+    ended = site.leg(release, run)
 
+    # the run's message says what the engine said, and what to do
     assert ended.name == "Errored"
     assert ended.message is not None
-    assert "CrashLoopBackOff" in ended.message
+    assert "stalled (gpu-out-of-memory)" in ended.message
+    assert "CUDA out of memory" in ended.message
+    assert "max_model_len" in ended.message
+    # the registry keeps it as evidence
     assert site.statuses() == {"development": "failed"}
+    with site.registry() as registry:
+        event = next(event for event in registry.events(run_id=str(run.id)) if event.kind == "failed")
+        evidence = registry.evidence(str(event.detail["evidence_sha256"]))
+    assert evidence is not None
+    assert evidence["diagnosis"]["category"] == "gpu-out-of-memory"  # type: ignore[index]
+    # and the run shows it
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    pages = {artifact.key: str(artifact.data) for artifact in site.client.read_artifacts(artifact_filter=wanted)}
+    assert "## " + site.model + " in development: gpu-out-of-memory" in pages[f"{site.model}-release-diagnosis"]
 
 
 def test_staging_takes_only_what_development_verified(site: Site) -> None:

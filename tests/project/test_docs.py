@@ -85,6 +85,14 @@ def test_every_key_of_the_specs_is_explained() -> None:
                 assert f"`{prefixes.get(spec, '')}{field.name}`" in page, f"{spec.__name__}.{field.name}"
 
 
+def test_every_diagnosis_is_explained() -> None:
+    from flows.plan.diagnosis import REMEDIES
+
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    for category in REMEDIES:
+        assert f"| `{category}` |" in page, category
+
+
 def test_nothing_names_a_machine_or_its_registry() -> None:
     forbidden = re.compile(r"(?<![\w./-])/(work|root|farm)/|/home/\w+/")
     for pattern in ("*.md", "*.toml", "*.yaml", "docs/*", "flows/**/*.py", "blocks/**/*.py", "requirements.lock", "Makefile"):
