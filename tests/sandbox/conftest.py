@@ -1,4 +1,4 @@
-"""A stand-in cluster for the tests of its controllers and node agents; each test has a namespace of its own."""
+"""A stand-in cluster for the tests of its controllers and node agents, and a stand-in engine, one each a worker."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.node import NodeSpec
 from sandbox.serving import LoopThread
 from tests.sandbox.bench import IMAGES, QUICK, Bench
+from tests.sandbox.engines import Engine, running_engine
 
 _numbers = itertools.count()
 
@@ -47,3 +48,16 @@ def own_bench(loop: LoopThread, tmp_path: Path) -> Iterator[Callable[..., Bench]
             return Bench(stack.enter_context(Cluster(tmp_path / "cluster", loop, nodes=nodes, **settings)), loop, "test")
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with running_engine(tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(shared_engine: Engine) -> Iterator[Engine]:
+    """A running engine; what one test lets it do wrong ends with the test."""
+    yield shared_engine
+    shared_engine.faults.clear()
