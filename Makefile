@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test test-cluster lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,6 +34,11 @@ demo: setup ## Run a release on this machine; APPROVE=yes approves by itself, ST
 
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Not in random order: the recordings are replayed before a node of the sandbox's joins.
+test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECONFIG; SANDBOX_NODE=yes brings a node, SANDBOX_SUBNET its addresses
+	@$(BIN)/python -m pytest -n 0 -p no:randomly -r s --kubeconfig "$(KUBECONFIG)" $(if $(filter yes,$(SANDBOX_NODE)),--sandbox-node) \
+	  $(if $(SANDBOX_SUBNET),--sandbox-subnet "$(SANDBOX_SUBNET)") $(or $(ARGS),tests/contract tests/flows)
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

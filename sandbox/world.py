@@ -7,7 +7,7 @@ nothing behind but the folder. What each part does not emulate is said in its ow
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +18,7 @@ from sandbox.engine.faults import EngineFaults
 from sandbox.hub import Hub
 from sandbox.kubernetes.cluster import Cluster, NodeSpec
 from sandbox.kubernetes.node.images import Image
+from sandbox.kubernetes.outside import OutsideCluster
 from sandbox.postgres import Postgres
 from sandbox.serving import LoopThread
 
@@ -38,19 +39,25 @@ class World:
     Args:
         folder: Where all of it keeps its files; made if it is not there.
         nodes: The cluster's nodes.
+        kubeconfig: A cluster that the nodes join; without one, the world has a stand-in of its own.
+        subnet: The network of the nodes and their pods; needed where the cluster's API server takes no loopback addresses.
 
     Attributes:
         hub: The stand-in hub.
-        cluster: The stand-in cluster.
+        cluster: The cluster.
         postgres: A real PostgreSQL.
         engine_faults: What the engines are asked to do wrong.
         loop: The event loop that all of it runs on; further servers may use it.
     """
 
-    def __init__(self, folder: Path, nodes: Sequence[NodeSpec] = NODES) -> None:
+    def __init__(
+        self, folder: Path, nodes: Sequence[NodeSpec] = NODES, *, kubeconfig: Path | None = None, subnet: str | None = None
+    ) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._nodes = nodes
+        self._kubeconfig = kubeconfig
+        self._subnet = subnet
         self._open = ExitStack()
 
     def start(self) -> None:
@@ -77,10 +84,16 @@ class World:
             self.hub = Hub(self.folder / "hub", self.loop)
             self._open.callback(self.hub.close)
             self.hub.start()
-            self.cluster = Cluster(self.folder / "cluster", self.loop, nodes=self._nodes, images=images)
+            self.cluster = self._make_cluster(images)
             self._open.callback(self.cluster.close)
             self.cluster.start()
             postgres.result()
+
+    def _make_cluster(self, images: Mapping[str, Image]) -> Cluster | OutsideCluster:
+        folder = self.folder / "cluster"
+        if self._kubeconfig is None:
+            return Cluster(folder, self.loop, nodes=self._nodes, images=images)
+        return OutsideCluster(self._kubeconfig, folder, self.loop, nodes=self._nodes, images=images, subnet=self._subnet)
 
     def close(self) -> None:
         """End everything. Safe to call twice."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+from tests.outside import Outside, add_options, asked_for
 
 if TYPE_CHECKING:
     from sandbox.hub import Hub
@@ -23,13 +26,38 @@ if TYPE_CHECKING:
 os.environ["SLIPWAY_RETRY_SECONDS"] = "0.1,0.1"
 
 
+OUTSIDE = pytest.StashKey[Outside | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OUTSIDE] = asked_for(config)
+
+
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def outside(pytestconfig: pytest.Config) -> Outside | None:
+    """The cluster to test instead of the sandbox's own, where one was named (`make test-cluster`)."""
+    return pytestconfig.stash[OUTSIDE]
+
+
+@pytest.fixture(scope="session")
+def world(outside: Outside | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A whole sandbox; tests in it keep apart by model names and namespaces of their own."""
     from sandbox.world import NODES, World  # a second of imports that unit tests need not wait for
 
     # One node is enough for what they assert, and saves half of the processes; the demo's test has two. Its GPUs last for all tests.
-    with World(tmp_path_factory.mktemp("world"), [replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)]) as world:
+    node = replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)
+    if outside is None:
+        made = World(tmp_path_factory.mktemp("world"), [node])
+    elif outside.brings_node:
+        node = replace(node, name=f"slipway-{uuid.uuid4().hex[:8]}")
+        made = World(tmp_path_factory.mktemp("world"), [node], kubeconfig=outside.kubeconfig, subnet=outside.subnet)
+    else:
+        pytest.skip("only the sandbox's node knows the images that the flows deploy here: SANDBOX_NODE=yes brings it along")
+    with made as world:
         yield world
 
 

@@ -3,13 +3,12 @@
 `HttpClient` speaks to any API server that a kubeconfig reaches. `Informer` works on either client, so controllers and node agents
 do not know whether the server is in their own process.
 
-Not emulated: client certificates, exec and OIDC credentials (bearer tokens only), protobuf, rate limits of a client.
+Not emulated: protobuf, rate limits of a client, and what `kubeconfig.py` leaves out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
 import ssl
@@ -19,16 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.kubeconfig import read_kubeconfig
 
 Object = dict[str, Any]
 """A Kubernetes object as decoded JSON."""
 
 Listener = Callable[[Object | None, Object | None], None]
 """Called with the object before and after a change; None where it did not exist."""
+
+AGENT = "slipway-sandbox"
+"""The name of a client that was given none."""
 
 WATCH_SECONDS = 290
 """How long one watch may last before it is asked for again; API servers end watches after five to ten minutes anyway."""
@@ -83,17 +85,18 @@ DISRUPTION_BUDGETS = _group("policy/v1", "poddisruptionbudgets", "PodDisruptionB
 
 
 class HttpClient:
-    """A client over HTTP(S) with a bearer token; the same interface as the in-process one.
+    """A client over HTTP(S) with a bearer token or a certificate; the same interface as the in-process one.
 
     Args:
         url: The API server's address.
         token: The bearer token; none is sent when it is None.
-        tls: How to check the server's certificate.
+        tls: How to check the server's certificate, and the client's own one.
+        agent: The client's name; field ownership is recorded under it.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, url: str, *, token: str | None = None, tls: ssl.SSLContext | None = None, agent: str = AGENT) -> None:
         self.url = url
-        headers = {"Accept": "application/json", "User-Agent": "slipway-sandbox"}
+        headers = {"Accept": "application/json", "User-Agent": agent}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         self._http = httpx.AsyncClient(
@@ -106,26 +109,14 @@ class HttpClient:
         )
 
     @classmethod
-    def from_kubeconfig(cls, path: Path) -> HttpClient:
+    def from_kubeconfig(cls, path: Path, *, agent: str = AGENT) -> HttpClient:
         """Open a client for the current context of a kubeconfig.
 
         Raises:
             ValueError: The file has no usable current context.
         """
-        config = yaml.safe_load(path.read_text())
-        try:
-            context = _named(config["contexts"], config["current-context"])["context"]
-            cluster = _named(config["clusters"], context["cluster"])["cluster"]
-            user = _named(config["users"], context["user"])["user"]
-            tls = ssl.create_default_context(cafile=_beside(path, cluster.get("certificate-authority")))
-            if data := cluster.get("certificate-authority-data"):
-                tls.load_verify_locations(cadata=base64.b64decode(data).decode())
-            token = user.get("token")
-            if token is None and (token_file := _beside(path, user.get("tokenFile"))):
-                token = Path(token_file).read_text().strip()
-            return cls(cluster["server"], token=token, tls=tls)
-        except (KeyError, TypeError, StopIteration) as exc:
-            raise ValueError(f"{path}: no usable current context ({exc})") from exc
+        access = read_kubeconfig(path)
+        return cls(access.url, token=access.token, tls=access.tls(), agent=agent)
 
     async def request(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None, content_type: str = "application/json"
@@ -164,15 +155,6 @@ class HttpClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
-
-
-def _named(entries: list[Object], name: str) -> Object:
-    return next(entry for entry in entries if entry["name"] == name)
-
-
-def _beside(kubeconfig: Path, name: str | None) -> str | None:
-    """Paths in a kubeconfig are relative to its own folder."""
-    return str(kubeconfig.parent / name) if name else None
 
 
 def _api_error(response: httpx.Response) -> ApiError:

@@ -30,7 +30,7 @@ class Proxy:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # A stream may be silent for long, and what runs in a pod has no certificate that anyone signed.
+        # A stream may be silent for long, and what runs in a pod, or a kubelet, has no certificate that anyone signed.
         # No connection is kept: one that a dying pod closes at the wrong moment would look like a refusal of the next.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         options: dict[str, Any] = {"timeout": None, "verify": False, "trust_env": False, "limits": limits}
@@ -102,7 +102,7 @@ class Proxy:
         port = dig(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port")
         if "InternalIP" not in addresses or not port:
             raise errors.service_unavailable(f"node {name} has no address for its agent")
-        return f"http://{addresses['InternalIP']}:{port}"
+        return f"https://{addresses['InternalIP']}:{port}"
 
     def log_url(self, request: Request, target: Target) -> str:
         """The node agent's URL of a container's log; empty for a pod that is on no node yet.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import ssl
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from sandbox.kubernetes.access import MASTERS, Authorizer, Tokens, User
 from sandbox.kubernetes.admission import Admission
 from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.bootstrap import populate
+from sandbox.kubernetes.certificates import certificate_files
 from sandbox.kubernetes.connection import Exchange
 from sandbox.kubernetes.discovery import Discovery
 from sandbox.kubernetes.http import HttpApp
@@ -79,13 +79,8 @@ class ApiServer:
         self.store.react(lambda change: quotas.refresh(change.key[0]) if change.key[0] else None)
         self._proxy = Proxy(self.store)
         self._app = HttpApp(self.router, self._tokens, self._proxy)
-        # uvicorn reads the key from a file; it is needed for no longer than that.
-        with tempfile.TemporaryDirectory(dir=folder) as secret:
-            chain, key = Path(secret) / "chain.pem", Path(secret) / "key.pem"
-            chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-            key.touch(mode=0o600)
-            key.write_bytes(certificate.private_key_pem.bytes())
-            self._server = HttpServer(self._app, loop, host=host, port=port, certificate=(chain, key))
+        with certificate_files(certificate) as files:
+            self._server = HttpServer(self._app, loop, host=host, port=port, certificate=files)
         self.url = self._server.url
         self.admin_kubeconfig = self.kubeconfig("kubernetes-admin", groups=(MASTERS,))
 

@@ -10,17 +10,15 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sandbox.kubernetes.controllers import ControllerManager
-from sandbox.kubernetes.server import ApiServer
-from sandbox.serving import LoopThread
 from tests.contract.chart import write_chart
-from tests.contract.played_node import PlayedNode
+from tests.contract.recorded_cluster import recorded_cluster
+from tests.outside import Outside
 
 RECORDING = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "helm-commands.log"
 NAMESPACE = "development"
@@ -59,13 +57,12 @@ COMMANDS = read_recording()
 class Stage:
     """The cluster that the scenes play on, with helm and kubectl."""
 
-    def __init__(self, server: ApiServer, folder: Path, executables: dict[str, str]) -> None:
-        self.server = server
+    def __init__(self, kubeconfig: Path, folder: Path, executables: dict[str, str]) -> None:
         self._folder = folder
         self._executables = executables
         home = folder / "home"
         home.mkdir()
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": str(server.admin_kubeconfig)}
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": str(kubeconfig)}
         write_chart(folder)
 
     def start(self, line: str) -> subprocess.Popen[str]:
@@ -119,23 +116,12 @@ def executable(name: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[str, int]]]:
+def played(outside: Outside | None, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]:
     executables = {name: executable(name) or name for name in ("helm", "kubectl")}
     folder = tmp_path_factory.mktemp("helm")
-    with LoopThread() as loop:
-        server = ApiServer(folder / "api", loop)
-        server.start()
-        controllers = ControllerManager(server.local_client())
-        capacity = {"cpu": "16", "memory": "64Gi", "pods": "110", "nvidia.com/gpu": "4"}
-        node = PlayedNode(server.local_client("OpenAPI-Generator"), "gpu-1", capacity)
-        loop.run(node.start())
-        loop.run(controllers.start())
-        try:
-            yield play(Stage(server, folder, executables))
-        finally:
-            loop.run(node.stop())
-            loop.run(controllers.close())
-            server.close()
+    capacity = {"cpu": "16", "memory": "64Gi", "pods": "110", "nvidia.com/gpu": "4"}
+    with recorded_cluster(folder / "api", outside, NAMESPACE, capacity) as cluster:
+        return play(Stage(cluster.kubeconfig, folder, executables))
 
 
 def play(stage: Stage) -> list[tuple[str, int]]:

@@ -60,13 +60,13 @@ def test_token_ends_with_its_account(api: Api) -> None:
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "Ym9ndXM.Ym9ndXM.Ym9ndXM"])
 def test_false_token_is_unauthorized(api: Api, token: str) -> None:
-    assert api.http.get("/version", headers={"authorization": f"Bearer {token}"}).status_code == 401
+    assert api.acting_as(token).http.get("/version").status_code == 401
 
 
 def test_without_a_token_one_is_anonymous(api: Api) -> None:
-    del api.http.headers["authorization"]
-    assert api.http.get("/version").status_code == 200
-    assert 'User "system:anonymous" cannot list resource "nodes"' in api.http.get("/api/v1/nodes").json()["message"]
+    nobody = api.acting_as(None)
+    assert nobody.http.get("/version").status_code == 200
+    assert 'User "system:anonymous" cannot list resource "nodes"' in nobody.http.get("/api/v1/nodes").json()["message"]
 
 
 def test_token_with_a_changed_claim_is_not_accepted(api: Api) -> None:

@@ -14,7 +14,7 @@ from tests.contract.conftest import Api
 
 @pytest.fixture
 def client(api: Api) -> Iterator[Any]:
-    with kubernetes.config.new_client_from_config(str(api.server.admin_kubeconfig)) as client:
+    with kubernetes.config.new_client_from_config(str(api.kubeconfig)) as client:
         yield client
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.serving import HttpServer
+from sandbox.kubernetes.certificates import certificate_files, self_signed
+from sandbox.serving import HttpServer, LoopThread
 from tests.contract.conftest import Api
 
 
@@ -54,26 +55,37 @@ class Backend:
 
 
 @pytest.fixture
-def backend(api: Api) -> Iterator[tuple[Backend, HttpServer]]:
+def backend(api_loop: LoopThread, reachable_address: str) -> Iterator[tuple[Backend, HttpServer]]:
+    """The program as a pod would serve it."""
     program = Backend()
-    server = HttpServer(program, api.loop, host="127.0.0.1")
+    server = HttpServer(program, api_loop, host=reachable_address)
     server.start()
     yield program, server
     server.close()
 
 
-def publish(api: Api, name: str, port: int) -> None:
+@pytest.fixture
+def agent(api_loop: LoopThread, reachable_address: str) -> Iterator[HttpServer]:
+    """The program as a node agent serves it."""
+    with certificate_files(self_signed("kubelet")) as files:
+        server = HttpServer(Backend(), api_loop, host=reachable_address, certificate=files)
+    server.start()
+    yield server
+    server.close()
+
+
+def publish(api: Api, name: str, host: str, port: int) -> None:
     """A service with one ready endpoint."""
     api.made("services", {"metadata": {"name": name}, "spec": {"ports": [{"name": "http", "port": 80, "targetPort": port}]}})
     labels = {"kubernetes.io/service-name": name}
-    endpoint = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}}
+    endpoint = {"addresses": [host], "conditions": {"ready": True}}
     piece = {"metadata": {"name": f"{name}-1", "labels": labels}, "addressType": "IPv4", "endpoints": [endpoint]}
     api.made("discovery.k8s.io/v1/endpointslices", {**piece, "ports": [{"name": "http", "port": port}]})
 
 
 def test_request_reaches_the_service_without_its_credentials(api: Api, backend: tuple[Backend, HttpServer]) -> None:
     # Given a service with an endpoint
-    publish(api, "s", backend[1].port)
+    publish(api, "s", backend[1].host, backend[1].port)
     # When something is posted to it through the API server
     response = api.http.post(api.path("services", "s:http/proxy/a/b"), params={"q": "1 2"}, content=b"hello")
     # Then the program got it whole, but not the token
@@ -84,56 +96,58 @@ def test_request_reaches_the_service_without_its_credentials(api: Api, backend: 
 
 
 def test_answer_of_the_program_comes_back_as_it_is(api: Api, backend: tuple[Backend, HttpServer]) -> None:
-    publish(api, "s", backend[1].port)
+    publish(api, "s", backend[1].host, backend[1].port)
     assert api.http.get(api.path("services", "s:80/proxy/teapot")).status_code == 418
     redirect = api.http.get(api.path("services", "s:80/proxy"))
     assert (redirect.status_code, redirect.headers["location"]) == (301, api.path("services", "s:80/proxy/"))
 
 
-def test_events_come_one_by_one_and_the_end_reaches_the_program(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+def test_events_come_one_by_one_and_the_end_reaches_the_program(
+    api: Api, api_loop: LoopThread, backend: tuple[Backend, HttpServer]
+) -> None:
     program, server = backend
-    publish(api, "s", server.port)
+    publish(api, "s", server.host, server.port)
     # When a stream is read whose second event waits for us
     with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=5) as response:
         lines = response.iter_lines()
         # Then the first is here before the second is sent
         assert next(lines) == "data: 1"
-        api.loop.loop.call_soon_threadsafe(program.go_on.set)
+        api_loop.loop.call_soon_threadsafe(program.go_on.set)
         assert [line for line in lines if line] == ["data: 2"]
     # When a reader leaves early
     program.go_on.clear()
     with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=5) as response:
         next(response.iter_lines())
     # Then the program notices
-    api.loop.run(asyncio.wait_for(program.left.wait(), 5))
+    api_loop.run(asyncio.wait_for(program.left.wait(), 5))
 
 
-def test_nothing_behind_the_endpoint_is_said_in_kubernetes_words(api: Api) -> None:
+def test_nothing_behind_the_endpoint_is_said_in_kubernetes_words(api: Api, reachable_address: str) -> None:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((reachable_address, 0))
         port = free.getsockname()[1]
-    publish(api, "s", port)
+    publish(api, "s", reachable_address, port)
     refused = api.http.get(api.path("services", "s:80/proxy/"))
     assert refused.status_code == 503
-    assert refused.json()["message"] == f"error trying to reach service: dial tcp 127.0.0.1:{port}: connect: connection refused"
+    assert refused.json()["message"] == f"error trying to reach service: dial tcp {reachable_address}:{port}: connect: connection refused"
 
 
 def test_port_that_the_service_lacks(api: Api, backend: tuple[Backend, HttpServer]) -> None:
-    publish(api, "s", backend[1].port)
+    publish(api, "s", backend[1].host, backend[1].port)
     response = api.http.get(api.path("services", "s:9999/proxy/"))
     assert (response.status_code, response.json()["message"]) == (503, 'no service port "9999" found for service "s"')
 
 
-def make_pod_on_node(api: Api, port: int, *containers: str) -> None:
-    addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
-    status = {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+def make_pod_on_node(api: Api, agent: HttpServer, *containers: str) -> None:
+    addresses = [{"type": "InternalIP", "address": agent.host}]
+    status = {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": agent.port}}}
     assert api.http.post("/api/v1/nodes", json={"metadata": {"name": api.namespace}, "status": status}).status_code == 201
     spec = {"containers": [{"name": name, "image": "i"} for name in containers], "nodeName": api.namespace}
     api.made("pods", {"metadata": {"name": "p"}, "spec": spec})
 
 
-def test_log_comes_from_the_node_agent(api: Api, backend: tuple[Backend, HttpServer]) -> None:
-    make_pod_on_node(api, backend[1].port, "main", "side")
+def test_log_comes_from_the_node_agent(api: Api, agent: HttpServer) -> None:
+    make_pod_on_node(api, agent, "main", "side")
     unnamed = api.get("pods", "p/log")
     unknown = api.get("pods", "p/log", container="none")
     log = api.get("pods", "p/log", container="side", tailLines="5", pretty="true")
@@ -144,8 +158,8 @@ def test_log_comes_from_the_node_agent(api: Api, backend: tuple[Backend, HttpSer
     assert log.headers["content-type"].startswith("text/plain")
 
 
-def test_refusal_of_the_node_agent_becomes_a_status(api: Api, backend: tuple[Backend, HttpServer]) -> None:
-    make_pod_on_node(api, backend[1].port, "waiting")
+def test_refusal_of_the_node_agent_becomes_a_status(api: Api, agent: HttpServer) -> None:
+    make_pod_on_node(api, agent, "waiting")
     response = api.get("pods", "p/log")
     assert (response.status_code, response.json()["reason"]) == (400, "BadRequest")
 
@@ -153,7 +167,7 @@ def test_refusal_of_the_node_agent_becomes_a_status(api: Api, backend: tuple[Bac
 def test_pod_is_reached_by_its_own_address(api: Api, backend: tuple[Backend, HttpServer]) -> None:
     api.made("pods", {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
     unstarted = api.http.get(api.path("pods", f"p:{backend[1].port}/proxy/x"))
-    api.patch("pods", "p/status", {"status": {"podIP": "127.0.0.1"}})
+    api.patch("pods", "p/status", {"status": {"podIP": backend[1].host}})
     reached = api.http.get(api.path("pods", f"p:{backend[1].port}/proxy/x"))
     assert unstarted.status_code == 400
     assert reached.json()["path"] == "/x"

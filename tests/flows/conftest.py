@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -160,6 +161,13 @@ class Site:
 @pytest.fixture
 def site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site of its own: nothing that another test does can be seen in it."""
+    with open_site(world, prefect_deployments, tmp_path, monkeypatch) as site:
+        yield site
+
+
+@contextmanager
+def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A new site in a world; what runs in its namespaces goes at the end."""
     unique = uuid.uuid4().hex[:8]
     model, blocks = f"tiny-{unique}x", f"site-{unique}"
     deployments = tmp_path / "deployments"

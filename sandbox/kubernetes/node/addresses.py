@@ -6,6 +6,7 @@ import ipaddress
 import random
 from collections.abc import Iterator
 
+from sandbox.kubernetes.certificates import certificate_files, self_signed
 from sandbox.kubernetes.node.server import Finder, kubelet_app
 from sandbox.serving import HttpServer, LoopThread
 
@@ -49,15 +50,17 @@ def claim(network: str | None, find: Finder, loop: LoopThread) -> tuple[Subnet, 
     Raises:
         OSError: The wanted subnet is in use.
     """
-    if network is not None:
-        subnet = Subnet(network)
-        return subnet, HttpServer(kubelet_app(find), loop, host=subnet.node_ip, port=KUBELET_PORT)
-    for attempt in range(ATTEMPTS):
-        # Several test processes run worlds side by side: whoever listens on the kubelet's port owns the subnet.
-        subnet = Subnet(f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.0/24")  # noqa: S311
-        try:
-            return subnet, HttpServer(kubelet_app(find), loop, host=subnet.node_ip, port=KUBELET_PORT)
-        except OSError:
-            if attempt == ATTEMPTS - 1:
-                raise
+    # An API server speaks TLS with a kubelet and, unless it was told whom to trust, does not ask who signed its certificate.
+    with certificate_files(self_signed("kubelet")) as files:
+        if network is not None:
+            subnet = Subnet(network)
+            return subnet, HttpServer(kubelet_app(find), loop, host=subnet.node_ip, port=KUBELET_PORT, certificate=files)
+        for attempt in range(ATTEMPTS):
+            # Several test processes run worlds side by side: whoever listens on the kubelet's port owns the subnet.
+            subnet = Subnet(f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.0/24")  # noqa: S311
+            try:
+                return subnet, HttpServer(kubelet_app(find), loop, host=subnet.node_ip, port=KUBELET_PORT, certificate=files)
+            except OSError:
+                if attempt == ATTEMPTS - 1:
+                    raise
     raise AssertionError("unreachable")

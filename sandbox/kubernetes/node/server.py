@@ -1,6 +1,6 @@
 """The agent's own HTTP server, as a kubelet's: it serves container logs.
 
-Not emulated: TLS, authentication, exec, attach, port forwarding, metrics.
+Not emulated: authentication, exec, attach, port forwarding, metrics.
 """
 
 from __future__ import annotations
