@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster lint format lock clean
+.PHONY: help setup demo test test-cluster bench-sandbox lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,6 +39,9 @@ test: setup ## Run the whole test suite
 test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECONFIG; SANDBOX_NODE=yes brings a node, SANDBOX_SUBNET its addresses
 	@$(BIN)/python -m pytest -n 0 -p no:randomly -r s --kubeconfig "$(KUBECONFIG)" $(if $(filter yes,$(SANDBOX_NODE)),--sandbox-node) \
 	  $(if $(SANDBOX_SUBNET),--sandbox-subnet "$(SANDBOX_SUBNET)") $(or $(ARGS),tests/contract tests/flows)
+
+bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
+	@$(BIN)/python -m tests.bench.sandbox
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
