@@ -1,6 +1,7 @@
 """Who asks and what they may do: bearer tokens, users, and role-based access control.
 
-Not emulated: client certificates, OpenID Connect, audit, aggregated cluster roles.
+Not emulated: client certificates, OpenID Connect, audit, aggregated cluster roles, the node authorizer, and the check that nobody
+grants more than what they may do themselves (`escalate`, `bind`).
 """
 
 from __future__ import annotations

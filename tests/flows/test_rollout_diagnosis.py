@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,7 +22,6 @@ from sandbox.world import ENGINE_IMAGE, World
 from tests.examples import candidate, digest, environment
 
 NAME = "tiny"
-_numbers = itertools.count(1)
 
 #: A pod that would serve if its weights were there, within the means of every node.
 POD: dict[str, Any] = {
@@ -68,7 +67,7 @@ class Place:
 @pytest.fixture
 def place(world: World) -> Iterator[Place]:
     with closing(new_client_from_config(str(world.cluster.kubeconfig))) as api:
-        core, name = CoreV1Api(api), f"stalls-{next(_numbers)}"
+        core, name = CoreV1Api(api), f"stalls-{uuid.uuid4().hex[:8]}"
         core.create_namespace({"metadata": {"name": name}})
         yield Place(world=world, api=api, namespace=name)
         world.engine_faults.clear()
@@ -141,7 +140,7 @@ def test_a_folder_that_is_no_model(place: Place) -> None:
 )
 def test_an_engine_that_crashes_while_loading(place: Place, category: str, line: str) -> None:
     place.world.engine_faults.set(NAME, crash_on_load=line)
-    folder = place.world.cluster.node("gpu-1").disk / "models"
+    folder = place.world.cluster.nodes[0].disk / "models"
     folder.mkdir(exist_ok=True)
     for name, content in models.make_model().items():
         (folder / name).write_bytes(content)

@@ -12,6 +12,7 @@ import httpx
 from sandbox.kubernetes.client import DEPLOYMENTS, EVENTS, PODS, Collection
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.kubeconfig import read_kubeconfig
 from sandbox.kubernetes.node import AgentOptions, Image
 from sandbox.serving import LoopThread
 
@@ -109,12 +110,10 @@ class Bench:
         return self.create(DEPLOYMENTS, name, spec=content)
 
     def logs(self, name: str, **query: str) -> str:
-        """The log of a pod's only container, as its node serves it."""
-        pod = self.get(PODS, name)
-        node = self.request("GET", f"/api/v1/nodes/{pod['spec']['nodeName']}")
-        port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
-        address = f"https://{pod['status']['hostIP']}:{port}/containerLogs/{self.namespace}/{name}/c"
-        return httpx.get(address, params=query, trust_env=False, verify=False).text  # noqa: S501 - as an API server asks a kubelet
+        """The log of a pod's only container, as the API server passes it on."""
+        access = read_kubeconfig(self.cluster.kubeconfig)
+        path = f"{access.url}{PODS.one(self.namespace, name, 'log')}"
+        return httpx.get(path, params=query, headers=access.headers(), verify=access.tls(), trust_env=False).text
 
 
 def pod_spec(*arguments: str, image: str = "sh", container: Mapping[str, Any] | None = None, **spec: Any) -> Object:

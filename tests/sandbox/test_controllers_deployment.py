@@ -64,6 +64,20 @@ def test_a_rolling_update_never_goes_below_its_minimum(bench: Bench) -> None:
     assert sizes == {"1": 0, "2": 3}
 
 
+def test_a_rolling_update_without_surge_takes_pods_away_first(bench: Bench) -> None:
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    bench.deployment("web", image="web", replicas=2, strategy=strategy)
+    bench.wait(DEPLOYMENTS, "web", complete)
+
+    new_template(bench, "web", env=[{"name": "VERSION", "value": "2"}])
+
+    lowest, most = 2, 0
+    while not complete(deployment := bench.get(DEPLOYMENTS, "web")):
+        lowest = min(lowest, deployment["status"].get("availableReplicas", 0))
+        most = max(most, sum(item["spec"]["replicas"] for item in bench.list(REPLICA_SETS)))
+    assert (lowest, most) == (1, 2)
+
+
 def test_a_bad_template_stalls_while_the_old_pods_stay(bench: Bench) -> None:
     bench.deployment("web", replicas=1, progressDeadlineSeconds=1, minReadySeconds=0)
     before = bench.wait(DEPLOYMENTS, "web", complete)

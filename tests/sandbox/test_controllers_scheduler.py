@@ -114,6 +114,23 @@ def test_pods_spread_by_free_room_and_follow_selectors(own_bench: Starter) -> No
     assert bench.wait(PODS, "nowhere", lambda pod: pod["spec"].get("nodeName"))["spec"]["nodeName"] == "gpu-1"
 
 
+def test_each_node_has_gpus_and_a_disk_of_its_own(own_bench: Starter) -> None:
+    bench = own_bench([NodeSpec(name="gpu-1", gpus=2), NodeSpec(name="gpu-2", gpus=2)])
+    volumes = [{"name": "models", "hostPath": {"path": "/models", "type": "DirectoryOrCreate"}}]
+    container = {**gpus(1), "volumeMounts": [{"name": "models", "mountPath": "/models"}]}
+    script = "echo $NVIDIA_VISIBLE_DEVICES >> /models/gpus; sleep 100"
+    for number in range(4):
+        name = f"gpu-{number % 2 + 1}"
+        bench.pod(f"p{number}", script, container=container, volumes=volumes, nodeSelector={"kubernetes.io/hostname": name})
+
+    def noted() -> list[list[str]]:
+        files = [node.disk / "models" / "gpus" for node in bench.cluster.nodes]
+        return [sorted(file.read_text().split()) if file.exists() else [] for file in files]
+
+    # Each of a node's pods has a GPU for itself, numbered from 0 on each node, and shares the disk of its own node only.
+    wait_for(lambda: noted() == [["0", "1"], ["0", "1"]], show=noted)
+
+
 def test_a_lost_node_is_marked_tainted_and_emptied_and_comes_back(own_bench: Starter) -> None:
     bench = own_bench([NodeSpec(name="gpu-1", taints=())], node_grace_seconds=1.0)
     bench.pod("stays", "sleep 100")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -215,6 +216,22 @@ def test_deletion_lets_a_container_end_by_itself(bench: Bench) -> None:
     bench.wait_gone(PODS, "web")
     assert (folder / "end").read_text() == "after hook\n"
     assert wait_for(lambda: bench.events("web", "Killing")) == ["Stopping container c"]
+
+
+def test_a_pre_stop_hook_delays_the_end_and_the_grace_ends_the_hook(bench: Bench) -> None:
+    script = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
+    for name, seconds, grace in (("patient", 1, 10), ("hasty", 60, 1)):
+        bench.pod(name, script, container={"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}}, terminationGracePeriodSeconds=grace)
+        bench.wait_container(name, running)
+
+    began = time.monotonic()
+    for name in ("patient", "hasty"):
+        bench.delete(PODS, name)
+    bench.wait_gone(PODS, "patient")
+
+    assert time.monotonic() - began >= 1
+    bench.wait_gone(PODS, "hasty")
+    assert time.monotonic() - began < 10
 
 
 def test_a_container_that_will_not_end_is_killed_after_its_grace(bench: Bench) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from sandbox.kubernetes.client import PODS
+from sandbox.kubernetes.node.probes import Answer, Target, repeat
+from sandbox.kubernetes.node.process import Command
 from tests.sandbox.bench import Bench, conditions, wait_for
 
 Object = dict[str, Any]
@@ -93,3 +98,33 @@ def test_the_words_of_a_failed_probe(bench: Bench, check: Object, message: str) 
 
     ip = bench.get(PODS, "web")["status"]["podIP"]
     assert told == [f"Readiness probe failed: {message.format(ip=ip)}"]
+
+
+def test_thresholds_and_the_initial_delay_count_as_in_a_kubelet(tmp_path: Path) -> None:
+    # Given answers that change, and a probe that wants two good or three bad ones in a row
+    answers = [True, False, True, True, False, False, True, False, False, False]
+    script = tmp_path / "script"
+    script.write_text('read -r next < "$1"; sed -i 1d "$1"; exit "$next"')
+    (tmp_path / "answers").write_text("".join(f"{0 if good else 1}\n" for good in answers))
+    command = ["sh", str(script), str(tmp_path / "answers")]
+    rules = {"exec": {"command": command}, "periodSeconds": 0, "successThreshold": 2, "failureThreshold": 3, "initialDelaySeconds": 1}
+    surroundings = Command(argv=(), env={"PATH": os.environ["PATH"]}, folder=tmp_path)
+    verdicts: list[bool | None] = []
+
+    async def decide(verdict: bool | None, answer: Answer) -> bool:
+        verdicts.append(verdict)
+        return len(verdicts) < len(answers)
+
+    async def probe_all() -> float:
+        async with httpx.AsyncClient() as http:
+            target = Target(container={}, ip="127.0.0.1", command=surroundings, rewrite=str, http=http)
+            began = asyncio.get_running_loop().time()
+            # When the container has run for most of the initial delay already
+            await repeat(rules, target, age_seconds=0.9, decide=decide)
+            return asyncio.get_running_loop().time() - began
+
+    seconds = asyncio.run(probe_all())
+
+    # Then a verdict comes exactly where there are enough answers of a kind in a row, and the first probe came after the rest of the delay
+    assert verdicts == [None, None, None, True, None, None, None, None, None, False]
+    assert seconds >= 0.1
