@@ -10,6 +10,7 @@ from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.client import PODS, Informer, Object
 from sandbox.kubernetes.controllers.events import EventRecorder
 from sandbox.kubernetes.controllers.objects import is_deleting, is_finished
+from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node.addresses import Subnet, claim
 from sandbox.kubernetes.node.container import Container
 from sandbox.kubernetes.node.gpus import Gpus
@@ -100,6 +101,9 @@ class NodeAgent:
         registration = Registration(self._client, self.spec, ip=subnet.node_ip, port=port, lease_seconds=self._options.lease_seconds)
         node = await registration.register()
         recorder.tell(node, "Normal", "Starting", "Starting kubelet.")
+        if not confine.available():
+            why = "This kernel has no Landlock of version 3 or later: nothing stops a container from writing to a read-only mount."
+            recorder.tell(node, "Warning", "ReadOnlyNotEnforced", why)
         informer = Informer(self._client, PODS, query={"fieldSelector": f"spec.nodeName={self.spec.name}"})
         informer.subscribe(self._pod_changed)
         loops = (recorder.run(), registration.keep_alive(), enforce(self._containers, self._options.memory_check_seconds), informer.run())

@@ -167,7 +167,7 @@ class Container:
         home.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                rewriter = Rewriter(mounts_of(self.spec, self.volumes, {}))
+                rewriter = Rewriter(mounts_of(pod, self.spec, self.volumes, {}))
                 command = await command_of(
                     self._host.client,
                     pod,

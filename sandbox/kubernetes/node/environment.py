@@ -13,6 +13,9 @@ from sandbox.kubernetes.node.mounts import VARIABLE, Rewriter, expand
 from sandbox.kubernetes.node.process import Command
 from sandbox.kubernetes.node.references import MissingReference, contents, field, resource
 
+DEVICES = (Path("/dev"), Path("/proc"))
+"""What every container may write to, as in its own file system."""
+
 
 async def command_of(
     client: Client,
@@ -43,7 +46,7 @@ async def command_of(
     base = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
-        "TMPDIR": str(home),
+        "TMPDIR": str(next((mount.local for mount in rewriter.mounts if mount.mount_path.rstrip("/") == "/tmp"), home)),  # noqa: S108
         "HOSTNAME": pod["metadata"]["name"],
         **extra,
         **image.env,
@@ -56,7 +59,16 @@ async def command_of(
     # Only what the pod says has mount paths in it; the image's own values name files of this machine.
     env = {**base, **{key: rewriter.rewrite(value) for key, value in declared.items()}, VARIABLE: rewriter.described()}
     folder = Path(rewriter.rewrite(container["workingDir"])) if container.get("workingDir") else home
-    return Command(argv=argv, env=env, folder=folder if folder.is_dir() else home)
+    return Command(argv=argv, env=env, folder=folder if folder.is_dir() else home, writable=_writable(container, rewriter, home))
+
+
+def _writable(container: Object, rewriter: Rewriter, home: Path) -> tuple[Path, ...] | None:
+    """Where the container may write; None if nothing that it sees is read-only."""
+    fixed_root = bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem"))
+    if not fixed_root and not any(mount.read_only for mount in rewriter.mounts):
+        return None
+    folders = [mount.local for mount in rewriter.mounts if not mount.read_only]
+    return (*folders, *DEVICES) if fixed_root else (*folders, home, *DEVICES)
 
 
 def rewritten(argv: Sequence[str], rewriter: Rewriter) -> tuple[str, ...]:

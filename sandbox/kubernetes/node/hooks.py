@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.node.probes import Target, http_get
-from sandbox.kubernetes.node.process import Command, run_to_end
+from sandbox.kubernetes.node.process import run_to_end
 
 NO_LIMIT_SECONDS = 86_400.0
 """Hooks have no time limit of their own; the grace period, which the caller applies, ends them."""
@@ -22,7 +23,7 @@ async def pre_stop(spec: Object, target: Target, tell: Callable[[str, str, str],
         await asyncio.sleep(hook["sleep"]["seconds"])
     elif "exec" in hook:
         argv = tuple(target.rewrite(text) for text in hook["exec"]["command"])
-        command = Command(argv=argv, env=target.command.env, folder=target.command.folder)
+        command = replace(target.command, argv=argv)
         code, output = await run_to_end(command, NO_LIMIT_SECONDS)
         if code:
             tell("Warning", "FailedPreStopHook", f"PreStopHook failed: exit code {code}: {output[:200]}")

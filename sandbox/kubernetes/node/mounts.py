@@ -4,14 +4,17 @@ A container's arguments and environment values are rewritten: every mount path i
 `= : ,` a quote, a bracket or a space, becomes the local folder, the longest mount path first. A program that composes a path by itself
 can look it up in `SANDBOX_MOUNTS` (JSON, mount path → {"path": …, "readOnly": …}).
 
-Read-only mounts go this far: `SANDBOX_MOUNTS` says so, and nothing stops a process from writing there.
+A container that mounts anything read-only, or whose root file system is, may write only to its other mounts, to the folder that plays
+its root file system (unless that is read-only) and to devices, if the kernel has Landlock (see `confine.py`); elsewhere `SANDBOX_MOUNTS`
+says what is read-only and nothing stops a process from writing there. It is refused with EACCES where a real mount says EROFS. What is
+mounted read-only within a writable mount of the same container stays writable.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +44,11 @@ class Rewriter:
         self._local = {mount.mount_path.rstrip("/") or "/": str(mount.local) for mount in self._mounts}
         paths = "|".join(re.escape(path) for path in self._local)
         self._pattern = re.compile(f"{_BEFORE}({paths}){_AFTER}") if paths else None
+
+    @property
+    def mounts(self) -> Sequence[Mount]:
+        """The mounts, longest mount path first."""
+        return self._mounts
 
     def rewrite(self, text: str) -> str:
         """The text with every mount path in it replaced."""

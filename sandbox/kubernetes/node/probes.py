@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -96,7 +96,7 @@ async def _connect(action: Object, target: Target, timeout_seconds: float) -> An
 
 async def _execute(action: Object, target: Target, timeout_seconds: float) -> Answer:
     argv = tuple(target.rewrite(text) for text in action.get("command") or [])
-    command = Command(argv=argv, env=target.command.env, folder=target.command.folder)
+    command = replace(target.command, argv=argv)
     code, output = await run_to_end(command, timeout_seconds)
     if code is None:
         return Answer(ok=False, message=f'command "{" ".join(argv)}" timed out')

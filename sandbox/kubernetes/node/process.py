@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sandbox.kubernetes.controllers.objects import utc_now
+from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node import watchdog as watchdog_program
 from sandbox.kubernetes.node.logs import LogFile
 
@@ -24,11 +27,34 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to execute: arguments, the whole environment, the working directory."""
+    """What to execute.
+
+    Attributes:
+        argv: The program and its arguments.
+        env: The whole environment.
+        folder: The working directory.
+        writable: Where alone it may write, if it is to be held to that.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     folder: Path
+    writable: tuple[Path, ...] | None = None
+
+    def executed(self) -> tuple[str, ...]:
+        """The arguments to execute: by way of `confine` where something must stay as it is and the kernel can see to that.
+
+        Raises:
+            OSError: There is no such program, or it may not be executed.
+        """
+        if self.writable is None or not confine.available():
+            return self.argv
+        # Found out here, since the program that confines it would be found in any case.
+        program = self.argv[0]
+        if shutil.which(str(self.folder / program) if "/" in program else program, path=self.env.get("PATH")) is None:
+            missing = "/" not in program or not (self.folder / program).exists()
+            raise OSError(errno.ENOENT if missing else errno.EACCES, os.strerror(errno.ENOENT if missing else errno.EACCES))
+        return (sys.executable, "-I", "-S", confine.__file__, *map(str, self.writable), "--", *self.argv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +122,7 @@ class Process:
         output, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: log, os.fdopen(reading, "rb", buffering=0))
         try:
             process = await asyncio.create_subprocess_exec(
-                *command.argv,
+                *command.executed(),
                 env=dict(command.env),
                 cwd=command.folder,
                 stdin=subprocess.DEVNULL,
@@ -145,7 +171,7 @@ async def run_to_end(command: Command, timeout_seconds: float) -> tuple[int | No
     """Execute a probe or hook in a container's surroundings; return its exit code (None: it took too long) and its output."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *command.argv,
+            *command.executed(),
             env=dict(command.env),
             cwd=command.folder,
             stdin=subprocess.DEVNULL,

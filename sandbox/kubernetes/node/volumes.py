@@ -18,6 +18,8 @@ from sandbox.kubernetes.node.references import MissingReference, contents, field
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
+#: What the kubelet writes itself, it mounts read-only whatever the pod says.
+_ALWAYS_READ_ONLY = {"secret", "configMap", "downwardAPI", "projected"}
 
 
 class VolumeFailed(Exception):
@@ -145,9 +147,10 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     path.chmod(mode)
 
 
-def mounts_of(container: Object, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
+def mounts_of(pod: Object, container: Object, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
     """The mounts of a container over the pod's volumes; a missing `subPath` is made as a folder."""
     mounts = []
+    fixed = {volume["name"] for volume in pod["spec"].get("volumes") or [] if volume.keys() & _ALWAYS_READ_ONLY}
     for entry in container.get("volumeMounts") or []:
         local = volumes[entry["name"]]
         sub_path = entry.get("subPath") or expand(entry.get("subPathExpr") or "", variables)
@@ -155,5 +158,6 @@ def mounts_of(container: Object, volumes: Mapping[str, Path], variables: Mapping
             local = local / sub_path
             if not local.exists():
                 local.mkdir(parents=True)
-        mounts.append(Mount(mount_path=entry["mountPath"], local=local, read_only=bool(entry.get("readOnly"))))
+        read_only = bool(entry.get("readOnly")) or entry["name"] in fixed
+        mounts.append(Mount(mount_path=entry["mountPath"], local=local, read_only=read_only))
     return mounts
