@@ -1,11 +1,11 @@
-"""What is decided about a new or changed object beyond its own validity: namespaces, service accounts, limits and priorities.
+"""What is decided about a new or changed object beyond its own validity: namespaces, service accounts, limits, priorities, security.
 
-Not emulated: webhooks, admission policies, Pod Security, and image pull secrets of service accounts.
+Not emulated: webhooks, admission policies, and image pull secrets of service accounts.
 """
 
 from __future__ import annotations
 
-from sandbox.kubernetes import errors
+from sandbox.kubernetes import errors, pod_security
 from sandbox.kubernetes.quota import Quotas
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import JSON, Store
@@ -17,7 +17,7 @@ _SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-cri
 
 
 class Admission:
-    """The admission chain, in Kubernetes' order: namespace, limits, service account, tolerations, priority, quota."""
+    """The admission chain, in Kubernetes' order: namespace, limits, service account, tolerations, priority, security, quota."""
 
     def __init__(self, store: Store, quotas: Quotas) -> None:
         self._store = store
@@ -59,14 +59,24 @@ class Admission:
         self._prioritise(obj)
 
     def check_create(self, resource: Resource, obj: JSON) -> None:
-        """Refuse a new object that passes a limit or a quota.
+        """Refuse a new object that passes a limit or a quota, or that its namespace does not hold to be secure.
 
         Raises:
             ApiError: 403.
         """
         if resource.key == "/pods":
             self._check_limits(obj)
+        if (found := pod_security.violation(self._namespace(obj), "enforce", resource.key, obj)) is not None:
+            raise errors.forbidden(*resource.names, obj["metadata"]["name"], found)
         self._quotas.check(resource, obj)
+
+    def warnings(self, resource: Resource, obj: JSON) -> list[str]:
+        """What whoever writes the object is to be warned of."""
+        found = pod_security.violation(self._namespace(obj), "warn", resource.key, obj)
+        return [] if found is None else [f"would {found}"]
+
+    def _namespace(self, obj: JSON) -> JSON | None:
+        return self._store.get("/namespaces", "", obj["metadata"].get("namespace", ""))
 
     def _default_limits(self, pod: JSON) -> None:
         for limit_range in self._store.objects("/limitranges", pod["metadata"]["namespace"]):

@@ -99,7 +99,7 @@ class Connection:
 
     async def send_json(self, code: int, value: JSON, warnings: list[str] | None = None) -> None:
         """Answer with an object, and with what its client is to be warned of."""
-        more = [(b"warning", f'299 - "{text}"'.replace('\\"', "'").encode("latin-1", "replace")) for text in warnings or ()]
+        more = [(b"warning", f'299 - "{_escaped(text)}"'.encode("ascii", "backslashreplace")) for text in warnings or ()]
         if code == 429:
             more.append((b"retry-after", b"1"))
         content_type = "application/json"
@@ -145,6 +145,11 @@ class Connection:
     async def _wait_for_leave(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def _escaped(text: str) -> str:
+    """A text as it may stand between quotes in a header."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 async def _lines(events: AsyncIterator[JSON], *, table: bool) -> AsyncIterator[bytes]:

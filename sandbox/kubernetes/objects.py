@@ -94,6 +94,7 @@ class Objects:
         self._admission.mutate(resource, obj)
         validate_create(resource, obj, kind)
         self._admission.check_create(resource, obj)
+        request.warnings.extend(self._admission.warnings(resource, obj))
         if request.dry_run:
             return Written(created=True, obj=obj)
         obj = self._store.put(resource.key, target.namespace, metadata["name"], obj)
@@ -212,6 +213,8 @@ class Objects:
         if after == before:
             return Written(created=False, obj=before)
         validate_update(resource, target.subresource, before, after, kind)
+        if not target.subresource and after.get("spec") != before.get("spec"):
+            request.warnings.extend(self._admission.warnings(resource, after))
         if request.dry_run:
             return Written(created=False, obj=after)
         return Written(created=False, obj=self.store_update(resource, target.namespace, target.name, after))
