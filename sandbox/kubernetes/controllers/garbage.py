@@ -21,11 +21,11 @@ from sandbox.kubernetes.client import (
     SERVICES,
     Collection,
     Object,
-    key_of,
 )
 from sandbox.kubernetes.controllers.objects import is_deleting
 from sandbox.kubernetes.controllers.view import Controller, View
 from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.informer import key_of
 
 COLLECTED = (
     PODS,

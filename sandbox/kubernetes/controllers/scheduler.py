@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from sandbox.kubernetes.client import NODES, PODS, Object, key_of
+from sandbox.kubernetes.client import NODES, PODS, Object
 from sandbox.kubernetes.controllers.fitting import Misfit, allocatable, misfit, requested, unschedulable_message
 from sandbox.kubernetes.controllers.objects import condition, is_deleting, is_finished
 from sandbox.kubernetes.controllers.view import Controller, View
 from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.informer import key_of
 from sandbox.kubernetes.values import dig, now
 
 NAME = "default-scheduler"
