@@ -54,7 +54,7 @@ def read_kubeconfig(path: Path) -> Access:
     """What the current context of a kubeconfig says.
 
     Raises:
-        ValueError: The file has no usable current context, or its user authenticates by a program.
+        ValueError: The file has no usable current context, or asks for what is not emulated.
         OSError: The file, or one that it names, cannot be read.
     """
     try:
@@ -69,6 +69,8 @@ def read_kubeconfig(path: Path) -> Access:
         raise ValueError(
             f"{path}: the user {context['user']} authenticates by a program ({unknown.pop()}); use one with a token or a certificate."
         )
+    if unknown := {name for name in ("insecure-skip-tls-verify", "proxy-url", "tls-server-name") if cluster.get(name)}:
+        raise ValueError(f"{path}: the cluster {context['cluster']} sets {unknown.pop()}, which the sandbox's clients do not know.")
     token = user.get("token")
     if token is None and (token_file := user.get("tokenFile")):
         token = (path.parent / token_file).read_text().strip()

@@ -78,3 +78,8 @@ def test_a_token_may_stand_in_a_file(tmp_path: Path) -> None:
 def test_what_authenticates_by_a_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the user u authenticates by a program \(exec\)"):
         read_kubeconfig(write(tmp_path, {}, {"exec": {"command": "login"}}))
+
+
+def test_a_cluster_whose_certificate_is_not_to_be_checked_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the cluster c sets insecure-skip-tls-verify, which"):
+        read_kubeconfig(write(tmp_path, {"insecure-skip-tls-verify": True}, {"token": "t"}))
