@@ -78,9 +78,9 @@ def test_a_cluster_that_cannot_be_had_is_named(tmp_path: Path) -> None:
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("subnet", "says"), [("pods", "is no IPv4 network"), ("192.0.2.0/24", "this machine does not answer for 192.0.2.254")]
-)
-def test_a_network_that_is_not_ours_is_named(tmp_path: Path, subnet: str, says: str) -> None:
-    with bare_cluster(tmp_path / "elsewhere") as kubeconfig, pytest.raises(ClusterUnusable, match=says):
-        find_outside(str(kubeconfig), tmp_path, brings_node=True, subnet=subnet)
+def test_a_network_that_is_not_ours_is_named(tmp_path: Path) -> None:
+    refusals = {"pods": "is no IPv4 network", "192.0.2.0/24": "this machine does not answer for 192.0.2.254"}
+    with bare_cluster(tmp_path / "elsewhere") as kubeconfig:
+        for subnet, says in refusals.items():
+            with pytest.raises(ClusterUnusable, match=says):
+                find_outside(str(kubeconfig), tmp_path, brings_node=True, subnet=subnet)
