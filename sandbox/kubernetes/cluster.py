@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 from sandbox.kubernetes.controllers import ControllerManager
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
+from sandbox.kubernetes.node.group import WithNodes
 from sandbox.kubernetes.server import ApiServer
 from sandbox.serving import LoopThread
 
 __all__ = ["AgentOptions", "Cluster", "Image", "NodeSpec"]
 
 
-class Cluster:
+class Cluster(WithNodes):
     """A cluster that starts in a moment and ends without a trace.
 
     Args:
@@ -83,19 +84,6 @@ class Cluster:
     def kubeconfig(self) -> Path:
         """A kubeconfig of a user who may do everything."""
         return self.server.admin_kubeconfig
-
-    @property
-    def nodes(self) -> tuple[NodeAgent, ...]:
-        """The node agents, in the order in which they were given."""
-        return tuple(self._agents.values())
-
-    def node(self, name: str) -> NodeAgent:
-        """The agent of a node.
-
-        Raises:
-            KeyError: There is no such node.
-        """
-        return self._agents[name]
 
     def start(self) -> None:
         """Start everything; returns when all nodes are ready."""

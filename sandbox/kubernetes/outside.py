@@ -20,13 +20,14 @@ from sandbox.kubernetes.client import LEASES, NODES, PODS, HttpClient
 from sandbox.kubernetes.controllers.nodes import LEASE_NAMESPACE
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
+from sandbox.kubernetes.node.group import WithNodes
 from sandbox.serving import LoopThread
 
 LEAVE_SECONDS = 60.0
 """How long pods may take to end before the nodes leave the cluster anyway."""
 
 
-class OutsideCluster:
+class OutsideCluster(WithNodes):
     """Somebody else's cluster, and the nodes that this process brings to it.
 
     Args:
@@ -74,19 +75,6 @@ class OutsideCluster:
             )
             for spec, share in zip(nodes, shares, strict=True)
         }
-
-    @property
-    def nodes(self) -> tuple[NodeAgent, ...]:
-        """The agents of the nodes that were brought along, in the order in which they were given."""
-        return tuple(self._agents.values())
-
-    def node(self, name: str) -> NodeAgent:
-        """The agent of a node that was brought along.
-
-        Raises:
-            KeyError: There is no such node.
-        """
-        return self._agents[name]
 
     def start(self) -> None:
         """Let the nodes join; returns when all are ready."""

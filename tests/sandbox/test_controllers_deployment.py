@@ -26,6 +26,15 @@ def new_template(bench: Bench, name: str, **container: Any) -> None:
     bench.patch(DEPLOYMENTS, name, {"spec": {"template": template}})
 
 
+def extremes_until_complete(bench: Bench, name: str) -> tuple[int, int]:
+    """The fewest available and the most wanted pods on the way to a complete rollout."""
+    available, wanted = [], []
+    while not complete(deployment := bench.get(DEPLOYMENTS, name)):
+        available.append(deployment["status"].get("availableReplicas", 0))
+        wanted.append(sum(item["spec"]["replicas"] for item in bench.list(REPLICA_SETS)))
+    return min(available), max(wanted)
+
+
 def test_a_deployment_becomes_available_and_says_so_in_kubernetes_words(bench: Bench) -> None:
     bench.deployment("web", replicas=2)
 
@@ -54,12 +63,7 @@ def test_a_rolling_update_never_goes_below_its_minimum(bench: Bench) -> None:
 
     new_template(bench, "web", env=[{"name": "VERSION", "value": "2"}])
 
-    lowest, most = 3, 0
-    while not complete(deployment := bench.get(DEPLOYMENTS, "web")):
-        lowest = min(lowest, deployment["status"].get("availableReplicas", 0))
-        most = max(most, sum(item["spec"]["replicas"] for item in bench.list(REPLICA_SETS)))
-    assert lowest == 3
-    assert most == 4
+    assert extremes_until_complete(bench, "web") == (3, 4)
     sizes = {item["metadata"]["annotations"][REVISION]: item["spec"]["replicas"] for item in bench.list(REPLICA_SETS)}
     assert sizes == {"1": 0, "2": 3}
 
@@ -71,11 +75,7 @@ def test_a_rolling_update_without_surge_takes_pods_away_first(bench: Bench) -> N
 
     new_template(bench, "web", env=[{"name": "VERSION", "value": "2"}])
 
-    lowest, most = 2, 0
-    while not complete(deployment := bench.get(DEPLOYMENTS, "web")):
-        lowest = min(lowest, deployment["status"].get("availableReplicas", 0))
-        most = max(most, sum(item["spec"]["replicas"] for item in bench.list(REPLICA_SETS)))
-    assert (lowest, most) == (1, 2)
+    assert extremes_until_complete(bench, "web") == (1, 2)
 
 
 def test_a_bad_template_stalls_while_the_old_pods_stay(bench: Bench) -> None:
