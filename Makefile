@@ -37,7 +37,7 @@ test: setup ## Run the whole test suite
 
 # Not in random order: the recordings are replayed before a node of the sandbox's joins.
 test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECONFIG; SANDBOX_NODE=yes brings a node, SANDBOX_SUBNET its addresses
-	@$(BIN)/python -m pytest -n 0 -p no:randomly -r s --kubeconfig "$(KUBECONFIG)" $(if $(filter yes,$(SANDBOX_NODE)),--sandbox-node) \
+	@$(BIN)/python -m pytest -n 0 -p no:randomly -r fEs --kubeconfig "$(KUBECONFIG)" $(if $(filter yes,$(SANDBOX_NODE)),--sandbox-node) \
 	  $(if $(SANDBOX_SUBNET),--sandbox-subnet "$(SANDBOX_SUBNET)") $(or $(ARGS),tests/contract tests/flows)
 
 bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
