@@ -86,14 +86,14 @@ def find_outside(named: str, folder: Path, *, brings_node: bool = False, subnet:
     if not named:
         raise ClusterUnusable("KUBECONFIG is not set: name the kubeconfig of the cluster to test, as in KUBECONFIG=PATH make test-cluster.")
     kubeconfig = folder / "kubeconfig"
-    flattened = _kubectl(named, named, "config", "view", "--raw", "--minify", "--flatten")
+    flattened = _kubectl(folder, named, named, "config", "view", "--raw", "--minify", "--flatten")
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(flattened)
     try:
         read_kubeconfig(kubeconfig)
     except ValueError as exc:
         raise ClusterUnusable(str(exc).replace(str(kubeconfig), named)) from exc
-    version = _kubectl(named, str(kubeconfig), "get", "--raw", "/version", f"--request-timeout={ANSWER_SECONDS}s")
+    version = _kubectl(folder, named, str(kubeconfig), "get", "--raw", "/version", f"--request-timeout={ANSWER_SECONDS}s")
     if subnet is not None:
         _check_subnet(subnet)
     elif brings_node and "+sandbox" not in version:
@@ -103,9 +103,11 @@ def find_outside(named: str, folder: Path, *, brings_node: bool = False, subnet:
     return Outside(kubeconfig=kubeconfig, brings_node=brings_node, subnet=subnet)
 
 
-def _kubectl(named: str, kubeconfig: str, *arguments: str) -> str:
+def _kubectl(folder: Path, named: str, kubeconfig: str, *arguments: str) -> str:
     command = [str(kubectl_executable()), *arguments]
-    done = subprocess.run(command, env={"KUBECONFIG": kubeconfig}, capture_output=True, text=True, timeout=ANSWER_SECONDS + 20)
+    # Without a home folder kubectl would keep its cache in the working directory.
+    environment = {"KUBECONFIG": kubeconfig, "KUBECACHEDIR": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ANSWER_SECONDS + 20)
     if done.returncode != 0:
         why = (done.stderr.strip().splitlines() or ["no answer"])[-1].removeprefix("error: ").rstrip(".")
         raise ClusterUnusable(f"No cluster answers by the kubeconfig {named}: {why}.")

@@ -36,7 +36,9 @@ def test_the_contract_suite_runs_on_a_cluster_that_is_not_ours_and_leaves_nothin
         assert "SKIPPED [1]" in said
         assert "the one under test is not ours" in said
         command = [str(kubectl_executable()), "get", "namespaces,nodes", "-o", "json"]
-        left = subprocess.run(command, env={"KUBECONFIG": str(kubeconfig)}, capture_output=True, text=True, check=True).stdout
+        left = subprocess.run(
+            command, env={"KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(tmp_path)}, capture_output=True, text=True, check=True
+        ).stdout
         assert not [item for item in json.loads(left)["items"] if item["metadata"]["name"].startswith("slipway")]
 
 
