@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from blocks.errors import PipelineError
-
-if TYPE_CHECKING:
-    from blocks.registry import RegistryClient
+from flows.cli_approvals import add_commands
+from flows.cli_shared import AsJson, open_registry
 
 app = typer.Typer(
     help="Takes a language model from a Hugging Face revision to production on vLLM and Kubernetes, and proves what it did.",
@@ -22,8 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.command()
@@ -42,11 +38,13 @@ def release(
     model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
     environment: Annotated[list[str] | None, typer.Option(help="Release to this environment only; may be repeated.")] = None,
+    requester: Annotated[str | None, typer.Option("--as", help="Who asks for it; your login name if left out.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run until it ends or waits for approval.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Release a model's hub revision through the environments."""
-    _run("release/release", {"model": model, "revision": revision, "environments": environment or []}, wait, as_json)
+    parameters = {"model": model, "revision": revision, "environments": environment or [], "requester": requester or getpass.getuser()}
+    _run("release/release", parameters, wait, as_json)
 
 
 @app.command()
@@ -70,7 +68,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show what serves where, by the registry."""
-    with _registry() as registry:
+    with open_registry() as registry:
         entries = registry.entries(model=model)
     if as_json:
         lines = [
@@ -103,39 +101,11 @@ def status(
 
 
 @app.command()
-def approve(
-    run: Annotated[str, typer.Argument(help="The suspended run: its id, or its name.")],
-    approver: Annotated[str, typer.Option("--as", help="Who approves.")],
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
-) -> None:
-    """Approve a suspended release: the same form as in the Prefect UI."""
-    _answer(run, "approve", approver, reason)
-
-
-@app.command()
-def reject(
-    run: Annotated[str, typer.Argument(help="The suspended run: its id, or its name.")],
-    approver: Annotated[str, typer.Option("--as", help="Who rejects.")],
-    reason: Annotated[str, typer.Option(help="Why.")],
-) -> None:
-    """Reject a suspended release: it ends as failed, and the reason is recorded."""
-    _answer(run, "reject", approver, reason)
-
-
-@app.command()
 def migrate(as_json: AsJson = False) -> None:
     """Bring the registry's tables up to date; safe to repeat."""
-    with _registry() as registry:
+    with open_registry() as registry:
         applied = registry.migrate()
     print(json.dumps({"applied": applied}) if as_json else "\n".join(f"applied {name}" for name in applied) or "Nothing to apply.")
-
-
-def _answer(run: str, decision: str, approver: str, reason: str) -> None:
-    from flows import runs
-
-    run_id = runs.find(run)
-    runs.resume(run_id, {"decision": decision, "approver": approver, "reason": reason})
-    print(f"The run goes on: {runs.run_page(run_id)}")
 
 
 def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool) -> None:
@@ -159,18 +129,7 @@ def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool)
         sys.exit(1)
 
 
-@contextmanager
-def _registry() -> Iterator[RegistryClient]:
-    import asyncio
-
-    from flows.connections import shared_registry
-    from flows.runs import prefect_client
-    from flows.spec import Deployments
-
-    with prefect_client():
-        block = asyncio.run(shared_registry(Deployments.default()))
-    with block.client() as client:
-        yield client
+add_commands(app)
 
 
 def main() -> None:

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 import httpx
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 MODEL = "tiny-llama"
 REPOSITORY = "slipway-demo/tiny-llama"
 POOL = "slipway"
+#: The approver of deployments/approvers.yaml whose authenticator the demo plays.
+APPROVER = "demo"
 QUESTION = "The capital of France is"
 
 #: Everything that the demo writes, unless another folder is asked for.
@@ -83,25 +87,68 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
     router = Router(world.postgres.dsn, _endpoint(world).target, world.loop)
     stack.callback(router.close)
     router.start()
-    return _release(console, world, router, approve)
+    authenticator = stack.enter_context(_Authenticator(folder / "one-time-code"))
+    return _release(console, world, router, approve, authenticator)
 
 
-def _release(console: Console, world: World, router: Router, approve: bool) -> int:
+class _Authenticator:
+    """Plays the phone of the demo's approver: enrols it, and keeps its present code in a file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from flows.plan.one_time_code import new_secret
+
+        self.path = path
+        self._secret = new_secret()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def code(self) -> str:
+        """The code of this moment."""
+        from flows.plan.one_time_code import current_code
+
+        return current_code(self._secret, datetime.now(UTC))
+
+    def __enter__(self) -> Self:
+        from blocks.authenticators import save_authenticator
+
+        save_authenticator(APPROVER, self._secret)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while not self._ended.wait(1.0):
+            fresh = self.path.with_suffix(".new")
+            fresh.write_text(f"{self.code()}\n")
+            fresh.rename(self.path)
+
+
+def _release(console: Console, world: World, router: Router, approve: bool, authenticator: _Authenticator) -> int:
     from flows import progress, runs
 
-    run_id = runs.start("release/release", {"model": MODEL, "revision": "main"})
+    run_id = runs.start("release/release", {"model": MODEL, "revision": "main", "requester": "make demo"})
     console.print(f"Release run: {runs.run_page(run_id)}\n")
     follower = progress.Follower(run_id, console)
     seen = follower.until(progress.stopped)
     if seen.suspended:
         console.print(f"\nStaging is verified; production waits for an approval: {runs.run_page(run_id)}")
         if approve:
-            runs.resume(run_id, {"decision": "approve", "approver": "demo", "reason": "make demo APPROVE=yes"})
+            form = {"decision": "approve", "approver": APPROVER, "code": authenticator.code(), "reason": "make demo APPROVE=yes"}
+            runs.resume(run_id, form)
             console.print("Approved through the same form.\n")
         else:
             console.print(
-                "Press Resume there and fill in the form, or in another terminal: "
-                f"PREFECT_API_URL={runs.api_url()} {Path(sys.executable).parent / 'slipway'} approve {run_id} --as NAME\n"
+                f"Press Resume there and fill in the form: the approver is [bold]{APPROVER}[/bold], the one-time code (a new one every "
+                f"30 seconds) is in {authenticator.path}, now [bold]{authenticator.code()}[/bold]. Or in another terminal: "
+                f"PREFECT_API_URL={runs.api_url()} {Path(sys.executable).parent / 'slipway'} approve {run_id} --as {APPROVER} "
+                f"--code $(cat {authenticator.path})\n"
             )
         seen = follower.until(lambda now: now.final)
     console.print()

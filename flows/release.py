@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -14,22 +15,23 @@ from pydantic import Field
 from blocks.errors import PipelineError
 from blocks.registry import Registry
 from flows.connections import Site, shared_hub, shared_registry, site
-from flows.errors import ApprovalDenied
+from flows.errors import SpecInvalid
+from flows.gate import pass_gate
 from flows.outcome import ended, not_passed
+from flows.plan.approval import requester_refusal
 from flows.plan.diagnosis import diagnosis_of
 from flows.plan.naming import release_name
-from flows.plan.promotion import require_verified
+from flows.plan.promotion import require_fresh, require_verified
 from flows.plan.release import ReleasePlan, chosen_environments
-from flows.plan.report import approval_page, diagnosis_page, measurement_rows, release_page
+from flows.plan.report import diagnosis_page, measurement_rows, release_page
 from flows.plan.verdict import Verdict
-from flows.spec import Candidate, CheckSuite, Deployments, Environment
+from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment
 from flows.spec.types import EnvironmentName
-from flows.tasks.approve import Decision, approval, needs_reason
 from flows.tasks.deploy import deploy
 from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.prefetch import prefetch
-from flows.tasks.record import current_entry, failure_reason, finished, record_decision, record_deploying, record_failed, record_ready
+from flows.tasks.record import current_entry, failure_reason, finished, last_verified, record_deploying, record_failed, record_ready
 from flows.tasks.report import publish, publish_diagnosis
 from flows.tasks.resolve import resolve
 from flows.tasks.rollout import rollout
@@ -45,6 +47,8 @@ class Release:
     suite: CheckSuite
     registry: Registry
     hub_endpoint: str
+    approvers: Approvers
+    requester: str
 
 
 @flow(name="release", flow_run_name="release {model} {revision}", persist_result=True, result_serializer=RESULTS)
@@ -52,6 +56,7 @@ async def release(
     model: Annotated[str, Field(min_length=1)],
     revision: Annotated[str, Field(min_length=1)] = "main",
     environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
+    requester: Annotated[str, Field(max_length=100)] = "",
 ) -> State[Any] | dict[str, Any]:
     """Take a model's hub revision through the environments to production.
 
@@ -62,23 +67,35 @@ async def release(
         model: A model of deployments/models, by its file's name.
         revision: Branch, tag or commit on the hub; resolved to a commit once.
         environments: Environments to release to, for example development. Empty: all of them, in the order of promotion.
+        requester: Who asks for the release; recorded, and not let approve it unless the environment's policy says so.
     """
     try:
-        return await _release(model, revision, environments)
+        return await _release(model, revision, environments, requester)
     except PipelineError as exc:
         return ended(exc)
 
 
-async def _release(model_name: str, revision: str, wanted: list[str]) -> dict[str, Any]:
+async def _release(model_name: str, revision: str, wanted: list[str], requester: str) -> dict[str, Any]:
     deployments = Deployments.default()
     model = deployments.model(model_name)
     suite = deployments.suite(model.checks)
     environments = chosen_environments(deployments.environments(), wanted or None)
+    approvers = deployments.approvers()
+    if (refusal := requester_refusal(requester, environments)) is not None:
+        raise SpecInvalid(refusal)
     sites = {environment.name: await site(environment) for environment in environments}
     hub, registry = await shared_hub(deployments), await shared_registry(deployments)
 
     candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
-    this = Release(run_id=str(runtime.flow_run.id), candidate=candidate, suite=suite, registry=registry, hub_endpoint=hub.endpoint)
+    this = Release(
+        run_id=str(runtime.flow_run.id),
+        candidate=candidate,
+        suite=suite,
+        registry=registry,
+        hub_endpoint=hub.endpoint,
+        approvers=approvers,
+        requester=requester,
+    )
 
     verdicts: dict[str, Verdict] = {}
     for environment in environments:  # what this run did before it was suspended or lost is not done again
@@ -90,7 +107,8 @@ async def _release(model_name: str, revision: str, wanted: list[str]) -> dict[st
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, candidate, environment)
     for environment in left:
         if environment.approval.required:
-            await _approve(this, environment, verdicts)
+            await _promotable(this, environment)
+            await pass_gate(registry, candidate, environment, verdicts, approvers, requester, this.run_id)
         verdicts[environment.name] = await _enter(this, environment, sites[environment.name])
         await run(publish, _artifact_key(this), release_page(candidate, verdicts), measurement_rows(verdicts))
     return {"candidate": candidate.fingerprint, "environments": {name: verdict.outcome for name, verdict in verdicts.items()}}
@@ -99,9 +117,7 @@ async def _release(model_name: str, revision: str, wanted: list[str]) -> dict[st
 async def _enter(this: Release, environment: Environment, at: Site) -> Verdict:
     """Bring the candidate into one environment, prove that it answers there, and record it."""
     candidate, begin = this.candidate, time.monotonic()
-    if environment.after is not None:
-        before = await run(current_entry, this.registry, candidate.model, environment.after)
-        require_verified(candidate, environment, before)
+    await _promotable(this, environment)
     planned = await run(plan, at.cluster, at.helm, candidate, environment)
     await run(record_deploying, this.registry, candidate, environment, planned, this.run_id)
     changed = False
@@ -135,17 +151,15 @@ async def _verified(this: Release, environment: Environment, at: Site, planned: 
     raise not_passed(verdict, f"{this.candidate.model} in {environment.name}")
 
 
-async def _approve(this: Release, environment: Environment, verdicts: dict[str, Verdict]) -> None:
-    """Suspend the run until a person has decided on this very candidate."""
+async def _promotable(this: Release, environment: Environment) -> None:
+    """Refuse a candidate that the environment before does not serve, or was not verified there for too long."""
+    if environment.after is None:
+        return
     candidate = this.candidate
-    current = await run(current_entry, this.registry, candidate.model, environment.name)
-    page = approval_page(candidate, environment, current.fingerprint if current else None, verdicts)
-    answer = await approval(f"{environment.name}-{candidate.short}", page, needs_reason)
-    approved = answer.decision is Decision.APPROVE
-    word = "approved" if approved else "rejected"
-    await run(record_decision, this.registry, candidate, environment, word, answer.approver, answer.reason, this.run_id)
-    if not approved:
-        raise ApprovalDenied(f"{answer.approver} rejected {candidate.short} for {environment.name}: {answer.reason}")
+    before = await run(current_entry, this.registry, candidate.model, environment.after)
+    require_verified(candidate, environment, before)
+    verified_at = await run(last_verified, this.registry, candidate, environment.after)
+    require_fresh(candidate, environment, verified_at, datetime.now(UTC))
 
 
 def _artifact_key(this: Release) -> str:

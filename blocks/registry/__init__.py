@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blocks.registry.approvals import Gate, OpenRequest
+from blocks.registry.audit import AuditReport, ChainHead
 from blocks.registry.client import RegistryClient
 from blocks.registry.records import STATUSES, Entry, EntryKey, Event, Status, Verified
 
 if TYPE_CHECKING:
     from blocks.registry.block import Registry
 
-__all__ = ["STATUSES", "Entry", "EntryKey", "Event", "Registry", "RegistryClient", "Status", "Verified"]
+__all__ = [
+    "STATUSES",
+    "AuditReport",
+    "ChainHead",
+    "Entry",
+    "EntryKey",
+    "Event",
+    "Gate",
+    "OpenRequest",
+    "Registry",
+    "RegistryClient",
+    "Status",
+    "Verified",
+]
 
 
 def __getattr__(name: str) -> object:

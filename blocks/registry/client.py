@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blocks.registry.approvals import Approvals
 from blocks.registry.audit import Audit
 from blocks.registry.documents import Documents
 from blocks.registry.lifecycle import Lifecycle
@@ -18,7 +19,7 @@ class _Route:
     endpoint: str | None
 
 
-class RegistryClient(Lifecycle, Documents, Audit):
+class RegistryClient(Lifecycle, Documents, Approvals, Audit):
     """The registry in a PostgreSQL database (15 or newer); a context manager, safe to share between threads.
 
     Every write may be repeated: after a cut connection (`RegistryUnreachable`) the same call either finds what it wrote or writes it.

@@ -122,12 +122,8 @@ class Documents(Session):
         if key is None and run_id is not None:
             key = digest({"content": [kind, organisation, model, environment, fingerprint, run_id, actor, facts]})
         place = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
-        values = {**place, "event_key": key, "at": at, "kind": kind, "run_id": run_id, "actor": actor, "detail": Jsonb(_plain(facts))}
         with self._transaction() as connection:
-            event = row(connection, "add_event", Event, values) or row(connection, "event_by_key", Event, values)
-        if event is None:
-            raise RegistryRejected(f"event {kind} was not recorded", kind=kind)
-        return event
+            return append_event(connection, kind, key, detail=facts, run_id=run_id, actor=actor, at=at, **place).event
 
     def events(
         self, model: str | None = None, environment: str | None = None, run_id: str | None = None, *, limit: int = 100
@@ -135,6 +131,35 @@ class Documents(Session):
         """The latest events, newest first; what is None does not filter."""
         with self._connected() as connection:
             return rows(connection, "events", Event, {"model": model, "environment": environment, "run_id": run_id, "limit": limit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appended:
+    """An event, and whether it was recorded just now."""
+
+    event: Event
+    new: bool
+
+
+def append_event(connection: Connection, kind: str, key: str | None, *, detail: Mapping[str, object], **values: object) -> Appended:
+    """Append an event, unless one of that key is there.
+
+    Args:
+        connection: In a transaction.
+        kind: One word, lower case with underscores.
+        key: Makes a repetition harmless; none makes an event that is always new.
+        detail: Facts; JSON, never a secret.
+        values: The event's other columns: model, environment, organisation, fingerprint, run_id, actor, at.
+
+    Raises:
+        RegistryRejected: The detail is no JSON.
+    """
+    parameters = {**values, "event_key": key, "kind": kind, "detail": Jsonb(_plain(detail))}
+    added = row(connection, "add_event", Event, parameters)
+    event = added or row(connection, "event_by_key", Event, parameters)
+    if event is None:
+        raise RegistryRejected(f"event {kind} was not recorded", kind=kind)
+    return Appended(event=event, new=added is not None)
 
 
 def stored_candidate(connection: Connection, fingerprint: str) -> StoredCandidate:

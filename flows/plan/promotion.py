@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from flows.errors import PromotionRefused
@@ -44,4 +45,19 @@ def require_verified(candidate: Candidate, environment: Environment, before: Ent
         raise PromotionRefused(
             f"{candidate.model} cannot enter {environment.name}: candidate {candidate.short} is {before.status} in "
             f"{environment.after}; mend it or release it there again."
+        )
+
+
+def require_fresh(candidate: Candidate, environment: Environment, verified_at: datetime | None, now: datetime) -> None:
+    """Refuse a candidate whose last passed verification in the environment before is too long ago.
+
+    Raises:
+        PromotionRefused: It is, or there was none.
+    """
+    limit = timedelta(hours=environment.approval.verdict_hours)
+    if verified_at is None or now - verified_at > limit:
+        when = f"at {verified_at:%Y-%m-%d %H:%M} UTC" if verified_at is not None else "never"
+        raise PromotionRefused(
+            f"{candidate.model} cannot enter {environment.name}: {environment.after} last verified candidate {candidate.short} {when}, "
+            f"which is more than {environment.approval.verdict_hours:g} hours ago; run revalidate there and release again."
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
+from flows.plan.changes import Change
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, Environment
@@ -16,20 +19,59 @@ def release_page(candidate: Candidate, verdicts: Mapping[str, Verdict]) -> str:
     return "\n".join(lines)
 
 
-def approval_page(candidate: Candidate, environment: Environment, current: str | None, verdicts: Mapping[str, Verdict]) -> str:
-    """What a release manager reads above the form: what is to be approved, what it replaces, what was found so far."""
-    replaces = f"candidate `{current[:12]}`" if current else "nothing; it is the first release there"
+def approval_page(
+    candidate: Candidate,
+    environment: Environment,
+    decided_on: DecidedOn,
+    verdicts: Mapping[str, Verdict],
+    requester: str,
+    deadline: datetime,
+) -> str:
+    """What a release manager reads above the form: what is to be approved, what it changes, what was found so far."""
+    replaces = f"candidate `{decided_on.current[:12]}`" if decided_on.current else "nothing; it is the first release there"
     lines = [
         f"## Release {candidate.model} to {environment.name}?",
         "",
         *_facts(candidate),
         f"| replaces in {environment.name} | {replaces} |",
+        f"| asked for by | {_cell(requester) or 'nobody in particular'} |",
+        f"| evidence | `{decided_on.sha256}` |",
+        f"| waits until | {deadline:%Y-%m-%d %H:%M} UTC |",
         "",
+        *_changes(decided_on.changes),
         *_verdicts(verdicts),
         "",
         "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
     ]
     return "\n".join(lines)
+
+
+class DecidedOn(Protocol):
+    """What the approvers decide on, beside the candidate itself."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the evidence document."""
+
+    @property
+    def current(self) -> str | None:
+        """The candidate that serves now."""
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """What differs."""
+
+
+def _changes(found: Sequence[Change]) -> list[str]:
+    if not found:
+        return []
+    rows = [f"| {_cell(change.what)} | {_cell(change.now)} | {_cell(change.new)} |" for change in found]
+    return ["| what changes | now | then |", "|-|-|-|", *rows, ""]
+
+
+def _cell(text: str) -> str:
+    """Text that cannot leave its cell of a table, nor be taken for markup."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
 
 
 def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:

@@ -1,14 +1,17 @@
 """What is wanted: models, environments, checks, candidates. Frozen dataclasses; only `flows.spec.load` reads files."""
 
+from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
 from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile
 from flows.spec.checks import Check, CheckSuite, Expectation
-from flows.spec.environment import ApprovalPolicy, Environment, LatencyPolicy, PrefetchPolicy, Toleration
+from flows.spec.environment import Environment, LatencyPolicy, PrefetchPolicy, Toleration
 from flows.spec.load import Deployments
 from flows.spec.model import Model
 from flows.spec.shared import Shared
 
 __all__ = [
     "ApprovalPolicy",
+    "Approver",
+    "Approvers",
     "Candidate",
     "Check",
     "CheckSuite",
@@ -16,6 +19,7 @@ __all__ = [
     "EngineSettings",
     "Environment",
     "Expectation",
+    "Freeze",
     "LatencyPolicy",
     "Model",
     "PrefetchPolicy",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from flows.spec.approval import ApprovalPolicy
 from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Seconds
 
 
@@ -47,15 +48,6 @@ class LatencyPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApprovalPolicy:
-    """Whether a person must agree before a candidate is deployed here."""
-
-    __pydantic_config__ = STRICT
-
-    required: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class PrefetchPolicy:
     """How weights reach the nodes.
 
@@ -87,7 +79,7 @@ class Environment:
         tolerations: Their taints that its pods tolerate.
         prefetch: How weights reach those nodes.
         latency: The latency limits of verification.
-        approval: Whether a person must agree first.
+        approval: Whether and how people must agree first.
         values: Further chart values (chart's own keys), below those that the pipeline sets.
     """
 
@@ -101,5 +93,5 @@ class Environment:
     node_selector: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     tolerations: tuple[Toleration, ...] = (Toleration(key="gpu-workload", value="true", effect="NoSchedule"),)
     latency: LatencyPolicy = LatencyPolicy()
-    approval: ApprovalPolicy = ApprovalPolicy()
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     values: Mapping[str, Any] = field(default_factory=dict)

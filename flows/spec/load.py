@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from flows.errors import SpecInvalid
+from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite
 from flows.spec.environment import Environment
 from flows.spec.model import Model
@@ -110,6 +111,28 @@ class Deployments:
         """
         path = self.root / "shared.yaml"
         return _validated(Shared, self._yaml(path, self._relative(path)), self._relative(path)) if path.is_file() else Shared()
+
+    def approvers(self) -> Approvers:
+        """Everybody who may approve; nobody where `approvers.yaml` is not there.
+
+        Raises:
+            SpecInvalid: The file is wrong, or two approvers share a name.
+        """
+        path = self.root / "approvers.yaml"
+        if not path.is_file():
+            return Approvers()
+        shown = self._relative(path)
+        known = _validated(Approvers, self._yaml(path, shown), shown)
+        seen: dict[str, str] = {}
+        for index, approver in enumerate(known.approvers):
+            for name in {plain_name(own) for own in (approver.name, *approver.aliases)}:
+                if name in seen:
+                    raise SpecInvalid(
+                        f"{shown}: approvers[{index}]: {name!r} is also a name of {seen[name]!r}; one person is one approver, "
+                        "so that nobody can agree twice."
+                    )
+                seen[name] = approver.name
+        return known
 
     def names(self, kind: str) -> list[str]:
         """Names of the files of a kind (`models`, `environments`, `checks`), sorted."""

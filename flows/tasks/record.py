@@ -84,28 +84,21 @@ def record_failed(
         )
 
 
-@task(task_run_name="record decision for {environment.name}", **WRITES)
-def record_decision(
-    registry: Registry, candidate: Candidate, environment: Environment, decision: str, approver: str, reason: str, run_id: str
-) -> None:
-    """Keep who decided what on which candidate, and why."""
-    with registry.client() as client:
-        client.add_event(
-            decision,
-            model=candidate.model,
-            environment=environment.name,
-            fingerprint=candidate.fingerprint,
-            run_id=run_id,
-            actor=approver,
-            detail={"reason": reason},
-        )
-
-
 @task(task_run_name="look up {environment}", **OBSERVES)
 def current_entry(registry: Registry, model: str, environment: str) -> Entry | None:
     """The entry that serves the model in the environment now; none if nothing does."""
     with registry.client() as client:
         return client.current(model, environment)
+
+
+@task(task_run_name="look up last verdict in {environment}", **OBSERVES)
+def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
+    """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
+    with registry.client() as client:
+        for event in client.events(model=candidate.model, environment=environment, limit=1000):
+            if event.fingerprint == candidate.fingerprint and event.kind in ("ready", "recovered", "revalidated"):
+                return event.occurred_at
+    return None
 
 
 @task(task_run_name="recall {environment.name}", **OBSERVES)
@@ -203,6 +196,16 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, run_i
                 fingerprint=fingerprint,
                 evidence_sha256=evidence,
                 run_id=run_id,
+                organisation=entry.organisation,
+            )
+        else:
+            client.add_event(
+                "revalidated",
+                model=entry.model,
+                environment=entry.environment,
+                fingerprint=fingerprint,
+                run_id=run_id,
+                detail={"evidence_sha256": evidence},
                 organisation=entry.organisation,
             )
         client.mark_checked([entry.key], datetime.now(UTC))

@@ -7,7 +7,8 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -32,16 +33,19 @@ from prefect.settings import (
 from prefect.states import Pending
 from pydantic import SecretStr
 
+from blocks.authenticators import save_authenticator
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.facts import Pod
 from blocks.helm import Helm
 from blocks.hub import Hub
-from blocks.registry import Registry, RegistryClient
+from blocks.registry import Event, Registry, RegistryClient
+from flows.plan.one_time_code import STEP_SECONDS, current_code, new_secret
 from flows.release import release
 from flows.revalidate import revalidate
 from flows.rollback import rollback
 from flows.spec.load import ROOT
+from flows.sweep import sweep
 from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.world import World
@@ -65,7 +69,7 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def prefect_deployments(prefect_settings: None) -> dict[str, UUID]:
     """The Prefect deployments of all flows: a run without one cannot be suspended."""
-    flows: tuple[Flow[..., Any], ...] = (release, rollback, revalidate)
+    flows: tuple[Flow[..., Any], ...] = (release, rollback, revalidate, sweep)
     suffix = uuid.uuid4().hex[:8]
     return {flow.name: flow.to_deployment(f"test-{suffix}").apply() for flow in flows}  # type: ignore[union-attr,misc]
 
@@ -83,9 +87,13 @@ class Site:
     database: str
     client: SyncPrefectClient
     deployment_ids: dict[str, UUID]
+    secrets: dict[str, str]
+    signed: dict[str, int] = field(default_factory=dict)
 
     def start(self, flow: Flow[..., Any], **parameters: Any) -> FlowRun:
-        """Create a run, as the Prefect UI does."""
+        """Create a run, as the Prefect UI does; a release is asked for by `zoe` unless somebody is named."""
+        if flow is release:
+            parameters = {"requester": "zoe", **parameters}
         return self.client.create_flow_run_from_deployment(self.deployment_ids[flow.name], parameters=parameters)
 
     def leg(self, flow: Flow[..., Any], run: FlowRun) -> State[Any]:
@@ -103,6 +111,35 @@ class Site:
     def resume(self, run: FlowRun, **answer: Any) -> str:
         """Answer the form of a suspended run; what the server says to it."""
         return self.client.resume_flow_run(run.id, run_input=answer).status.value
+
+    def sign(self, run: FlowRun, who: str = "ada", decision: str = "approve", **changes: Any) -> str:
+        """Answer the form as one of the site's approvers (`ada`, `bob`), with a fresh code; what the server says to it."""
+        # A code works once; the steps beside the present one are accepted, too, so a test may sign three times in a row.
+        offset = self.signed[who] = self.signed.get(who, -2) + 1
+        at = datetime.now(UTC) + timedelta(seconds=offset * STEP_SECONDS)
+        name = self.approver(who)
+        answer = {"decision": decision, "approver": name, "code": current_code(self.secrets[name], at), "reason": "looks good"}
+        return self.resume(run, **{**answer, **changes})
+
+    def approver(self, who: str) -> str:
+        """The name with which an approver of this site signs."""
+        return f"{who}-{self.name}"
+
+    def form(self, run: FlowRun) -> str:
+        """The text above the form that the run waits with."""
+        state = self.client.read_flow_run(run.id).state
+        assert state is not None
+        assert state.name == "Suspended", state.message
+        return str(self.client.read_flow_run_input(run.id, (state.state_details.run_input_keyset or {})["description"]))
+
+    def only_production(self, **policy: Any) -> None:
+        """Let candidates enter production at once, under this approval policy."""
+        self.edit("environments/production.yaml", after=None, approval={"required": True, **policy})
+
+    def events(self, run: FlowRun) -> list[Event]:
+        """What the registry recorded of the run, oldest first."""
+        with self.registry() as registry:
+            return list(reversed(registry.events(run_id=str(run.id))))
 
     def release(self, *environments: str, **parameters: Any) -> State[Any]:
         """Release the site's model; to development alone unless environments are named."""
@@ -178,6 +215,12 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
     with RegistryClient(dsn) as registry:
         registry.migrate()
     kubeconfig = world.cluster.kubeconfig
+    secrets = {f"{who}-{unique}": new_secret() for who in ("ada", "bob", "eve")}
+    people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in secrets]
+    people[-1]["roles"] = ["developer"]
+    (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
+    for name, secret in secrets.items():
+        save_authenticator(name, secret)
     Registry(dsn=SecretStr(dsn)).save(blocks)
     Hub(endpoint=world.hub.url).save(blocks)
     Cluster(kubeconfig=kubeconfig).save(blocks)
@@ -194,6 +237,7 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
             database=dsn,
             client=client,
             deployment_ids=prefect_deployments,
+            secrets=secrets,
         )
         shipped = yaml.safe_load((deployments / "models" / "tiny-llama.yaml").read_text())
         (deployments / "models" / f"{model}.yaml").write_text(yaml.safe_dump({**shipped, "name": model, "repository": made.repository}))

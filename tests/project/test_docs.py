@@ -45,6 +45,9 @@ def test_a_slipway_command_is_understood(line: str) -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group) or hasattr(group, "commands")
     command = group.commands[name]  # type: ignore[attr-defined]
+    if hasattr(command, "commands"):
+        name, *arguments = arguments
+        command = command.commands[name]
 
     context = command.make_context(name, arguments)
 
@@ -74,10 +77,22 @@ def test_every_command_is_in_the_readme_or_the_docs() -> None:
 def test_every_key_of_the_specs_is_explained() -> None:
     from dataclasses import fields
 
-    from flows.spec import ApprovalPolicy, EngineSettings, Environment, Expectation, LatencyPolicy, Model, PrefetchPolicy, Shared
+    from flows.spec import (
+        ApprovalPolicy,
+        Approver,
+        EngineSettings,
+        Environment,
+        Expectation,
+        Freeze,
+        LatencyPolicy,
+        Model,
+        PrefetchPolicy,
+        Shared,
+    )
 
     page = (ROOT / "docs" / "deployments.md").read_text()
     prefixes = {EngineSettings: "engine.", LatencyPolicy: "latency.", PrefetchPolicy: "prefetch.", ApprovalPolicy: "approval."}
+    prefixes |= {Freeze: "freezes[].", Approver: "approvers[]."}
     nested = {"engine", "latency", "prefetch", "approval"}
     for spec in (Model, Environment, Expectation, Shared, *prefixes):
         for field in fields(spec):

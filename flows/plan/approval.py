@@ -1,0 +1,166 @@
+"""What is approved, who may approve it, and whether enough people have. No I/O: events in, decisions out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from flows.spec import ApprovalPolicy, Approver, Approvers, Candidate, Environment
+from flows.spec.approval import plain_name
+
+#: An emergency approval passes a freeze, and always needs two people.
+EMERGENCY_APPROVALS = 2
+
+Choice = Literal["approve", "reject", "approve-emergency"]
+
+
+class AnswerEvent(Protocol):
+    """What the registry keeps of an answer."""
+
+    @property
+    def kind(self) -> str:
+        """`approved`, `rejected` or `approval_refused`."""
+
+    @property
+    def actor(self) -> str | None:
+        """Who, proven by a one-time code."""
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When the answer was given."""
+
+    @property
+    def detail(self) -> Mapping[str, object]:
+        """Round, reason, and whether it is an emergency."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What an approval is bound to. If any of it changes, the approval is void.
+
+    Attributes:
+        environment: Where the candidate is to be deployed.
+        fingerprint: The candidate.
+        evidence_sha256: The evidence that the approvers are shown.
+        policy_sha256: The environment's approval policy.
+        requester: Who asked for the release.
+    """
+
+    environment: str
+    fingerprint: str
+    evidence_sha256: str
+    policy_sha256: str
+    requester: str
+
+    @property
+    def sha256(self) -> str:
+        """One hash for all of it."""
+        return _digest(asdict(self))
+
+    @property
+    def gate(self) -> str:
+        """The gate's name in the run."""
+        return f"{self.environment}-{self.sha256[:16]}"
+
+
+def subject_of(candidate: Candidate, environment: Environment, evidence_sha256: str, requester: str) -> Subject:
+    """What approving this candidate for this environment means."""
+    return Subject(
+        environment=environment.name,
+        fingerprint=candidate.fingerprint,
+        evidence_sha256=evidence_sha256,
+        policy_sha256=_digest(asdict(environment.approval)),
+        requester=requester,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Where a gate stands.
+
+    Attributes:
+        approvals: The approvals that count now, oldest first.
+        needed: How many it takes.
+        emergency: Whether all that count were given as an emergency.
+        rejection: The answer that rejected; none if nobody did.
+    """
+
+    approvals: tuple[AnswerEvent, ...]
+    needed: int
+    emergency: bool
+    rejection: AnswerEvent | None
+
+    @property
+    def granted(self) -> bool:
+        """Whether enough people have approved and nobody rejected."""
+        return self.rejection is None and len(self.approvals) >= self.needed
+
+
+def tally(answers: Sequence[AnswerEvent], policy: ApprovalPolicy, now: datetime) -> Tally:
+    """Count the answers of one gate.
+
+    An approval holds for `approval_hours`; of one person only the latest counts. As soon as one that counts was given as an
+    emergency, two people are needed, and the freeze is passed only if all of the counted ones were.
+    """
+    rejection = next((answer for answer in answers if answer.kind == "rejected"), None)
+    latest: dict[str | None, AnswerEvent] = {}
+    for answer in sorted(answers, key=lambda answer: answer.occurred_at):
+        if answer.kind == "approved" and now <= answer.occurred_at + timedelta(hours=policy.approval_hours):
+            latest[answer.actor] = answer
+    counted = tuple(sorted(latest.values(), key=lambda answer: answer.occurred_at))
+    emergencies = [answer for answer in counted if answer.detail.get("emergency")]
+    return Tally(
+        approvals=counted,
+        needed=max(policy.approvals, EMERGENCY_APPROVALS if emergencies else 1),
+        emergency=bool(counted) and len(emergencies) == len(counted),
+        rejection=rejection,
+    )
+
+
+def why_not(
+    name: str, choice: Choice, reason: str, environment: Environment, approvers: Approvers, requester: str, approvals: Sequence[AnswerEvent]
+) -> str | None:
+    """Why this person's answer cannot be accepted, whatever the code; none if it depends on the code alone."""
+    policy = environment.approval
+    approver = approvers.find(name)
+    if approver is None:
+        return f"{name!r} is not an approver of deployments/approvers.yaml"
+    if environment.name not in approver.environments:
+        return f"{name} may not approve for {environment.name}"
+    if not set(approver.roles) & set(policy.roles):
+        return f"{name} has none of the roles that {environment.name} asks for ({', '.join(policy.roles)})"
+    if choice == "reject":
+        return None if reason.strip() else "a rejection needs a reason"
+    if is_requester(approver, requester) and not policy.requester_may_approve:
+        return f"{name} asked for this release, and {environment.name} does not let the requester approve"
+    if any(answer.actor == name and bool(answer.detail.get("emergency")) == (choice == "approve-emergency") for answer in approvals):
+        return f"{name} has approved already; another approver is needed"
+    if choice == "approve-emergency" and not reason.strip():
+        return "an emergency approval needs a reason"
+    return None
+
+
+def is_requester(approver: Approver, requester: str) -> bool:
+    """Whether the approver is who asked for the release, under any of the approver's names."""
+    return approver.is_called(requester)
+
+
+def requester_refusal(requester: str, environments: Sequence[Environment]) -> str | None:
+    """Why a release must say who asks for it; none if it does or need not."""
+    strict = [e.name for e in environments if e.approval.required and not e.approval.requester_may_approve]
+    if strict and not plain_name(requester):
+        return f"requester: say who asks for this release; {strict[0]} does not let the requester approve it."
+    return None
+
+
+def expires_at(opened_at: datetime, policy: ApprovalPolicy) -> datetime:
+    """When a request that was opened then has waited long enough."""
+    return opened_at + timedelta(hours=policy.request_hours)
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""The form of a suspended run: no process waits, and days may pass until somebody fills it in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.input.run_input import keyset_from_base_key
+from pydantic import Field, SecretStr, ValidationError
+
+
+class Decision(StrEnum):
+    """What a release manager may decide."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    EMERGENCY = "approve-emergency"
+
+
+class Approval(RunInput):
+    """The form that a release manager fills in to resume a suspended production release."""
+
+    decision: Decision = Field(
+        description="Approve to deploy to the environment, or reject to end the release. An emergency approval passes a freeze; "
+        "two approvers must give it, and it is recorded as such.",
+        json_schema_extra={"position": 0},
+    )
+    approver: str = Field(
+        min_length=2, max_length=100, description="Who decides: a name of deployments/approvers.yaml.", json_schema_extra={"position": 1}
+    )
+    code: SecretStr = Field(
+        max_length=20, description="The six digits that the approver's authenticator shows now.", json_schema_extra={"position": 2}
+    )
+    reason: str = Field(
+        default="", max_length=2000, description="Why; a rejection and an emergency need one.", json_schema_extra={"position": 3}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What was given to a round of a gate.
+
+    Attributes:
+        at: When Prefect's server took it.
+        answer: The form, filled in; none if it is not one.
+        problem: Why it is not one.
+    """
+
+    at: datetime
+    answer: Approval | None
+    problem: str = ""
+
+
+async def ask(key: str, description: str) -> None:
+    """Suspend the run until its form is filled in. To be called in a flow, outside of tasks and transactions.
+
+    A run that was suspended under this key before and was resumed since goes on at once.
+
+    Args:
+        key: The round's name in the run.
+        description: Markdown above the form.
+    """
+    form = Approval.with_initial_data(description=description)
+    await suspend_flow_run(wait_for_input=form, key=key)  # type: ignore[misc]
+
+
+async def given_to(key: str) -> Given | None:
+    """What the round was given, as it is kept by Prefect's server, whoever put it there; none if nothing."""
+    found = await _inputs(keyset_from_base_key(f"suspended-{key}")["response"])
+    if found is None:
+        return None
+    at, value = found
+    try:
+        return Given(at=at, answer=Approval.model_validate(json.loads(value)))
+    except (ValidationError, ValueError) as exc:
+        first = exc.errors()[0] if isinstance(exc, ValidationError) else None
+        field = ".".join(str(part) for part in first["loc"]) if first else ""
+        return Given(at=at, answer=None, problem=f"the form was not filled in right ({field or 'it is not JSON'})")
+
+
+async def was_opened(key: str) -> bool:
+    """Whether the round's form was ever shown."""
+    return await _inputs(keyset_from_base_key(f"suspended-{key}")["schema"]) is not None
+
+
+async def _inputs(key: str) -> tuple[datetime, str] | None:
+    async with get_client() as client:
+        found = await client.filter_flow_run_input(flow_run_id=runtime.flow_run.id, key_prefix=key, limit=1, exclude_keys=set())
+    for item in found:
+        if item.key == key and item.created is not None:
+            return item.created, item.value
+    return None
