@@ -84,25 +84,15 @@ def approvals(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("model", "environment", "candidate", "asked for by", "waits until", "approved by", show_edge=False)
-    table.add_column("run", overflow="fold")
     for row in rows:
         until = datetime.fromisoformat(str(row["expires_at"])).astimezone(UTC)
         people = ", ".join(map(str, row["approved_by"])) or "nobody yet"  # type: ignore[call-overload]
-        cells = [
-            row["model"],
-            row["environment"],
-            str(row["candidate"])[:12],
-            row["requester"],
-            f"{until:%Y-%m-%d %H:%M}Z",
-            people,
-            row["run"],
-        ]
-        table.add_row(*map(str, cells))
-    Console().print(table if rows else "Nothing waits for approval.")
+        print(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
+        print(f"  run {row['run']}, waits until {until:%Y-%m-%d %H:%M}Z, approved by {people}")
+        if row["frozen_until"]:
+            print(f"  frozen until {row['frozen_until']}")
+    if not rows:
+        print("Nothing waits for approval.")
 
 
 def automations() -> None:

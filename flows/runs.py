@@ -125,15 +125,19 @@ def suspended_runs() -> list[FlowRun]:
 
 
 def find(run: str) -> UUID:
-    """The id of a run given by id, or by the name of one that waits.
+    """The id of a run that waits, given by id or by name.
 
     Raises:
-        SpecInvalid: There is no such run, or more than one.
+        SpecInvalid: There is no such run, or more than one, or it does not wait.
     """
     try:
-        return UUID(run)
+        run_id = UUID(run)
     except ValueError:
         waiting = suspended_runs()
+    else:
+        with prefect_client() as client:
+            _require_waiting(_read(client, run_id))
+        return run_id
     named = [flow_run for flow_run in waiting if flow_run.name == run]
     if len(named) == 1:
         return named[0].id
@@ -151,8 +155,7 @@ def resume(run_id: UUID, answer: dict[str, Any]) -> None:
     """
     with prefect_client() as client:
         run = _read(client, run_id)
-        if run.state is None or run.state.type != StateType.PAUSED:
-            raise SpecInvalid(f"Run {run.name!r} does not wait for approval; it is {run.state_name}.")
+        _require_waiting(run)
         result = client.resume_flow_run(run_id, run_input=answer)
     if result.status.value != "ACCEPT":
         raise SpecInvalid(f"The form of run {run.name!r} refused the answer: {getattr(result.details, 'reason', result.status.value)}")
@@ -162,6 +165,11 @@ def run_page(run_id: UUID) -> str:
     """The run's page in the Prefect UI."""
     ui = get_current_settings().ui_url or api_url().removesuffix("/api")
     return f"{ui}/runs/flow-run/{run_id}"
+
+
+def _require_waiting(run: FlowRun) -> None:
+    if run.state is None or run.state.type != StateType.PAUSED:
+        raise SpecInvalid(f"Run {run.name!r} does not wait for approval; it is {run.state_name}.")
 
 
 def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:

@@ -116,10 +116,12 @@ class Site:
         """Answer the form as one of the site's approvers (`ada`, `bob`), with a fresh code; what the server says to it."""
         # A code works once; the steps beside the present one are accepted, too, so a test may sign three times in a row.
         offset = self.signed[who] = self.signed.get(who, -2) + 1
-        at = datetime.now(UTC) + timedelta(seconds=offset * STEP_SECONDS)
-        name = self.approver(who)
-        answer = {"decision": decision, "approver": name, "code": current_code(self.secrets[name], at), "reason": "looks good"}
+        answer = {"decision": decision, "approver": self.approver(who), "code": self.code(who, offset), "reason": "looks good"}
         return self.resume(run, **{**answer, **changes})
+
+    def code(self, who: str, step: int = 0) -> str:
+        """The approver's code of this time step, or of one before or after it."""
+        return current_code(self.secrets[self.approver(who)], datetime.now(UTC) + timedelta(seconds=step * STEP_SECONDS))
 
     def approver(self, who: str) -> str:
         """The name with which an approver of this site signs."""

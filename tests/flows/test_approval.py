@@ -14,7 +14,6 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Scheduled
 
 from blocks.helm import Helm
-from flows.plan.one_time_code import current_code
 from flows.release import release
 from flows.spec.load import ROOT
 from flows.sweep import sweep
@@ -55,8 +54,8 @@ def test_a_rejection_fails_the_run_and_leaves_production_alone(site: Site, waiti
 
 
 def test_everybody_who_may_not_is_refused_with_the_reason_and_recorded(site: Site, waiting: FlowRun) -> None:
-    ada, code = site.approver("ada"), current_code(site.secrets[site.approver("ada")], datetime.now(UTC))
-    yesterday = current_code(site.secrets[ada], datetime.now(UTC) - timedelta(days=1))
+    ada, code = site.approver("ada"), site.code("ada")
+    yesterday = site.code("ada", -2 * 60 * 24)
     attempts = [
         ({"who": "ada", "approver": "mallory"}, "'mallory' is not an approver"),
         ({"who": "eve"}, "has none of the roles"),
@@ -105,7 +104,7 @@ def test_a_release_that_nobody_asks_for_is_refused(site: Site) -> None:
 
 def test_a_code_that_was_used_for_one_release_is_none_for_another(site: Site, waiting: FlowRun) -> None:
     other = begin(site)
-    code = current_code(site.secrets[site.approver("ada")], datetime.now(UTC))
+    code = site.code("ada")
 
     assert site.sign(waiting, decision="reject", code=code) == "ACCEPT"
     assert site.leg(release, waiting).name == "Failed"
@@ -166,8 +165,7 @@ def test_a_run_that_is_woken_without_an_answer_asks_again(site: Site, waiting: F
 
 
 def test_two_answers_at_once_are_one(site: Site, waiting: FlowRun) -> None:
-    name, now = site.approver("ada"), datetime.now(UTC)
-    answer = {"decision": "approve", "approver": name, "code": current_code(site.secrets[name], now), "reason": ""}
+    answer = {"decision": "approve", "approver": site.approver("ada"), "code": site.code("ada"), "reason": ""}
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(lambda _: site.resume(waiting, **answer), range(2)))
 

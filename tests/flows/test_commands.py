@@ -1,0 +1,110 @@
+"""The commands of approvers and auditors, against a real Prefect server and registry."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from blocks.authenticators import read_authenticator
+from flows.cli import app
+from flows.errors import SpecInvalid
+from flows.plan.one_time_code import new_secret
+from flows.release import release
+from tests.flows.conftest import Site
+
+
+def slipway(*arguments: str, typed: str | None = None) -> Result:
+    """Run the command in this process; errors of ours come out as they are."""
+    return CliRunner().invoke(app, arguments, input=typed)
+
+
+def test_a_release_is_approved_from_the_command_line(site: Site) -> None:
+    site.only_production()
+    run = site.start(release, model=site.model, environments=["production"])
+    assert site.leg(release, run).name == "Suspended"
+
+    # the approver sees what waits
+    (waiting,) = json.loads(slipway("approvals", "--json").stdout)
+    assert (waiting["run"], waiting["model"], waiting["requester"], waiting["approved_by"]) == (str(run.id), site.model, "zoe", [])
+    assert site.model in slipway("approvals").stdout
+    # and decides; the code is asked for, and not shown
+    approved = slipway("approve", str(run.id), "--as", site.approver("ada"), "--reason", "good", typed=f"{site.code('ada')}\n")
+    assert approved.exit_code == 0, approved.output
+    assert site.code("ada") not in approved.output
+    assert site.leg(release, run).is_completed()
+
+    assert slipway("approvals").stdout.strip() == "Nothing waits for approval."
+    again = slipway("approve", str(run.id), "--as", site.approver("ada"), "--code", "123456")
+    assert isinstance(again.exception, SpecInvalid)
+    assert "does not wait for approval; it is Completed" in again.exception.message
+
+
+def test_an_approver_enrols_once(site: Site, tmp_path: Path) -> None:
+    name = site.approver("bob")
+    before = site.secrets[name]
+
+    # an authenticator that is there is not replaced by accident
+    refused = slipway("approver", "enroll", name)
+    assert isinstance(refused.exception, SpecInvalid)
+    assert "--replace" in refused.exception.message
+    assert read_authenticator(name) == before
+
+    done = slipway("approver", "enroll", name, "--replace")
+    assert done.exit_code == 0, done.output
+    secret = read_authenticator(name)
+    assert secret not in (None, before)
+    assert f"otpauth://totp/Slipway:{name}?secret={secret}" in done.output
+
+    stranger = slipway("approver", "enroll", "mallory")
+    assert isinstance(stranger.exception, SpecInvalid)
+    assert "is not an approver" in stranger.exception.message
+    with site.registry() as registry:
+        (event,) = registry.events()
+    assert (event.kind, event.detail) == ("approver_enrolled", {"approver": name, "replaced": True})
+
+
+def test_a_secret_for_kubernetes_is_written_for_its_owner_only(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = site.approver("bob")
+    path = tmp_path / name
+
+    assert slipway("approver", "enroll", name, "--secret-file", str(path)).exit_code == 0
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_authenticator(name) == site.secrets[name], "the block is left alone"
+    again = slipway("approver", "enroll", name, "--secret-file", str(path))
+    assert isinstance(again.exception, SpecInvalid)
+    # a mounted folder comes before the blocks
+    monkeypatch.setenv("SLIPWAY_APPROVER_SECRETS", str(tmp_path))
+    assert read_authenticator(name) == path.read_text()
+    assert read_authenticator("../" + tmp_path.name + "/" + name) is None
+    assert read_authenticator(site.approver("ada")) is None
+
+
+def test_the_record_is_verified_and_exported(site: Site) -> None:
+    with site.registry() as registry:
+        for number in range(3):
+            registry.add_event("step", run_id=f"r{number}")
+
+    held = slipway("audit", "verify")
+    assert held.exit_code == 0, held.output
+    head = held.stdout.strip().splitlines()[-1]
+    assert slipway("audit", "verify", "--expect", head).exit_code == 0
+    assert len(slipway("audit", "export").stdout.splitlines()) == 3
+
+    with psycopg.connect(site.database, autocommit=True) as owner:
+        owner.execute("ALTER TABLE slipway_events DISABLE TRIGGER ALL")
+        owner.execute("UPDATE slipway_events SET run_id = 'r9' WHERE run_id = 'r1'")
+    broken = slipway("audit", "verify", "--json")
+    assert broken.exit_code == 1
+    assert "was altered" in json.loads(broken.stdout.splitlines()[0])["broken"]
+    wrong = slipway("audit", "verify", "--expect", "3")
+    assert isinstance(wrong.exception, SpecInvalid)
+
+
+def test_a_secret_is_random() -> None:
+    assert len({new_secret() for _ in range(20)}) == 20
