@@ -35,7 +35,7 @@ def approval_page(
         *_facts(candidate),
         f"| replaces in {environment.name} | {replaces} |",
         f"| asked for by | {_cell(requester) or 'nobody in particular'} |",
-        f"| evidence | `{decided_on.sha256}` |",
+        f"| evidence | `{decided_on.sha256[:16]}` |",
         f"| waits until | {deadline:%Y-%m-%d %H:%M} UTC |",
         "",
         *_changes(decided_on.changes),

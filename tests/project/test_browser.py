@@ -1,0 +1,150 @@
+"""A release manager approves in the Prefect UI: real Chromium, real server and worker, both restarted while the run waits."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from pydantic import SecretStr
+from rich.console import Console
+
+from blocks.authenticators import save_authenticator
+from blocks.cluster import Cluster
+from blocks.endpoint import Endpoint
+from blocks.helm import Helm
+from blocks.hub import Hub
+from blocks.registry import Registry, RegistryClient
+from flows import progress, runs
+from flows.plan.one_time_code import current_code, new_secret
+from flows.progress import Follower
+from flows.spec.load import ROOT
+from sandbox import models
+from sandbox.helm import helm_executable
+from sandbox.prefect import Prefect
+from sandbox.world import World
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+BUILD = ROOT / "build"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MODEL = "tiny-llama"
+#: Server, worker and browser start twice on cores that others use too.
+TIMEOUT_SECONDS = 400
+
+
+@dataclass
+class Office:
+    """An installation of its own: Prefect with a worker, a world, and one approver."""
+
+    prefect: Prefect
+    world: World
+    database: str
+    secret: str
+
+    def start_worker(self) -> None:
+        self.worker = self.prefect.start_worker("slipway")
+
+    def restart(self) -> None:
+        """Restart Prefect's server and the worker, as a night's maintenance does."""
+        self.worker.close()
+        self.prefect.server.close()
+        self.prefect.start()
+        self.start_worker()
+
+
+@pytest.fixture
+def office(world: World, tmp_path: Path) -> Iterator[Office]:
+    deployments = tmp_path / "deployments"
+    shutil.copytree(ROOT / "deployments", deployments)
+    path = deployments / "environments" / "production.yaml"
+    production = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**production, "after": None, "namespace": "browser", "values": {"replicas": 1}}))
+    settings = {"SLIPWAY_DEPLOYMENTS": str(deployments)}
+    with ExitStack() as stack:
+        prefect = stack.enter_context(Prefect(tmp_path / "prefect", settings))
+        stack.enter_context(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: tmp_path / "home"}))
+        database, secret = world.postgres.create_database("browser"), new_secret()
+        with RegistryClient(database) as registry:
+            registry.migrate()
+        world.hub.add("slipway-demo/tiny-llama", models.make_model())
+        kubeconfig = world.cluster.kubeconfig
+        chart = ROOT / "charts" / "vllm-deployment"
+        for block in (
+            Registry(dsn=SecretStr(database)),
+            Hub(endpoint=world.hub.url),
+            Cluster(kubeconfig=kubeconfig),
+            Helm(kubeconfig=kubeconfig, chart=chart, executable=str(helm_executable())),
+            Endpoint(via="service-proxy", kubeconfig=kubeconfig),
+        ):
+            block.save("default")
+        save_authenticator("demo", secret)
+        prefect.run("work-pool", "create", "slipway", "--type", "process")
+        prefect.run("--no-prompt", "deploy", "--name", "release")
+        made = Office(prefect=prefect, world=world, database=database, secret=secret)
+        made.start_worker()
+        yield made
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS)
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; tests/flows/test_approval.py takes the same way over REST")
+def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    # given a release that waits for approval
+    parameters = {"model": MODEL, "revision": "main", "environments": ["production"], "requester": "zoe"}
+    run_id = runs.start("release/release", parameters)
+    follower = Follower(run_id, Console())
+    assert follower.until(progress.stopped).suspended
+
+    # and a server and a worker that were restarted since
+    office.restart()
+
+    # when the release manager finds the run in the UI, reads what it is about and fills in the form
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1300})
+        page.route("**/*", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
+        page.set_default_timeout(60_000)
+        page.goto(f"{office.prefect.ui_url}/runs")
+        page.get_by_text("release tiny-llama main").first.click()
+        page.get_by_role("button", name="Resume").click()
+        form = page.get_by_role("dialog")
+        expect(form).to_contain_text("Release tiny-llama to production?")
+        expect(form).to_contain_text("asked for by")
+        field(form, "Decision").locator(".p-select-button__control").press("ArrowDown")
+        page.get_by_role("option", name="approve", exact=True).click()
+        field(form, "Approver").locator("textarea").fill("demo")
+        field(form, "Code").locator("textarea").fill(current_code(office.secret, datetime.now(UTC)))
+        field(form, "Reason").locator("textarea").fill("verified in staging")
+        BUILD.mkdir(exist_ok=True)
+        page.screenshot(path=BUILD / "approval-form.png")
+        form.get_by_role("button", name="Submit").click()
+        expect(form).to_be_hidden()
+        # then the worker that came up since takes the release to production
+        assert follower.until(lambda now: now.final).succeeded
+        page.goto(f"{office.prefect.ui_url}/runs/flow-run/{run_id}")
+        expect(page.get_by_text("Completed").first).to_be_visible()
+        page.screenshot(path=BUILD / "approval-done.png")
+        browser.close()
+    with RegistryClient(office.database) as registry:
+        assert [entry.status for entry in registry.entries(model=MODEL)] == ["ready"]
+        kinds = {event.kind: event for event in registry.events(run_id=str(run_id))}
+        assert registry.verify_chain().broken is None
+    assert kinds["approved"].actor == "demo"
+    assert kinds["approved"].detail["reason"] == "verified in staging"
+    assert kinds["ready"].id > kinds["approval_granted"].id > kinds["approved"].id
+
+
+def field(form: Locator, name: str) -> Locator:
+    """A field of Prefect's form; its labels are not tied to its inputs."""
+    return form.locator(".p-label.schema-form-property").filter(has_text=re.compile(f"^{name}"))
