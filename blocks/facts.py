@@ -19,22 +19,67 @@ class HubFile:
 
 @dataclass(frozen=True, kw_only=True)
 class HubCommit:
-    """One commit of a hub repository with all its files."""
+    """One commit of a hub repository with all its files.
+
+    Attributes:
+        repository: `organisation/name`.
+        commit: Its SHA.
+        files: All its files.
+        licences: What its model card names, in lower case; the licence's own name where the card says `other`. Empty if it names none.
+        gated: Whether its terms must be accepted first (they were, if this could be read).
+    """
 
     repository: str
     commit: str
     files: tuple[HubFile, ...]
-    licence: str | None
+    licences: tuple[str, ...]
+    gated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taint:
+    """A node's taint: Kubernetes' own fields."""
+
+    key: str
+    value: str
+    effect: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A cluster node: whether it takes pods, and the GPUs that it offers in all."""
+    """A cluster node.
+
+    Attributes:
+        name: Its name.
+        ready: Whether it is well.
+        schedulable: Whether it takes new pods.
+        gpus: GPUs that it offers to pods in all.
+        gpu_memory_bytes: Memory of one of them, by the labels of NVIDIA's GPU feature discovery; none without them. A GPU that is
+            shared counts with its share.
+        gpu_product: Its name, by the same labels; empty without them.
+        disk_bytes: Ephemeral storage that it offers to pods in all.
+        disk_pressure: Whether its disk is nearly full.
+        taints: What pods must tolerate.
+    """
 
     name: str
     ready: bool
     schedulable: bool
     gpus: int
+    gpu_memory_bytes: int | None
+    gpu_product: str
+    disk_bytes: int
+    disk_pressure: bool
+    taints: tuple[Taint, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuQuota:
+    """What a ResourceQuota of a namespace says of GPUs."""
+
+    name: str
+    hard: int
+    used: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +146,7 @@ class Pod:
         phase: Kubernetes' phase.
         node: Where it runs; none before it is scheduled.
         restarts: Restarts of its containers, together.
+        gpus: GPUs that it holds or asks for.
         problem: What Kubernetes says is wrong now, as `Reason: message`; empty when nothing is.
         terminating: Whether it is being deleted.
         containers: Its containers, those that initialise it first.
@@ -112,6 +158,7 @@ class Pod:
     phase: str
     node: str | None
     restarts: int
+    gpus: int
     problem: str
     terminating: bool
     containers: tuple[Container, ...] = ()

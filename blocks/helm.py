@@ -123,9 +123,16 @@ class HelmClient:
                     digest.update(f"{member.name}\0{content.hexdigest()}\n".encode())
         return digest.hexdigest()
 
+    def default_values(self) -> dict[str, Any]:
+        """The chart's own `values.yaml`, which Helm puts below all others."""
+        return self._values("values.yaml")
+
     def environment_values(self, environment: str) -> dict[str, Any]:
         """The chart's own `values-ENVIRONMENT.yaml`; empty where it has none."""
-        path = self._block.chart / f"values-{environment}.yaml"
+        return self._values(f"values-{environment}.yaml")
+
+    def _values(self, name: str) -> dict[str, Any]:
+        path = self._block.chart / name
         if not path.is_file():
             return {}
         try:

@@ -1,8 +1,13 @@
-"""The Hugging Face hub: what a revision is, and which files it has. Bytes are fetched on the nodes (`flows.prefetch_job`)."""
+"""The Hugging Face hub: what a revision is, which files it has, and what model they make. Bytes are fetched on the nodes."""
 
 from __future__ import annotations
 
-from typing import Self
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Any, Self
 
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
@@ -12,6 +17,26 @@ from pydantic import Field, SecretStr
 from blocks.errors import HubRejected
 from blocks.facts import HubCommit, HubFile
 from blocks.hub_errors import HUB_FAULTS, hub_error
+from blocks.hub_reads import HubReader
+from blocks.model_config import asks_for_code, read_config, read_json_object
+from blocks.model_facts import ModelFacts
+from blocks.safetensors import PREFIX_BYTES, header_length, read_header
+
+#: Files that may ask for code of the repository to be run (`auto_map`).
+_CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+
+#: Largest configuration that is read. Real ones have kilobytes; a tokenizer's with many added tokens has a megabyte.
+_MOST_CONFIG_BYTES = 8 * 2**20
+
+#: What is read of a file of weights at first. Nearly all headers fit in, and most save a second request.
+_FIRST_BYTES = 64 * 2**10
+
+#: Files that are read at the same time, and files of weights that a model may have; the largest known have fewer than 200.
+_AT_ONCE = 8
+_MOST_SHARDS = 1000
+
+#: Suffixes of files that hold weights, for the list of formats; the other ones are not weights or cannot be told by their name.
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".npz", ".gguf", ".onnx"})
 
 
 class Hub(Block):
@@ -30,11 +55,11 @@ class Hub(Block):
 
 
 class HubClient:
-    """Reads metadata from the hub. Costs two requests per commit, and one more for gated repositories."""
+    """Reads metadata from the hub: two requests a commit, one more if it is gated, and two for each file that is looked into."""
 
     def __init__(self, block: Hub) -> None:
-        token = block.token.get_secret_value() if block.token else False
-        self._api = HfApi(endpoint=block.endpoint, token=token, library_name="slipway")
+        self._token = block.token.get_secret_value() if block.token else None
+        self._api = HfApi(endpoint=block.endpoint, token=self._token or False, library_name="slipway")
         self._endpoint = block.endpoint
         self._has_token = block.token is not None
         self._timeout_seconds = block.timeout_seconds
@@ -61,13 +86,76 @@ class HubClient:
             entries = list(self._api.list_repo_tree(repository, revision=info.sha, recursive=True))
         except HUB_FAULTS as exc:
             raise hub_error(exc, self._endpoint, repository, revision, has_token=self._has_token) from exc
-        card = info.card_data
         return HubCommit(
             repository=repository,
             commit=info.sha,
             files=tuple(_file(entry) for entry in entries if isinstance(entry, RepoFile)),
-            licence=str(card.license) if card is not None and card.get("license") else None,
+            licences=_licences(vars(info.card_data) if info.card_data is not None else {}),
+            gated=bool(info.gated),
         )
+
+    def describe(self, commit: HubCommit, weights: Sequence[str]) -> ModelFacts:
+        """What model a commit is, by its configuration and the headers of its weights; no weights are fetched.
+
+        Args:
+            commit: The commit.
+            weights: Its files of weights that are to be served, safetensors.
+
+        Raises:
+            HubRejected: A file is not what its name says, or may not be read.
+            HubUnreachable: The hub or its CDN did not answer.
+        """
+        if len(weights) > _MOST_SHARDS:
+            raise HubRejected(f"{commit.repository} has {len(weights)} files of weights; {_MOST_SHARDS} is the most that are looked into.")
+        files = {file.path: file for file in commit.files}
+        with (
+            HubReader(self._endpoint, self._token, commit.repository, commit.commit, self._timeout_seconds) as reader,
+            ThreadPoolExecutor(_AT_ONCE) as pool,
+        ):
+            configurations = pool.map(lambda name: _configuration(reader, commit, files[name]), filter(files.get, _CONFIGURATIONS))
+            headers = pool.map(lambda name: _header(reader, commit, files[name]), weights)
+            documents, tensors = dict(configurations), list(headers)
+        code = {name: asks_for_code(document) for name, document in documents.items()}
+        scripts = [file.path for file in commit.files if PurePosixPath(file.path).match("*.py") and "/" not in file.path]
+        return ModelFacts(
+            config=read_config(documents.get("config.json", {})),
+            stored=dict(sum((counts for counts, _ in tensors), Counter[str]())),
+            weights_bytes=sum(size for _, size in tensors),
+            formats=tuple(sorted({suffix[1:] for file in commit.files if (suffix := PurePosixPath(file.path).suffix.lower()) in _WEIGHTS})),
+            licences=commit.licences,
+            gated=commit.gated,
+            remote_code=(*(f"{name} (auto_map)" for name, (asks, _) in code.items() if asks), *sorted(scripts)),
+            foreign_code=tuple(sorted({name for _, names in code.values() for name in names})),
+        )
+
+
+def _configuration(reader: HubReader, commit: HubCommit, file: HubFile) -> tuple[str, dict[str, Any]]:
+    shown = f"{file.path} of {commit.repository}"
+    if file.size_bytes > _MOST_CONFIG_BYTES:
+        raise HubRejected(f"{shown} has {file.size_bytes:,} bytes; a configuration has {_MOST_CONFIG_BYTES:,} at most.")
+    content = reader.read(file.path, 0, file.size_bytes)
+    git = hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False)
+    if file.digest != (hashlib.sha256(content) if file.algorithm == "sha256" else git).hexdigest():
+        # What is decided by it must be what the nodes will get, and they get what the listing says.
+        raise HubRejected(f"The hub sent another {shown} than its own list of files says; try again, or use another revision.")
+    return file.path, read_json_object(content, shown)
+
+
+def _header(reader: HubReader, commit: HubCommit, file: HubFile) -> tuple[Counter[str], int]:
+    """The numbers of each type in a file of weights, and the bytes that they take."""
+    shown = f"{file.path} of {commit.repository}"
+    first = reader.read(file.path, 0, min(_FIRST_BYTES, file.size_bytes))
+    end = PREFIX_BYTES + header_length(first, file.size_bytes, shown)
+    header = first[:end] if end <= len(first) else first + reader.read(file.path, len(first), end)
+    return read_header(header[PREFIX_BYTES:], file.size_bytes, shown), file.size_bytes - end
+
+
+def _licences(card: dict[str, Any]) -> tuple[str, ...]:
+    """The licences that a model card names; `other` is replaced by the name that the card gives it."""
+    named = card.get("license")
+    other = card.get("license_name")
+    names = [name for name in (named if isinstance(named, list) else [named]) if isinstance(name, str) and name]
+    return tuple((other if name == "other" and isinstance(other, str) and other else name).lower() for name in names)
 
 
 def _file(entry: RepoFile) -> HubFile:

@@ -6,13 +6,18 @@ import getpass
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blocks.errors import PipelineError
 from flows.cli_approvals import add_commands
 from flows.cli_shared import AsJson, open_registry
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from flows.runs import Progress
 
 app = typer.Typer(
     help="Takes a language model from a Hugging Face revision to production on vLLM and Kubernetes, and proves what it did.",
@@ -45,6 +50,32 @@ def release(
     """Release a model's hub revision through the environments."""
     parameters = {"model": model, "revision": revision, "environments": environment or [], "requester": requester or getpass.getuser()}
     _run("release/release", parameters, wait, as_json)
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+    environment: Annotated[list[str] | None, typer.Option(help="Plan for this environment only; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a release would do and everything that speaks against it; touches nothing."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from flows import runs
+    from flows.plan.naming import release_name
+
+    run_id, seen = _follow("plan/plan", {"model": model, "revision": revision, "environments": environment or []}, quiet=True)
+    key = release_name(model, "plan")
+    if as_json:
+        found = {name: runs.artifact(run_id, f"{key}-{name}") for name in ("model", "environments")}
+        (about,) = found["model"] or [None]
+        document = {"run": str(run_id), "state": seen.state, "message": seen.message, "model": about}
+        print(json.dumps({**document, "environments": found["environments"] or []}))
+    elif (page := runs.artifact(run_id, key)) is not None:
+        Console().print(Markdown(page))
+    _end(seen)
 
 
 @app.command()
@@ -111,12 +142,8 @@ def migrate(as_json: AsJson = False) -> None:
 def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool) -> None:
     from rich.console import Console
 
-    from flows import progress, runs
-
     console = Console(stderr=as_json)
-    run_id = runs.start(deployment, parameters)
-    console.print(f"Run {run_id}: {runs.run_page(run_id)}", highlight=False, soft_wrap=True)
-    seen = progress.Follower(run_id, console).until(progress.stopped) if wait else runs.progress(run_id)
+    run_id, seen = _follow(deployment, parameters, quiet=as_json, wait=wait)
     if as_json:
         steps = [{"name": step.name, "state": step.state, "seconds": round(step.seconds, 3)} for step in seen.steps]
         print(json.dumps({"run": str(run_id), "name": seen.name, "state": seen.state, "message": seen.message, "steps": steps}))
@@ -124,6 +151,23 @@ def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool)
         console.print(f"It waits for approval there, or: slipway approve {run_id} --as NAME", highlight=False, soft_wrap=True)
     elif seen.final and seen.succeeded:
         console.print(f"{seen.name}: done.")
+    _end(seen)
+
+
+def _follow(deployment: str, parameters: dict[str, Any], *, quiet: bool, wait: bool = True) -> tuple[UUID, Progress]:
+    """Start a run and follow it until it ends or waits; `quiet` keeps the standard output for what it finds."""
+    from rich.console import Console
+
+    from flows import progress, runs
+
+    console = Console(stderr=quiet)
+    run_id = runs.start(deployment, parameters)
+    console.print(f"Run {run_id}: {runs.run_page(run_id)}", highlight=False, soft_wrap=True)
+    return run_id, progress.Follower(run_id, console).until(progress.stopped) if wait else runs.progress(run_id)
+
+
+def _end(seen: Progress) -> None:
+    """Say why a run failed, and exit with 1 if it did."""
     if seen.final and not seen.succeeded:
         print(f"{seen.state}: {seen.message}", file=sys.stderr)
         sys.exit(1)

@@ -25,7 +25,7 @@ from flows.plan.promotion import require_fresh, require_verified
 from flows.plan.release import ReleasePlan, chosen_environments
 from flows.plan.report import diagnosis_page, measurement_rows, release_page
 from flows.plan.verdict import Verdict
-from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment
+from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
 from flows.tasks.deploy import deploy
 from flows.tasks.plan import plan
@@ -43,6 +43,7 @@ class Release:
     """What one run works with in all environments."""
 
     run_id: str
+    model: Model
     candidate: Candidate
     suite: CheckSuite
     registry: Registry
@@ -89,6 +90,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
     this = Release(
         run_id=str(runtime.flow_run.id),
+        model=model,
         candidate=candidate,
         suite=suite,
         registry=registry,
@@ -104,7 +106,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             verdicts[environment.name] = done
     left = [environment for environment in environments if environment.name not in verdicts]
     for environment in left:  # before anything is touched anywhere
-        await run(plan, sites[environment.name].cluster, sites[environment.name].helm, candidate, environment)
+        await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
     for environment in left:
         if environment.approval.required:
             await _promotable(this, environment)
@@ -118,7 +120,7 @@ async def _enter(this: Release, environment: Environment, at: Site) -> Verdict:
     """Bring the candidate into one environment, prove that it answers there, and record it."""
     candidate, begin = this.candidate, time.monotonic()
     await _promotable(this, environment)
-    planned = await run(plan, at.cluster, at.helm, candidate, environment)
+    planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
     await run(record_deploying, this.registry, candidate, environment, planned, this.run_id)
     changed = False
     try:

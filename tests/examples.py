@@ -6,8 +6,10 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Node, Pod, Rollout, Trouble
-from flows.spec import Candidate, EngineSettings, Environment, PrefetchPolicy, SnapshotFile
+from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Node, Pod, Rollout, Taint, Trouble
+from blocks.model_facts import AttentionLayers, ModelConfig, ModelFacts
+from flows.plan.release import Surroundings
+from flows.spec import Candidate, EngineSettings, Environment, Model, PrefetchPolicy, SnapshotFile
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,6 +34,46 @@ def candidate(**changes: Any) -> Candidate:
     return replace(made, **changes)
 
 
+def about(**changes: Any) -> ModelFacts:
+    """Llama-3.1-8B, as its repository describes it."""
+    config = ModelConfig(
+        architecture="LlamaForCausalLM",
+        dtype="bfloat16",
+        quantisation=None,
+        attention_heads=32,
+        attention=(AttentionLayers(layers=32, values=2 * 8 * 128, heads=8),),
+        state_values=0,
+        max_context=131_072,
+    )
+    numbers = 8_030_261_248
+    made = ModelFacts(
+        config=replace(config, **{key: changes.pop(key) for key in list(changes) if hasattr(config, key) and key != "dtype"}),
+        stored={"BF16": numbers},
+        weights_bytes=2 * numbers,
+        formats=("safetensors",),
+        licences=("llama3.1",),
+        gated=True,
+    )
+    return replace(made, **changes)
+
+
+def model(**changes: Any) -> Model:
+    made = Model(
+        name="tiny-llama",
+        repository="slipway-demo/tiny-llama",
+        image=f"slipway-sandbox/vllm-openai@sha256:{digest('image')}",
+        engine=EngineSettings(max_model_len=256),
+    )
+    return replace(made, **changes)
+
+
+def surroundings(*nodes: Node, **changes: Any) -> Surroundings:
+    made = Surroundings(
+        nodes=nodes or (node(),), gpus_taken={}, pods=(), quotas=(), chart_digest=digest("chart"), replicas=1, strategy="inPlace"
+    )
+    return replace(made, **changes)
+
+
 def environment(**changes: Any) -> Environment:
     made = Environment(
         name="staging",
@@ -47,7 +89,18 @@ def hub_file(path: str, size_bytes: int = 100) -> HubFile:
 
 
 def node(name: str = "gpu-1", **changes: Any) -> Node:
-    return replace(Node(name=name, ready=True, schedulable=True, gpus=2), **changes)
+    made = Node(
+        name=name,
+        ready=True,
+        schedulable=True,
+        gpus=2,
+        gpu_memory_bytes=81_559 * 2**20,
+        gpu_product="NVIDIA-H100-80GB-HBM3",
+        disk_bytes=500 * 2**30,
+        disk_pressure=False,
+        taints=(Taint(key="gpu-workload", value="true", effect="NoSchedule"),),
+    )
+    return replace(made, **changes)
 
 
 def pod(label: str, **changes: Any) -> Pod:
@@ -58,6 +111,7 @@ def pod(label: str, **changes: Any) -> Pod:
         phase="Running",
         node="gpu-1",
         restarts=0,
+        gpus=1,
         problem="",
         terminating=False,
     )

@@ -1,26 +1,97 @@
-"""The cluster's nodes."""
+"""The cluster's nodes, what they have, and what of it is taken."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from blocks.cluster.connection import Connection, selector
-from blocks.facts import Node
+from kubernetes.utils.quantity import parse_quantity
 
-GPU_RESOURCE = "nvidia.com/gpu"
+from blocks.cluster.connection import Connection, selector
+from blocks.cluster.pods import GPU_RESOURCE, requested_gpus
+from blocks.errors import ClusterRejected
+from blocks.facts import GpuQuota, Node, Taint
+
+#: Labels that NVIDIA's GPU feature discovery sets: memory of one GPU (or MIG slice) in MiB, its name, and how many pods share it.
+MEMORY_LABEL = "nvidia.com/gpu.memory"
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+REPLICAS_LABEL = "nvidia.com/gpu.replicas"
+
+_MIB = 2**20
 
 
 class Nodes(Connection):
-    """Reads nodes."""
+    """Reads nodes and quotas."""
 
     def nodes(self, labels: Mapping[str, str]) -> tuple[Node, ...]:
         """The nodes that carry all these labels."""
         listed = self._call(self._core.list_node, label_selector=selector(labels))
         return tuple(_node(node) for node in listed.items)
 
+    def gpus_taken(self, nodes: Sequence[str]) -> dict[str, int]:
+        """GPUs that pods hold on each of the nodes, whatever their namespace; one request a node.
+
+        Raises:
+            ClusterRejected: We may not list pods of all namespaces; the message says what to grant.
+        """
+        return {name: self._taken(name) for name in nodes}
+
+    def gpu_quotas(self, namespace: str) -> tuple[GpuQuota, ...]:
+        """The namespace's quotas that limit GPUs; those with scopes are left to the cluster.
+
+        Raises:
+            ClusterRejected: We may not list quotas; the message says what to grant.
+        """
+        listed = self._allowed("quotas of GPUs", self._core.list_namespaced_resource_quota, namespace)
+        name = f"requests.{GPU_RESOURCE}"
+        return tuple(
+            GpuQuota(name=quota.metadata.name, hard=int(_amount(quota.status.hard, name)), used=int(_amount(quota.status.used, name)))
+            for quota in listed.items
+            if name in (quota.status.hard or {}) and not quota.spec.scopes and quota.spec.scope_selector is None
+        )
+
+    def _taken(self, node: str) -> int:
+        fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+        listed = self._allowed("free GPUs", self._core.list_pod_for_all_namespaces, field_selector=fields)
+        return sum(requested_gpus(pod) for pod in listed.items)
+
+    def _allowed(self, what: str, method: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return self._call(method, *arguments, **options)
+        except ClusterRejected as exc:
+            if exc.facts.get("code") != 403:
+                raise
+            raise ClusterRejected(
+                f"{exc.message.rstrip('.')}: {what} cannot be counted; grant the ClusterRole slipway-planner of docs/operations.md.",
+                **exc.facts,
+            ) from exc
+
 
 def _node(node: Any) -> Node:
-    ready = any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or [])
-    gpus = int((node.status.allocatable or {}).get(GPU_RESOURCE, 0))
-    return Node(name=node.metadata.name, ready=ready, schedulable=not node.spec.unschedulable, gpus=gpus)
+    conditions = {c.type: c.status == "True" for c in node.status.conditions or []}
+    labels = node.metadata.labels or {}
+    return Node(
+        name=node.metadata.name,
+        ready=conditions.get("Ready", False),
+        schedulable=not node.spec.unschedulable,
+        gpus=int(_amount(node.status.allocatable, GPU_RESOURCE)),
+        gpu_memory_bytes=_gpu_memory(labels),
+        gpu_product=labels.get(PRODUCT_LABEL, ""),
+        disk_bytes=int(_amount(node.status.allocatable, "ephemeral-storage")),
+        disk_pressure=conditions.get("DiskPressure", False),
+        taints=tuple(Taint(key=t.key, value=t.value or "", effect=t.effect) for t in node.spec.taints or []),
+    )
+
+
+def _amount(amounts: Mapping[str, str] | None, name: str) -> Decimal:
+    quantity: Decimal = parse_quantity((amounts or {}).get(name, "0"))  # type: ignore[no-untyped-call]
+    return quantity
+
+
+def _gpu_memory(labels: Mapping[str, str]) -> int | None:
+    memory, sharing = labels.get(MEMORY_LABEL, ""), labels.get(REPLICAS_LABEL, "")
+    if not memory.isdecimal() or not int(memory):
+        return None
+    # Pods that share a GPU in time slices all see the whole of its memory, and can only use their share.
+    return int(memory) * _MIB // max(1, int(sharing) if sharing.isdecimal() else 1)

@@ -13,6 +13,8 @@ from blocks.facts import ClusterEvent, Container, ContainerExit, Pod, Trouble
 #: several processes are long.
 LOG_LINES = 400
 
+GPU_RESOURCE = "nvidia.com/gpu"
+
 
 class Pods(Connection):
     """Reads pods, and what is said about them."""
@@ -67,6 +69,7 @@ def _pod(pod: Any) -> Pod:
         phase=pod.status.phase or "Pending",
         node=pod.spec.node_name,
         restarts=sum(status.restart_count for status in statuses),
+        gpus=requested_gpus(pod),
         problem=_problem(pod.status, conditions.get("PodScheduled"), [*initial, *statuses]),
         terminating=pod.metadata.deletion_timestamp is not None,
         containers=(*(_container(status, True) for status in initial), *(_container(status, False) for status in statuses)),
@@ -89,6 +92,19 @@ def _container(status: Any, is_init: bool) -> Container:
         ready=bool(status.ready),
         last_exit=ContainerExit(reason=last.reason or "", code=last.exit_code, message=last.message or "") if last else None,
     )
+
+
+def requested_gpus(pod: Any) -> int:
+    """GPUs that the scheduler sets aside for the pod: its containers' together, or its largest init container's if that is more."""
+    together = sum(_gpus(container) for container in pod.spec.containers)
+    return max([together, *(_gpus(container) for container in pod.spec.init_containers or [])])
+
+
+def _gpus(container: Any) -> int:
+    resources = container.resources
+    # A limit without a request is a request of the same size.
+    amounts = {**(resources.limits or {}), **(resources.requests or {})} if resources is not None else {}
+    return int(amounts.get(GPU_RESOURCE, 0))
 
 
 def _problem(pod: Any, scheduled: Any, statuses: list[Any]) -> str:

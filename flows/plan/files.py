@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -12,51 +13,83 @@ from flows.spec import SnapshotFile
 #: Formats that run code when they are loaded, or that vLLM would fall back to.
 UNSAFE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack", ".npz"})
 
+#: What trainers leave beside the weights. These are pickles too, but no weights: nothing would load them, and no node gets them.
+_LEFTOVERS = re.compile(r"(training_args|optimizer|scheduler|scaler|trainer_state|rng_state(_\d+)?)\.(bin|pt|pth|pkl)")
+
 #: What a text model needs beside its weights: configuration, tokenizer, chat templates, licence.
 _NEEDED_SUFFIXES = frozenset({".json", ".jinja", ".model", ".tiktoken", ".txt", ".md"})
 _NEEDED_NAMES = ("LICENSE", "LICENCE", "NOTICE")
 
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 
-def select_files(repository: str, files: Sequence[HubFile]) -> tuple[SnapshotFile, ...]:
+
+def unsafe_files(files: Sequence[HubFile]) -> tuple[str, ...]:
+    """Files of formats that can run code when they are loaded, wherever they lie; sorted."""
+    paths = [PurePosixPath(file.path) for file in files]
+    return tuple(sorted(str(p) for p in paths if p.suffix.lower() in UNSAFE_SUFFIXES and not _LEFTOVERS.fullmatch(p.name)))
+
+
+def select_files(repository: str, files: Sequence[HubFile], *, remote_code: bool = False) -> tuple[SnapshotFile, ...]:
     """The files to bring to the nodes, sorted by path.
 
-    Weights are safetensors of the repository's top folder. A repository that also holds pickles is refused, rather than
-    trusted to be read right.
+    Weights are safetensors of the repository's top folder; a second copy in another layout (`consolidated*`) and adapters are
+    left where they are. Nothing that `unsafe_files` names is ever chosen.
+
+    Args:
+        repository: Where they lie, for messages.
+        files: All files of the commit.
+        remote_code: Whether the repository's own code (`*.py` of its top folder) is needed as well.
 
     Raises:
-        Refusal: The repository holds no safetensors weights, or holds pickled ones.
+        Refusal: The repository holds no safetensors weights, not all of them, or no configuration.
         SpecInvalid: A path would leave the snapshot's folder.
     """
     for file in files:
         path = PurePosixPath(file.path)
         if path.is_absolute() or ".." in path.parts or "\\" in file.path or "\0" in file.path:
             raise SpecInvalid(f"{repository} holds a file whose path leaves its folder: {file.path!r}; do not use this repository.")
-    unsafe = sorted(file.path for file in files if PurePosixPath(file.path).suffix.lower() in UNSAFE_SUFFIXES)
-    if unsafe:
-        raise Refusal(
-            f"{repository} holds pickled or otherwise unsafe weights ({_some(unsafe)}): loading them can run code. "
-            "Use a revision with safetensors only.",
-            files=unsafe,
-        )
-    chosen = [file for file in files if _is_needed(PurePosixPath(file.path))]
-    if not any(file.path.endswith(".safetensors") for file in chosen):
-        raise Refusal(f"{repository} holds no safetensors weights in its top folder; Slipway serves no other format.")
+    chosen = [file for file in files if _is_needed(PurePosixPath(file.path), remote_code=remote_code)]
+    weights = weight_files([file.path for file in chosen])
+    if not weights:
+        unsafe = unsafe_files(files)
+        instead = f" ({some(unsafe)} can run code when loaded)" if unsafe else ""
+        raise Refusal(f"{repository} holds no safetensors weights in its top folder; Slipway serves no other format{instead}.")
+    if missing := _missing_shards(weights):
+        raise Refusal(f"{repository} lacks {some(missing)} of its weights: the upload was not finished; use another revision.")
     if not any(file.path == "config.json" for file in chosen):
         raise Refusal(f"{repository} holds no config.json; vLLM cannot tell what model it is.")
     return tuple(
         SnapshotFile(path=file.path, size_bytes=file.size_bytes, digest=file.digest, algorithm=file.algorithm)
         for file in sorted(chosen, key=lambda file: file.path)
+        if file.path in weights or not file.path.endswith(".safetensors")
     )
 
 
-def _is_needed(path: PurePosixPath) -> bool:
+def weight_files(paths: Sequence[str]) -> tuple[str, ...]:
+    """Those of the top folder's files that hold the model's weights, sorted."""
+    found = sorted(p for p in paths if p.endswith(".safetensors") and "/" not in p and not p.startswith("adapter_"))
+    return tuple([p for p in found if not p.startswith("consolidated")] or found)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _missing_shards(weights: Sequence[str]) -> list[str]:
+    shards = [match for name in weights if (match := _SHARD.fullmatch(name))]
+    wanted = {
+        f"{match[1]}-{number:05d}-of-{match[3]}.safetensors" for match in shards for number in range(1, min(int(match[3]), 10_000) + 1)
+    }
+    return sorted(wanted - set(weights))
+
+
+def _is_needed(path: PurePosixPath, *, remote_code: bool) -> bool:
     if path.parts[0] == "additional_chat_templates":
         return path.suffix == ".jinja"
     if len(path.parts) > 1:
         return False
+    if path.suffix == ".py":
+        return remote_code
     return path.suffix == ".safetensors" or path.suffix in _NEEDED_SUFFIXES or path.name.startswith(_NEEDED_NAMES)
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from blocks.facts import Node
-from flows.errors import DoesNotFit, PromotionRefused, SpecInvalid
+from blocks.facts import GpuQuota, Node, Pod
+from flows.errors import PromotionRefused, Refusal, SpecInvalid
 from flows.plan import naming
+from flows.plan.admission import refuse_licence
 from flows.plan.budget import LoadBudget, load_budget
-from flows.spec import Candidate, Environment
+from flows.plan.capacity import Rollout, Room, Strategy, find_room
+from flows.plan.fit import Fit, judge_fit
+from flows.plan.memory import refuse_memory
+from flows.plan.nodes import Target, find_target
+from flows.spec import Candidate, Environment, Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,48 +34,155 @@ class ReleasePlan:
     budget: LoadBudget
 
 
-def plan_release(
-    candidate: Candidate, environment: Environment, nodes: Sequence[Node], chart_digest: str, replicas: int = 1
-) -> ReleasePlan:
-    """Plan the candidate's release into the environment.
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What was seen of an environment.
+
+    Attributes:
+        nodes: The nodes that match its selector.
+        gpus_taken: GPUs that pods hold on them, by node.
+        pods: Pods of the present release of the model.
+        quotas: The namespace's quotas of GPUs.
+        chart_digest: Digest of the chart that lies here now.
+        replicas: Pods that shall serve, by the chart's values.
+        strategy: How they are replaced, by the chart's values.
+    """
+
+    nodes: tuple[Node, ...]
+    gpus_taken: Mapping[str, int]
+    pods: tuple[Pod, ...]
+    quotas: tuple[GpuQuota, ...]
+    chart_digest: str
+    replicas: int
+    strategy: Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What would happen to a candidate in an environment.
+
+    Attributes:
+        candidate: The candidate.
+        environment: The environment.
+        plan: Its way there.
+        target: The nodes for it.
+        fit: How memory adds up on one of their GPUs; none if that cannot be told.
+        room: The GPUs for its rollout; none without nodes.
+        seen: What this was made of.
+        refusals: Why it must not go there; empty if it may.
+    """
+
+    candidate: Candidate
+    environment: Environment
+    plan: ReleasePlan
+    target: Target
+    fit: Fit | None
+    room: Room | None
+    seen: Surroundings
+    refusals: tuple[Refusal, ...]
+
+
+def assess(model: Model, candidate: Candidate, environment: Environment, seen: Surroundings) -> Assessment:
+    """Say what would happen to the candidate in the environment, and everything that speaks against it.
 
     Args:
+        model: What its file says.
         candidate: What to release.
         environment: Where to.
-        nodes: The nodes that match the environment's selector.
-        chart_digest: Digest of the chart that lies here now.
-        replicas: Pods that will serve it.
+        seen: What is there now.
 
     Raises:
-        DoesNotFit: No node could ever run it.
-        PromotionRefused: The chart is no longer the candidate's.
         SpecInvalid: The model's name cannot become a DNS label.
     """
-    if chart_digest != candidate.chart_digest:
-        raise PromotionRefused(
-            f"The chart changed since candidate {candidate.short} was made (its digest {candidate.chart_digest[:12]}…, "
-            f"here {chart_digest[:12]}…): start a new release, so that every environment gets the same chart.",
+    target, about, engine = find_target(candidate, environment, seen.nodes), candidate.about, candidate.engine
+    fit, room, refusals = None, None, [*_other_chart(candidate, seen.chart_digest)]
+    if about is not None:
+        refusals += refuse_licence(candidate.model, about, environment)
+    refusals += target.refusals
+    if about is not None:
+        judged = about.config.attention or model.kv_bytes_per_token is not None
+        if target.gpu_bytes is not None and judged:
+            fit = judge_fit(about, engine, model.concurrency, target.gpu_bytes, model.kv_bytes_per_token)
+        refusals += refuse_memory(model, about, engine, target, fit)
+    if target.nodes:
+        wanted = Rollout(
+            model=candidate.model,
+            label=candidate.label,
+            replicas=seen.replicas,
+            gpus=engine.tensor_parallel_size,
+            strategy=seen.strategy,
         )
-    selector = ",".join(f"{key}={value}" for key, value in sorted(environment.node_selector.items()))
-    usable = [node for node in nodes if node.ready and node.schedulable]
-    if not usable:
-        raise DoesNotFit(f"No ready node carries {selector}, which environment {environment.name} asks for; {len(nodes)} carry it in all.")
-    gpus = candidate.engine.tensor_parallel_size
-    fitting = [node for node in usable if node.gpus >= gpus]
-    if not fitting:
-        most = max(node.gpus for node in usable)
-        raise DoesNotFit(
-            f"{candidate.model} needs {gpus} GPU(s) on one node (tensor_parallel_size); "
-            f"the largest of {len(usable)} node(s) with {selector} has {most}.",
-            gpus_wanted=gpus,
-            gpus_most=most,
-        )
+        room = find_room(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
+        refusals += room.refusals
+    plan = _plan(candidate, environment, target, seen.replicas)
+    return Assessment(
+        candidate=candidate, environment=environment, plan=plan, target=target, fit=fit, room=room, seen=seen, refusals=tuple(refusals)
+    )
+
+
+def plan_release(assessment: Assessment) -> ReleasePlan:
+    """The assessment's plan.
+
+    Raises:
+        Refusal: Something speaks against it: the first thing, and how many more there are.
+    """
+    raise_first(placed(assessment), assessment.candidate.model)
+    return assessment.plan
+
+
+def plan_return(candidate: Candidate, environment: Environment, nodes: Sequence[Node]) -> ReleasePlan:
+    """The environment's way back to a candidate that ran there before.
+
+    It ran, so neither memory nor licence is judged anew, and GPUs are those of what it replaces.
+
+    Raises:
+        DoesNotFit: No node could run it.
+    """
+    target = find_target(candidate, environment, nodes)
+    if not target.nodes:
+        raise target.refusals[0]
+    return _plan(candidate, environment, target, replicas=1)
+
+
+def placed(assessment: Assessment) -> list[Refusal]:
+    """The assessment's refusals, each with the environment in front of its sentence."""
+    name = assessment.environment.name
+    return [type(refusal)(f"{name}: {refusal.message}", environment=name, **refusal.facts) for refusal in assessment.refusals]
+
+
+def raise_first(refusals: Sequence[Refusal], model: str) -> None:
+    """Raise the first of the refusals, if there is one, with the number of the others.
+
+    Args:
+        refusals: The refusals.
+        model: The model's name, for the command that shows the others.
+    """
+    if not refusals:
+        return
+    first, more = refusals[0], len(refusals) - 1
+    if more:
+        raise type(first)(f"{first.message} ({more} more refusal(s): slipway plan {model} shows them.)", **first.facts)
+    raise first
+
+
+def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int) -> ReleasePlan:
     return ReleasePlan(
         helm_release=naming.release_name(candidate.model, environment.name),
         endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
-        nodes=tuple(sorted(node.name for node in fitting)),
+        nodes=tuple(node.name for node in target.nodes),
         budget=load_budget(candidate.size_bytes, replicas=replicas),
     )
+
+
+def _other_chart(candidate: Candidate, chart_digest: str) -> list[Refusal]:
+    if chart_digest == candidate.chart_digest:
+        return []
+    return [
+        PromotionRefused(
+            f"The chart changed since candidate {candidate.short} was made (its digest {candidate.chart_digest[:12]}…, "
+            f"here {chart_digest[:12]}…): start a new release, so that every environment gets the same chart."
+        )
+    ]
 
 
 def chosen_environments(known: Sequence[Environment], wanted: Sequence[str] | None) -> tuple[Environment, ...]:

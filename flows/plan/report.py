@@ -15,7 +15,7 @@ from flows.spec import Candidate, Environment
 
 def release_page(candidate: Candidate, verdicts: Mapping[str, Verdict]) -> str:
     """The release as markdown: what is released, and what was found in each environment."""
-    lines = [f"## {candidate.model} at {candidate.commit[:12]}", "", *_facts(candidate), "", *_verdicts(verdicts)]
+    lines = [f"## {candidate.model} at {candidate.commit[:12]}", "", *candidate_rows(candidate), "", *_verdicts(verdicts)]
     return "\n".join(lines)
 
 
@@ -32,7 +32,7 @@ def approval_page(
     lines = [
         f"## Release {candidate.model} to {environment.name}?",
         "",
-        *_facts(candidate),
+        *candidate_rows(candidate),
         f"| replaces in {environment.name} | {replaces} |",
         f"| asked for by | {_cell(requester) or 'nobody in particular'} |",
         f"| evidence | `{decided_on.sha256[:16]}` |",
@@ -98,18 +98,41 @@ def measurement_rows(verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(candidate: Candidate) -> list[str]:
+def candidate_rows(candidate: Candidate) -> list[str]:
+    """What the candidate is, as the rows of a table."""
     image, digest = candidate.image.split("@sha256:")
     return [
         "| what | which |",
         "|-|-|",
         f"| candidate | `{candidate.short}` |",
         f"| hub revision | `{candidate.repository}` at `{candidate.commit[:12]}` |",
-        f"| weights | {len(candidate.files)} files, {candidate.size_bytes / 1e6:,.1f} MB |",
+        *_model_rows(candidate),
+        f"| files | {len(candidate.files)}, {candidate.size_bytes / 1e6:,.1f} MB |",
         f"| image | `{image}` by digest `{digest[:12]}` |",
         f"| chart | `{candidate.chart_digest[:12]}` |",
-        f"| context | {candidate.engine.max_model_len} tokens |",
+        f"| context | {candidate.engine.max_model_len:,} tokens |",
+        f"| code of the repository | {'runs (--trust-remote-code)' if candidate.remote_code else 'does not run'} |",
     ]
+
+
+def _model_rows(candidate: Candidate) -> list[str]:
+    about = candidate.about
+    if about is None:  # a candidate from before models were looked into
+        return []
+    quantised = f", quantised ({about.config.quantisation})" if about.config.quantisation else ""
+    return [
+        f"| model | {about.config.architecture or 'unnamed architecture'} |",
+        f"| parameters | {counted(about.parameters)} in {about.dtype}{quantised} |",
+        f"| licence | {', '.join(about.licences) or 'none named'}{' (gated)' if about.gated else ''} |",
+    ]
+
+
+def counted(number: int) -> str:
+    """A large number as people read it, to three digits."""
+    for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,}"
 
 
 def _verdicts(verdicts: Mapping[str, Verdict]) -> list[str]:

@@ -28,7 +28,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "tensorParallelSize": engine.tensor_parallel_size,
             "dtype": engine.dtype,
             "gpuMemoryUtilization": engine.gpu_memory_utilization,
-            "extraArgs": list(engine.extra_args),
+            "extraArgs": [*engine.extra_args, *(["--trust-remote-code"] if candidate.remote_code else [])],
             "chatTemplate": engine.chat_template,
         },
         "loadBudgetSeconds": plan.budget.load_seconds,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
+from blocks.model_facts import ModelFacts
 from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
 
 #: Kubernetes label values hold 63 characters, a SHA-256 has 64: labels carry the first 40 (160 bits).
@@ -71,6 +72,8 @@ class Candidate:
         image: vLLM's container image, by digest.
         chart_digest: SHA-256 of the chart's packaged content.
         engine: How vLLM is started.
+        remote_code: Whether vLLM may run the repository's own code; its files are then among `files`.
+        about: What was read of the model. It follows from the commit, and is no part of the identity.
     """
 
     __pydantic_config__ = STRICT
@@ -82,11 +85,17 @@ class Candidate:
     image: ImageByDigest
     chart_digest: Sha256
     engine: EngineSettings
+    remote_code: bool = False
+    about: ModelFacts | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the candidate's canonical JSON: keys sorted, no white space, UTF-8."""
-        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """SHA-256 (hex) of the candidate's canonical JSON: keys sorted, no white space, UTF-8.
+
+        What came to candidates later is left out where it says nothing, so that those that are known keep their fingerprints.
+        """
+        identity = {key: value for key, value in self.document().items() if key != "about" and (key, value) != ("remote_code", False)}
+        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from flows.spec.approval import ApprovalPolicy
-from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Seconds
+from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Licence, Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class PrefetchPolicy:
         image: The image that holds Slipway's own fetch program, by digest.
         store: The folder on each node that holds all snapshots.
         timeout_seconds: How long a node may take.
+        disk_gib: Size of the disk that holds `store`, in GiB, where it is not the one that the kubelet counts as ephemeral storage.
         token_secret: A Secret in the namespace whose key `token` is the hub token; none for public models.
     """
 
@@ -63,6 +64,7 @@ class PrefetchPolicy:
     image: ImageByDigest
     store: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/var/lib/slipway"
     timeout_seconds: Seconds = 3600
+    disk_gib: Annotated[float, Field(gt=0)] | None = None
     token_secret: DnsLabel | None = None
 
 
@@ -77,6 +79,8 @@ class Environment:
         blocks: The name under which its `Cluster`, `Helm` and `Endpoint` blocks are saved in Prefect.
         node_selector: Labels of the nodes that may run the engine.
         tolerations: Their taints that its pods tolerate.
+        gpu_memory_gib: Memory of one GPU of those nodes in GiB, where no label of theirs says it (`nvidia.com/gpu.memory`).
+        licences: Licences that models may have here, as the hub names them, in lower case; none for any.
         prefetch: How weights reach those nodes.
         latency: The latency limits of verification.
         approval: Whether and how people must agree first.
@@ -92,6 +96,8 @@ class Environment:
     blocks: DnsLabel = "default"
     node_selector: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     tolerations: tuple[Toleration, ...] = (Toleration(key="gpu-workload", value="true", effect="NoSchedule"),)
+    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    licences: tuple[Licence, ...] | None = None
     latency: LatencyPolicy = LatencyPolicy()
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     values: Mapping[str, Any] = field(default_factory=dict)

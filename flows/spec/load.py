@@ -46,6 +46,10 @@ class Deployments:
             SpecInvalid: There is none, or its file is wrong.
         """
         model = self._load(Model, "models", name)
+        if any(re.match(r"--?trust", argument) for argument in model.engine.extra_args):
+            raise SpecInvalid(
+                f"{self._shown('models', name)}: engine.extra_args: must not hold --trust-remote-code: set allow_remote_code instead."
+            )
         template = model.engine.chat_template
         if not template.endswith(".jinja"):
             return model
@@ -197,4 +201,5 @@ _PATTERNS = {
     r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$": "must be a hub repository as organisation/name",
     r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$": "must name the image by digest (repository@sha256:…), not by tag",
     r"^/[A-Za-z0-9._/-]+$": "must be an absolute path",
+    r"^[a-z0-9][a-z0-9 ._+-]{0,79}$": "must be a licence as the hub names it, in lower case",
 }

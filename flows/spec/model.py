@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from flows.spec.candidate import EngineSettings
 from flows.spec.types import STRICT, DnsLabel, ImageByDigest, ModelName, RepositoryName
@@ -18,6 +21,9 @@ class Model:
         image: vLLM's container image, by digest.
         engine: How vLLM is started.
         checks: The suite of `deployments/checks` that it must pass.
+        allow_remote_code: Whether vLLM may run code that lies in the repository.
+        concurrency: Requests of full length (`engine.max_model_len`) whose KV cache must fit at once.
+        kv_bytes_per_token: Bytes of KV cache that one token takes on each GPU; for models whose configuration does not tell it.
         description: A line for people.
     """
 
@@ -28,4 +34,7 @@ class Model:
     image: ImageByDigest
     engine: EngineSettings
     checks: DnsLabel = "smoke"
+    allow_remote_code: bool = False
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 1
+    kv_bytes_per_token: Annotated[int, Field(ge=1)] | None = None
     description: str = ""

@@ -24,6 +24,9 @@ RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0
 #: A container image by digest; a tag could be moved under a running release.
 ImageByDigest = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$")]
 
+#: A licence as the hub names it, or the name that a model card gives to a licence of its own.
+Licence = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9 ._+-]{0,79}$")]
+
 #: A commit of the hub.
 CommitSha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 

@@ -21,3 +21,11 @@ def publish(key: str, page: str, measurements: list[dict[str, Any]]) -> None:
     if page:
         create_markdown_artifact(key=key, markdown=page, description="What is released, and what was found")
     create_table_artifact(key=f"{key}-measurements", table=measurements, description="Every measurement of the verification")
+
+
+@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
+def publish_plan(key: str, page: str, model: dict[str, Any], environments: list[dict[str, Any]]) -> None:
+    """Publish a plan: the page for people, and its numbers as two tables (`KEY-model`, `KEY-environments`) for scripts."""
+    create_markdown_artifact(key=key, markdown=page, description="What a release would do, and what speaks against it")
+    create_table_artifact(key=f"{key}-model", table=[model], description="What was found of the model")
+    create_table_artifact(key=f"{key}-environments", table=environments, description="How it fits each environment")

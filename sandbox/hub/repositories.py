@@ -200,9 +200,9 @@ def _parameters(files: Iterable[StoredFile]) -> dict[str, int]:
             length = int.from_bytes(stream.read(8), "little")
             try:
                 header = json.loads(stream.read(length)) if length < file.size_bytes else {}
-            except ValueError:
+                tensors = [(entry["dtype"], math.prod(entry["shape"])) for name, entry in header.items() if name != "__metadata__"]
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
+        for dtype, count in tensors:
+            counts[dtype] = counts.get(dtype, 0) + count
     return counts

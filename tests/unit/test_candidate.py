@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from flows.spec import Candidate, EngineSettings, SnapshotFile
-from tests.examples import candidate, digest
+from tests.examples import about, candidate, digest
 
 
 def test_the_fingerprint_survives_the_registry_and_another_process() -> None:
@@ -44,6 +44,26 @@ def test_the_fingerprint_survives_the_registry_and_another_process() -> None:
 )
 def test_any_change_is_another_candidate(change: dict[str, object]) -> None:
     assert replace(candidate(), **change).fingerprint != candidate().fingerprint  # type: ignore[arg-type]
+
+
+def test_leave_to_run_code_is_part_of_it_and_what_was_read_of_the_model_is_not() -> None:
+    assert replace(candidate(), remote_code=True).fingerprint != candidate().fingerprint
+    assert replace(candidate(), about=about()).fingerprint == candidate().fingerprint
+
+
+def test_what_was_read_of_the_model_survives_the_registry() -> None:
+    made = candidate(about=about(state_values=12), remote_code=True)
+
+    assert Candidate.from_document(json.loads(json.dumps(made.document()))) == made
+
+
+def test_a_document_from_before_models_were_looked_into_is_the_same_candidate() -> None:
+    document = {key: value for key, value in candidate().document().items() if key not in ("about", "remote_code")}
+
+    again = Candidate.from_document(document)
+
+    assert again == candidate()
+    assert again.fingerprint == candidate().fingerprint
 
 
 def test_the_canonical_form_is_fixed() -> None:

@@ -67,6 +67,12 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
             "engine: {max_model_len: 256, chat_template: chat.jinja}",
             "deployments/models/chat.jinja cannot be read",
         ),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, extra_args: [--trust_remote_code]}",
+            "engine.extra_args: must not hold --trust-remote-code: set allow_remote_code instead",
+        ),
+        ("engine: {max_model_len: 256}", "engine: {max_model_len: 256}\nconcurrency: 0", "concurrency: "),
         (f"@sha256:{'0' * 64}", ":latest", "image: must name the image by digest (repository@sha256:…), not by tag"),
     ],
 )
@@ -115,6 +121,24 @@ def test_an_order_that_cannot_be_is_explained(deployments: Deployments, first_af
         deployments.environments()
 
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("licences: [MIT]", "licences[0]: must be a licence as the hub names it, in lower case (given: 'MIT')"),
+        ("gpu_memory_gib: 0", "gpu_memory_gib: "),
+        ("licences: mit", "licences: "),
+    ],
+)
+def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: str, says: str) -> None:
+    text = ENVIRONMENT.format(name="staging", after="", digest="0" * 64)
+    write(deployments, "environments/staging.yaml", f"{text}{line}\n")
+
+    with pytest.raises(SpecInvalid) as caught:
+        deployments.environment("staging")
+
+    assert f"deployments/environments/staging.yaml: {says}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Prod_EU", "prod-eu", "1st"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from blocks.facts import Node
@@ -9,44 +11,50 @@ from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refu
 from flows.plan.budget import load_budget
 from flows.plan.files import select_files
 from flows.plan.promotion import require_verified
-from flows.plan.release import chosen_environments, plan_release
+from flows.plan.release import ReleasePlan, assess, chosen_environments, plan_release, plan_return
 from flows.plan.rollback import choose_target
 from flows.plan.values import chart_values, merged
-from flows.spec import EngineSettings
-from tests.examples import candidate, digest, environment, hub_file, node
+from flows.spec import Candidate, EngineSettings, Environment
+from tests.examples import about, candidate, digest, environment, hub_file, model, node, surroundings
 
-CHART = digest("chart")
+
+def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
+    return plan_release(assess(model(), made, where, surroundings(*nodes, **seen)))
 
 
 class TestRelease:
     def test_it_names_everything_that_follows(self) -> None:
-        plan = plan_release(candidate(), environment(), [node("gpu-2"), node("gpu-1")], CHART)
+        made = plan(candidate(), environment(), node("gpu-2"), node("gpu-1"))
 
-        assert plan.helm_release == "tiny-llama-staging"
-        assert plan.endpoint == "tiny-llama-staging.llm-staging.svc.cluster.local:8000"
-        assert plan.nodes == ("gpu-1", "gpu-2")
-
-    @pytest.mark.parametrize("nodes", [[], [node(ready=False)], [node(schedulable=False)]], ids=["none", "not ready", "cordoned"])
-    def test_no_usable_node_is_said_with_the_selector(self, nodes: list[Node]) -> None:
-        with pytest.raises(DoesNotFit, match=f"No ready node carries node-type=gpu.*{len(nodes)} carry it in all"):
-            plan_release(candidate(), environment(), nodes, CHART)
-
-    def test_a_model_larger_than_every_node_is_refused_with_the_numbers(self) -> None:
-        wide = candidate(engine=EngineSettings(max_model_len=256, tensor_parallel_size=8))
-
-        with pytest.raises(DoesNotFit, match=r"needs 8 GPU\(s\) on one node.*has 2") as caught:
-            plan_release(wide, environment(), [node(), node("gpu-2", gpus=1)], CHART)
-
-        assert caught.value.facts == {"gpus_wanted": 8, "gpus_most": 2}
-
-    def test_only_nodes_that_could_run_it_get_the_weights(self) -> None:
-        two = candidate(engine=EngineSettings(max_model_len=256, tensor_parallel_size=2))
-
-        assert plan_release(two, environment(), [node("small", gpus=1), node("large", gpus=2)], CHART).nodes == ("large",)
+        assert made.helm_release == "tiny-llama-staging"
+        assert made.endpoint == "tiny-llama-staging.llm-staging.svc.cluster.local:8000"
+        assert made.nodes == ("gpu-1", "gpu-2")
 
     def test_a_chart_that_changed_since_is_refused(self) -> None:
-        with pytest.raises(PromotionRefused, match="The chart changed"):
-            plan_release(candidate(), environment(), [node()], digest("another chart"))
+        with pytest.raises(PromotionRefused, match="staging: The chart changed"):
+            plan(candidate(), environment(), chart_digest=digest("another chart"))
+
+    def test_everything_that_speaks_against_it_is_found_and_the_first_is_raised(self) -> None:
+        large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
+        where = environment(licences=("mit",))
+
+        assessment = assess(model(), large, where, surroundings(node(gpus=1, disk_bytes=1000), gpus_taken={"gpu-1": 1}))
+
+        kinds = ["licence", "disk", "max_model_len of tiny-llama is 200,000", "not enough free GPUs"]
+        assert len(assessment.refusals) == len(kinds)
+        for kind, refusal in zip(kinds, assessment.refusals, strict=True):
+            assert kind in refusal.message
+        with pytest.raises(
+            Refusal, match=r"^staging: tiny-llama has the licence llama3.1.* \(3 more refusal\(s\): slipway plan tiny-llama"
+        ):
+            plan_release(assessment)
+
+    def test_the_way_back_asks_neither_for_memory_nor_for_free_gpus(self) -> None:
+        large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
+
+        assert plan_return(large, environment(licences=("mit",)), [node(gpu_memory_bytes=None)]).nodes == ("gpu-1",)
+        with pytest.raises(DoesNotFit, match="No ready node"):
+            plan_return(large, environment(), [])
 
 
 class TestEnvironments:
@@ -112,10 +120,30 @@ class TestFiles:
 
         assert [file.path for file in chosen] == sorted(names)
 
-    @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.PT", "sub/weights.ckpt", "x.pkl"])
-    def test_pickles_are_refused_wherever_they_lie(self, name: str) -> None:
-        with pytest.raises(Refusal, match=f"o/n holds pickled or otherwise unsafe weights \\({name}\\)"):
-            select_files("o/n", [hub_file("config.json"), hub_file("model.safetensors"), hub_file(name)])
+    def test_code_of_the_repository_comes_only_where_it_may_run(self) -> None:
+        files = [hub_file(name) for name in ("config.json", "model.safetensors", "modeling_tiny.py", "inference/run.py")]
+
+        assert [file.path for file in select_files("o/n", files, remote_code=True)] == [
+            "config.json",
+            "model.safetensors",
+            "modeling_tiny.py",
+        ]
+
+    def test_a_second_copy_of_the_weights_and_an_adapter_stay_where_they_are(self) -> None:
+        names = ["config.json", "model.safetensors", "consolidated.safetensors", "adapter_model.safetensors"]
+
+        assert [file.path for file in select_files("o/n", [hub_file(name) for name in names])] == ["config.json", "model.safetensors"]
+        assert [file.path for file in select_files("o/n", [hub_file(name) for name in names[::2]])] == names[::2]
+
+    def test_an_upload_that_was_not_finished_is_refused(self) -> None:
+        names = ["config.json", "model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"]
+
+        with pytest.raises(Refusal, match=r"lacks model-00002-of-00003\.safetensors of its weights"):
+            select_files("o/n", [hub_file(name) for name in names])
+
+    def test_pickles_alone_are_named(self) -> None:
+        with pytest.raises(Refusal, match=r"no safetensors weights.*pytorch_model\.bin can run code"):
+            select_files("o/n", [hub_file("config.json"), hub_file("pytorch_model.bin")])
 
     @pytest.mark.parametrize("name", ["../evil.json", "/etc/passwd", "a/../../b", "a\\..\\b.json"])
     def test_a_path_that_leaves_the_folder_is_refused(self, name: str) -> None:
@@ -143,9 +171,9 @@ class TestBudget:
 class TestValues:
     def test_they_carry_the_candidate_and_nothing_floating(self) -> None:
         made, where = candidate(), environment(values={"resources": {"requests": {"memory": "1Gi"}}, "replicas": 2})
-        plan = plan_release(made, where, [node()], CHART)
+        way = plan(made, where)
 
-        values = chart_values(made, where, plan)
+        values = chart_values(made, where, way)
 
         assert values["candidate"] == {"fingerprint": made.fingerprint}
         assert values["image"] == {"repository": "slipway-sandbox/vllm-openai", "digest": f"sha256:{digest('image')}"}
@@ -153,14 +181,12 @@ class TestValues:
         assert values["weights"]["mountPath"].endswith(made.commit)
         assert values["resources"]["requests"] == {"memory": "1Gi", "nvidia.com/gpu": 1}
         assert values["replicas"] == 2
-        assert values["loadBudgetSeconds"] == plan.budget.load_seconds
+        assert values["loadBudgetSeconds"] == way.budget.load_seconds
         assert values["tolerations"] == [{"key": "gpu-workload", "operator": "Equal", "value": "true", "effect": "NoSchedule"}]
 
     def test_the_environment_cannot_override_the_candidate(self) -> None:
         where = environment(values={"image": {"digest": "sha256:other"}, "candidate": {"fingerprint": "x"}})
-        plan = plan_release(candidate(), where, [node()], CHART)
-
-        values = chart_values(candidate(), where, plan)
+        values = chart_values(candidate(), where, plan(candidate(), where))
 
         assert values["image"]["digest"] == f"sha256:{digest('image')}"
         assert values["candidate"]["fingerprint"] == candidate().fingerprint

@@ -39,6 +39,18 @@ def allocatable(spec: NodeSpec) -> dict[str, str]:
     return amounts | ({"nvidia.com/gpu": str(spec.gpus)} if spec.gpus else {})
 
 
+def gpu_labels(spec: NodeSpec) -> dict[str, str]:
+    """The labels by which NVIDIA's GPU feature discovery tells what GPUs a node has."""
+    if not spec.gpus or not spec.gpu_memory_mib:
+        return {}
+    return {
+        "nvidia.com/gpu.count": str(spec.gpus),
+        "nvidia.com/gpu.memory": str(spec.gpu_memory_mib),
+        "nvidia.com/gpu.product": spec.gpu_product,
+        "nvidia.com/gpu.replicas": "1",
+    }
+
+
 class Registration:
     """Makes a node known and keeps it so.
 
@@ -63,6 +75,7 @@ class Registration:
             "kubernetes.io/hostname": self._spec.name,
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+            **gpu_labels(self._spec),
             **self._spec.labels,
         }
         spec: dict[str, Any] = {"taints": [dict(taint) for taint in self._spec.taints]} if self._spec.taints else {}

@@ -20,6 +20,8 @@ class NodeSpec:
         labels: Labels besides those that every node has.
         taints: As `{"key": …, "value": …, "effect": …}`.
         disk_bytes: Ephemeral storage it claims.
+        gpu_product: What its GPUs claim to be, as NVIDIA's GPU feature discovery labels nodes.
+        gpu_memory_mib: What each of them claims to have; 0 leaves both labels away, as on a cluster without that discovery.
     """
 
     name: str
@@ -29,6 +31,8 @@ class NodeSpec:
     labels: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     taints: tuple[Mapping[str, str], ...] = ({"key": "gpu-workload", "value": "true", "effect": "NoSchedule"},)
     disk_bytes: int = 500 * GIB
+    gpu_product: str = "NVIDIA-H100-80GB-HBM3"
+    gpu_memory_mib: int = 81559
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,132 @@
+"""What people and scripts read of a plan: what a release would do, how it fits, and everything that speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.errors import Refusal
+from flows.plan.fit import RESERVE_BYTES, token_bytes
+from flows.plan.nodes import gib
+from flows.plan.release import Assessment
+from flows.plan.report import candidate_rows
+from flows.spec import Candidate
+
+_HEAD = "| environment | | memory of one GPU | of it for vLLM | weights | KV cache | needed | largest context | GPUs free |"
+
+
+def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments: Sequence[Assessment]) -> str:
+    """The plan as markdown.
+
+    Args:
+        candidate: What would be released.
+        refusals: Why its model may be served nowhere.
+        assessments: What would happen in each environment.
+    """
+    lines = [f"## Plan for {candidate.model} at {candidate.commit[:12]}", "", *candidate_rows(candidate), *_kv_row(candidate), ""]
+    if refusals:
+        lines += ["### It cannot be released", "", *(f"- {refusal.message}" for refusal in refusals), ""]
+    lines += ["### Memory and GPUs", "", _HEAD, "|" + "-|" * (_HEAD.count("|") - 1), *map(_fit_row, assessments), ""]
+    for assessment in assessments:
+        lines += [f"### {assessment.environment.name}", "", *_story(candidate, assessment, bool(refusals)), ""]
+    lines.append(f"Each GPU keeps {gib(RESERVE_BYTES)} in reserve; vLLM measures what it really needs when it starts. Nothing was touched.")
+    return "\n".join(lines)
+
+
+def model_row(candidate: Candidate, refusals: Sequence[Refusal]) -> dict[str, Any]:
+    """What was found of the model, for scripts."""
+    about = candidate.about
+    row: dict[str, Any] = {
+        "model": candidate.model,
+        "repository": candidate.repository,
+        "commit": candidate.commit,
+        "candidate": candidate.fingerprint,
+        "files": len(candidate.files),
+        "size_bytes": candidate.size_bytes,
+        "remote_code": candidate.remote_code,
+    }
+    if about is not None:
+        row |= {
+            "architecture": about.config.architecture,
+            "parameters": about.parameters,
+            "dtype": about.dtype,
+            "quantisation": about.config.quantisation,
+            "weights_bytes": about.weights_bytes,
+            "kv_bytes_per_token": token_bytes(about, candidate.engine) or None,
+            "max_context": about.config.max_context,
+            "formats": ", ".join(about.formats),
+            "licence": ", ".join(about.licences),
+            "gated": about.gated,
+        }
+    return row | {"refusals": _sentences(refusals)}
+
+
+def environment_row(assessment: Assessment) -> dict[str, Any]:
+    """What was found of one environment, for scripts."""
+    fit, room = assessment.fit, assessment.room
+    return {
+        "environment": assessment.environment.name,
+        "ok": not assessment.refusals,
+        "nodes": ", ".join(assessment.plan.nodes),
+        "replicas": assessment.seen.replicas,
+        "strategy": assessment.seen.strategy,
+        "gpu_bytes": assessment.target.gpu_bytes,
+        "usable_bytes": fit.usable_bytes if fit else None,
+        "weights_bytes": fit.weights_bytes if fit else None,
+        "kv_bytes": fit.kv_bytes if fit else None,
+        "needed_bytes": fit.needed_bytes if fit else None,
+        "largest_context": fit.largest_context if fit else None,
+        "gpus_free": room.free if room else None,
+        "gpus_held": room.held if room else None,
+        "gpus_extra": room.extra if room else None,
+        "load_seconds": assessment.plan.budget.load_seconds,
+        "refusals": _sentences(assessment.refusals),
+    }
+
+
+def _sentences(refusals: Sequence[Refusal]) -> str:
+    return "\n".join(refusal.message for refusal in refusals)
+
+
+def _kv_row(candidate: Candidate) -> list[str]:
+    about = candidate.about
+    if about is None:
+        return []
+    windowed = sum(group.layers for group in about.config.attention if group.window is not None)
+    more = f", and {windowed} layers with a window" if windowed else ""
+    state = ", and a state of linear attention" if about.config.state_values else ""
+    size = f"{token_bytes(about, candidate.engine):,} bytes a token{more}{state}" if about.config.attention else "cannot be told"
+    longest = f"{about.config.max_context:,} tokens" if about.config.max_context is not None else "not said"
+    return [f"| KV cache | {size} |", f"| longest context of the model | {longest} |", f"| formats | {', '.join(about.formats)} |"]
+
+
+def _fit_row(assessment: Assessment) -> str:
+    fit, room, target = assessment.fit, assessment.room, assessment.target
+    verdict = "can be released" if not assessment.refusals else "**refused**"
+    sizes = (fit.gpu_bytes, fit.usable_bytes, fit.weights_bytes, fit.kv_bytes, fit.needed_bytes) if fit else (target.gpu_bytes, *[None] * 4)
+    cells = [gib(size) if size is not None else "?" for size in sizes]
+    context = f"{fit.largest_context:,}" if fit else "?"
+    gpus = f"{room.free} of {room.total}, {room.extra} needed more" if room else "?"
+    return "| " + " | ".join([assessment.environment.name, verdict, *cells, context, gpus]) + " |"
+
+
+def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[str]:
+    """What would happen, step by step; or everything that speaks against it."""
+    if assessment.refusals:
+        return [f"- {refusal.message}" for refusal in assessment.refusals]
+    if nowhere:
+        return ["- Nothing here speaks against it, but the model itself is refused."]
+    environment, plan, seen = assessment.environment, assessment.plan, assessment.seen
+    labels = sorted({pod.labels.get("slipway.dev/candidate", "")[:12] for pod in seen.pods} - {""})
+    same = labels == [candidate.short]
+    replaces = "which is there already" if same else f"in place of candidate {', '.join(labels)}" if labels else "for the first time"
+    story = [f"- Only after it is verified in {environment.after}."] if environment.after else []
+    story += ["- Only after a person approves it."] if environment.approval.required else []
+    return [
+        *story,
+        f"- {candidate.size_bytes / 1e6:,.1f} MB are brought to {', '.join(plan.nodes)}, unless they are there.",
+        f"- Helm release `{plan.helm_release}` in namespace `{environment.namespace}`: {seen.replicas} pod(s) with "
+        f"{candidate.engine.tensor_parallel_size} GPU(s) each, strategy {seen.strategy}, {replaces}.",
+        f"- Each pod may take {plan.budget.load_seconds} s to load, the rollout {plan.budget.rollout_seconds} s.",
+        f"- It answers at `{plan.endpoint}`.",
+    ]

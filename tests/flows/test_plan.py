@@ -1,0 +1,153 @@
+"""What cannot work is refused before anything is touched, with the numbers; the plan flow shows all of it and touches nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.client import CoreV1Api
+from kubernetes.config import new_client_from_config
+
+from flows import runs
+from flows.dry_run import plan
+from flows.plan.naming import release_name
+from flows.spec import Candidate
+from tests.flows.conftest import Site
+
+
+def engine(site: Site, **changes: Any) -> None:
+    """Change engine settings of the site's model."""
+    path = f"models/{site.model}.yaml"
+    settings = yaml.safe_load((site.deployments / path).read_text())["engine"]
+    site.edit(path, engine={**settings, **changes})
+
+
+def namespaces(site: Site) -> list[str]:
+    """The site's namespaces on the cluster; none before something was touched there."""
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        return [found.metadata.name for found in CoreV1Api(api).list_namespace().items if found.metadata.name.endswith(f"-{site.name}")]
+
+
+def limit_gpus(site: Site, environment: str, count: int) -> None:
+    """Give the environment's namespace a quota of GPUs."""
+    namespace = f"{environment}-{site.name}"
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        core = CoreV1Api(api)
+        core.create_namespace({"metadata": {"name": namespace}})
+        quota = {"metadata": {"name": "gpus"}, "spec": {"hard": {"requests.nvidia.com/gpu": str(count)}}}
+        core.create_namespaced_resource_quota(namespace, quota)
+
+
+def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
+    run = site.start(plan, model=site.model)
+
+    ended = site.leg(plan, run)
+
+    assert ended.is_completed(), ended.message
+    key = release_name(site.model, "plan")
+    page = runs.artifact(run.id, key)
+    assert "| parameters | 797,832 in F32 |" in page
+    assert "| licence | apache-2.0 |" in page
+    assert "| KV cache | 1,536 bytes a token |" in page
+    for environment in ("development", "staging", "production"):
+        assert f"| {environment} | can be released | 79.6 GiB | 71.7 GiB | 1.5 MiB | 0.4 MiB |" in page
+    assert "Only after a person approves it." in page
+    # and scripts read the same numbers
+    (model,) = runs.artifact(run.id, f"{key}-model")
+    assert (model["parameters"], model["dtype"], model["weights_bytes"]) == (797_832, "F32", 4 * 797_832)
+    rows = {row["environment"]: row for row in runs.artifact(run.id, f"{key}-environments")}
+    assert list(rows) == ["development", "staging", "production"]
+    assert rows["production"]["strategy"] == "surge"
+    assert rows["production"]["kv_bytes"] == 256 * 48 * 2 * 2 * 4 * 2
+    assert rows["production"]["largest_context"] == 2048
+    assert all(row["ok"] and row["refusals"] == "" for row in rows.values())
+    # and neither the cluster nor the registry knows of it, nor were weights fetched
+    assert namespaces(site) == []
+    assert site.statuses() == {}
+
+
+def test_a_plan_shows_everything_that_speaks_against_a_release(site: Site) -> None:
+    # given a model that wants more than one thing that it must not
+    site.publish(pickle_beside=True, auto_map=True, licence="cc-by-nc-4.0")
+    engine(site, max_model_len=4096)
+    site.edit("environments/production.yaml", values={"replicas": 65})
+
+    # when it is planned
+    run = site.start(plan, model=site.model)
+    ended = site.leg(plan, run)
+
+    # then the run fails with the first reason and the number of the others
+    assert ended.name == "Failed"
+    assert ended.message is not None
+    assert "holds pickled or otherwise unsafe weights (pytorch_model.bin)" in ended.message
+    assert f"(7 more refusal(s): slipway plan {site.model} shows them.)" in ended.message
+    # and the page has them all
+    page = runs.artifact(run.id, release_name(site.model, "plan"))
+    assert "asks for code of its own to be run (config.json (auto_map), modeling_remembering.py)" in page
+    assert page.count("has the licence cc-by-nc-4.0, which is not among the licences of deployments/environments/") == 2
+    assert page.count("is 4,096, but the model was made for 2,048 tokens at the most") == 3
+    assert page.count("There are not enough free GPUs: 65 new pod(s)") == 1
+    assert namespaces(site) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda site: (engine(site, gpu_memory_utilization=0.05), site.edit(f"models/{site.model}.yaml", concurrency=10_000)),
+            "development: {model} does not fit one NVIDIA-H100-80GB-HBM3 of gpu-1: 1.5 MiB of weights, 3.7 GiB of KV cache for 10,000 "
+            "request(s) of 256 tokens and 2.0 GiB of reserve make 5.7 GiB, but vLLM may take 4.0 GiB of 79.6 GiB (gpu_memory_utilization "
+            "0.05); the largest max_model_len that fits is 128",
+        ),
+        (
+            lambda site: site.publish(auto_map=True),
+            "asks for code of its own to be run (config.json (auto_map), modeling_remembering.py): read that code",
+        ),
+        (
+            lambda site: site.edit("environments/development.yaml", licences=["mit"]),
+            "development: {model} has the licence apache-2.0, which is not among the licences of deployments/environments/development.yaml",
+        ),
+        (
+            lambda site: site.edit("environments/development.yaml", values={"replicas": 65}),
+            "development: There are not enough free GPUs: 65 new pod(s) of {model} need 1 each",
+        ),
+        (lambda site: limit_gpus(site, "development", 0), "development: The namespace's ResourceQuota gpus has too few GPUs: 1 new pod(s)"),
+    ],
+    ids=["memory", "code", "licence", "gpus", "quota"],
+)
+def test_a_release_that_cannot_work_is_refused_before_anything_is_touched(site: Site, change: Any, says: str) -> None:
+    change(site)
+
+    ended = site.release()
+
+    assert ended.name == "Failed"
+    assert ended.message is not None
+    assert says.format(model=site.model) in ended.message
+    assert "\n" not in ended.message
+    assert site.statuses() == {}
+    assert site.pods() == ()
+    assert "quota" in says.lower() or namespaces(site) == []
+
+
+def test_code_of_the_repository_runs_where_its_model_is_allowed_to(site: Site) -> None:
+    site.publish(auto_map=True)
+    site.edit(f"models/{site.model}.yaml", allow_remote_code=True)
+
+    assert site.release().is_completed()
+
+    # the engine was told, the node got the code with the weights, and the registry knows all of it
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        (pod,) = (
+            CoreV1Api(api).list_namespaced_pod(f"development-{site.name}", label_selector="app.kubernetes.io/name=vllm-deployment").items
+        )
+    assert "--trust-remote-code" in pod.spec.containers[0].args
+    with site.registry() as registry:
+        (entry,) = registry.entries(model=site.model)
+        document = registry.candidate(entry.fingerprint or "")
+    assert document is not None
+    candidate = Candidate.from_document(document)
+    assert candidate.remote_code
+    assert "modeling_remembering.py" in {file.path for file in candidate.files}
+    assert candidate.about is not None
+    assert (candidate.about.parameters, candidate.about.dtype, candidate.about.licences) == (797_832, "F32", ("apache-2.0",))
