@@ -69,10 +69,10 @@ def plan(
     run_id, seen = _follow("plan/plan", {"model": model, "revision": revision, "environments": environment or []}, quiet=True)
     key = release_name(model, "plan")
     if as_json:
-        found = {name: runs.artifact(run_id, f"{key}-{name}") for name in ("model", "environments")}
-        (about,) = found["model"] or [None]
-        document = {"run": str(run_id), "state": seen.state, "message": seen.message, "model": about}
-        print(json.dumps({**document, "environments": found["environments"] or []}))
+        rows = {name: runs.artifact(run_id, f"{key}-{name}") or [] for name in ("model", "environments")}
+        found = {name: [{**row, "refusals": row["refusals"].splitlines()} for row in table] for name, table in rows.items()}
+        document = {"run": str(run_id), "state": seen.state, "message": seen.message, "model": next(iter(found["model"]), None)}
+        print(json.dumps({**document, "environments": found["environments"]}))
     elif (page := runs.artifact(run_id, key)) is not None:
         Console().print(Markdown(page))
     _end(seen)

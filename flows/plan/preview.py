@@ -12,7 +12,7 @@ from flows.plan.release import Assessment
 from flows.plan.report import candidate_rows
 from flows.spec import Candidate
 
-_HEAD = "| environment | | memory of one GPU | of it for vLLM | weights | KV cache | needed | largest context | GPUs free |"
+_HEAD = "| environment | | needed on a GPU | largest context | free GPUs |"
 
 
 def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments: Sequence[Assessment]) -> str:
@@ -23,13 +23,14 @@ def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments:
         refusals: Why its model may be served nowhere.
         assessments: What would happen in each environment.
     """
-    lines = [f"## Plan for {candidate.model} at {candidate.commit[:12]}", "", *candidate_rows(candidate), *_kv_row(candidate), ""]
+    lines = [f"## Plan for {candidate.model} at {candidate.commit[:12]}", ""]
     if refusals:
         lines += ["### It cannot be released", "", *(f"- {refusal.message}" for refusal in refusals), ""]
-    lines += ["### Memory and GPUs", "", _HEAD, "|" + "-|" * (_HEAD.count("|") - 1), *map(_fit_row, assessments), ""]
+    lines += ["### In short", "", _HEAD, "|" + "-|" * (_HEAD.count("|") - 1), *map(_fit_row, assessments), ""]
     for assessment in assessments:
         lines += [f"### {assessment.environment.name}", "", *_story(candidate, assessment, bool(refusals)), ""]
-    lines.append(f"Each GPU keeps {gib(RESERVE_BYTES)} in reserve; vLLM measures what it really needs when it starts. Nothing was touched.")
+    lines += ["### The candidate", "", *candidate_rows(candidate), *_kv_row(candidate), ""]
+    lines.append("Memory is an estimate until vLLM measures it, when it starts. Nothing was touched.")
     return "\n".join(lines)
 
 
@@ -101,13 +102,15 @@ def _kv_row(candidate: Candidate) -> list[str]:
 
 
 def _fit_row(assessment: Assessment) -> str:
-    fit, room, target = assessment.fit, assessment.room, assessment.target
-    verdict = "can be released" if not assessment.refusals else "**refused**"
-    sizes = (fit.gpu_bytes, fit.usable_bytes, fit.weights_bytes, fit.kv_bytes, fit.needed_bytes) if fit else (target.gpu_bytes, *[None] * 4)
-    cells = [gib(size) if size is not None else "?" for size in sizes]
-    context = f"{fit.largest_context:,}" if fit else "?"
-    gpus = f"{room.free} of {room.total}, {room.extra} needed more" if room else "?"
-    return "| " + " | ".join([assessment.environment.name, verdict, *cells, context, gpus]) + " |"
+    fit, room = assessment.fit, assessment.room
+    cells = [
+        assessment.environment.name,
+        "can be released" if not assessment.refusals else "**refused**",
+        f"{gib(fit.needed_bytes)} of {gib(fit.usable_bytes)}" if fit else "cannot be told",
+        f"{fit.largest_context:,}" if fit else "cannot be told",
+        f"{room.free} of {room.total}; {room.extra} needed" if room else "no node",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[str]:
@@ -118,15 +121,26 @@ def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[
         return ["- Nothing here speaks against it, but the model itself is refused."]
     environment, plan, seen = assessment.environment, assessment.plan, assessment.seen
     labels = sorted({pod.labels.get("slipway.dev/candidate", "")[:12] for pod in seen.pods} - {""})
-    same = labels == [candidate.short]
-    replaces = "which is there already" if same else f"in place of candidate {', '.join(labels)}" if labels else "for the first time"
-    story = [f"- Only after it is verified in {environment.after}."] if environment.after else []
-    story += ["- Only after a person approves it."] if environment.approval.required else []
+    replaces = f"in place of candidate {', '.join(labels)}" if labels else "for the first time"
+    pods = f"{seen.replicas} pod(s) with {candidate.engine.tensor_parallel_size} GPU(s) each, strategy {seen.strategy}"
     return [
-        *story,
+        *([f"- Only after it is verified in {environment.after}."] if environment.after else []),
+        *(["- Only after a person approves it."] if environment.approval.required else []),
         f"- {candidate.size_bytes / 1e6:,.1f} MB are brought to {', '.join(plan.nodes)}, unless they are there.",
-        f"- Helm release `{plan.helm_release}` in namespace `{environment.namespace}`: {seen.replicas} pod(s) with "
-        f"{candidate.engine.tensor_parallel_size} GPU(s) each, strategy {seen.strategy}, {replaces}.",
+        f"- Helm release `{plan.helm_release}` in namespace `{environment.namespace}`: {pods}, "
+        f"{'which is there already' if labels == [candidate.short] else replaces}.",
+        *_memory(assessment),
         f"- Each pod may take {plan.budget.load_seconds} s to load, the rollout {plan.budget.rollout_seconds} s.",
         f"- It answers at `{plan.endpoint}`.",
+    ]
+
+
+def _memory(assessment: Assessment) -> list[str]:
+    fit = assessment.fit
+    if fit is None:
+        return []
+    return [
+        f"- On one {assessment.target.gpu}: {gib(fit.weights_bytes)} of weights, {gib(fit.kv_bytes)} of KV cache for {fit.concurrency:,} "
+        f"request(s) of {fit.max_model_len:,} tokens and {gib(RESERVE_BYTES)} of reserve make {gib(fit.needed_bytes)}; vLLM may take "
+        f"{gib(fit.usable_bytes)} of {gib(fit.gpu_bytes)}."
     ]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+from prefect.client.schemas.objects import FlowRun
 
 from flows import runs
 from flows.dry_run import plan
 from flows.plan.naming import release_name
 from flows.spec import Candidate
+from flows.spec.load import ROOT
 from tests.flows.conftest import Site
 
 
@@ -39,6 +48,18 @@ def limit_gpus(site: Site, environment: str, count: int) -> None:
         core.create_namespaced_resource_quota(namespace, quota)
 
 
+def started_run(site: Site) -> FlowRun:
+    """The run that a command started for the site's model."""
+    deadline = time.monotonic() + 60
+    wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
+    while time.monotonic() < deadline:
+        for run in site.client.read_flow_runs(flow_run_filter=wanted):
+            if run.parameters.get("model") == site.model:
+                return run
+        time.sleep(0.1)
+    pytest.fail("the command started no run")
+
+
 def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     run = site.start(plan, model=site.model)
 
@@ -51,7 +72,9 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     assert "| licence | apache-2.0 |" in page
     assert "| KV cache | 1,536 bytes a token |" in page
     for environment in ("development", "staging", "production"):
-        assert f"| {environment} | can be released | 79.6 GiB | 71.7 GiB | 1.5 MiB | 0.4 MiB |" in page
+        assert f"| {environment} | can be released | 2.0 GiB of 71.7 GiB | 2,048 | 64 of 64; " in page
+    sum_of_memory = "1.5 MiB of weights, 0.4 MiB of KV cache for 1 request(s) of 256 tokens and 2.0 GiB of reserve make 2.0 GiB"
+    assert page.count(sum_of_memory) == 3
     assert "Only after a person approves it." in page
     # and scripts read the same numbers
     (model,) = runs.artifact(run.id, f"{key}-model")
@@ -89,6 +112,26 @@ def test_a_plan_shows_everything_that_speaks_against_a_release(site: Site) -> No
     assert page.count("is 4,096, but the model was made for 2,048 tokens at the most") == 3
     assert page.count("There are not enough free GPUs: 65 new pod(s)") == 1
     assert namespaces(site) == []
+
+
+def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site: Site, prefect_api: str, tmp_path: Path) -> None:
+    # given the Prefect deployment of the project, and an environment that takes other licences only
+    plan.to_deployment("plan").apply()  # type: ignore[union-attr]
+    site.edit("environments/staging.yaml", licences=["mit"])
+
+    # when the command starts a run, and this process is the worker
+    command = [sys.executable, "-m", "flows.cli", "plan", site.model, "--environment", "development", "--environment", "staging", "--json"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}
+    started = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    site.leg(plan, started_run(site))
+    output, errors = started.communicate(timeout=60)
+
+    # then it prints one JSON document, says the reason, and fails
+    assert started.returncode == 1
+    printed = json.loads(output)
+    assert (printed["state"], printed["model"]["licence"], printed["model"]["refusals"]) == ("Failed", "apache-2.0", [])
+    assert {row["environment"]: len(row["refusals"]) for row in printed["environments"]} == {"development": 0, "staging": 1}
+    assert f"Failed: staging: {site.model} has the licence apache-2.0" in errors
 
 
 @pytest.mark.parametrize(
