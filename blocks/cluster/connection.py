@@ -11,6 +11,7 @@ import urllib3.exceptions
 from kubernetes import client as kubernetes_client
 from kubernetes import watch
 from kubernetes.client.exceptions import ApiException
+from kubernetes.utils.quantity import parse_quantity
 
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable, PipelineError
 
@@ -106,3 +107,8 @@ def _status(exc: ApiException) -> tuple[str, str]:
 def selector(labels: Mapping[str, str]) -> str:
     """Labels as a selector: `key=value,…`, sorted."""
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def amount(amounts: Mapping[str, str] | None, name: str) -> int:
+    """One of an object's amounts as a whole number; 0 where it has none of that name. Kubernetes writes 1000 as `1k`."""
+    return int(parse_quantity((amounts or {}).get(name, "0")))  # type: ignore[no-untyped-call]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
-from kubernetes.utils.quantity import parse_quantity
-
-from blocks.cluster.connection import Connection, selector
+from blocks.cluster.connection import Connection, amount, selector
 from blocks.cluster.pods import GPU_RESOURCE, requested_gpus
 from blocks.errors import ClusterRejected
 from blocks.facts import GpuQuota, Node, Taint
@@ -46,7 +43,7 @@ class Nodes(Connection):
         listed = self._allowed("quotas of GPUs", self._core.list_namespaced_resource_quota, namespace)
         name = f"requests.{GPU_RESOURCE}"
         return tuple(
-            GpuQuota(name=quota.metadata.name, hard=int(_amount(quota.status.hard, name)), used=int(_amount(quota.status.used, name)))
+            GpuQuota(name=quota.metadata.name, hard=amount(quota.status.hard, name), used=amount(quota.status.used, name))
             for quota in listed.items
             if name in (quota.status.hard or {}) and not quota.spec.scopes and quota.spec.scope_selector is None
         )
@@ -75,18 +72,13 @@ def _node(node: Any) -> Node:
         name=node.metadata.name,
         ready=conditions.get("Ready", False),
         schedulable=not node.spec.unschedulable,
-        gpus=int(_amount(node.status.allocatable, GPU_RESOURCE)),
+        gpus=amount(node.status.allocatable, GPU_RESOURCE),
         gpu_memory_bytes=_gpu_memory(labels),
         gpu_product=labels.get(PRODUCT_LABEL, ""),
-        disk_bytes=int(_amount(node.status.allocatable, "ephemeral-storage")),
+        disk_bytes=amount(node.status.allocatable, "ephemeral-storage"),
         disk_pressure=conditions.get("DiskPressure", False),
         taints=tuple(Taint(key=t.key, value=t.value or "", effect=t.effect) for t in node.spec.taints or []),
     )
-
-
-def _amount(amounts: Mapping[str, str] | None, name: str) -> Decimal:
-    quantity: Decimal = parse_quantity((amounts or {}).get(name, "0"))  # type: ignore[no-untyped-call]
-    return quantity
 
 
 def _gpu_memory(labels: Mapping[str, str]) -> int | None:

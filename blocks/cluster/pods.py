@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from blocks.cluster.connection import Connection, selector
+from blocks.cluster.connection import Connection, amount, selector
 from blocks.errors import ClusterRejected, ClusterUnreachable
 from blocks.facts import ClusterEvent, Container, ContainerExit, Pod, Trouble
 
@@ -104,7 +104,7 @@ def _gpus(container: Any) -> int:
     resources = container.resources
     # A limit without a request is a request of the same size.
     amounts = {**(resources.limits or {}), **(resources.requests or {})} if resources is not None else {}
-    return int(amounts.get(GPU_RESOURCE, 0))
+    return amount(amounts, GPU_RESOURCE)
 
 
 def _problem(pod: Any, scheduled: Any, statuses: list[Any]) -> str:

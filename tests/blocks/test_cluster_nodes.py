@@ -94,9 +94,10 @@ def test_gpus_are_taken_by_pods_that_have_not_ended(server: ApiServer, core: Cor
     make_pod(core, "ended", "busy", 4, phase="Succeeded")
     make_pod(core, "failed", "busy", 4, phase="Failed")
     make_pod(core, "elsewhere", "another", 4)
+    make_pod(core, "joke", "huge", 1000)
 
     with cluster(server.admin_kubeconfig).client() as client:
-        assert client.gpus_taken(["busy", "empty"]) == {"busy": 5, "empty": 0}
+        assert client.gpus_taken(["busy", "empty", "huge"]) == {"busy": 5, "empty": 0, "huge": 1000}  # Kubernetes says 1k
         assert {pod.name: pod.gpus for pod in client.pods("default", {}) if pod.node == "busy"}["loading"] == 3
 
 
