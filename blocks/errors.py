@@ -8,6 +8,7 @@ PipelineError
 ├── Rejected             technical and final: the run is errored
 │   ├── ClusterRejected, HelmRejected, HubRejected, EndpointRejected, RegistryRejected
 │   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
+│   ├── NodeRejected     a node's disk cannot be used
 │   └── RolloutStalled   carries a diagnosis
 └── Refusal              our own no: the run is failed (`flows.errors`)
 """
@@ -99,6 +100,10 @@ class RegistryRejected(Rejected):
 
 class SnapshotCorrupt(Rejected):
     """Bytes that were fetched are not those of the manifest."""
+
+
+class NodeRejected(Rejected):
+    """A node's disk cannot be read or written."""
 
 
 class RolloutStalled(Rejected):

@@ -74,7 +74,7 @@ class World:
             ENGINE_IMAGE: Image(
                 command=(sys.executable, "-m", "sandbox.engine"), env={"SANDBOX_ENGINE_FAULTS": str(self.engine_faults.path)}
             ),
-            PREFETCH_IMAGE: Image(command=(sys.executable, "-m", "flows.prefetch_job"), env={}),
+            PREFETCH_IMAGE: Image(command=(sys.executable, "-m", "flows.node"), env={}),
         }
         self.loop = self._open.enter_context(LoopThread())
         self.postgres = Postgres(self.folder / "postgres")

@@ -43,11 +43,6 @@ def endpoint(model: str, environment: str, namespace: str) -> str:
     return f"{release_name(model, environment)}.{namespace}.svc.cluster.local:{PORT}"
 
 
-def snapshot_folder(repository: str, commit: str) -> str:
-    """The folder of a commit's files below the store, and below `/models` in the engine's container."""
-    return f"models/{repository.replace('/', '--')}/{commit}"
-
-
 def prefetch_job_name(run_id: str, fingerprint: str, node: str) -> str:
     """The Job that brings a candidate to a node in a run: the same run asks for the same Job again, another for a new one."""
     digest = hashlib.sha256(f"{run_id}/{node}".encode()).hexdigest()[:10]

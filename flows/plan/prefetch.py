@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from flows.plan.naming import prefetch_job_name
+from flows.plan.snapshot import snapshot_digest
 from flows.spec import Candidate, Environment
 
-#: Where the Job's container finds its manifest, the store and the token.
-MANIFEST_FOLDER = "/etc/slipway/prefetch"
+#: Where the Job's container finds its request, the store and the token.
+REQUEST_FOLDER = "/etc/slipway/prefetch"
 STORE_MOUNT = "/store"
 TOKEN_FOLDER = "/run/secrets/slipway-hub"  # noqa: S105  # a path, not a token
 HOME_MOUNT = "/home/slipway"
 
 
-def prefetch_files(candidate: Candidate) -> dict[str, str]:
-    """The ConfigMap's files: what to fetch, with the hash of each file."""
-    manifest = {
+def prefetch_files(candidate: Candidate, keep: Sequence[str] = ()) -> dict[str, str]:
+    """The ConfigMap's files: what to fetch, with the hash of each file, and the snapshots that must not be removed for it."""
+    request = {
         "repository": candidate.repository,
         "commit": candidate.commit,
         "files": [asdict(file) for file in candidate.files],
+        "keep": sorted(keep),
     }
-    return {"manifest.json": json.dumps(manifest, sort_keys=True)}
+    return {"request.json": json.dumps(request, sort_keys=True)}
+
+
+def snapshot_digest_of(candidate: Candidate) -> str:
+    """The hash of everything that must lie in the candidate's folder on a node."""
+    return snapshot_digest(candidate.repository, candidate.commit, candidate.files)
 
 
 def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_id: str, hub_endpoint: str) -> dict[str, Any]:
@@ -44,12 +52,12 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
         {"name": "HF_HUB_DISABLE_PROGRESS_BARS", "value": "1"},
     ]
     mounts: list[dict[str, Any]] = [
-        {"name": "manifest", "mountPath": MANIFEST_FOLDER, "readOnly": True},
+        {"name": "request", "mountPath": REQUEST_FOLDER, "readOnly": True},
         {"name": "store", "mountPath": STORE_MOUNT},
         {"name": "home", "mountPath": HOME_MOUNT},
     ]
     volumes: list[dict[str, Any]] = [
-        {"name": "manifest", "configMap": {"name": name}},
+        {"name": "request", "configMap": {"name": name}},
         {"name": "store", "hostPath": {"path": policy.store, "type": "DirectoryOrCreate"}},
         {"name": "home", "emptyDir": {}},
     ]
@@ -60,7 +68,7 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
     container = {
         "name": "prefetch",
         "image": policy.image,
-        "args": ["--manifest", f"{MANIFEST_FOLDER}/manifest.json", "--store", STORE_MOUNT],
+        "args": ["fetch", "--request", f"{REQUEST_FOLDER}/request.json", "--store", STORE_MOUNT],
         "env": environment_variables,
         "volumeMounts": mounts,
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "4Gi"}},

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flows.plan.naming import snapshot_folder
 from flows.plan.release import ReleasePlan
+from flows.plan.snapshot import snapshot_folder
 from flows.spec import Candidate, Environment
 
 

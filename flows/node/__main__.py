@@ -1,0 +1,122 @@
+"""`python -m flows.node fetch|check|scrub`: the entry point of the prefetch image."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from blocks.errors import NodeRejected, PipelineError
+from flows.errors import SpecInvalid
+from flows.node.report import say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the commands. Prints JSON lines; the last is `complete` (exit code 0), or `failed` with the error (1)."""
+    options = _parser().parse_args(arguments)
+    # As PID 1 of a container the default action of SIGTERM would be to ignore it. What is under way may end at any byte.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    try:
+        options.run(options)
+    except PipelineError as exc:
+        return _failed(exc)
+    except OSError as exc:
+        return _failed(
+            NodeRejected(f"The node's disk refuses: {exc.strerror or exc} ({exc.filename or 'no file named'}); look at its mount.")
+        )
+    return 0
+
+
+def _failed(error: PipelineError) -> int:
+    say("failed", error=type(error).__name__, message=error.message)
+    return 1
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from flows.node.fetch import fetch
+    from flows.node.policy import Patience, SpacePolicy, TransferPolicy
+    from flows.node.snapshot import Wanted
+    from flows.node.store import Store
+
+    try:
+        request = json.loads(options.request.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise SpecInvalid(f"{options.request} cannot be read: {exc}.") from exc
+    wanted = Wanted.of(request)
+    store = Store(options.store)
+    store.prepare()
+    space = SpacePolicy(
+        reserve_percent=options.reserve_percent, keep=frozenset(request.get("keep", ())), fresh_seconds=options.fresh_seconds
+    )
+    patience = Patience(attempts=options.attempts, back_off_seconds=options.back_off_seconds, budget_seconds=options.budget_seconds)
+    policy = TransferPolicy(
+        connections=options.connections,
+        segment_bytes=options.segment_bytes,
+        plain_limit_bytes=options.plain_limit_bytes,
+        timeout_seconds=options.timeout_seconds,
+        patience=patience,
+    )
+    fetched = fetch(store, wanted, space, policy)
+    say("complete", fetched=fetched, bytes=wanted.size_bytes, files=len(wanted.files))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from flows.node.check import check
+
+    say("complete", bytes=check(options.folder, options.digest))
+
+
+def _scrub(options: argparse.Namespace) -> None:
+    from flows.node.scrub import scrub
+    from flows.node.store import Store
+
+    store = Store(options.store)
+    store.prepare()
+    os.nice(10)  # whatever serves on this node comes first
+    say("complete", **asdict(scrub(store, options.limit_seconds)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m flows.node", description="Slipway's program on the nodes.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("fetch", help="have a candidate's snapshot on this node")
+    command.add_argument("--request", type=Path, required=True, help="JSON file: repository, commit, files, and which snapshots to keep")
+    command.add_argument("--store", type=Path, required=True, help="folder of all snapshots on this node")
+    command.add_argument("--reserve-percent", type=float, default=15.0, help="share of the disk that stays free")
+    command.add_argument("--fresh-seconds", type=float, default=3600.0, help="snapshots used since then are not removed")
+    command.add_argument("--connections", type=int, default=4, help="connections at once")
+    command.add_argument("--segment-bytes", type=_pages, default=16 << 20, help="bytes asked for at a time")
+    command.add_argument("--timeout-seconds", type=float, default=30.0, help="longest silence of a server")
+    command.add_argument("--attempts", type=int, default=8, help="failures in a row before giving up")
+    command.add_argument("--back-off-seconds", type=float, default=0.5, help="first pause after a failure")
+    command.add_argument("--budget-seconds", type=float, default=300.0, help="longest row of failures")
+    command.add_argument("--plain-limit-bytes", type=int, default=50_000_000_000, help="larger files are left to the hub client")
+    command.set_defaults(run=_fetch)
+
+    command = commands.add_parser("check", help="require that a folder is a certain snapshot")
+    command.add_argument("folder", type=Path, help="the snapshot's folder")
+    command.add_argument("--digest", required=True, help="the hash of repository, commit and files")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("scrub", help="hash again what lies on this node")
+    command.add_argument("--store", type=Path, required=True, help="folder of all snapshots on this node")
+    command.add_argument("--limit-seconds", type=float, default=3000.0, help="stop after so long; the rest comes first next time")
+    command.set_defaults(run=_scrub)
+    return parser
+
+
+def _pages(text: str) -> int:
+    size_bytes = int(text)
+    if size_bytes <= 0 or size_bytes % 4096:
+        raise argparse.ArgumentTypeError("must be a multiple of 4096")
+    return size_bytes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

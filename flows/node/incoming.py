@@ -1,0 +1,244 @@
+"""One content on its way: its segments come from several threads, are hashed in order, and become a blob if the hash is right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blocks.errors import HubRejected, SnapshotCorrupt
+from flows.node.http import Connections, NoRanges
+from flows.node.part import Part, discard, hub_folder_of
+from flows.node.patience import Stopped, Trial, Trouble
+from flows.node.report import say
+from flows.node.snapshot import WantedFile
+
+if TYPE_CHECKING:
+    from flows.node.transfer import Transfer
+
+#: Times that a whole content is fetched before its wrong hash is believed.
+_MOST_TRIES = 2
+
+#: An attempt that brought this share of a segment is progress: a link that dies every few megabytes does get there.
+_PROGRESS_SHARE = 1 / 8
+
+
+class Incoming:
+    """A content on its way.
+
+    Args:
+        transfer: What it is a part of.
+        file: One of the files that have this content.
+        paths: All the paths that have it in the snapshot.
+    """
+
+    def __init__(self, transfer: Transfer, file: WantedFile, paths: Sequence[str]) -> None:
+        self.file = file
+        self.part = Part(transfer.store.parts / file.key, file.size_bytes, transfer.policy.segment_bytes)
+        self._transfer = transfer
+        self._paths = paths
+        self._lock = transfer.store.lock(f"blob-{file.key}")
+        self._opening = threading.Lock()
+        self._leaving = threading.Lock()
+        self._turn = threading.Condition()
+        self._is_open = False
+        self._is_done = False
+        self._tries = 1
+        self._counted = 0
+        self._begin()
+
+    def bring(self, index: int, buffer: memoryview, connections: Connections) -> None:
+        """Fetch, write and hash one segment; whoever hashes the last one concludes.
+
+        Args:
+            index: The segment.
+            buffer: The thread's own, as long as a segment.
+            connections: The thread's own.
+        """
+        with self._opening:
+            if not self._is_open:
+                self._open(buffer)
+        if self._is_done or index in self.part.kept:
+            return
+        view = buffer[: self.part.span(index)[1]]
+        try:
+            self._fill(index, view, connections)
+        except NoRanges:
+            self._leave_to_hub_client("its server sends no parts", buffer)
+            return
+        self.part.write(index, view)
+        with self._turn:
+            while not self._turn.wait_for(lambda: self._next == index or self._is_done, timeout=1.0):
+                if self._transfer.stop.is_set():
+                    raise Stopped
+        if not self._is_done:
+            self._hash_segment(view)
+            self._go_on(buffer)
+
+    def _begin(self) -> None:
+        """Forget what was hashed and counted."""
+        self._next = 0
+        self._sha256 = hashlib.sha256()
+        self._git = hashlib.sha1(f"blob {self.file.size_bytes}\0".encode(), usedforsecurity=False)
+        self._count(-self._counted, arrived=False)
+
+    def _open(self, buffer: memoryview) -> None:
+        self._lock.__enter__()  # waits for another Job that fetches the same content
+        self._is_open = True
+        if self._is_there():
+            return
+        if self.file.size_bytes > self._transfer.policy.plain_limit_bytes:
+            self._leave_to_hub_client("it is too large for plain HTTP", buffer)
+            return
+        self.part.open()
+        if self.part.kept:
+            kept = sum(self.part.span(index)[1] for index in self.part.kept)
+            say("resuming", path=self._paths[0], kept_bytes=kept, bytes=self.file.size_bytes)
+            self._count(kept, arrived=False)
+            self._go_on(buffer)
+
+    def _is_there(self) -> bool:
+        """Whether another Job has brought it meanwhile."""
+        store, sha256 = self._transfer.store, self.file.digest
+        if self.file.algorithm != "sha256" or not store.has(sha256, self.file.size_bytes):
+            return False
+        if not store.link(store.blob(sha256), self._transfer.staged, self._paths):
+            return False
+        discard(self.part.path)
+        self._count(self.file.size_bytes, arrived=False)
+        self._done(sha256)
+        return True
+
+    def _fill(self, index: int, view: memoryview, connections: Connections) -> None:
+        """Have a segment's bytes in the view.
+
+        Raises:
+            PipelineError: They cannot be had within the budget.
+            NoRanges: They can be had by the hub client only.
+        """
+        hub, path, size_bytes = self._transfer.hub, self._paths[0], self.file.size_bytes
+        start, length = self.part.span(index)
+        got, trial = 0, self._trial()
+        while got < length:
+            before, location = got, None
+            try:
+                location = hub.locate(path)
+                if location.size_bytes not in (None, size_bytes):
+                    raise SnapshotCorrupt(
+                        f"{path} is not what the hub says it is: {location.size_bytes:,} bytes are offered, expected {size_bytes:,}."
+                    )
+                for count in connections.read(location.url, start + got, view[got:], size_bytes):
+                    got += count
+                    self._count(count)
+                    if self._transfer.stop.is_set():
+                        raise Stopped
+            except Trouble as trouble:
+                if got - before >= length * _PROGRESS_SHARE:
+                    trial.progress()
+                if trouble.stale and location is not None:
+                    hub.forget(path, location)
+                try:
+                    trial.failed(trouble)
+                except HubRejected:
+                    if location is None or not location.by_hub_client:
+                        raise
+                    raise NoRanges from trouble
+
+    def _hash(self, view: memoryview) -> None:
+        self._sha256.update(view)
+        if self.file.algorithm == "git-sha1":
+            self._git.update(view)
+
+    def _hash_segment(self, view: memoryview) -> None:
+        self._hash(view)
+        with self._turn:
+            self._next += 1
+            self._turn.notify_all()
+
+    def _go_on(self, buffer: memoryview) -> None:
+        """Hash what an earlier process left next in line; after the last segment, conclude."""
+        while self._next in self.part.kept:
+            self._hash_segment(buffer[: self.part.read(self._next, buffer)])
+        if self._next == self.part.segments:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        if self._is_right():
+            self.part.sync()
+            self.part.close()
+            self._publish(self.part.path)
+            return
+        if not self.part.kept:  # bytes that an earlier process left say nothing against the hub
+            self._tries += 1
+        if self._tries > _MOST_TRIES:
+            self.part.discard()
+            raise self._corrupt()
+        self._begin()
+        self.part.distrust()
+        self._transfer.enqueue(self, first=True)
+
+    def _leave_to_hub_client(self, why: str, buffer: memoryview) -> None:
+        """Have the hub client bring the file, then hash all of it."""
+        with self._leaving:
+            if self._is_done:
+                return
+            self.part.give_up()
+            folder, trial = hub_folder_of(self.part.path), self._trial()
+            while self._tries <= _MOST_TRIES:
+                say("hub_client", path=self._paths[0], why=why)
+                self._begin()
+                self._next = -1  # nobody's turn: segments that still arrive are of no use
+                try:
+                    content = self._transfer.hub.download(self._paths[0], folder)
+                except Trouble as trouble:
+                    trial.failed(trouble)
+                    continue
+                with content.open("rb", buffering=0) as file:
+                    while count := file.readinto(buffer):
+                        self._hash(buffer[:count])
+                        self._count(count)
+                    os.fsync(file.fileno())
+                if self._is_right():
+                    self._publish(content)
+                    return
+                shutil.rmtree(folder)
+                self._tries += 1
+            raise self._corrupt()
+
+    def _is_right(self) -> bool:
+        digest = self._sha256 if self.file.algorithm == "sha256" else self._git
+        return digest.hexdigest() == self.file.digest
+
+    def _publish(self, content: Path) -> None:
+        store, sha256 = self._transfer.store, self._sha256.hexdigest()
+        # Its name in the snapshot comes first: a content without a snapshot may be swept away by another Job.
+        store.link(content, self._transfer.staged, self._paths)
+        store.adopt(content, sha256)
+        discard(self.part.path)
+        self._done(sha256)
+
+    def _done(self, sha256: str) -> None:
+        with self._turn:
+            self._is_done = True
+            self._turn.notify_all()
+        self._lock.__exit__(None, None, None)
+        self._transfer.finished(self.file, sha256)
+
+    def _count(self, size_bytes: int, *, arrived: bool = True) -> None:
+        with self._turn:
+            self._counted += size_bytes
+        self._transfer.progress.add(size_bytes, arrived=arrived)
+
+    def _trial(self) -> Trial:
+        return Trial(self._transfer.policy.patience, f"{self._paths[0]} could not be fetched", self._transfer.stop)
+
+    def _corrupt(self) -> SnapshotCorrupt:
+        found = self._sha256 if self.file.algorithm == "sha256" else self._git
+        return SnapshotCorrupt(
+            f"{self._paths[0]} is not what the hub says it is: {self.file.algorithm} {found.hexdigest()[:12]}…, expected "
+            f"{self.file.digest[:12]}…, {_MOST_TRIES} times over; what came was deleted."
+        )

@@ -1,0 +1,83 @@
+"""How long trouble on the network is put up with: so many attempts, so much time, with growing and jittered pauses."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+from blocks.errors import HubUnreachable, PipelineError
+from flows.node.policy import Patience
+
+#: Longest pause between two attempts, in seconds, where the server does not ask for a longer one.
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Trouble(Exception):
+    """An attempt that failed and may be repeated.
+
+    Args:
+        sentence: What happened, without any address that holds a signature.
+        retry_after_seconds: How long the server asks to wait.
+        stale: Whether the link should be asked for anew.
+        kind: What it becomes if it does not pass.
+    """
+
+    def __init__(
+        self, sentence: str, *, retry_after_seconds: float | None = None, stale: bool = False, kind: type[PipelineError] = HubUnreachable
+    ) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.retry_after_seconds = retry_after_seconds
+        self.stale = stale
+        self.kind = kind
+
+
+class Stopped(Exception):
+    """Somebody else has failed, and there is no use in going on."""
+
+
+class Trial:
+    """One stretch's attempts.
+
+    Args:
+        patience: Its budget.
+        what: What is tried, as the message calls it.
+        stop: Ends the waiting early.
+    """
+
+    def __init__(self, patience: Patience, what: str, stop: threading.Event) -> None:
+        self._patience = patience
+        self._what = what
+        self._stop = stop
+        self._failures = 0
+        self._since = 0.0
+
+    def progress(self) -> None:
+        """Something came: what failed before no longer counts."""
+        self._failures = 0
+
+    def failed(self, trouble: Trouble) -> None:
+        """Wait until the next attempt.
+
+        Raises:
+            PipelineError: The budget is used up.
+            Stopped: Somebody else has failed meanwhile.
+        """
+        now = time.monotonic()
+        if self._failures == 0:
+            self._since = now
+        self._failures += 1
+        spent = now - self._since
+        pause = min(LONGEST_PAUSE_SECONDS, self._patience.back_off_seconds * 2 ** (self._failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
+        if trouble.retry_after_seconds is not None:
+            pause = max(pause, trouble.retry_after_seconds)
+        if self._failures >= self._patience.attempts:
+            raise trouble.kind(f"{self._what}: {trouble.sentence}, {self._failures} times within {spent:.0f} s.") from trouble
+        if spent + pause > self._patience.budget_seconds:
+            raise trouble.kind(
+                f"{self._what}: {trouble.sentence}; the next attempt in {pause:.0f} s would come after the "
+                f"{self._patience.budget_seconds:.0f} s that are allowed for it."
+            ) from trouble
+        if self._stop.wait(pause):
+            raise Stopped
