@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from flows.spec.types import EnvironmentName
 from flows.tasks.deploy import deploy
 from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.prefetch import prefetch
+from flows.tasks.prefetch import prefetch_everywhere
 from flows.tasks.record import current_entry, failure_reason, finished, last_verified, record_deploying, record_failed, record_ready
 from flows.tasks.report import publish, publish_diagnosis
 from flows.tasks.resolve import resolve
@@ -124,9 +123,7 @@ async def _enter(this: Release, environment: Environment, at: Site) -> Verdict:
     await run(record_deploying, this.registry, candidate, environment, planned, this.run_id)
     changed = False
     try:
-        await asyncio.gather(
-            *(run(prefetch, at.cluster, candidate, environment, node, this.run_id, this.hub_endpoint) for node in planned.nodes)
-        )
+        await prefetch_everywhere(at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint)
         changed = True
         helm_revision = await run(deploy, at.helm, candidate, environment, planned)
         await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)

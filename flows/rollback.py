@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.prefetch import prefetch
+from flows.tasks.prefetch import prefetch_everywhere
 from flows.tasks.record import (
     current_entry,
     failure_reason,
@@ -75,7 +74,7 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
     await run(record_deploying, registry, candidate, environment, planned, run_id)
     changed = False
     try:
-        await asyncio.gather(*(run(prefetch, at.cluster, candidate, environment, node, run_id, hub.endpoint) for node in planned.nodes))
+        await prefetch_everywhere(at.cluster, registry, candidate, environment, planned.nodes, run_id, hub.endpoint)
         changed = True
         helm_revision = await run(redeploy, at.helm, candidate, environment, planned)
         await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)

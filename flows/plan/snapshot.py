@@ -1,4 +1,4 @@
-"""What names a snapshot: its folder on a node, and one hash over what must lie there. Shared with the program on the nodes, so it is light."""
+"""What names a snapshot: its folder on a node, and one hash over what must lie there. Light: the program on the nodes uses it too."""
 
 from __future__ import annotations
 

@@ -56,6 +56,7 @@ class PrefetchPolicy:
         store: The folder on each node that holds all snapshots.
         timeout_seconds: How long a node may take.
         disk_gib: Size of the disk that holds `store`, in GiB, where it is not the one that the kubelet counts as ephemeral storage.
+        reserve_percent: Share of the node's disk that stays free; the kubelet evicts pods and deletes images above 85 % use.
         token_secret: A Secret in the namespace whose key `token` is the hub token; none for public models.
     """
 
@@ -65,6 +66,7 @@ class PrefetchPolicy:
     store: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/var/lib/slipway"
     timeout_seconds: Seconds = 3600
     disk_gib: Annotated[float, Field(gt=0)] | None = None
+    reserve_percent: Annotated[float, Field(ge=0, lt=100)] = 15
     token_secret: DnsLabel | None = None
 
 

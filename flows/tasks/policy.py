@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from prefect import Task
@@ -126,6 +129,12 @@ for _name in ("prefect.task_runs", "prefect.flow_runs"):
     logging.getLogger(_name).addFilter(_SentencesOnly())
 
 
+#: Tasks that run at the same time. They wait most of the time; asyncio's own pool has four threads and one for each core, and would have
+#: the seventh node wait for the first.
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="task")
+
+
 async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a task in a thread beside the flow's event loop, so that the run's heartbeats go on while it waits."""
-    return await asyncio.to_thread(task.__call__, *args, **kwargs)
+    call = partial(contextvars.copy_context().run, task.__call__, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)

@@ -1,29 +1,28 @@
-"""Brings the candidate's files to one node: a Job there runs Slipway's own fetch program."""
+"""Brings the candidate's files to the nodes: a Job on each runs Slipway's own program."""
 
 from __future__ import annotations
 
-import json
-from functools import partial
+import asyncio
+from collections.abc import Sequence
 
 from prefect import task
 
-from blocks import errors
-from blocks.cluster import Cluster, ClusterClient
-from flows.plan.prefetch import prefetch_files, prefetch_job
-from flows.plan.rollout import is_hopeless
+from blocks.cluster import Cluster
+from blocks.registry import Registry
+from flows.plan.node_report import progress
+from flows.plan.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job, snapshots_in_use
+from flows.plan.snapshot import snapshot_folder
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import WRITES
-from flows.tasks.waiting import looks
-
-#: How the fetch program's last words become errors again.
-_ERRORS: dict[str, type[errors.PipelineError]] = {
-    kind.__name__: kind for kind in (errors.HubUnreachable, errors.HubRejected, errors.SnapshotCorrupt)
-}
+from flows.tasks.node_job import run_on_node
+from flows.tasks.policy import OBSERVES, WRITES, run
+from flows.tasks.progress import ProgressArtifact
 
 
 @task(task_run_name="prefetch {environment.name}, {node}", **WRITES)
-def prefetch(cluster: Cluster, candidate: Candidate, environment: Environment, node: str, run_id: str, hub_endpoint: str) -> None:
-    """Have the candidate's snapshot on the node, every byte hashed.
+def prefetch(
+    cluster: Cluster, candidate: Candidate, environment: Environment, node: str, keep: list[str], run_id: str, hub_endpoint: str
+) -> None:
+    """Have the candidate's snapshot on the node, every byte hashed; its progress is an artifact of the run.
 
     Idempotent: within a run the Job is found again by its name, and the program on the node leaves a complete snapshot alone.
 
@@ -31,34 +30,45 @@ def prefetch(cluster: Cluster, candidate: Candidate, environment: Environment, n
         HubUnreachable: The hub did not answer the node; retried.
         HubRejected: The hub refused the node.
         SnapshotCorrupt: What came is not what the hub's own list says.
+        DoesNotFit: The node's disk has no room; the message has the numbers.
         ClusterRejected: The Job cannot run, or did not end in time.
     """
-    job = prefetch_job(candidate, environment, node, run_id, hub_endpoint)
-    name, namespace = job["metadata"]["name"], environment.namespace
+    shown = ProgressArtifact(f"prefetch-{environment.name}-{node}")
     with cluster.client() as client:
-        client.ensure_namespace(namespace, {"slipway.dev/environment": environment.name})
-        client.ensure_job(namespace, job, prefetch_files(candidate))
-        for _ in looks(environment.prefetch.timeout_seconds, partial(client.wait_for_job, namespace, name)):
-            state = client.job(namespace, name)
-            if state is not None and state.outcome == "succeeded":
-                return
-            problem = "; ".join(pod.problem for pod in client.job_pods(namespace, name) if pod.problem)
-            if state is not None and state.outcome == "failed":
-                raise _failure(client, namespace, name, node, problem or state.message)
-            if is_hopeless(problem):
-                client.delete_job(namespace, name)
-                raise errors.ClusterRejected(f"The prefetch on node {node} cannot start: {problem}.")
-        client.delete_job(namespace, name)
-        raise errors.ClusterRejected(
-            f"The prefetch on node {node} did not end within {environment.prefetch.timeout_seconds:.0f} s: {problem or 'it still runs'}."
+        in_use = snapshots_in_use(environment.prefetch.store, client.host_paths(node))
+        last = run_on_node(
+            client,
+            environment,
+            node,
+            prefetch_job(candidate, environment, node, run_id, hub_endpoint),
+            prefetch_files(candidate, [*keep, *in_use]),
+            lambda line: shown.show(progress(line, node)),
         )
+    shown.show(progress(last, node))
 
 
-def _failure(client: ClusterClient, namespace: str, name: str, node: str, problem: str) -> errors.PipelineError:
-    last = client.job_log(namespace, name, lines=1).strip()
-    try:
-        said = json.loads(last)
-        return _ERRORS[said["error"]](f"Prefetch on node {node}: {said['message']}")
-    except (ValueError, KeyError, TypeError):
-        # The program always has a last word; without one its node or its pod was lost.
-        return errors.ClusterUnreachable(f"The prefetch on node {node} was lost ({problem or 'no word from it'}).")
+@task(task_run_name="list snapshots to keep", **OBSERVES)
+def snapshots_to_keep(registry: Registry) -> list[str]:
+    """Folders of the snapshots that no node may remove: those of every model's current and previous candidate in every environment."""
+    with registry.client() as client:
+        entries = client.entries()
+        fingerprints = {entry.fingerprint for entry in entries if entry.status in KEPT_STATUSES}
+        for model, environment, organisation in {(entry.model, entry.environment, entry.organisation) for entry in entries}:
+            previous = client.previous(model, environment, organisation=organisation)
+            fingerprints.add(previous.fingerprint if previous else None)
+        documents = [client.candidate(fingerprint) for fingerprint in fingerprints if fingerprint]
+    return sorted({snapshot_folder(str(each["repository"]), str(each["commit"])) for each in documents if each})
+
+
+async def prefetch_everywhere(
+    cluster: Cluster,
+    registry: Registry,
+    candidate: Candidate,
+    environment: Environment,
+    nodes: Sequence[str],
+    run_id: str,
+    hub_endpoint: str,
+) -> None:
+    """Have the snapshot on all these nodes, at the same time."""
+    keep = await run(snapshots_to_keep, registry)
+    await asyncio.gather(*(run(prefetch, cluster, candidate, environment, node, keep, run_id, hub_endpoint) for node in nodes))

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 LONGEST_PAUSE = 3.0
 
 
-def looks(limit_seconds: float, wait: Callable[[float], None]) -> Iterator[float]:
+def looks(limit_seconds: float, wait: Callable[[float], None], pause_seconds: float = LONGEST_PAUSE) -> Iterator[float]:
     """Yield the seconds waited so far, again and again; one last time after the limit, then end.
 
     Args:
         limit_seconds: How long to go on.
         wait: Waits until there may be something new to see, as many seconds as it is given at most.
+        pause_seconds: Longest time between two looks.
     """
     begin = time.monotonic()
     while True:
@@ -22,4 +23,4 @@ def looks(limit_seconds: float, wait: Callable[[float], None]) -> Iterator[float
         yield waited
         if waited > limit_seconds:
             return
-        wait(LONGEST_PAUSE)
+        wait(pause_seconds)

@@ -192,6 +192,11 @@ class Site:
         """Publish a commit of the model on the hub; its SHA."""
         return self.world.hub.add(self.repository, models.make_model(**changes))
 
+    def environment(self, name: str) -> dict[str, Any]:
+        """The environment's file."""
+        document: dict[str, Any] = yaml.safe_load((self.deployments / "environments" / f"{name}.yaml").read_text())
+        return document
+
     def edit(self, name: str, **changes: Any) -> None:
         """Change keys of a file of `deployments/`."""
         path = self.deployments / name
@@ -250,4 +255,5 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
         made.publish()
         yield made
         world.engine_faults.clear()
+        world.hub.faults.clear()
         made.clear()

@@ -1,0 +1,48 @@
+"""What the program on a node says (JSON lines), as people read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a node is: percent, and a sentence in Markdown."""
+
+    percent: float
+    sentence: str
+
+
+def said(line: str) -> Mapping[str, Any]:
+    """What a line of the log says; nothing if it is not one of the program's."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) and "event" in document else {}
+
+
+def progress(line: Mapping[str, Any], node: str) -> Progress | None:
+    """How far the node is by this line; none if the line says nothing about that."""
+    match line:
+        case {"event": "progress", "done_bytes": done, "total_bytes": total, "bytes_per_second": speed, "seconds_left": left}:
+            rest = "" if left is None else f", {_duration(left)} left"
+            percent = min(100.0, 100 * done / max(1, total))
+            return Progress(percent=percent, sentence=f"**{node}**: {_size(done)} of {_size(total)}, {_size(speed)}/s{rest}")
+        case {"event": "waiting"}:
+            return Progress(percent=0.0, sentence=f"**{node}**: waits for another Job that fetches the same")
+        case {"event": "complete", "fetched": bool(fetched), "bytes": total}:
+            how = "fetched and proven" if fetched else "was there already"
+            return Progress(percent=100.0, sentence=f"**{node}**: {_size(total)} {how}")
+    return None
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s" if seconds >= 60 else f"{seconds:.0f} s"

@@ -1,0 +1,110 @@
+"""Weights on the nodes, as the release's run shows them and the cluster sees them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import copy_context
+from dataclasses import replace
+
+import pytest
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+
+from blocks.cluster import Cluster
+from blocks.registry import Registry, RegistryClient
+from flows.plan.node_report import Progress
+from flows.plan.prefetch import snapshots_in_use
+from flows.plan.snapshot import snapshot_folder
+from flows.release import release
+from flows.spec import Candidate
+from flows.tasks.prefetch import snapshots_to_keep
+from flows.tasks.progress import ProgressArtifact
+from sandbox.hub import Fault
+from tests.flows.conftest import Site
+
+
+@pytest.fixture
+def slow_hub(site: Site) -> None:
+    """Weights take a few seconds."""
+    site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", times=None, bytes_per_second=700_000))
+
+
+def shown(site: Site, run_id: object) -> dict[str, tuple[float, str]]:
+    """The run's progress artifacts: key → percent and sentence."""
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))  # type: ignore[list-item]
+    found = site.client.read_artifacts(artifact_filter=wanted)
+    return {str(each.key): (float(str(each.data)), str(each.description)) for each in found if each.type == "progress"}
+
+
+def test_progress_is_shown_while_weights_come_and_when_they_are_there(site: Site, slow_hub: None) -> None:
+    run = site.start(release, model=site.model, environments=["development"])
+    leg = threading.Thread(target=copy_context().run, args=(site.leg, release, run))  # Prefect's settings are in the context
+    seen = set()
+    leg.start()
+    while leg.is_alive():
+        seen |= set(shown(site, run.id).values())
+        time.sleep(0.1)
+    leg.join()
+
+    underway = [sentence for percent, sentence in seen if 0 < percent < 100]
+    assert underway
+    assert all("MB/s" in sentence and "left" in sentence for sentence in underway)
+    (percent, sentence) = shown(site, run.id)["prefetch-development-gpu-1"]
+    assert percent == 100.0
+    assert "fetched and proven" in sentence
+    assert site.client.read_flow_run(run.id).state_name == "Completed"
+
+
+def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:
+    # given a release whose pod runs, and two later candidates that the registry knows as verified
+    assert site.release().is_completed()
+    with site.registry() as registry:
+        (entry,) = registry.entries(model=site.model)
+        first = Candidate.from_document(registry.candidate(entry.fingerprint or "") or {})
+        later = [replace(first, commit=digit * 40) for digit in "ab"]
+        for each in later:
+            _record_ready(registry, each)
+
+    kept = snapshots_to_keep.fn(Registry(dsn=SecretStr(site.database)))
+    with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as client:
+        in_use = snapshots_in_use("/var/lib/slipway", client.host_paths("gpu-1"))
+
+    assert kept == [snapshot_folder(site.repository, each.commit) for each in later]
+    assert snapshot_folder(site.repository, first.commit) in in_use
+
+
+def _record_ready(registry: RegistryClient, candidate: Candidate) -> None:
+    who = {"model": candidate.model, "environment": "development", "fingerprint": candidate.fingerprint, "run_id": candidate.short}
+    registry.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
+    registry.begin(**who, hub_revision=candidate.commit, namespace="n", endpoint="e:8000")
+    registry.mark_ready(**who, helm_revision=1, evidence_sha256=registry.save_evidence("verdict", {"of": candidate.short}))
+
+
+def test_wrong_bytes_end_the_release_with_the_nodes_own_sentence(site: Site) -> None:
+    site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", flip_byte_at=1000, times=None))
+
+    ended = site.release()
+
+    site.world.hub.faults.clear()
+    assert ended.name == "Errored"
+    assert ended.message is not None
+    assert ended.message.startswith("Node gpu-1: ")
+    assert "is not what the hub says it is" in ended.message
+    assert site.statuses() == {"development": "failed"}
+
+
+def test_a_disk_without_room_fails_the_release_with_the_numbers(site: Site) -> None:
+    site.edit("environments/development.yaml", prefetch={**site.environment("development")["prefetch"], "reserve_percent": 99.9})
+
+    ended = site.release()
+
+    assert ended.name == "Failed"
+    assert ended.message is not None
+    assert "stay reserved" in ended.message
+
+
+def test_progress_that_cannot_be_shown_stops_nothing() -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        ProgressArtifact("prefetch-development-gpu-1").show(Progress(percent=1.0, sentence="a little"))

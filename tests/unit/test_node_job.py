@@ -1,0 +1,100 @@
+"""The Job on a node, and what its program's words mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from flows.plan.node_report import progress, said
+from flows.plan.prefetch import prefetch_files, prefetch_job, snapshots_in_use
+from flows.plan.snapshot import snapshot_digest
+from tests.examples import candidate, environment
+
+
+def test_the_token_is_a_file_of_a_secret_and_stands_nowhere() -> None:
+    policy = replace(environment().prefetch, token_secret="hub-token")
+    job = prefetch_job(candidate(), environment(prefetch=policy), "gpu-1", "run", "https://hub.example")
+
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert volume["secret"] == {"secretName": "hub-token", "defaultMode": 0o400}
+    assert mount["readOnly"] is True
+    assert variables["HF_TOKEN_PATH"] == f"{mount['mountPath']}/token"
+    assert "HF_TOKEN" not in variables
+
+
+def test_the_job_runs_on_its_node_once_and_confined() -> None:
+    job = prefetch_job(candidate(), environment(), "gpu-1", "run", "https://hub.example")
+
+    pod = job["spec"]["template"]["spec"]
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["gpu-1"]}]}
+    assert job["spec"]["backoffLimit"] == 0
+    security = pod["containers"][0]["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_request_names_the_files_and_what_stays() -> None:
+    request = json.loads(prefetch_files(candidate(), ["models/b", "models/a"])["request.json"])
+
+    assert request["commit"] == candidate().commit
+    assert [file["path"] for file in request["files"]] == ["config.json", "model.safetensors"]
+    assert request["keep"] == ["models/a", "models/b"]
+
+
+def test_pods_use_what_they_mount_of_the_store() -> None:
+    mounted = ["/var/lib/slipway/models/a--b/1", "/var/lib/slipway", "/var/lib/slipway-other/models/c", "/etc"]
+
+    assert snapshots_in_use("/var/lib/slipway", mounted) == {"models/a--b/1"}
+
+
+def test_the_digest_of_a_snapshot_changes_with_everything_in_it() -> None:
+    first = candidate()
+    changed = [
+        replace(first, repository="slipway-demo/other"),
+        replace(first, commit="f" * 40),
+        replace(first, files=first.files[1:]),
+        *(replace(first, files=(replace(first.files[0], **change), first.files[1])) for change in ({"path": "c"}, {"size_bytes": 1})),
+        replace(first, files=(replace(first.files[0], digest="b" * 40), first.files[1])),
+    ]
+
+    digests = {snapshot_digest(each.repository, each.commit, each.files) for each in [first, *changed]}
+
+    assert len(digests) == 1 + len(changed)
+    assert snapshot_digest(first.repository, first.commit, reversed(first.files)) in digests
+
+
+@pytest.mark.parametrize(
+    ("line", "percent", "sentence"),
+    [
+        (
+            {"event": "progress", "done_bytes": 3e9, "total_bytes": 12e9, "bytes_per_second": 310e6, "seconds_left": 90},
+            25.0,
+            "**gpu-1**: 3.00 GB of 12.00 GB, 310.0 MB/s, 1 min 30 s left",
+        ),
+        (
+            {"event": "progress", "done_bytes": 0, "total_bytes": 0, "bytes_per_second": 0, "seconds_left": None},
+            0.0,
+            "**gpu-1**: 0.0 MB of 0.0 MB, 0.0 MB/s",
+        ),
+        ({"event": "waiting", "lock": "x"}, 0.0, "**gpu-1**: waits for another Job that fetches the same"),
+        ({"event": "complete", "fetched": True, "bytes": 2e6}, 100.0, "**gpu-1**: 2.0 MB fetched and proven"),
+        ({"event": "complete", "fetched": False, "bytes": 2e6}, 100.0, "**gpu-1**: 2.0 MB was there already"),
+    ],
+)
+def test_a_line_of_the_log_as_people_read_it(line: dict[str, object], percent: float, sentence: str) -> None:
+    seen = progress(said(json.dumps(line)), "gpu-1")
+
+    assert seen is not None
+    assert (seen.percent, seen.sentence) == (percent, sentence)
+
+
+@pytest.mark.parametrize("line", ["", "Traceback", "[]", "{}", '{"event": "failed"}', '{"event": "progress"}', "7"])
+def test_other_lines_say_nothing_about_progress(line: str) -> None:
+    assert progress(said(line), "gpu-1") is None
