@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from flows.plan.prefetch import snapshot_digest_of
 from flows.plan.release import ReleasePlan
 from flows.plan.snapshot import snapshot_folder
 from flows.spec import Candidate, Environment
@@ -14,6 +15,7 @@ from flows.spec import Candidate, Environment
 def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePlan) -> dict[str, Any]:
     """Values for `charts/vllm-deployment`: the environment's own below, what the pipeline decides on top."""
     image, digest = candidate.image.split("@")
+    checker, checker_digest = environment.prefetch.image.split("@")
     folder = snapshot_folder(candidate.repository, candidate.commit)
     engine = candidate.engine
     decided = {
@@ -22,7 +24,11 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
         "model": {"name": candidate.model, "repository": candidate.repository, "commit": candidate.commit},
         "candidate": {"fingerprint": candidate.fingerprint},
         "image": {"repository": image, "digest": digest},
-        "weights": {"hostPath": f"{environment.prefetch.store}/{folder}", "mountPath": mount_path(candidate)},
+        "weights": {
+            "hostPath": f"{environment.prefetch.store}/{folder}",
+            "mountPath": mount_path(candidate),
+            "check": {"image": {"repository": checker, "digest": checker_digest}, "digest": snapshot_digest_of(candidate)},
+        },
         "engine": {
             "maxModelLen": engine.max_model_len,
             "tensorParallelSize": engine.tensor_parallel_size,

@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
+import yaml
 
 ENVIRONMENTS = ("development", "staging", "production")
 COMBINATIONS = list(itertools.product(ENVIRONMENTS, ("minimal", "full")))
@@ -29,12 +30,13 @@ def test_the_engine_is_confined(chart: Any, environment: str, scenario: str) -> 
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["runAsGroup"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "privileged": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    for each in (*pod["initContainers"], container):
+        assert each["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     account = chart.one("ServiceAccount", environment, scenario)
     assert account["metadata"]["name"] == pod["serviceAccountName"]
@@ -111,6 +113,25 @@ def test_the_weights_are_read_only_and_are_what_the_engine_serves(chart: Any, en
     assert mount["readOnly"] is True
     assert container["args"][0] == mount["mountPath"]
     assert option(container["args"], "--load-format") == "safetensors"
+
+
+@pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
+def test_the_weights_are_checked_before_the_engine_may_read_them(chart: Any, environment: str, scenario: str) -> None:
+    pod = chart.pod(environment, scenario)["spec"]
+    (checker,) = pod["initContainers"]
+    engine = pod["containers"][0]
+    values = yaml.safe_load((chart.folder / "ci" / f"{scenario}.yaml").read_text())["weights"]
+    assert checker["image"] == f"{values['check']['image']['repository']}@{values['check']['image']['digest']}"
+    assert checker["args"] == ["check", engine["args"][0], "--digest", values["check"]["digest"]]
+    # the same folder, and nothing else
+    (mount,) = checker["volumeMounts"]
+    assert mount in engine["volumeMounts"]
+    assert mount["readOnly"] is True
+    # and the pod asks for no more because of it
+    for kind in ("requests", "limits"):
+        assert "nvidia.com/gpu" not in checker["resources"][kind]
+        assert checker["resources"][kind].keys() == {"cpu", "memory"}
+    assert "env" not in checker
 
 
 def test_the_arguments_are_the_candidates(chart: Any) -> None:
