@@ -17,24 +17,30 @@ from flows.node.report import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the commands. Prints JSON lines; the last is `complete` (exit code 0), or `failed` with the error (1)."""
+    """Run one of the commands. Prints JSON lines; the last is `complete` (exit code 0), or `failed` with the error (1).
+
+    `check` is read by people, in the status of a pod: it prints nothing, or one sentence.
+    """
     options = _parser().parse_args(arguments)
     # As PID 1 of a container the default action of SIGTERM would be to ignore it. What is under way may end at any byte.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     try:
         options.run(options)
     except PipelineError as exc:
-        return _failed(exc)
+        options.fail(exc)
     except OSError as exc:
-        return _failed(
-            NodeRejected(f"The node's disk refuses: {exc.strerror or exc} ({exc.filename or 'no file named'}); look at its mount.")
-        )
-    return 0
-
-
-def _failed(error: PipelineError) -> int:
-    say("failed", error=type(error).__name__, message=error.message)
+        options.fail(NodeRejected(f"The node's disk refuses {exc.filename or 'a file'}: {exc.strerror or exc}; look at its mount."))
+    else:
+        return 0
     return 1
+
+
+def _say_failed(error: PipelineError) -> None:
+    say("failed", error=type(error).__name__, message=error.message)
+
+
+def _print_sentence(error: PipelineError) -> None:
+    print(error.message, flush=True)
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -68,7 +74,7 @@ def _fetch(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from flows.node.check import check
 
-    say("complete", bytes=check(options.folder, options.digest))
+    check(options.folder, options.digest)
 
 
 def _scrub(options: argparse.Namespace) -> None:
@@ -97,17 +103,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--back-off-seconds", type=float, default=0.5, help="first pause after a failure")
     command.add_argument("--budget-seconds", type=float, default=300.0, help="longest row of failures")
     command.add_argument("--plain-limit-bytes", type=int, default=50_000_000_000, help="larger files are left to the hub client")
-    command.set_defaults(run=_fetch)
+    command.set_defaults(run=_fetch, fail=_say_failed)
 
     command = commands.add_parser("check", help="require that a folder is a certain snapshot")
     command.add_argument("folder", type=Path, help="the snapshot's folder")
     command.add_argument("--digest", required=True, help="the hash of repository, commit and files")
-    command.set_defaults(run=_check)
+    command.set_defaults(run=_check, fail=_print_sentence)
 
     command = commands.add_parser("scrub", help="hash again what lies on this node")
     command.add_argument("--store", type=Path, required=True, help="folder of all snapshots on this node")
     command.add_argument("--limit-seconds", type=float, default=3000.0, help="stop after so long; the rest comes first next time")
-    command.set_defaults(run=_scrub)
+    command.set_defaults(run=_scrub, fail=_say_failed)
     return parser
 
 

@@ -8,8 +8,8 @@ from blocks.errors import SnapshotCorrupt
 from flows.node.snapshot import described, faults
 
 
-def check(folder: Path, digest: str) -> int:
-    """Require that the folder holds exactly the files of that digest, by its manifest, names and sizes; their bytes.
+def check(folder: Path, digest: str) -> None:
+    """Require that the folder holds exactly the files of that digest, by its manifest, names and sizes.
 
     Bytes were hashed when they arrived, and the nightly scrub hashes them again: an engine's start need not wait for that.
 
@@ -28,4 +28,3 @@ def check(folder: Path, digest: str) -> int:
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise SnapshotCorrupt(f"{folder} is not what its manifest says: {', '.join(wrong[:3])}{more}. Prefetch it again.")
-    return snapshot.size_bytes

@@ -6,16 +6,16 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.errors import HubRejected, SnapshotCorrupt
 from flows.node.http import Connections, NoRanges
+from flows.node.missing import Missing
 from flows.node.part import Part, discard, hub_folder_of
 from flows.node.patience import Stopped, Trial, Trouble
 from flows.node.report import say
-from flows.node.snapshot import WantedFile
+from flows.node.store import content_lock
 
 if TYPE_CHECKING:
     from flows.node.transfer import Transfer
@@ -32,16 +32,15 @@ class Incoming:
 
     Args:
         transfer: What it is a part of.
-        file: One of the files that have this content.
-        paths: All the paths that have it in the snapshot.
+        missing: What is missing.
     """
 
-    def __init__(self, transfer: Transfer, file: WantedFile, paths: Sequence[str]) -> None:
-        self.file = file
+    def __init__(self, transfer: Transfer, missing: Missing) -> None:
+        self.file = file = missing.file
         self.part = Part(transfer.store.parts / file.key, file.size_bytes, transfer.policy.segment_bytes)
         self._transfer = transfer
-        self._paths = paths
-        self._lock = transfer.store.lock(f"blob-{file.key}")
+        self._paths = missing.paths
+        self._lock = missing.lock
         self._opening = threading.Lock()
         self._leaving = threading.Lock()
         self._turn = threading.Condition()
@@ -87,7 +86,8 @@ class Incoming:
         self._count(-self._counted, arrived=False)
 
     def _open(self, buffer: memoryview) -> None:
-        self._lock.__enter__()  # waits for another Job that fetches the same content
+        if self._lock is None:
+            self._lock = self._transfer.store.acquire(content_lock(self.file.key), wait=True)
         self._is_open = True
         if self._is_there():
             return
@@ -225,7 +225,8 @@ class Incoming:
         with self._turn:
             self._is_done = True
             self._turn.notify_all()
-        self._lock.__exit__(None, None, None)
+        if self._lock is not None:
+            os.close(self._lock)
         self._transfer.finished(self.file, sha256)
 
     def _count(self, size_bytes: int, *, arrived: bool = True) -> None:

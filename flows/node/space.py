@@ -17,7 +17,7 @@ from flows.node.part import allocate, discard
 from flows.node.policy import SpacePolicy
 from flows.node.report import say
 from flows.node.snapshot import WantedFile
-from flows.node.store import STAGED, Store, snapshot_lock
+from flows.node.store import STAGED, Store, content_lock, snapshot_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,13 @@ class _Disk:
 
 
 def reserve(store: Store, missing: Sequence[WantedFile], policy: SpacePolicy) -> None:
-    """Preallocate what is missing; removes what is least needed where the disk is short. To be called under the store's lock.
+    """Preallocate what is missing, removing what is least needed where the disk is short. To be called with their locks and the store's.
 
     Raises:
         DoesNotFit: There is no room, whatever is removed; the message has the numbers.
     """
+    if not missing:
+        return
     parts = {store.parts / file.key: file.size_bytes for file in missing}
     needed = sum(max(0, size_bytes - _allocated(path)) for path, size_bytes in parts.items())
     reserved = int(_disk(store).size_bytes * policy.reserve_percent / 100)
@@ -95,7 +97,7 @@ def _sweep(store: Store) -> None:
 
 
 def _drop_part(store: Store, key: str) -> None:
-    with store.lock(f"blob-{key}", wait=False) as free:
+    with store.lock(content_lock(key), wait=False) as free:
         if free:
             discard(store.parts / key)
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blocks.errors import SnapshotCorrupt
 from flows.node.report import say
 from flows.node.snapshot import MANIFEST, Wanted, described, read_manifest
 
@@ -62,22 +63,28 @@ class Store:
         except FileNotFoundError:
             return False
 
-    @contextmanager
-    def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the lock of that name; whether it is held (always, if it is waited for). It ends with the process, however that ends."""
+    def acquire(self, name: str, *, wait: bool) -> int | None:
+        """Take the lock of that name: a descriptor that holds it until it is closed or the process ends; none if it is not waited for."""
         descriptor = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not wait:
-                    yield False
-                    return
-                say("waiting", lock=name)  # for another Job on this node
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield True
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                os.close(descriptor)
+                return None
+            say("waiting", lock=name)  # for another Job on this node
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock of that name; whether it is held (always, if it is waited for)."""
+        descriptor = self.acquire(name, wait=wait)
+        try:
+            yield descriptor is not None
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def snapshots(self) -> Iterator[Path]:
         """The folders of all snapshots, whole or not."""
@@ -124,7 +131,13 @@ class Store:
             wanted: The snapshot.
             staged: The folder with all its files.
             sha256: What each of them hashed to, by path.
+
+        Raises:
+            SnapshotCorrupt: A scrub took a content away meanwhile, as it was damaged.
         """
+        for path, digest in sha256.items():
+            if not self.blob(digest).exists() or not self.blob(digest).samefile(staged / path):
+                raise SnapshotCorrupt(f"A scrub of this node found {path} damaged while the snapshot was put together; run again.")
         lines = [
             {
                 "path": file.path,
@@ -188,6 +201,11 @@ class Store:
 def snapshot_lock(folder: Path) -> str:
     """The name of a snapshot's lock."""
     return f"snapshot-{folder.parent.name}@{folder.name}"
+
+
+def content_lock(key: str) -> str:
+    """The name of a content's lock."""
+    return f"content-{key}"
 
 
 def sync(path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import mmap
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.node.hub import Hub
 from flows.node.incoming import Incoming
+from flows.node.missing import Missing
 from flows.node.patience import Stopped
 from flows.node.policy import TransferPolicy
 from flows.node.report import Progress
@@ -25,13 +26,13 @@ class Transfer:
         store: The node's store.
         hub: Where they come from.
         staged: The snapshot's folder.
-        missing: What is missing: one file of each content, with all the paths that it has in the snapshot.
+        missing: What is missing. What another Job fetches comes last: nobody waits for it who holds what that Job may wait for.
         policy: How.
         progress: Counts what comes.
     """
 
     def __init__(
-        self, store: Store, hub: Hub, staged: Path, missing: Mapping[WantedFile, Sequence[str]], policy: TransferPolicy, progress: Progress
+        self, store: Store, hub: Hub, staged: Path, missing: Sequence[Missing], policy: TransferPolicy, progress: Progress
     ) -> None:
         self.store = store
         self.hub = hub
@@ -44,8 +45,8 @@ class Transfer:
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._queue: deque[tuple[Incoming, int]] = deque()
-        for file, paths in missing.items():
-            self.enqueue(Incoming(self, file, paths))
+        for each in sorted(missing, key=lambda each: each.lock is None):
+            self.enqueue(Incoming(self, each))
 
     def run(self) -> dict[str, str]:
         """Bring everything; what each content hashed to (SHA-256), by its key. Says once a second how far it is.

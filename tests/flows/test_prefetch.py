@@ -28,6 +28,7 @@ from tests.flows.conftest import Site
 @pytest.fixture
 def slow_hub(site: Site) -> None:
     """Weights take a few seconds."""
+    site.publish_own()
     site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", times=None, bytes_per_second=700_000))
 
 
@@ -83,6 +84,7 @@ def _record_ready(registry: RegistryClient, candidate: Candidate) -> None:
 
 
 def test_wrong_bytes_end_the_release_with_the_nodes_own_sentence(site: Site) -> None:
+    site.publish_own()
     site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", flip_byte_at=1000, times=None))
 
     ended = site.release()
@@ -96,6 +98,7 @@ def test_wrong_bytes_end_the_release_with_the_nodes_own_sentence(site: Site) -> 
 
 
 def test_a_disk_without_room_fails_the_release_with_the_numbers(site: Site) -> None:
+    site.publish_own()
     site.edit("environments/development.yaml", prefetch={**site.environment("development")["prefetch"], "reserve_percent": 99.9})
 
     ended = site.release()

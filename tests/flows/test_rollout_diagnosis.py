@@ -18,7 +18,7 @@ from blocks.errors import RolloutStalled
 from flows.spec import Candidate
 from flows.tasks.rollout import rollout
 from sandbox import models
-from sandbox.world import ENGINE_IMAGE, World
+from sandbox.world import ENGINE_IMAGE, PREFETCH_IMAGE, World
 from tests.examples import candidate, digest, environment
 
 NAME = "tiny"
@@ -121,6 +121,23 @@ def test_weights_that_are_not_on_the_node(place: Place) -> None:
 
     assert stalled.facts["category"] == "weights-missing"
     assert "/var/lib/slipway/models/gone is not a directory" in stalled.message
+
+
+def test_weights_that_are_not_the_candidates(place: Place) -> None:
+    mount = {"name": "weights", "mountPath": "/models/other", "readOnly": True}
+    checker = {
+        "name": "check-weights",
+        "image": f"{PREFETCH_IMAGE}@sha256:{digest('prefetch')}",
+        "args": ["check", "/models/other", "--digest", "0" * 64],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [mount],
+    }
+    volume = {"name": "weights", "hostPath": {"path": "/var/lib/slipway/models/other", "type": "DirectoryOrCreate"}}
+
+    stalled = place.stalled(initContainers=[checker], volumes=[volume])
+
+    assert stalled.facts["category"] == "weights-refused"
+    assert "has no manifest: it is no snapshot, or a scrub found it damaged" in stalled.message
 
 
 def test_a_folder_that_is_no_model(place: Place) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import Node, Wanted, shards
 
 #: A reserve that no disk keeps, so that everything goes that may.
@@ -115,6 +116,22 @@ def test_a_disk_that_is_full_is_one_sentence(node: Node, small_disk: Callable[..
     assert (ended.code, ended.error) == (1, "DoesNotFit")
     assert "of 0.00 GB" in ended.message
     assert node.gets() == []
+
+
+def test_the_room_of_a_job_is_its_own(node: Node, small_disk: Callable[..., list[str]]) -> None:
+    # given a Job that has preallocated two files and fetches the first, slowly
+    first = node.want(shards(1, 2, size=1_400_000), repository="slipway-demo/first")
+    second = node.want(shards(3, size=1_400_000), repository="slipway-demo/second")
+    node.hub.faults.add(Fault(origin="cdn", path="*first*", times=None, bytes_per_second=700_000))
+    in_background = ["sh", "-c", f'{shlex.join(first.command())} & echo \'{{"event": "begun"}}\'']
+    both_parts = ["sh", "-c", f"until [ $(ls {node.store}/.parts/*.journal | wc -l) -ge 1 ]; do sleep 0.02; done 2>/dev/null"]
+    # when another one looks for room meanwhile, then it gets none, and the first one gets on
+    then = ["sh", "-c", f"{shlex.join(second.command())}; until [ -e {first.folder}/.manifest.json ]; do sleep 0.05; done"]
+
+    ended = node.run(*small_disk("3500k", in_background, both_parts, then))
+
+    assert [line["error"] for line in ended.lines if line["event"] == "failed"] == ["DoesNotFit"]
+    assert [line["fetched"] for line in ended.lines if line["event"] == "complete"] == [True]
 
 
 @pytest.fixture
