@@ -8,14 +8,16 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
-from blocks.errors import EndpointUnreachable, PipelineError
+from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
 from blocks.registry import Entry, Registry
 from flows.connections import shared_registry, site
 from flows.errors import VerificationFailed
 from flows.outcome import ended
 from flows.plan.naming import endpoint, release_name
 from flows.plan.report import measurement_rows
+from flows.plan.scrub import ScrubReport, damaged
 from flows.plan.verdict import Measurement, Verdict, judge
+from flows.scrubbing import scrub_nodes
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.tasks.policy import RESULTS, run
@@ -30,19 +32,23 @@ AT_ONCE = 4
 @flow(name="revalidate", persist_result=True, result_serializer=RESULTS)
 async def revalidate(
     environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
+    scrub: bool = True,
 ) -> State[Any] | dict[str, Any]:
     """Verify every entry that serves, record it, and set `degraded` what fails (or `ready` again what recovered).
 
+    Then hash what lies on the nodes again; damaged weights are taken away, and fetched again where they serve.
+
     Args:
         environments: Environments to check, for example production. Empty: all of them.
+        scrub: Whether to hash the weights on the nodes as well, which takes as long as reading all of them.
     """
     try:
-        return await _revalidate(environments)
+        return await _revalidate(environments, scrub)
     except PipelineError as exc:
         return ended(exc)
 
 
-async def _revalidate(wanted: list[str]) -> dict[str, Any]:
+async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     deployments = Deployments.default()
     registry = await shared_registry(deployments)
     for name in wanted:
@@ -61,14 +67,17 @@ async def _revalidate(wanted: list[str]) -> dict[str, Any]:
     results = dict(zip([_name(entry) for entry in entries], await asyncio.gather(*map(one, entries)), strict=True))
     verdicts = {name: result for name, result in results.items() if isinstance(result, Verdict)}
     await run(publish, "revalidation", _page(results), measurement_rows(verdicts))
-    errored = {name: result for name, result in results.items() if isinstance(result, PipelineError)}
+    scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
+    errored = [result for result in (*results.values(), *scrubbed) if isinstance(result, PipelineError)]
     failed = {name: verdict for name, verdict in verdicts.items() if verdict.outcome != "passed"}
     if failed:
         name, verdict = next(iter(failed.items()))
         raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.sentence}.")
+    if sentence := damaged([report for report in scrubbed if isinstance(report, ScrubReport)]):
+        raise SnapshotCorrupt(sentence)
     if errored:
-        raise next(iter(errored.values()))
-    return {"checked": len(entries)}
+        raise errored[0]
+    return {"checked": len(entries), "nodes_scrubbed": len(scrubbed)}
 
 
 async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Verdict:

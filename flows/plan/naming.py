@@ -47,3 +47,8 @@ def prefetch_job_name(run_id: str, fingerprint: str, node: str) -> str:
     """The Job that brings a candidate to a node in a run: the same run asks for the same Job again, another for a new one."""
     digest = hashlib.sha256(f"{run_id}/{node}".encode()).hexdigest()[:10]
     return f"prefetch-{fingerprint[:12]}-{digest}"
+
+
+def scrub_job_name(run_id: str, node: str) -> str:
+    """The Job that scrubs a node in a run."""
+    return f"scrub-{hashlib.sha256(f'{run_id}/{node}'.encode()).hexdigest()[:20]}"

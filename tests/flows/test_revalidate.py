@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from flows.plan.snapshot import snapshot_folder
 from flows.release import release
 from flows.revalidate import revalidate
 from tests.flows.conftest import Site
@@ -10,7 +13,7 @@ from tests.flows.conftest import Site
 def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site: Site) -> None:
     # given a live entry that answers
     assert site.release().is_completed()
-    assert site.run(revalidate).is_completed()
+    assert site.run(revalidate, scrub=False).is_completed()
     with site.registry() as registry:
         (entry,) = registry.entries(model=site.model)
     assert entry.status == "ready"
@@ -18,7 +21,7 @@ def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site:
 
     # when its engine begins to talk nonsense
     site.world.engine_faults.set(site.model, garbage=True)
-    ended = site.run(revalidate)
+    ended = site.run(revalidate, scrub=False)
 
     # then it is no longer routed, and the run says why
     assert ended.name == "Failed"
@@ -33,7 +36,7 @@ def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site:
 
     # when it has recovered
     site.world.engine_faults.clear()
-    assert site.run(revalidate).is_completed()
+    assert site.run(revalidate, scrub=False).is_completed()
 
     # then it is routed again
     assert site.statuses() == {"development": "ready"}
@@ -46,12 +49,43 @@ def test_only_the_named_environments_are_looked_at_and_an_endpoint_that_errs_is_
     assert site.release().is_completed()
     site.world.engine_faults.set(site.model, error_status=500)
 
-    assert site.run(revalidate, environments=["production"]).is_completed()
+    assert site.run(revalidate, environments=["production"], scrub=False).is_completed()
     assert site.statuses() == {"development": "ready"}
 
-    assert site.run(revalidate, environments=["development"]).name == "Failed"
+    assert site.run(revalidate, environments=["development"], scrub=False).name == "Failed"
     assert site.statuses() == {"development": "degraded"}
 
 
 def test_nothing_live_is_nothing_wrong(site: Site) -> None:
+    assert site.run(revalidate, scrub=False).is_completed()
+
+
+def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> None:
+    # given a live entry, whose weights on the node rot
+    site.publish_own()
+    assert site.release().is_completed()
+    with site.registry() as registry:
+        (entry,) = registry.entries(model=site.model)
+    folder = snapshot_folder(site.repository, entry.hub_revision)
+    (weights,) = site.world.folder.glob(f"cluster/**/{folder}/model.safetensors")
+    whole = weights.read_bytes()
+    weights.chmod(0o644)
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    # when the nightly run looks
+    ended = site.run(revalidate)
+
+    # then it says so, and the node has the right bytes again
+    assert ended.name == "Errored"
+    assert ended.message is not None
+    assert f"gpu-1: {folder}" in ended.message
+    assert weights.read_bytes() == whole
+    # and the registry keeps it
+    with site.registry() as registry:
+        (event,) = [event for event in registry.events(limit=20) if event.kind == "scrubbed"]
+        evidence = registry.evidence(str(event.detail["evidence_sha256"])) or {}
+    assert event.detail["snapshots"] == [folder]
+    assert evidence["scrub"]["corrupt"] == [hashlib.sha256(whole).hexdigest()]  # type: ignore[index]
+
+    # and the next night finds everything sound
     assert site.run(revalidate).is_completed()
