@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench-sandbox lint format lock clean
+.PHONY: help setup demo test test-cluster bench-prefetch bench-sandbox lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -52,6 +52,9 @@ lint: setup ## ruff, mypy --strict, import-linter
 format: setup ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
+	@$(BIN)/python -m tests.bench.prefetch $(ARGS)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --no-header --upgrade pyproject.toml -o requirements.lock
