@@ -40,6 +40,9 @@ test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECO
 	@$(BIN)/python -m pytest -n 0 -p no:randomly -r fEs --kubeconfig "$(KUBECONFIG)" $(if $(filter yes,$(SANDBOX_NODE)),--sandbox-node) \
 	  $(if $(SANDBOX_SUBNET),--sandbox-subnet "$(SANDBOX_SUBNET)") $(or $(ARGS),tests/contract tests/flows)
 
+bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
+	@$(BIN)/python -m tests.bench.prefetch $(ARGS)
+
 bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 	@$(BIN)/python -m tests.bench.sandbox
 
@@ -52,9 +55,6 @@ lint: setup ## ruff, mypy --strict, import-linter
 format: setup ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
-
-bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
-	@$(BIN)/python -m tests.bench.prefetch $(ARGS)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --no-header --upgrade pyproject.toml -o requirements.lock

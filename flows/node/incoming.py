@@ -215,9 +215,7 @@ class Incoming:
 
     def _publish(self, content: Path) -> None:
         store, sha256 = self._transfer.store, self._sha256.hexdigest()
-        # Its name in the snapshot comes first: a content without a snapshot may be swept away by another Job.
-        store.link(content, self._transfer.staged, self._paths)
-        store.adopt(content, sha256)
+        store.adopt(content, sha256, self._transfer.staged, self._paths)
         discard(self.part.path)
         self._done(sha256)
 

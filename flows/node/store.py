@@ -112,17 +112,29 @@ class Store:
         for path in paths:
             target = staged / path
             target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
             try:
                 os.link(content, target)
             except FileNotFoundError:
                 return False
         return True
 
-    def adopt(self, content: Path, sha256: str) -> None:
-        """Make a synced file the content that it was proven to be."""
+    def adopt(self, content: Path, sha256: str, staged: Path, paths: Iterable[str]) -> None:
+        """Make a synced file the content that it was proven to be, with its names in the snapshot.
+
+        It never replaces a content that is there: that one may be under another key, brought by another Job, and linked already.
+        """
+        blob, size_bytes = self.blob(sha256), content.stat().st_size
         content.chmod(0o444)
-        content.rename(self.blob(sha256))
-        sync(self.blobs)
+        while not (self.has(sha256, size_bytes) and self.link(blob, staged, paths)):
+            if blob.exists() and not self.has(sha256, size_bytes):
+                blob.unlink(missing_ok=True)  # cut short by somebody: nothing may read it
+            try:
+                os.link(content, blob)
+            except FileExistsError:
+                continue
+            sync(self.blobs)
+        content.unlink()
 
     def publish(self, wanted: Wanted, staged: Path, sha256: dict[str, str]) -> None:
         """Write the manifest and let the snapshot appear, in one step.

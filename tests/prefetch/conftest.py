@@ -74,6 +74,7 @@ class Node:
     hub: Hub
     options: dict[str, Any] = field(default_factory=lambda: dict(IMPATIENT))
     token: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def store(self) -> Path:
@@ -98,6 +99,7 @@ class Node:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "PATH": os.environ["PATH"],
+            **self.variables,
         }
         if self.token is not None:
             (self.folder / "token").write_text(self.token)

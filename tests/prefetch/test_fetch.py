@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from flows.plan.prefetch import snapshot_digest_of
 from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import REPOSITORY, SEGMENT, Node, noise, shards
 
@@ -31,7 +32,7 @@ def test_every_file_arrives_with_the_bytes_of_the_hub_and_a_manifest(node: Node)
     assert [path.name for path in (node.store / ".parts").iterdir()] == []
 
 
-def test_a_complete_snapshot_costs_no_request_and_loads_no_hub_client(node: Node) -> None:
+def test_a_complete_snapshot_costs_no_request(node: Node) -> None:
     wanted = node.want(shards(1))
     wanted.fetch()
     node.hub.requests.clear()
@@ -43,6 +44,19 @@ def test_a_complete_snapshot_costs_no_request_and_loads_no_hub_client(node: Node
     assert (ended.code, ended.event, ended.lines[-1]["fetched"]) == (0, "complete", False)
     assert len(node.hub.requests) == 0
     assert seconds < 1.0
+
+
+def test_a_complete_snapshot_and_a_check_load_nothing_heavy(node: Node) -> None:
+    wanted = node.want(shards(1))
+    wanted.fetch()
+    check = node.command("check", str(wanted.folder), "--digest", snapshot_digest_of(wanted.candidate))
+    for python, *arguments in (wanted.command(), check):
+        process = node.start(python, "-X", "importtime", *arguments)
+        _, imported = process.communicate(timeout=60)
+        assert process.returncode == 0
+        loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in imported.splitlines()}
+        assert "flows" in loaded
+        assert not loaded & {"huggingface_hub", "httpx2", "prefect", "pydantic", "kubernetes", "ssl"}
 
 
 def test_sizes_at_the_edges_of_a_segment(node: Node) -> None:
@@ -103,12 +117,11 @@ def test_two_jobs_at_once_for_snapshots_that_share_a_content_fetch_that_once(nod
     node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=4e6))
     jobs = [node.start(*one.command()) for one in wanted]
 
-    assert [job.wait(timeout=60) for job in jobs] == [0, 0]
+    said = [job.communicate(timeout=60)[0].splitlines()[-1] for job in jobs]
 
+    assert [job.returncode for job in jobs] == [0, 0], said
     assert all(one.is_whole() for one in wanted)
     assert node.hub.requests.bytes_sent("cdn") == 2 * len(wanted[0].files["model-1.safetensors"])
-    for job in jobs:
-        job.communicate()
 
 
 def test_a_token_goes_to_the_hub_and_nowhere_else(node: Node) -> None:
