@@ -9,6 +9,7 @@ import pytest
 
 from flows.plan.node_report import progress, said
 from flows.plan.prefetch import prefetch_files, prefetch_job, snapshots_in_use
+from flows.plan.scrub import ScrubReport, damaged, scrub_job
 from flows.plan.snapshot import snapshot_digest
 from tests.examples import candidate, environment
 
@@ -98,3 +99,32 @@ def test_a_line_of_the_log_as_people_read_it(line: dict[str, object], percent: f
 @pytest.mark.parametrize("line", ["", "Traceback", "[]", "{}", '{"event": "failed"}', '{"event": "progress"}', "7"])
 def test_other_lines_say_nothing_about_progress(line: str) -> None:
     assert progress(said(line), "gpu-1") is None
+
+
+def report(node: str, *, corrupt: dict[str, str] | None = None, snapshots: tuple[str, ...] = (), skipped: int = 0) -> ScrubReport:
+    line = {"contents": 7, "size_bytes": 3e9, "skipped": skipped, "corrupt": corrupt or {}, "snapshots": list(snapshots)}
+    return ScrubReport.of(node, line)
+
+
+def test_a_scrub_says_what_is_sound_what_is_left_and_what_is_damaged() -> None:
+    sound, late = report("gpu-1"), report("gpu-2", skipped=4)
+    rotten = report("gpu-3", corrupt={"a" * 64: "b" * 64}, snapshots=("models/o--m/1",))
+
+    assert sound.sentence == "7 contents, 3.00 GB, all sound"
+    assert late.sentence == "7 contents, 3.00 GB, all sound; 4 are left for next time"
+    assert rotten.sentence == "1 of 7 contents are damaged, in models/o--m/1"
+    assert damaged([sound, late]) == ""
+    assert "gpu-3: models/o--m/1" in damaged([sound, late, rotten])
+    assert json.loads(json.dumps(rotten.document()))["corrupt"] == ["a" * 64]
+
+
+def test_a_scrub_ends_before_its_job_must_and_takes_little() -> None:
+    job = scrub_job(environment(), "gpu-1", "run")
+
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    limit = float(container["args"][container["args"].index("--limit-seconds") + 1])
+    assert limit < job["spec"]["activeDeadlineSeconds"]
+    assert container["resources"]["requests"]["cpu"] == "100m"
+    assert "env" not in container
+    assert job["metadata"]["name"] == scrub_job(environment(), "gpu-1", "run")["metadata"]["name"]
+    assert job["metadata"]["name"] != scrub_job(environment(), "gpu-2", "run")["metadata"]["name"]
