@@ -85,7 +85,8 @@ def _record_ready(registry: RegistryClient, candidate: Candidate) -> None:
 
 def test_wrong_bytes_end_the_release_with_the_nodes_own_sentence(site: Site) -> None:
     site.publish_own()
-    site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", flip_byte_at=1000, times=None))
+    # beyond what the plan reads
+    site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", flip_byte_at=1_000_000, times=None))
 
     ended = site.release()
 
