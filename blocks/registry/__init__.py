@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from blocks.registry.approvals import Gate, OpenRequest
 from blocks.registry.audit import AuditReport, ChainHead
 from blocks.registry.client import RegistryClient
-from blocks.registry.records import STATUSES, Entry, EntryKey, Event, Status, Verified
+from blocks.registry.health import Health
+from blocks.registry.records import STATUSES, Checked, Entry, EntryKey, Event, Lock, Route, Status, TakenOut, Verified
 
 if TYPE_CHECKING:
     from blocks.registry.block import Registry
@@ -20,14 +21,19 @@ __all__ = [
     "STATUSES",
     "AuditReport",
     "ChainHead",
+    "Checked",
     "Entry",
     "EntryKey",
     "Event",
     "Gate",
+    "Health",
+    "Lock",
     "OpenRequest",
     "Registry",
     "RegistryClient",
+    "Route",
     "Status",
+    "TakenOut",
     "Verified",
 ]
 

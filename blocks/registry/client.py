@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from blocks.registry.approvals import Approvals
 from blocks.registry.audit import Audit
 from blocks.registry.documents import Documents
+from blocks.registry.figures import Figures
+from blocks.registry.health import HealthRecord
 from blocks.registry.lifecycle import Lifecycle
+from blocks.registry.locks import Locks
 from blocks.registry.migrate import apply
-from blocks.registry.records import Entry, Event, Status, Verified
+from blocks.registry.records import Entry, Event, Route, Status, Verified
 from blocks.registry.session import row, rows
 from blocks.registry.statements import migrations
+from blocks.registry.switch import Switch
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Route:
-    endpoint: str | None
-
-
-class RegistryClient(Lifecycle, Documents, Approvals, Audit):
+class RegistryClient(Lifecycle, Switch, Locks, HealthRecord, Figures, Documents, Approvals, Audit):
     """The registry in a PostgreSQL database (15 or newer); a context manager, safe to share between threads.
 
     Every write may be repeated: after a cut connection (`RegistryUnreachable`) the same call either finds what it wrote or writes it.
@@ -51,7 +48,7 @@ class RegistryClient(Lifecycle, Documents, Approvals, Audit):
             return rows(connection, "entries", Entry, {"model": model, "environment": environment, "status": status})
 
     def current(self, model: str, environment: str, *, organisation: str | None = None) -> Entry | None:
-        """The entry that serves now: ready, or degraded and still at its endpoint; None after a failed deployment over it."""
+        """The entry that holds the endpoint now: ready, or degraded or taken out by a person; None after a failed deployment over it."""
         place = {"model": model, "environment": environment, "organisation": organisation}
         with self._connected() as connection:
             return row(connection, "current", Entry, place)
@@ -69,8 +66,11 @@ class RegistryClient(Lifecycle, Documents, Approvals, Audit):
             return None
         return Verified(event.fingerprint, int(str(event.detail["helm_revision"])), event)
 
-    def route(self, model: str, environment: str = "production") -> str | None:
-        """Host and port that serve the model, or None if none is ready: the query that routers use."""
+    def route(
+        self, model: str, environment: str = "production", *, hub_revision: str | None = None, organisation: str | None = None
+    ) -> Route:
+        """Where the model is served: its newest ready entry, or the one of `hub_revision`; without an endpoint, why not."""
+        wanted = {"model": model, "hub_revision": hub_revision, "environment": environment, "organisation": organisation}
         with self._connected() as connection:
-            found = row(connection, "route", _Route, {"model": model, "environment": environment})
-        return found.endpoint if found else None
+            (found,) = rows(connection, "route", Route, wanted)
+        return found

@@ -7,14 +7,14 @@ after a cut connection it finds its own event and changes nothing. Which status 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from blocks.errors import RegistryRejected
 from blocks.registry.documents import has_evidence
-from blocks.registry.records import Entry, EntryKey, Status
-from blocks.registry.session import Session, change
+from blocks.registry.records import Entry, Status
+from blocks.registry.session import Session
 from blocks.registry.steps import Step, take_step
 
 _SERVING = ("ready", "degraded")
@@ -24,7 +24,8 @@ class Lifecycle(Session):
     """The part of the client that moves entries.
 
     Arguments that all methods share: `organisation` is None where there is only one; `actor` is the person or service that asked; `at` is
-    when, the database's clock by default. All raise `RegistryUnreachable` (retry) or `RegistryRejected` (do not).
+    when, the database's clock by default; `fence` is the number with which the run took the lock (None if nobody holds it), and a write of
+    a run that lost it is refused. All raise `RegistryUnreachable` (retry) or `RegistryRejected` (do not).
     """
 
     def begin(
@@ -37,6 +38,7 @@ class Lifecycle(Session):
         endpoint: str,
         fingerprint: str,
         run_id: str,
+        fence: int | None = None,
         organisation: str | None = None,
         actor: str | None = None,
         at: datetime | None = None,
@@ -50,6 +52,7 @@ class Lifecycle(Session):
             RegistryRejected: The candidate is not registered, or belongs to another model or hub revision.
         """
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            step.require_lock(fence)
             if step.who["hub_revision"] != hub_revision:
                 raise RegistryRejected(f"candidate {fingerprint[:12]} is not of hub revision {hub_revision[:12]}", fingerprint=fingerprint)
             progress = step.progress()
@@ -73,6 +76,7 @@ class Lifecycle(Session):
         helm_revision: int,
         evidence_sha256: str,
         run_id: str,
+        fence: int | None = None,
         organisation: str | None = None,
         actor: str | None = None,
         at: datetime | None = None,
@@ -80,12 +84,14 @@ class Lifecycle(Session):
         """Route to the candidate, which the run began and has verified; take whatever served there before out of service.
 
         One transaction: the entry becomes `ready` with this candidate; the others that served the model in the environment, `disabled`.
+        Where a person took the model out, the candidate takes the place of what was there and stays out until it is enabled.
 
         Raises:
             RegistryRejected: The run did not begin here, or it failed since; another candidate took the endpoint meanwhile; the evidence
                 was never saved.
         """
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            step.require_lock(fence)
             progress = step.progress()
             if progress is not None and progress.kind == "ready":
                 return step.present()
@@ -104,6 +110,7 @@ class Lifecycle(Session):
             if not has_evidence(step.connection, evidence_sha256):
                 raise RegistryRejected(f"evidence {evidence_sha256[:12]} is not in the registry: save it first", sha256=evidence_sha256)
             place = {name: progress.detail[name] for name in ("namespace", "endpoint")}
+            out = step.taken_out()
             if not step.change("ready_entry", helm_revision=helm_revision, **place):
                 entry = step.present()
                 raise RegistryRejected(
@@ -112,6 +119,9 @@ class Lifecycle(Session):
                 )
             step.take_out("supersede_entries", "superseded", f"superseded by {fingerprint[:12]}")
             step.record("ready", {"helm_revision": helm_revision, "evidence_sha256": evidence_sha256, **place})
+            if out is not None:
+                step.change("keep_out_entry", reason=out.reason)
+                step.record("disabled", {"reason": out.reason}, actor=out.actor)
             return step.present()
 
     def mark_failed(
@@ -122,6 +132,7 @@ class Lifecycle(Session):
         fingerprint: str,
         reason: str,
         run_id: str,
+        fence: int | None = None,
         cluster_changed: bool,
         organisation: str | None = None,
         actor: str | None = None,
@@ -140,6 +151,7 @@ class Lifecycle(Session):
             fingerprint: The candidate.
             reason: One sentence for people.
             run_id: The flow run.
+            fence: Its number at the lock.
             cluster_changed: Whether the run may have changed what the endpoint serves.
             organisation: Whose entry.
             actor: Who asked.
@@ -147,6 +159,7 @@ class Lifecycle(Session):
             at: When.
         """
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            step.require_lock(fence)
             progress = step.progress()
             if progress is None or progress.kind != "failed":
                 if progress is not None or cluster_changed:
@@ -185,28 +198,18 @@ class Lifecycle(Session):
         organisation: str | None = None,
         actor: str | None = None,
         evidence_sha256: str | None = None,
+        degraded_by: str | None = None,
         at: datetime | None = None,
     ) -> Entry | None:
         """Route to a degraded candidate again, which was found good; return its entry, or None if it does not serve here (any longer).
 
-        A candidate that lost its endpoint to a failed release comes back by a run that begins with it, not by this.
+        A candidate that lost its endpoint to a failed release comes back by a run that begins with it, not by this. With `degraded_by` only
+        what that actor had degraded comes back: a health check must not overrule a verification.
         """
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
-            if step.change("recover_entry"):
+            if step.change("recover_entry", degraded_by=degraded_by):
                 step.record("recovered", {"evidence_sha256": evidence_sha256})
             return _holding(step, fingerprint, "ready")
-
-    def mark_checked(self, keys: Iterable[EntryKey], at: datetime) -> int:
-        """Write when the health of these entries was last looked at, in one statement; return how many there are. Time never goes back."""
-        checked = list(keys)
-        columns = {
-            "organisations": [key.organisation for key in checked],
-            "models": [key.model for key in checked],
-            "hub_revisions": [key.hub_revision for key in checked],
-            "environments": [key.environment for key in checked],
-        }
-        with self._connected() as connection:
-            return change(connection, "check_entries", {**columns, "at": at})
 
     @contextmanager
     def _step(

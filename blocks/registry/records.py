@@ -43,6 +43,7 @@ class Entry:
         endpoint: Host and port that a router sends to.
         status: Only `ready` is routed.
         status_reason: Why it is degraded, failed or disabled.
+        disabled_from: The status that it had when a person took it out (`ready` or `degraded`); None otherwise.
         fingerprint: The candidate that serves here or is being deployed.
         helm_revision: Number in `helm history`; None until it is verified.
         verified_at: When the candidate last passed verification here.
@@ -59,6 +60,7 @@ class Entry:
     endpoint: str | None
     status: Status
     status_reason: str | None
+    disabled_from: Status | None
     fingerprint: str | None
     helm_revision: int | None
     verified_at: datetime | None
@@ -79,7 +81,7 @@ class Event:
     Attributes:
         id: Order of recording.
         occurred_at: When it happened.
-        kind: One word; the registry's own are deploying, ready, failed, degraded, recovered, displaced and superseded.
+        kind: One word; the registry's own are deploying, ready, failed, degraded, recovered, displaced, superseded, disabled and enabled.
         organisation: Whose entry it concerns.
         model: Which model it concerns, if one.
         environment: Where, if somewhere.
@@ -99,6 +101,89 @@ class Event:
     run_id: str | None
     actor: str | None
     detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where requests for a model go, or why they cannot.
+
+    Attributes:
+        endpoint: Host and port; None if the model is not routed.
+        fingerprint: The candidate there; None if the model is unknown.
+        status: The entry's status; None if the model is unknown.
+        last_checked_at: When its endpoint was last looked at.
+        http_status: What a router answers: 200, 404 (unknown) or 503 (not now).
+        message: Why there is no endpoint; a sentence for the caller.
+    """
+
+    endpoint: str | None
+    fingerprint: str | None
+    status: Status | None
+    last_checked_at: datetime | None
+    http_status: int
+    message: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenOut:
+    """That a person took a model out of an environment.
+
+    Attributes:
+        reason: Why; routers tell it to their callers.
+        actor: Who.
+    """
+
+    reason: str | None
+    actor: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """An entry that serves, with its last health checks.
+
+    Attributes:
+        organisation: Whose.
+        model: The name that clients send.
+        hub_revision: Commit SHA on the hub.
+        environment: Where.
+        fingerprint: The candidate.
+        status: `ready` or `degraded`.
+        window: The last five checks, the latest at the end: `+` good, `-` bad.
+    """
+
+    organisation: str | None
+    model: str
+    hub_revision: str
+    environment: str
+    fingerprint: str | None
+    status: Status
+    window: str
+
+    @property
+    def key(self) -> EntryKey:
+        """What identifies the entry."""
+        return EntryKey(organisation=self.organisation, model=self.model, hub_revision=self.hub_revision, environment=self.environment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """The right to change a model in an environment.
+
+    Attributes:
+        model: The name that clients send.
+        environment: Where.
+        organisation: Whose.
+        run_id: The flow run that holds it; None if none does.
+        fence: Its number; each taking has a higher one.
+        silent_seconds: Time since its holder's last sign of life, when this was read.
+    """
+
+    model: str
+    environment: str
+    organisation: str | None
+    run_id: str | None
+    fence: int
+    silent_seconds: float
 
 
 class Verified(NamedTuple):

@@ -1,4 +1,5 @@
 -- The present schema, to be read. Databases get it through the migrations beside this file; a test proves that both are the same.
+-- The roles slipway_router, slipway_operator and slipway_admin (NOLOGIN) belong to the server; the migrations make them if they are missing.
 
 CREATE TABLE slipway_migrations (
     name text NOT NULL,
@@ -23,8 +24,13 @@ CREATE TABLE model_registry_entries (
     last_health_check_at timestamptz,
     created_at timestamptz DEFAULT now(),
     updated_at timestamptz DEFAULT now(),
+    disabled_from text,
+    health_window text,
     CONSTRAINT model_registry_entries_pkey PRIMARY KEY (id),
-    CONSTRAINT slipway_entry_status_known CHECK (deployment_status IN ('pending', 'deploying', 'ready', 'degraded', 'failed', 'disabled'))
+    CONSTRAINT slipway_entry_status_known CHECK (deployment_status IN ('pending', 'deploying', 'ready', 'degraded', 'failed', 'disabled')),
+    CONSTRAINT slipway_entry_disabled_from
+        CHECK (disabled_from IS NULL OR (disabled_from IN ('ready', 'degraded') AND deployment_status = 'disabled')),
+    CONSTRAINT slipway_entry_health_window CHECK (health_window ~ '^[+-]{0,5}$')
 );
 
 CREATE UNIQUE INDEX slipway_entry_once
@@ -35,10 +41,26 @@ CREATE INDEX slipway_entry_routes
     ON model_registry_entries (model_name, deployment_environment)
     WHERE deployment_status = 'ready';
 
+CREATE INDEX slipway_entry_places ON model_registry_entries (
+    model_name,
+    deployment_environment,
+    coalesce(organisation, ''),
+    (CASE WHEN deployment_status = 'ready' THEN 0 WHEN disabled_from IS NOT NULL THEN 1 ELSE 2 END),
+    verified_at DESC NULLS LAST,
+    updated_at DESC NULLS LAST
+);
+
 CREATE FUNCTION slipway_check_status_move() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
+    -- What a person took out comes back as it was, or by a fresh verification. What was superseded comes back by a release only.
+    IF OLD.deployment_status = 'disabled' AND (
+        NEW.deployment_status = OLD.disabled_from
+        OR (NEW.deployment_status = 'ready' AND OLD.disabled_from IS NOT NULL AND NEW.verified_at IS DISTINCT FROM OLD.verified_at)
+    ) THEN
+        RETURN NEW;
+    END IF;
     IF (OLD.deployment_status, NEW.deployment_status) NOT IN (
         ('pending', 'deploying'),
         ('deploying', 'ready'),
@@ -75,6 +97,11 @@ COMMENT ON COLUMN model_registry_entries.candidate_fingerprint IS 'What serves h
 COMMENT ON COLUMN model_registry_entries.helm_revision IS 'Number in helm history of the verified release.';
 COMMENT ON COLUMN model_registry_entries.verified_at IS 'When this candidate last passed verification here.';
 COMMENT ON CONSTRAINT slipway_entry_status_known ON model_registry_entries IS 'The statuses that Slipway knows.';
+COMMENT ON COLUMN model_registry_entries.disabled_from IS 'The status that it had when a person took it out; null where it was superseded.';
+COMMENT ON CONSTRAINT slipway_entry_disabled_from ON model_registry_entries IS 'Only what is disabled was taken out.';
+COMMENT ON COLUMN model_registry_entries.health_window IS 'The last five health checks of what serves, the latest at the end: + good, - bad.';
+COMMENT ON CONSTRAINT slipway_entry_health_window ON model_registry_entries IS 'Five checks are remembered.';
+COMMENT ON INDEX slipway_entry_places IS 'The entries of a model in an environment, in the order in which they count.';
 COMMENT ON INDEX slipway_entry_once IS 'One entry for each organisation, model, hub revision and environment.';
 COMMENT ON TRIGGER slipway_status_moves ON model_registry_entries IS 'Refuses status changes that the release process does not have.';
 
@@ -212,3 +239,227 @@ COMMENT ON COLUMN slipway_events.hash IS 'SHA-256 (hex) of all other columns; sl
 COMMENT ON TRIGGER slipway_events_chained ON slipway_events IS 'Sets place and hash, whatever the writer says.';
 COMMENT ON TABLE slipway_authenticators IS 'Which one-time codes are used up, and who is locked out. Holds no secret.';
 COMMENT ON COLUMN slipway_authenticators.last_step IS 'Time step (30 s since 1970) of the last code that was accepted; older ones never are.';
+
+-- Narrower than a right to update the table: an operator may do these two things and no other.
+-- Both wait for their turn as every step of a release does, and return how many entries they moved.
+CREATE FUNCTION slipway_disable(model text, environment text, reason text, actor text, organisation text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    moved record;
+    number integer := 0;
+BEGIN
+    IF coalesce(btrim(slipway_disable.reason), '') = '' OR coalesce(btrim(slipway_disable.actor), '') = '' THEN
+        RAISE EXCEPTION 'taking a model out needs a reason and a name' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended(
+        jsonb_build_array('slipway', slipway_disable.organisation, slipway_disable.model, slipway_disable.environment)::text, 0
+    ));
+    FOR moved IN
+        UPDATE model_registry_entries
+        SET deployment_status = 'disabled',
+            disabled_from = deployment_status,
+            deployment_status_reason = slipway_disable.reason,
+            updated_at = clock_timestamp()
+        WHERE model_name = slipway_disable.model
+            AND deployment_environment = slipway_disable.environment
+            AND coalesce(organisation, '') = coalesce(slipway_disable.organisation, '')
+            AND hub_revision IS NOT NULL
+            AND deployment_status IN ('ready', 'degraded')
+        RETURNING candidate_fingerprint
+    LOOP
+        number := number + 1;
+        INSERT INTO slipway_events (occurred_at, kind, organisation, model_name, environment, candidate_fingerprint, actor, detail)
+        VALUES (
+            clock_timestamp(), 'disabled', slipway_disable.organisation, slipway_disable.model, slipway_disable.environment,
+            moved.candidate_fingerprint, slipway_disable.actor, jsonb_build_object('reason', slipway_disable.reason)
+        );
+    END LOOP;
+    RETURN number;
+END
+$$;
+
+CREATE FUNCTION slipway_enable(model text, environment text, reason text, actor text, organisation text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    moved record;
+    number integer := 0;
+BEGIN
+    IF coalesce(btrim(slipway_enable.reason), '') = '' OR coalesce(btrim(slipway_enable.actor), '') = '' THEN
+        RAISE EXCEPTION 'putting a model back needs a reason and a name' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended(
+        jsonb_build_array('slipway', slipway_enable.organisation, slipway_enable.model, slipway_enable.environment)::text, 0
+    ));
+    FOR moved IN
+        UPDATE model_registry_entries
+        SET deployment_status = disabled_from,
+            disabled_from = NULL,
+            deployment_status_reason = CASE disabled_from WHEN 'degraded' THEN 'degraded already when it was taken out' END,
+            updated_at = clock_timestamp()
+        WHERE model_name = slipway_enable.model
+            AND deployment_environment = slipway_enable.environment
+            AND coalesce(organisation, '') = coalesce(slipway_enable.organisation, '')
+            AND disabled_from IS NOT NULL
+        RETURNING candidate_fingerprint
+    LOOP
+        number := number + 1;
+        INSERT INTO slipway_events (occurred_at, kind, organisation, model_name, environment, candidate_fingerprint, actor, detail)
+        VALUES (
+            clock_timestamp(), 'enabled', slipway_enable.organisation, slipway_enable.model, slipway_enable.environment,
+            moved.candidate_fingerprint, slipway_enable.actor, jsonb_build_object('reason', slipway_enable.reason)
+        );
+    END LOOP;
+    RETURN number;
+END
+$$;
+
+COMMENT ON FUNCTION slipway_disable IS 'Take a model out of an environment until slipway_enable; routers answer 503 with the reason.';
+COMMENT ON FUNCTION slipway_enable IS 'Put back what slipway_disable took out.';
+
+CREATE VIEW slipway_routes AS
+SELECT
+    organisation,
+    model_name AS model,
+    hub_revision,
+    deployment_environment AS environment,
+    CASE deployment_status WHEN 'ready' THEN deployment_endpoint END AS endpoint,
+    candidate_fingerprint AS candidate,
+    deployment_status AS status,
+    verified_at,
+    last_health_check_at AS last_checked_at,
+    CASE deployment_status WHEN 'ready' THEN 200 ELSE 503 END AS http_status,
+    CASE
+        WHEN deployment_status = 'ready' THEN NULL
+        WHEN disabled_from IS NOT NULL THEN
+            format('model %s is disabled in %s: %s', model_name, deployment_environment, deployment_status_reason)
+        ELSE format('model %s is not ready in %s: it is %s', model_name, deployment_environment, deployment_status)
+    END AS message,
+    CASE WHEN deployment_status = 'ready' THEN 0 WHEN disabled_from IS NOT NULL THEN 1 ELSE 2 END AS preference,
+    updated_at
+FROM model_registry_entries
+WHERE deployment_environment IS NOT NULL AND hub_revision IS NOT NULL AND deployment_status IS NOT NULL
+    AND (deployment_endpoint IS NOT NULL OR deployment_status <> 'ready');
+
+COMMENT ON VIEW slipway_routes IS 'Where each entry is served, or why it is not. Of a model in an environment the lowest preference counts.';
+COMMENT ON COLUMN slipway_routes.endpoint IS 'Host and port; null unless the entry is ready.';
+COMMENT ON COLUMN slipway_routes.preference IS '0 ready, 1 taken out by a person, 2 not ready otherwise. Then the latest verified counts, then the latest changed.';
+
+-- Its body is bound to the view whatever the caller's search_path is, and small enough to become part of the caller's query.
+CREATE FUNCTION route(model text, hub_revision text DEFAULT NULL, environment text DEFAULT 'production', organisation text DEFAULT NULL)
+RETURNS TABLE (endpoint text, candidate text, status text, last_checked_at timestamptz, http_status integer, message text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT
+        found.endpoint,
+        found.candidate,
+        found.status,
+        found.last_checked_at,
+        coalesce(found.http_status, 404),
+        CASE
+            WHEN found.http_status IS NOT NULL THEN found.message
+            WHEN route.hub_revision IS NULL THEN format('model %s is unknown in %s', route.model, route.environment)
+            ELSE format('model %s has no hub revision %s in %s', route.model, route.hub_revision, route.environment)
+        END
+    FROM (VALUES (1)) AS one (row)
+    LEFT JOIN LATERAL (
+        SELECT r.endpoint, r.candidate, r.status, r.last_checked_at, r.http_status, r.message
+        FROM slipway_routes AS r
+        WHERE r.model = route.model
+            AND r.environment = route.environment
+            AND coalesce(r.organisation, '') = coalesce(route.organisation, '')
+            AND (route.hub_revision IS NULL OR r.hub_revision = route.hub_revision)
+        ORDER BY r.preference, r.verified_at DESC NULLS LAST, r.updated_at DESC NULLS LAST
+        LIMIT 1
+    ) AS found ON true;
+END;
+
+COMMENT ON FUNCTION route IS 'Where a model is served: always one row, with an endpoint or with why there is none (http_status 404 or 503).';
+
+-- Names the place and not the news: whoever hears it reads the row, so that it does not matter in what order or how often it is heard.
+CREATE FUNCTION slipway_announce_route() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    place text;
+BEGIN
+    -- Of a row that moves to another place, both are news; the same twice in a transaction is told once.
+    FOR place IN
+        SELECT json_build_object('model', row.model, 'environment', row.environment, 'organisation', row.organisation)::text
+        FROM (VALUES
+            (TG_OP <> 'INSERT', OLD.model_name, OLD.deployment_environment, OLD.organisation),
+            (TG_OP <> 'DELETE', NEW.model_name, NEW.deployment_environment, NEW.organisation)
+        ) AS row (there, model, environment, organisation)
+        WHERE row.there
+    LOOP
+        -- More than NOTIFY can carry: an empty object means "read everything again".
+        PERFORM pg_notify('slipway_routes', CASE WHEN octet_length(place) < 8000 THEN place ELSE '{}' END);
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER slipway_routes_changed
+    AFTER INSERT OR DELETE ON model_registry_entries
+    FOR EACH ROW EXECUTE FUNCTION slipway_announce_route();
+
+-- A health check is no change of a route.
+CREATE TRIGGER slipway_routes_moved
+    AFTER UPDATE ON model_registry_entries
+    FOR EACH ROW
+    WHEN ((
+        OLD.deployment_status, OLD.deployment_status_reason, OLD.disabled_from, OLD.deployment_endpoint, OLD.candidate_fingerprint,
+        OLD.verified_at, OLD.model_name, OLD.deployment_environment, OLD.organisation, OLD.hub_revision
+    ) IS DISTINCT FROM (
+        NEW.deployment_status, NEW.deployment_status_reason, NEW.disabled_from, NEW.deployment_endpoint, NEW.candidate_fingerprint,
+        NEW.verified_at, NEW.model_name, NEW.deployment_environment, NEW.organisation, NEW.hub_revision
+    ))
+    EXECUTE FUNCTION slipway_announce_route();
+
+COMMENT ON TRIGGER slipway_routes_changed ON model_registry_entries IS 'Announces changes of routes on the channel slipway_routes.';
+COMMENT ON TRIGGER slipway_routes_moved ON model_registry_entries IS 'Announces changes of routes on the channel slipway_routes.';
+
+CREATE TABLE slipway_locks (
+    organisation text,
+    model_name text NOT NULL,
+    environment text NOT NULL,
+    holder text,
+    fence bigint NOT NULL,
+    acquired_at timestamptz NOT NULL,
+    heartbeat_at timestamptz NOT NULL,
+    CONSTRAINT slipway_locks_once UNIQUE NULLS NOT DISTINCT (organisation, model_name, environment)
+);
+
+COMMENT ON TABLE slipway_locks IS 'Which run may change a model in an environment.';
+COMMENT ON COLUMN slipway_locks.holder IS 'The flow run that holds it; null if none does.';
+COMMENT ON COLUMN slipway_locks.fence IS 'Rises each time it is taken; a write with an older number is refused.';
+COMMENT ON COLUMN slipway_locks.heartbeat_at IS 'The last sign of life of its holder; without one for a minute, another run may take it over.';
+
+GRANT USAGE ON SCHEMA public TO slipway_router, slipway_operator, slipway_admin;
+GRANT SELECT ON model_registry_entries, slipway_candidates, slipway_evidence, slipway_events TO slipway_operator, slipway_admin;
+
+-- What is append-only may be added to. The present may be changed by who deploys, and only in our columns.
+GRANT INSERT ON slipway_candidates TO slipway_operator, slipway_admin;
+GRANT INSERT ON slipway_evidence, slipway_events TO slipway_admin;
+GRANT SELECT, INSERT, UPDATE ON slipway_authenticators TO slipway_admin;
+GRANT
+    INSERT (
+        model_name, hub_revision, organisation, deployment_environment, deployment_namespace, deployment_endpoint, deployment_status,
+        deployment_status_reason, candidate_fingerprint, helm_revision, verified_at, last_health_check_at, created_at, updated_at,
+        disabled_from, health_window
+    ),
+    UPDATE (
+        deployment_namespace, deployment_endpoint, deployment_status, deployment_status_reason, candidate_fingerprint, helm_revision,
+        verified_at, last_health_check_at, updated_at, disabled_from, health_window
+    )
+    ON model_registry_entries TO slipway_admin;
+
+REVOKE ALL ON FUNCTION slipway_disable, slipway_enable FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION slipway_disable, slipway_enable TO slipway_operator, slipway_admin;
+GRANT SELECT ON slipway_routes TO slipway_router, slipway_operator, slipway_admin;
+
+GRANT SELECT ON slipway_locks TO slipway_operator, slipway_admin;
+GRANT INSERT, UPDATE ON slipway_locks TO slipway_admin;

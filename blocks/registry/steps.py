@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
 from blocks.registry.documents import canonical, stored_candidate
-from blocks.registry.records import Entry, Event
+from blocks.registry.locks import require_lock
+from blocks.registry.records import Entry, Event, TakenOut
 from blocks.registry.session import Connection, change, row, rows
 
 
@@ -65,9 +66,17 @@ class Step:
             raise RegistryRejected(f"there is no entry of {self.who['model']} at {self.who['hub_revision']} in {self.who['environment']}")
         return entry
 
+    def require_lock(self, fence: int | None) -> None:
+        """Refuse to go on unless the run holds the lock with this number, or nobody holds it and the run has none."""
+        require_lock(self.connection, self.who, fence)
+
     def progress(self) -> Event | None:
         """This run's latest own event with the candidate here: deploying, ready or failed."""
         return row(self.connection, "attempt", Event, self.who)
+
+    def taken_out(self) -> TakenOut | None:
+        """Whether a person took the model out here, and why."""
+        return row(self.connection, "taken_out", TakenOut, self.who)
 
     def overtaken(self, since: Event) -> Event | None:
         """The event by which another candidate changed the endpoint after `since`, if one did."""

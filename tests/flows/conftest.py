@@ -171,7 +171,7 @@ class Site:
     def ask(self, prompt: str, environment: str = "development") -> str:
         """What the environment's route answers."""
         with self.registry() as registry:
-            route = registry.route(self.model, environment)
+            route = registry.route(self.model, environment).endpoint
         assert route is not None, f"nothing is routed in {environment}"
         with Endpoint(via="service-proxy", kubeconfig=self.world.cluster.kubeconfig).client(route) as endpoint:
             return endpoint.complete(self.model, prompt, 16).text

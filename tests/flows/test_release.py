@@ -98,7 +98,7 @@ def test_wrong_answers_fail_the_release_and_leave_nothing_ready(site: Site) -> N
     # and neither is routed: the one is wrong, the other no longer behind the endpoint
     assert sorted(site.all_statuses()) == ["degraded", "failed"]
     with site.registry() as registry:
-        assert registry.route(site.model, "development") is None
+        assert registry.route(site.model, "development").endpoint is None
 
 
 def test_a_crash_while_loading_is_diagnosed(site: Site) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from blocks.registry import Entry, RegistryClient
 from sandbox.postgres import Postgres
@@ -97,6 +99,20 @@ def sql(dsn: str) -> Iterator[psycopg.Connection]:
     """Somebody with psql."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def dsn_as(dsn: str) -> Callable[[str], str]:
+    """The connection string of somebody who is a member of one group role and nothing else."""
+
+    def dsn_as(role: str) -> str:
+        name = f"member_of_{role}"
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchall():
+                connection.execute(SQL("CREATE ROLE {} LOGIN IN ROLE {}").format(Identifier(name), Identifier(role)))
+        return make_conninfo(dsn, user=name)
+
+    return dsn_as
 
 
 @pytest.fixture

@@ -94,6 +94,11 @@ def degraded(releases: Releases) -> None:
     releases.degrade("a1")
 
 
+def taken_out(releases: Releases) -> None:
+    releases.release("a1", "run-1")
+    releases.client.disable("tiny", "production", reason="it leaks", actor="ada")
+
+
 def verifying(releases: Releases) -> None:
     releases.release("a1", "run-1")
     releases.begin("b1", "run-2")
@@ -124,6 +129,8 @@ WRITES: dict[str, tuple[Callable[[Releases], object], Callable[[Releases], objec
     "mark_failed": (verifying, lambda releases: releases.fail("b1", "run-2")),
     "mark_degraded": (serving, lambda releases: releases.degrade("a1")),
     "mark_recovered": (degraded, lambda releases: releases.recover("a1")),
+    "disable": (serving, lambda releases: releases.client.disable("tiny", "production", reason="it leaks", actor="ada")),
+    "enable": (taken_out, lambda releases: releases.client.enable("tiny", "production", reason="mended", actor="ada")),
     "save_evidence": (nothing, lambda releases: releases.client.save_evidence("verdict", {"x": 1})),
     "add_event": (nothing, lambda releases: releases.client.add_event("notified", run_id="run-1")),
 }

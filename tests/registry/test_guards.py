@@ -49,7 +49,7 @@ def test_other_columns_change_freely(releases: Releases, sql: psycopg.Connection
 
     sql.execute("UPDATE model_registry_entries SET deployment_endpoint = 'elsewhere:8000'")
 
-    assert releases.client.route("tiny") == "elsewhere:8000"
+    assert releases.client.route("tiny").endpoint == "elsewhere:8000"
 
 
 def test_an_unknown_status_is_refused(sql: psycopg.Connection) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def test_a_release_becomes_the_route(releases: Releases, client: RegistryClient) -> None:
     begun = releases.begin("a1", "run-1")
     assert (begun.status, begun.helm_revision, begun.verified_at) == ("deploying", None, None)
-    assert client.route("tiny") is None
+    assert client.route("tiny").endpoint is None
 
     before = datetime.now(UTC)
     ready = releases.ready("a1", "run-1", helm_revision=7)
@@ -31,8 +31,8 @@ def test_a_release_becomes_the_route(releases: Releases, client: RegistryClient)
     assert ready.verified_at is not None
     assert ready.verified_at.utcoffset() == timedelta(0)
     assert before - timedelta(seconds=5) < ready.verified_at < datetime.now(UTC) + timedelta(seconds=5)
-    assert client.route("tiny") == "tiny-production.models.svc.cluster.local:8000"
-    assert client.route("tiny", "staging") is None
+    assert client.route("tiny").endpoint == "tiny-production.models.svc.cluster.local:8000"
+    assert client.route("tiny", "staging").endpoint is None
     assert client.current("tiny", "production") == ready
     assert releases.kinds() == ["deploying", "ready"]
 
@@ -103,7 +103,7 @@ def test_a_failed_release_degrades_what_it_replaced_only_if_it_touched_the_clust
     assert failed is not None
     assert (failed.status, failed.status_reason) == ("failed", "P95 was 412 ms, allowed are 300 ms")
     assert releases.statuses() == {"a": "degraded" if cluster_changed else "ready", "b": "failed"}
-    assert (client.route("tiny") is None) == cluster_changed
+    assert (client.route("tiny").endpoint is None) == cluster_changed
     # After a change nobody serves, and what was displaced is where a rollback goes.
     assert (releases.current(), releases.previous()) == ((None, "a1") if cluster_changed else ("a1", None))
 
@@ -188,14 +188,14 @@ def test_degraded_and_recovered(releases: Releases, client: RegistryClient) -> N
     degraded = releases.degrade("a1")
     assert degraded is not None
     assert (degraded.status, degraded.status_reason) == ("degraded", "answers are wrong")
-    assert client.route("tiny") is None
+    assert client.route("tiny").endpoint is None
     # It is bad, but it still is what answers there.
     assert releases.current() == "a1"
 
     recovered = releases.recover("a1")
     assert recovered is not None
     assert (recovered.status, recovered.status_reason) == ("ready", None)
-    assert client.route("tiny") is not None
+    assert client.route("tiny").endpoint is not None
     assert releases.kinds() == ["deploying", "ready", "degraded", "recovered"]
 
 

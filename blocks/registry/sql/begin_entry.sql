@@ -13,4 +13,5 @@ WHERE model_name = %(model)s
     AND deployment_environment = %(environment)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
     AND (deployment_status IS NULL OR deployment_status NOT IN ('ready', 'degraded'))
+    AND disabled_from IS NULL
     AND (deployment_status, candidate_fingerprint) IS DISTINCT FROM ('deploying', %(fingerprint)s);

@@ -1,8 +1,8 @@
--- The entry that serves: ready, or degraded while it still holds the endpoint (its last event is not `displaced`).
+-- The entry that holds the endpoint: ready; or degraded or taken out, while its last event there is not `displaced`.
 SELECT
     r.organisation, r.model_name AS model, r.hub_revision, r.deployment_environment AS environment, r.deployment_namespace AS namespace,
     r.deployment_endpoint AS endpoint, r.deployment_status AS status, r.deployment_status_reason AS status_reason,
-    r.candidate_fingerprint AS fingerprint, r.helm_revision, r.verified_at::timestamptz AS verified_at,
+    r.disabled_from, r.candidate_fingerprint AS fingerprint, r.helm_revision, r.verified_at::timestamptz AS verified_at,
     r.last_health_check_at::timestamptz AS last_health_check_at, r.created_at::timestamptz AS created_at, r.updated_at::timestamptz AS updated_at
 FROM model_registry_entries AS r
 WHERE r.model_name = %(model)s
@@ -11,7 +11,7 @@ WHERE r.model_name = %(model)s
     AND r.hub_revision IS NOT NULL
     AND (
         r.deployment_status = 'ready'
-        OR (r.deployment_status = 'degraded' AND 'displaced' IS DISTINCT FROM (
+        OR ((r.deployment_status = 'degraded' OR r.disabled_from IS NOT NULL) AND 'displaced' IS DISTINCT FROM (
             SELECT e.kind
             FROM slipway_events AS e
             WHERE e.candidate_fingerprint = r.candidate_fingerprint
@@ -23,5 +23,5 @@ WHERE r.model_name = %(model)s
             LIMIT 1
         ))
     )
-ORDER BY r.deployment_status = 'ready' DESC, r.verified_at DESC NULLS LAST
+ORDER BY r.deployment_status = 'ready' DESC, r.disabled_from = 'ready' DESC NULLS LAST, r.verified_at DESC NULLS LAST
 LIMIT 1;

@@ -1,6 +1,7 @@
--- The candidate serves: only on a row that serves already or that is deploying this very candidate.
+-- The candidate serves: only on a row that serves already, was taken out, or is deploying this very candidate.
 UPDATE model_registry_entries
 SET deployment_status = 'ready',
+    disabled_from = NULL,
     deployment_status_reason = NULL,
     deployment_namespace = %(namespace)s,
     deployment_endpoint = %(endpoint)s,
@@ -8,9 +9,10 @@ SET deployment_status = 'ready',
     helm_revision = %(helm_revision)s,
     verified_at = %(at)s,
     last_health_check_at = %(at)s,
+    health_window = NULL,
     updated_at = %(at)s
 WHERE model_name = %(model)s
     AND hub_revision = %(hub_revision)s
     AND deployment_environment = %(environment)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
-    AND (deployment_status IN ('ready', 'degraded') OR candidate_fingerprint = %(fingerprint)s);
+    AND (deployment_status IN ('ready', 'degraded') OR disabled_from IS NOT NULL OR candidate_fingerprint = %(fingerprint)s);

@@ -1,5 +1,5 @@
 -- The candidate that was degraded answers well again. One that lost its endpoint (last event `displaced`) comes back by a release only:
--- what answers there now is another.
+-- what answers there now is another. With `degraded_by`, only what that one had degraded.
 UPDATE model_registry_entries AS r
 SET deployment_status = 'ready', deployment_status_reason = NULL, last_health_check_at = %(at)s, updated_at = %(at)s
 WHERE model_name = %(model)s
@@ -7,8 +7,8 @@ WHERE model_name = %(model)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
     AND candidate_fingerprint = %(fingerprint)s
     AND deployment_status = 'degraded'
-    AND 'displaced' IS DISTINCT FROM (
-        SELECT e.kind
+    AND coalesce((
+        SELECT e.kind <> 'displaced' AND (%(degraded_by)s::text IS NULL OR (e.kind = 'degraded' AND e.actor = %(degraded_by)s))
         FROM slipway_events AS e
         WHERE e.candidate_fingerprint = r.candidate_fingerprint
             AND e.model_name = r.model_name
@@ -17,4 +17,4 @@ WHERE model_name = %(model)s
             AND e.kind IN ('ready', 'degraded', 'recovered', 'displaced')
         ORDER BY e.id DESC
         LIMIT 1
-    );
+    ), %(degraded_by)s::text IS NULL);

@@ -1,6 +1,3 @@
--- What a router asks: where the model is served, the latest verified first.
-SELECT deployment_endpoint AS endpoint
-FROM model_registry_entries
-WHERE deployment_status = 'ready' AND model_name = %(model)s AND deployment_environment = %(environment)s
-ORDER BY verified_at DESC NULLS LAST
-LIMIT 1;
+-- What a router asks: where the model is served, or why it is not.
+SELECT endpoint, candidate AS fingerprint, status, last_checked_at, http_status, message
+FROM route(%(model)s, %(hub_revision)s, %(environment)s, %(organisation)s);

@@ -1,0 +1,67 @@
+"""What metrics are made of: few statements, however many models there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from blocks.registry.records import Status
+from blocks.registry.session import Session, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceStatus:
+    """The status of a model in an environment.
+
+    Attributes:
+        organisation: Whose.
+        model: The name that clients send.
+        environment: Where.
+        status: Of the entry that counts there.
+        last_checked_at: When its endpoint was last looked at.
+    """
+
+    organisation: str | None
+    model: str
+    environment: str
+    status: Status
+    last_checked_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """An event with the verdict that it was recorded with.
+
+    Attributes:
+        id: Of the event.
+        kind: Of the event.
+        model: Which model it concerns, if one.
+        environment: Where, if somewhere.
+        detail: The event's facts.
+        outcome: passed, failed, inconclusive or errored; None without a verdict.
+    """
+
+    id: int
+    kind: str
+    model: str | None
+    environment: str | None
+    detail: Mapping[str, object]
+    outcome: str | None
+
+
+class Figures(Session):
+    """The part of the client that metrics read."""
+
+    def place_statuses(self) -> list[PlaceStatus]:
+        """The status of each model in each environment."""
+        with self._connected() as connection:
+            return rows(connection, "place_statuses", PlaceStatus, {})
+
+    def outcomes(self, after_id: int, limit: int) -> list[Outcome]:
+        """The next events after the one with that id, in the order of their ids.
+
+        Ids are given before a transaction ends, so that a lower one may appear after a higher one.
+        """
+        with self._connected() as connection:
+            return rows(connection, "outcomes", Outcome, {"after_id": after_id, "limit": limit})

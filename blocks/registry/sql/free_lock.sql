@@ -1,0 +1,8 @@
+-- Give the lock back.
+UPDATE slipway_locks
+SET holder = NULL
+WHERE model_name = %(model)s
+    AND environment = %(environment)s
+    AND organisation IS NOT DISTINCT FROM %(organisation)s
+    AND holder = %(run_id)s
+    AND fence = %(fence)s;

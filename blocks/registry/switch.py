@@ -1,0 +1,53 @@
+"""Taking a model out of an environment and putting it back: what a person does, with a reason."""
+
+from __future__ import annotations
+
+from blocks.errors import RegistryRejected
+from blocks.registry.records import Entry, TakenOut
+from blocks.registry.session import Session, row
+from blocks.registry.statements import statement
+
+
+class Switch(Session):
+    """The part of the client that an operator needs.
+
+    The rules are functions of the database, so that no right to write its tables is needed.
+    """
+
+    def disable(self, model: str, environment: str, *, reason: str, actor: str, organisation: str | None = None) -> Entry:
+        """Take the model out of routing until it is enabled, whatever is released meanwhile; return the entry that holds the endpoint.
+
+        One that is out already stays out with its first reason.
+
+        Raises:
+            RegistryRejected: Nothing serves the model there, or the reason or the name is empty.
+        """
+        place = {"model": model, "environment": environment, "organisation": organisation}
+        with self._transaction() as connection:
+            connection.execute(statement("disable"), {**place, "reason": reason, "actor": actor})
+            entry = row(connection, "current", Entry, place)
+            if entry is None or entry.disabled_from is None:
+                raise RegistryRejected(f"nothing serves {model} in {environment}: there is nothing to take out", model=model)
+        return entry
+
+    def enable(self, model: str, environment: str, *, reason: str, actor: str, organisation: str | None = None) -> Entry | None:
+        """Put back what was taken out, with the status that it had. What is in stays in.
+
+        Returns:
+            The entry that holds the endpoint; None if a failed release took it meanwhile, so that the next release brings the model back.
+
+        Raises:
+            RegistryRejected: Nothing is there that could be put back, or the reason or the name is empty.
+        """
+        place = {"model": model, "environment": environment, "organisation": organisation}
+        with self._transaction() as connection:
+            ((moved,),) = connection.execute(statement("enable"), {**place, "reason": reason, "actor": actor}).fetchall()
+            entry = row(connection, "current", Entry, place)
+            if not moved and entry is None:
+                raise RegistryRejected(f"nothing of {model} in {environment} can be put back: release it", model=model)
+        return entry
+
+    def taken_out(self, model: str, environment: str, *, organisation: str | None = None) -> TakenOut | None:
+        """Why and by whom the model was taken out of the environment; None if it is not."""
+        with self._connected() as connection:
+            return row(connection, "taken_out", TakenOut, {"model": model, "environment": environment, "organisation": organisation})
