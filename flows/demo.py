@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 import httpx
+from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.table import Table
 
@@ -84,7 +85,9 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
         deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
         _save_blocks(world)
         deployed.result()
-    router = Router(world.postgres.dsn, _endpoint(world).target, world.loop)
+        _pause_schedules()
+    # A member of the registry's router role, as a gateway should be: it reads routes and nothing else.
+    router = Router(make_conninfo(world.postgres.dsn, options="-c role=slipway_router"), _endpoint(world).target, world.loop)
     stack.callback(router.close)
     router.start()
     authenticator = stack.enter_context(_Authenticator(folder / "one-time-code"))
@@ -169,6 +172,16 @@ def _release(console: Console, world: World, router: Router, approve: bool, auth
     return 0
 
 
+def _pause_schedules() -> None:
+    """Health is not checked each minute here: on a laptop the start of each such run would slow the engines that are being measured."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            if deployment.schedules:
+                client.pause_deployment(deployment.id)
+
+
 def _save_blocks(world: World) -> None:
     """Save the blocks that `deployments/` names, for the sandbox."""
     from pydantic import SecretStr
@@ -176,12 +189,13 @@ def _save_blocks(world: World) -> None:
     from blocks.cluster import Cluster
     from blocks.helm import Helm
     from blocks.hub import Hub
-    from blocks.registry import Registry
+    from blocks.registry import Registry, RegistryClient
 
     kubeconfig = world.cluster.kubeconfig
-    registry = Registry(dsn=SecretStr(world.postgres.dsn))
-    with registry.client() as client:
+    with RegistryClient(world.postgres.dsn) as client:
         client.migrate()
+    # As anywhere: whoever migrates owns the tables, and the pipeline has the rights of its role and no more.
+    registry = Registry(dsn=SecretStr(make_conninfo(world.postgres.dsn, options="-c role=slipway_admin")))
     chart = ROOT / "charts" / "vllm-deployment"
     for block in (
         registry,

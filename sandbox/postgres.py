@@ -99,15 +99,28 @@ class Postgres:
 
     def close(self) -> None:
         """Shut down at once, ending all connections; the data stays. Safe to call twice."""
-        self._stop()
+        self.stop()
         if self._socket_folder is not None and not self._socket_folder.is_relative_to(self._folder):
             shutil.rmtree(self._socket_folder, ignore_errors=True)
         self._socket_folder = None
 
     def restart(self) -> None:
         """Shut down, ending all connections, and start again at the same address."""
-        self._stop()
+        self.stop()
         self.start()
+
+    def stop(self) -> None:
+        """Shut down, ending all connections; `start` serves at the same address again. Safe to call twice."""
+        if self._child is None:
+            return
+        child, self._child = self._child, None
+        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self._data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGINT)
+            deadline = time.monotonic() + 10
+            while child.running and time.monotonic() < deadline:
+                time.sleep(0.01)
+        child.close()
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make a database, as a copy of another one, and return its connection string."""
@@ -148,18 +161,6 @@ class Postgres:
                 if time.monotonic() > deadline:
                     raise PostgresUnavailable(f"PostgreSQL takes no connections: {exc}; its log ends: {child.last_words()}") from exc
                 time.sleep(0.02)
-
-    def _stop(self) -> None:
-        if self._child is None:
-            return
-        child, self._child = self._child, None
-        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((self._data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGINT)
-            deadline = time.monotonic() + 10
-            while child.running and time.monotonic() < deadline:
-                time.sleep(0.01)
-        child.close()
 
     def _command(self, name: str, *arguments: str) -> list[str]:
         """Return the command line; as root, one that becomes `nobody` first."""

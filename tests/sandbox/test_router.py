@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 import trustme
+from psycopg.conninfo import make_conninfo
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from blocks.registry import RegistryClient
 from sandbox.postgres import Postgres
 from sandbox.router import Router, Target
 from sandbox.serving import HttpServer, LoopThread
-
-TABLE = """
-CREATE TABLE model_registry_entries (
-    model_name text, deployment_environment text, deployment_endpoint text, deployment_status text, verified_at timestamptz
-)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,16 @@ def loop() -> Iterator[LoopThread]:
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     with Postgres(tmp_path_factory.mktemp("router") / "postgres", durable=False) as running:
+        with RegistryClient(running.dsn) as client:
+            client.migrate()
         with psycopg.connect(running.dsn) as connection:
-            connection.execute(TABLE)
+            connection.execute("CREATE ROLE gateway LOGIN IN ROLE slipway_router")
         yield running
+
+
+def gateway(postgres: Postgres) -> str:
+    """The connection string of somebody who may read the routes and nothing else."""
+    return make_conninfo(postgres.dsn, user="gateway")
 
 
 @pytest.fixture
@@ -47,16 +54,57 @@ def entries(postgres: Postgres) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+_numbers = itertools.count()
+
+
 def enter(
     entries: psycopg.Connection, model: str, endpoint: str, status: str = "ready", environment: str = "production", day: int = 1
 ) -> None:
-    statement = "INSERT INTO model_registry_entries VALUES (%s, %s, %s, %s, make_timestamptz(2026, 1, %s, 0, 0, 0))"
-    entries.execute(statement, (model, environment, endpoint, status, day))
+    statement = """
+        INSERT INTO model_registry_entries
+            (model_name, hub_revision, deployment_environment, deployment_endpoint, deployment_status, verified_at)
+        VALUES (%s, %s, %s, %s, %s, make_timestamptz(2026, 1, %s, 0, 0, 0))
+    """
+    entries.execute(statement, (model, str(next(_numbers)), environment, endpoint, status, day))
+
+
+def heard(router: Router, entries: psycopg.Connection) -> None:
+    """Wait until the router knows of everything so far: notices come in the order of the commits."""
+    marker = f"marker-{next(_numbers)}"
+    enter(entries, marker, "good:8000")
+    until(lambda: marker in listed(router))
+    entries.execute("DELETE FROM model_registry_entries WHERE model_name = %s", (marker,))
+    until(lambda: marker not in listed(router))
+
+
+def listed(router: Router) -> list[str]:
+    return [model["id"] for model in httpx.get(f"{router.url}/v1/models").json()["data"]]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 async def _tell(request: Request) -> Response:
     told = {"path": request.url.path, "authorization": request.headers.get("authorization"), "body": (await request.body()).decode()}
     return JSONResponse(told, status_code=201)
+
+
+async def _slow(request: Request) -> Response:
+    """A long answer: its last word is held back until the test lets it go."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first "
+        await LET_GO.wait()
+        yield b"last"
+
+    return StreamingResponse(pieces())
+
+
+LET_GO = asyncio.Event()
 
 
 async def _stream(request: Request) -> Response:
@@ -80,6 +128,7 @@ def upstream(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iter
     routes = [
         Route("/proxy/v1/completions", _tell, methods=["POST"]),
         Route("/proxy/v1/chat/completions", _stream, methods=["POST"]),
+        Route("/proxy/v1/slow", _slow, methods=["POST"]),
     ]
     server = HttpServer(Starlette(routes=routes), loop, certificate=(folder / "cert.pem", folder / "key.pem"))
     server.start()
@@ -88,11 +137,13 @@ def upstream(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def router(loop: LoopThread, postgres: Postgres, upstream: Target) -> Iterator[Router]:
-    def resolve(endpoint: str) -> Target:
-        return upstream if endpoint == "good:8000" else ("http://127.0.0.1:9", {}, None)
+def resolve(upstream: Target) -> Callable[[str], Target]:
+    return lambda endpoint: upstream if endpoint == "good:8000" else ("http://127.0.0.1:9", {}, None)
 
-    running = Router(postgres.dsn, resolve, loop)
+
+@pytest.fixture(scope="module")
+def router(loop: LoopThread, postgres: Postgres, resolve: Callable[[str], Target]) -> Iterator[Router]:
+    running = Router(gateway(postgres), resolve, loop)
     running.start()
     yield running
     running.close()
@@ -105,6 +156,7 @@ def ask(router: Router, model: object, path: str = "/v1/completions", **headers:
 
 def test_a_ready_model_is_reached_with_the_clusters_credentials_and_not_the_callers(router: Router, entries: psycopg.Connection) -> None:
     enter(entries, "tiny", "good:8000")
+    heard(router, entries)
 
     answer = ask(router, "tiny", Authorization="Bearer from-the-caller")
 
@@ -118,6 +170,7 @@ def test_a_ready_model_is_reached_with_the_clusters_credentials_and_not_the_call
 
 def test_a_stream_is_passed_on(router: Router, entries: psycopg.Connection) -> None:
     enter(entries, "tiny", "good:8000")
+    heard(router, entries)
 
     answer = ask(router, "tiny", "/v1/chat/completions")
 
@@ -125,69 +178,168 @@ def test_a_stream_is_passed_on(router: Router, entries: psycopg.Connection) -> N
     assert answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
 
 
+def test_a_request_that_is_under_way_outlives_a_change_of_its_route(router: Router, entries: psycopg.Connection, loop: LoopThread) -> None:
+    enter(entries, "tiny", "good:8000")
+    heard(router, entries)
+    with httpx.stream("POST", f"{router.url}/v1/slow", json={"model": "tiny"}) as answer:
+        pieces = answer.iter_text()
+        assert next(pieces) == "first "
+
+        entries.execute("UPDATE model_registry_entries SET deployment_endpoint = 'bad:8000'")
+        heard(router, entries)
+        assert ask(router, "tiny").status_code == 502
+        loop.loop.call_soon_threadsafe(LET_GO.set)
+
+        assert "".join(pieces) == "last"
+
+
 def test_the_newest_ready_entry_wins(router: Router, entries: psycopg.Connection) -> None:
     enter(entries, "tiny", "bad:8000", day=1)
     enter(entries, "tiny", "good:8000", day=2)
     enter(entries, "tiny", "bad:8000", status="failed", day=3)
+    heard(router, entries)
 
     assert ask(router, "tiny").status_code == 201
 
 
-def test_an_entry_that_is_no_longer_ready_gets_nothing_from_then_on(router: Router, entries: psycopg.Connection) -> None:
+def test_why_not_is_said_in_openais_form(router: Router, entries: psycopg.Connection, postgres: Postgres) -> None:
     enter(entries, "tiny", "good:8000")
-    assert ask(router, "tiny").status_code == 201
+    with RegistryClient(postgres.dsn) as client:
+        client.disable("tiny", "production", reason="it leaks", actor="ada")
+    enter(entries, "nano", "good:8000", status="degraded")
+    enter(entries, "giga", "good:8000", environment="staging")
+    heard(router, entries)
 
-    entries.execute("UPDATE model_registry_entries SET deployment_status = 'degraded'")
+    answers = {model: ask(router, model) for model in ("tiny", "nano", "giga")}
 
-    answer = ask(router, "tiny")
-    assert answer.status_code == 503
-    assert answer.json()["error"]["message"] == "The model `tiny` is not ready: it is degraded."
+    assert {model: answer.status_code for model, answer in answers.items()} == {"tiny": 503, "nano": 503, "giga": 404}
+    assert answers["tiny"].json()["error"] == {
+        "message": "model tiny is disabled in production: it leaks",
+        "type": "ServiceUnavailableError",
+        "param": "model",
+        "code": 503,
+    }
+    assert answers["nano"].json()["error"]["message"] == "model nano is not ready in production: it is degraded"
+    assert answers["giga"].json()["error"] == {
+        "message": "model giga is unknown in production",
+        "type": "NotFoundError",
+        "param": "model",
+        "code": 404,
+    }
 
 
-def test_other_environments_are_not_served(router: Router, entries: psycopg.Connection) -> None:
-    enter(entries, "tiny", "good:8000", environment="staging")
+def test_it_loads_the_same_as_it_hears(
+    loop: LoopThread, router: Router, entries: psycopg.Connection, postgres: Postgres, resolve: Callable[[str], Target]
+) -> None:
+    for status in ("ready", "degraded", "failed", "disabled", "deploying"):
+        enter(entries, f"only-{status}", "good:8000", status=status)
+        enter(entries, "all", "good:8000", status=status)
+    heard(router, entries)
+    models = ["all", "none", *(f"only-{status}" for status in ("ready", "degraded", "failed", "disabled", "deploying"))]
 
-    answer = ask(router, "tiny")
+    late = Router(gateway(postgres), resolve, loop)
+    late.start()
+    try:
+        assert [ask(late, model).text for model in models] == [ask(router, model).text for model in models]
+        assert listed(late) == listed(router) == ["all", "only-ready"]
+    finally:
+        late.close()
 
-    assert answer.status_code == 404
-    assert answer.json()["error"] == {"message": "The model `tiny` does not exist.", "type": "NotFoundError", "param": "model", "code": 404}
+
+def test_other_organisations_are_not_served(router: Router, entries: psycopg.Connection) -> None:
+    enter(entries, "tiny", "good:8000")
+    heard(router, entries)
+    entries.execute("UPDATE model_registry_entries SET organisation = 'theirs'")
+    heard(router, entries)
+
+    assert ask(router, "tiny").status_code == 404
 
 
 @pytest.mark.parametrize("model", [None, 7, ["tiny"]])
-def test_a_request_without_a_model_is_refused(router: Router, entries: psycopg.Connection, model: object) -> None:
+def test_a_request_without_a_model_is_refused(router: Router, model: object) -> None:
     assert ask(router, model).status_code == 400
 
 
-def test_a_body_that_is_not_json_is_refused(router: Router) -> None:
-    assert httpx.post(f"{router.url}/v1/completions", content=b"{").json()["error"]["code"] == 400
+@pytest.mark.parametrize("body", [b"{", b"[]"])
+def test_a_body_that_is_not_a_json_object_is_refused(router: Router, body: bytes) -> None:
+    assert httpx.post(f"{router.url}/v1/completions", content=body).json()["error"]["code"] == 400
 
 
 def test_an_endpoint_that_does_not_answer_is_a_bad_gateway(router: Router, entries: psycopg.Connection) -> None:
     enter(entries, "tiny", "bad:8000")
+    heard(router, entries)
 
     answer = ask(router, "tiny")
 
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "BadGatewayError")
 
 
-def test_models_lists_what_is_ready_here(router: Router, entries: psycopg.Connection) -> None:
-    enter(entries, "b", "good:8000")
-    enter(entries, "a", "good:8000")
-    enter(entries, "a", "good:8000")
-    enter(entries, "c", "good:8000", status="deploying")
-    enter(entries, "d", "good:8000", environment="staging")
-
-    models = httpx.get(f"{router.url}/v1/models").json()["data"]
-
-    assert [model["id"] for model in models] == ["a", "b"]
-
-
-def test_it_outlives_a_restart_of_the_database(router: Router, postgres: Postgres, entries: psycopg.Connection) -> None:
+@pytest.mark.parametrize("payload", ["{}", "no JSON", "[]", '{"model": 7}'])
+def test_a_notice_that_names_no_place_is_no_harm(router: Router, entries: psycopg.Connection, payload: str) -> None:
     enter(entries, "tiny", "good:8000")
+    entries.execute("SELECT pg_notify('slipway_routes', %s)", (payload,))
+    heard(router, entries)
+
     assert ask(router, "tiny").status_code == 201
 
-    postgres.restart()
 
+def test_what_no_notice_told_is_found_by_loading_again(
+    loop: LoopThread, postgres: Postgres, entries: psycopg.Connection, resolve: Callable[[str], Target]
+) -> None:
+    router = Router(gateway(postgres), resolve, loop, resync_seconds=0.2)
+    router.start()
+    try:
+        with entries.transaction():
+            entries.execute("SET LOCAL session_replication_role = replica")  # no triggers, so no notice
+            enter(entries, "tiny", "good:8000")
+        until(lambda: listed(router) == ["tiny"])
+    finally:
+        router.close()
+
+
+def test_without_the_database_the_last_routes_hold_and_what_was_missed_is_made_up_for(
+    loop: LoopThread, tmp_path: Path, resolve: Callable[[str], Target]
+) -> None:
+    with Postgres(tmp_path / "postgres", durable=False) as postgres:
+        with RegistryClient(postgres.dsn) as client:
+            client.migrate()
+        with psycopg.connect(postgres.dsn, autocommit=True) as entries:
+            enter(entries, "tiny", "good:8000")
+            enter(entries, "nano", "good:8000", status="deploying")
+        router = Router(postgres.dsn, resolve, loop)
+        router.start()
+        try:
+            postgres.stop()
+            assert ask(router, "tiny").status_code == 201
+            postgres.start()
+            with psycopg.connect(postgres.dsn, autocommit=True) as entries:
+                entries.execute("UPDATE model_registry_entries SET deployment_status = 'ready' WHERE model_name = 'nano'")
+            until(lambda: listed(router) == ["nano", "tiny"])
+        finally:
+            router.close()
+
+
+def test_cut_while_it_changes_the_router_ends_up_right(router: Router, entries: psycopg.Connection, postgres: Postgres) -> None:
+    cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'gateway'"
+    stop = threading.Event()
+
+    def change() -> None:
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            while not stop.is_set():
+                enter(connection, "busy", "good:8000")
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for _ in range(3):
+            assert entries.execute(cut).fetchone() == (1,)
+            until(lambda: bool(entries.execute("SELECT FROM pg_stat_activity WHERE usename = 'gateway'").fetchall()))
+    finally:
+        stop.set()
+        changing.join(10)
+    enter(entries, "tiny", "good:8000")
+
+    heard(router, entries)
     assert ask(router, "tiny").status_code == 201
 
 
