@@ -9,6 +9,7 @@ PipelineError
     ├── VerificationInconclusive    the checks could not tell
     ├── ApprovalDenied              a person said no
     ├── ApprovalExpired             nobody said anything in time
+    ├── ReleaseUnderWay             another run changes the model there
     └── NothingToRollBackTo         no earlier verified release is known
 """
 
@@ -47,6 +48,10 @@ class ApprovalDenied(Refusal):
 
 class ApprovalExpired(Refusal):
     """Nobody said anything in time."""
+
+
+class ReleaseUnderWay(Refusal):
+    """Another run changes the model in the environment, or took over from this one."""
 
 
 class NothingToRollBackTo(Refusal):

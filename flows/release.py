@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from blocks.errors import PipelineError
-from blocks.registry import Registry
+from blocks.registry import Lock, Registry
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.errors import SpecInvalid
 from flows.gate import pass_gate
@@ -27,6 +27,7 @@ from flows.plan.verdict import Verdict
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
 from flows.tasks.deploy import deploy
+from flows.tasks.lock import locked, require_lock
 from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.prefetch import prefetch_everywhere
@@ -110,33 +111,35 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         if environment.approval.required:
             await _promotable(this, environment)
             await pass_gate(registry, candidate, environment, verdicts, approvers, requester, this.run_id)
-        verdicts[environment.name] = await _enter(this, environment, sites[environment.name])
+        async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
+            verdicts[environment.name] = await _enter(this, environment, sites[environment.name], lock)
         await run(publish, _artifact_key(this), release_page(candidate, verdicts), measurement_rows(verdicts))
     return {"candidate": candidate.fingerprint, "environments": {name: verdict.outcome for name, verdict in verdicts.items()}}
 
 
-async def _enter(this: Release, environment: Environment, at: Site) -> Verdict:
+async def _enter(this: Release, environment: Environment, at: Site, lock: Lock) -> Verdict:
     """Bring the candidate into one environment, prove that it answers there, and record it."""
     candidate, begin = this.candidate, time.monotonic()
     await _promotable(this, environment)
     planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
-    await run(record_deploying, this.registry, candidate, environment, planned, this.run_id)
+    await run(record_deploying, this.registry, candidate, environment, planned, this.run_id, lock)
     changed = False
     try:
         await prefetch_everywhere(at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint)
+        await run(require_lock, this.registry, lock)
         changed = True
         helm_revision = await run(deploy, at.helm, candidate, environment, planned)
         await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
         verdict = await _verified(this, environment, at, planned)
     except PipelineError as exc:
         diagnosis = diagnosis_of(exc)
-        await run(record_failed, this.registry, candidate, environment, failure_reason(exc), diagnosis, changed, this.run_id)
+        await run(record_failed, this.registry, candidate, environment, failure_reason(exc), diagnosis, changed, this.run_id, lock)
         if diagnosis is not None:
             page = diagnosis_page(diagnosis, f"{candidate.model} in {environment.name}")
             await run(publish_diagnosis, f"{_artifact_key(this)}-diagnosis", page)
         raise
     seconds = time.monotonic() - begin
-    await run(record_ready, this.registry, candidate, environment, helm_revision, verdict, seconds, this.run_id)
+    await run(record_ready, this.registry, candidate, environment, helm_revision, verdict, seconds, this.run_id, lock)
     return verdict
 
 

@@ -16,6 +16,7 @@ from flows.outcome import ended, not_passed
 from flows.plan.diagnosis import diagnosis_of
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
+from flows.tasks.lock import locked, require_lock
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.prefetch import prefetch_everywhere
@@ -65,26 +66,27 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
     suite = deployments.suite(deployments.model(model_name).checks)
     at, hub, registry = await site(environment), await shared_hub(deployments), await shared_registry(deployments)
     run_id = str(runtime.flow_run.id)
-
-    before = await run(current_entry, registry, model_name, environment.name)
-    candidate = await run(rollback_target, registry, model_name, environment, to, run_id)
-    if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
-        raise NothingToRollBackTo(f"{model_name} in {environment.name} already serves candidate {candidate.short}.")
-    planned = await run(plan_return, at.cluster, candidate, environment)
-    await run(record_deploying, registry, candidate, environment, planned, run_id)
-    changed = False
-    try:
-        await prefetch_everywhere(at.cluster, registry, candidate, environment, planned.nodes, run_id, hub.endpoint)
-        changed = True
-        helm_revision = await run(redeploy, at.helm, candidate, environment, planned)
-        await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-        verdict = await run(verify, at.endpoint, at.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite)
-        if verdict.outcome != "passed":
-            raise not_passed(verdict, f"{model_name} in {environment.name} after the rollback")
-    except PipelineError as exc:
-        await run(record_failed, registry, candidate, environment, failure_reason(exc), diagnosis_of(exc), changed, run_id)
-        raise
-    seconds = time.monotonic() - begin
-    await run(record_ready, registry, candidate, environment, helm_revision, verdict, seconds, run_id)
-    await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, run_id)
-    return {"candidate": candidate.fingerprint, "environment": environment.name, "seconds": round(seconds, 1)}
+    async with locked(registry, model_name, environment.name, run_id) as lock:
+        before = await run(current_entry, registry, model_name, environment.name)
+        candidate = await run(rollback_target, registry, model_name, environment, to, run_id)
+        if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
+            raise NothingToRollBackTo(f"{model_name} in {environment.name} already serves candidate {candidate.short}.")
+        planned = await run(plan_return, at.cluster, candidate, environment)
+        await run(record_deploying, registry, candidate, environment, planned, run_id, lock)
+        changed = False
+        try:
+            await prefetch_everywhere(at.cluster, registry, candidate, environment, planned.nodes, run_id, hub.endpoint)
+            await run(require_lock, registry, lock)
+            changed = True
+            helm_revision = await run(redeploy, at.helm, candidate, environment, planned)
+            await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
+            verdict = await run(verify, at.endpoint, at.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite)
+            if verdict.outcome != "passed":
+                raise not_passed(verdict, f"{model_name} in {environment.name} after the rollback")
+        except PipelineError as exc:
+            await run(record_failed, registry, candidate, environment, failure_reason(exc), diagnosis_of(exc), changed, run_id, lock)
+            raise
+        seconds = time.monotonic() - begin
+        await run(record_ready, registry, candidate, environment, helm_revision, verdict, seconds, run_id, lock)
+        await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, run_id)
+        return {"candidate": candidate.fingerprint, "environment": environment.name, "seconds": round(seconds, 1)}

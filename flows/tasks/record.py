@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts import HelmRevision
-from blocks.registry import Entry, Registry
+from blocks.registry import Entry, Lock, Registry
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.release import ReleasePlan
 from flows.plan.rollback import choose_target
@@ -22,7 +22,9 @@ _SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
 
 
 @task(task_run_name="record {environment.name} deploying", **WRITES)
-def record_deploying(registry: Registry, candidate: Candidate, environment: Environment, plan: ReleasePlan, run_id: str) -> None:
+def record_deploying(
+    registry: Registry, candidate: Candidate, environment: Environment, plan: ReleasePlan, run_id: str, lock: Lock
+) -> None:
     """Make the candidate known and its entry `deploying`."""
     with registry.client() as client:
         client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
@@ -34,6 +36,7 @@ def record_deploying(registry: Registry, candidate: Candidate, environment: Envi
             endpoint=plan.endpoint,
             fingerprint=candidate.fingerprint,
             run_id=run_id,
+            fence=lock.fence,
         )
 
 
@@ -46,6 +49,7 @@ def record_ready(
     verdict: Verdict,
     seconds: float,
     run_id: str,
+    lock: Lock,
 ) -> None:
     """Keep the verdict as evidence and make the candidate's entry `ready`; the entry that it replaces is disabled with it."""
     with registry.client() as client:
@@ -57,6 +61,7 @@ def record_ready(
             helm_revision=revision.revision,
             evidence_sha256=evidence,
             run_id=run_id,
+            fence=lock.fence,
         )
 
 
@@ -69,6 +74,7 @@ def record_failed(
     diagnosis: Diagnosis | None,
     cluster_changed: bool,
     run_id: str,
+    lock: Lock,
 ) -> None:
     """Make the candidate's entry `failed`, with the diagnosis as evidence; what served is `degraded` if the cluster was changed."""
     with registry.client() as client:
@@ -81,6 +87,7 @@ def record_failed(
             cluster_changed=cluster_changed,
             evidence_sha256=evidence,
             run_id=run_id,
+            fence=lock.fence,
         )
 
 

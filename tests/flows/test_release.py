@@ -26,6 +26,12 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     assert site.model in site.form(run)
     assert "| staging | passed |" in site.form(run)
     before = site.steps(run)
+    # and it holds no lock meanwhile
+    with site.registry() as registry:
+        for environment in ("staging", "production"):
+            lock = registry.take_lock(site.model, environment, "another run")
+            assert lock.run_id == "another run"
+            registry.free_lock(lock)
 
     # when a release manager approves
     assert site.sign(run) == "ACCEPT"
