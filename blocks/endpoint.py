@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -50,15 +51,48 @@ class Endpoint(Block):
             EndpointRejected: It is not a cluster-internal service address.
             ClusterRejected: The kubeconfig or its context does not exist.
         """
+        door = self.door()
+        return door.base_url(endpoint), door.headers, door.tls
+
+    def door(self) -> Door:
+        """What is the same for all endpoints: read the kubeconfig once, ask many.
+
+        Raises:
+            ClusterRejected: The kubeconfig or its context does not exist.
+        """
         if self.via == "dns":
-            return f"http://{endpoint}", {}, None
+            return Door(api_server=None, headers={}, tls=None)
+        configuration = load_configuration(self.kubeconfig, self.context)
+        return Door(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """How the endpoints of an environment are reached from here.
+
+    Attributes:
+        api_server: The API server whose service proxy is used; None where their DNS names can be resolved.
+        headers: To be sent along.
+        tls: How to check the server's certificate; None for plain HTTP.
+    """
+
+    api_server: str | None
+    headers: dict[str, str]
+    tls: ssl.SSLContext | None
+
+    def base_url(self, endpoint: str) -> str:
+        """The URL of `host:port`.
+
+        Raises:
+            EndpointRejected: It is not a cluster-internal service address.
+        """
+        if self.api_server is None:
+            return f"http://{endpoint}"
         match = _SERVICE.match(endpoint)
         if match is None:
             raise EndpointRejected(f"{endpoint!r} is not the address of a Service (name.namespace.svc.domain:port).")
-        configuration = load_configuration(self.kubeconfig, self.context)
         service = f"{match['service']}:{match['port']}"
-        base_url = f"{configuration.host}/api/v1/namespaces/{match['namespace']}/services/{service}/proxy"
-        return base_url, bearer_headers(configuration), tls_context(configuration)
+        return f"{self.api_server}/api/v1/namespaces/{match['namespace']}/services/{service}/proxy"
 
 
 class EndpointClient:

@@ -2,11 +2,11 @@
 
 PipelineError
 ├── Transient            the world may answer otherwise soon: the only errors that are retried
-│   ├── ClusterUnreachable, HelmUnreachable, HubUnreachable, EndpointUnreachable, RegistryUnreachable
+│   ├── ClusterUnreachable, HelmUnreachable, HubUnreachable, EndpointUnreachable, RegistryUnreachable, HealthCacheUnreachable
 │   ├── ClusterConflict  somebody else changed the object first
 │   └── HelmBusy         another operation holds the Helm release
 ├── Rejected             technical and final: the run is errored
-│   ├── ClusterRejected, HelmRejected, HubRejected, EndpointRejected, RegistryRejected
+│   ├── ClusterRejected, HelmRejected, HubRejected, EndpointRejected, RegistryRejected, HealthCacheRejected
 │   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
 │   ├── NodeRejected     a node's disk cannot be used
 │   └── RolloutStalled   carries a diagnosis
@@ -66,6 +66,10 @@ class RegistryUnreachable(Transient):
     """PostgreSQL could not be reached."""
 
 
+class HealthCacheUnreachable(Transient):
+    """Redis could not be reached."""
+
+
 class ClusterConflict(Transient):
     """The object was changed by somebody else between reading and writing."""
 
@@ -96,6 +100,10 @@ class EndpointRejected(Rejected):
 
 class RegistryRejected(Rejected):
     """PostgreSQL refused the statement."""
+
+
+class HealthCacheRejected(Rejected):
+    """Redis refused, or its client is not installed."""
 
 
 class SnapshotCorrupt(Rejected):

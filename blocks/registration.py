@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
+from blocks.health_cache import HealthCache
 from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry.block import Registry
 
-__all__ = ["Cluster", "Endpoint", "Helm", "Hub", "Registry"]
+__all__ = ["Cluster", "Endpoint", "HealthCache", "Helm", "Hub", "Registry"]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import PipelineError
-from flows.cli_approvals import add_commands
+from flows.cli_approvals import add_commands as add_approvals
+from flows.cli_operators import add_commands as add_operators
 from flows.cli_shared import AsJson, open_registry
 
 if TYPE_CHECKING:
@@ -132,9 +133,12 @@ def status(
 
 
 @app.command()
-def migrate(as_json: AsJson = False) -> None:
+def migrate(
+    block: Annotated[str | None, typer.Option("--block", help="Another registry block: of a user who owns the tables.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Bring the registry's tables up to date; safe to repeat."""
-    with open_registry() as registry:
+    with open_registry(block) as registry:
         applied = registry.migrate()
     print(json.dumps({"applied": applied}) if as_json else "\n".join(f"applied {name}" for name in applied) or "Nothing to apply.")
 
@@ -173,7 +177,8 @@ def _end(seen: Progress) -> None:
         sys.exit(1)
 
 
-add_commands(app)
+add_approvals(app)
+add_operators(app)
 
 
 def main() -> None:

@@ -15,15 +15,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @contextmanager
-def open_registry() -> Iterator[RegistryClient]:
-    """The registry that `deployments/shared.yaml` names."""
+def open_registry(block_name: str | None = None) -> Iterator[RegistryClient]:
+    """The registry that `deployments/shared.yaml` names, or the one of another block."""
     import asyncio
 
-    from flows.connections import shared_registry
+    from blocks.registry.block import Registry
+    from flows.connections import load_block, shared_registry
     from flows.runs import prefect_client
     from flows.spec import Deployments
 
     with prefect_client():
-        block = asyncio.run(shared_registry(Deployments.default()))
+        block = asyncio.run(load_block(Registry, block_name) if block_name else shared_registry(Deployments.default()))
     with block.client() as client:
         yield client

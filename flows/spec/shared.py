@@ -14,9 +14,11 @@ class Shared:
     Attributes:
         registry: The `Registry` block.
         hub: The `Hub` block.
+        health_cache: The `HealthCache` block, for routers that read health checks from Redis; none without it.
     """
 
     __pydantic_config__ = STRICT
 
     registry: DnsLabel = "default"
     hub: DnsLabel = "default"
+    health_cache: DnsLabel | None = None

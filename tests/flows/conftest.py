@@ -31,6 +31,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.states import Pending
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from blocks.authenticators import save_authenticator
@@ -41,6 +42,7 @@ from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry import Event, Registry, RegistryClient
 from flows.dry_run import plan
+from flows.monitor import monitor
 from flows.plan.one_time_code import STEP_SECONDS, current_code, new_secret
 from flows.release import release
 from flows.revalidate import revalidate
@@ -70,7 +72,7 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def prefect_deployments(prefect_settings: None) -> dict[str, UUID]:
     """The Prefect deployments of all flows: a run without one cannot be suspended."""
-    flows: tuple[Flow[..., Any], ...] = (release, plan, rollback, revalidate, sweep)
+    flows: tuple[Flow[..., Any], ...] = (release, plan, rollback, revalidate, monitor, sweep)
     suffix = uuid.uuid4().hex[:8]
     return {flow.name: flow.to_deployment(f"test-{suffix}").apply() for flow in flows}  # type: ignore[union-attr,misc]
 
@@ -233,7 +235,9 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
     (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
     for name, secret in secrets.items():
         save_authenticator(name, secret)
-    Registry(dsn=SecretStr(dsn)).save(blocks)
+    # The pipeline is no superuser: it has the rights of its role and no more.
+    Registry(dsn=SecretStr(make_conninfo(dsn, options="-c role=slipway_admin"))).save(blocks)
+    Registry(dsn=SecretStr(dsn)).save(f"{blocks}-owner")
     Hub(endpoint=world.hub.url).save(blocks)
     Cluster(kubeconfig=kubeconfig).save(blocks)
     Helm(kubeconfig=kubeconfig, chart=ROOT / "charts" / "vllm-deployment", executable=str(helm_executable())).save(blocks)

@@ -72,7 +72,7 @@ def test_all_blocks_are_registered_by_one_command(prefect_api: str, tmp_path: Pa
     done = subprocess.run([sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("cluster", "endpoint", "helm", "hub", "registry"):
+    for name in ("cluster", "endpoint", "health-cache", "helm", "hub", "registry"):
         assert httpx.get(f"{prefect_api}/block_types/slug/slipway-{name}", timeout=30, trust_env=False).status_code == 200
 
 

@@ -1,0 +1,68 @@
+"""Looks at many endpoints at once: `/health`, and a completion of one token, for an engine may be healthy and unable to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from blocks.endpoint import Door
+from blocks.errors import EndpointRejected
+
+#: An endpoint's two requests go over one connection; the next endpoint's over another.
+_ONE = httpx.Limits(max_connections=2, max_keepalive_connections=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What to look at.
+
+    Attributes:
+        endpoint: Host and port.
+        model: The name that it serves.
+    """
+
+    endpoint: str
+    model: str
+
+
+async def trouble(door: Door, looks: Sequence[Look], *, at_once: int, timeout_seconds: float) -> list[str | None]:
+    """What is wrong with each endpoint, in words; None for one that answers as it should.
+
+    Args:
+        door: How they are reached.
+        looks: The endpoints, in the order of the answer.
+        at_once: How many are looked at at the same time.
+        timeout_seconds: What each of an endpoint's two answers may take.
+    """
+    found: list[str | None] = [None] * len(looks)
+    # They share one iterator, so that there are never more tasks than looks at once, however many endpoints there are.
+    left = iter(enumerate(looks))
+    tls = door.tls or httpx.create_ssl_context()
+
+    async def worker() -> None:
+        # A client of its own: one pool for all goes through all of its connections at each request.
+        async with httpx.AsyncClient(headers=door.headers, verify=tls, timeout=timeout_seconds, limits=_ONE, trust_env=False) as client:
+            for number, look in left:
+                found[number] = await _trouble(client, door, look)
+
+    await asyncio.gather(*(worker() for _ in range(min(at_once, len(looks)))))
+    return found
+
+
+async def _trouble(client: httpx.AsyncClient, door: Door, look: Look) -> str | None:
+    body = {"model": look.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    path = "/health"
+    try:
+        base_url = door.base_url(look.endpoint)
+        response = await client.get(base_url + path)
+        if response.status_code == 200:
+            path = "/v1/completions"
+            response = await client.post(base_url + path, json=body)
+    except EndpointRejected as exc:
+        return exc.message
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        return f"{path} did not answer ({type(exc).__name__})"
+    return None if response.status_code == 200 else f"{path} answered HTTP {response.status_code}"

@@ -1,0 +1,66 @@
+"""The monitor flow: looks every minute at everything that is routed, and takes out what does not answer (or puts it back)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.endpoint import Endpoint
+from blocks.errors import PipelineError, Transient
+from blocks.health_cache import HealthCache
+from blocks.registry import Registry
+from flows.connections import load_block, shared_registry
+from flows.errors import VerificationInconclusive
+from flows.outcome import ended
+from flows.spec import Deployments
+from flows.tasks.health import Round, check_health, check_health_task
+from flows.tasks.policy import RESULTS, run
+
+
+@flow(name="monitor", result_serializer=RESULTS)
+async def monitor() -> State[Any] | dict[str, Any]:
+    """Check the health of every routed endpoint once, and move entries between `ready` and `degraded` by their last five checks."""
+    try:
+        registry, endpoints, cache = await connections()
+        seen = await run(check_health_task, registry, endpoints, cache)
+        if seen.blind:
+            raise VerificationInconclusive(seen.sentence)
+    except PipelineError as exc:
+        return ended(exc)
+    return {"checked": seen.checked, "failing": seen.failing, "degraded": list(seen.degraded), "recovered": list(seen.recovered)}
+
+
+async def connections() -> tuple[Registry, Mapping[str, Endpoint], HealthCache | None]:
+    """The registry, how the endpoints of each environment are reached (by its name), and the cache if there is one."""
+    deployments = Deployments.default()
+    endpoints = {environment.name: await load_block(Endpoint, environment.blocks) for environment in deployments.environments()}
+    name = deployments.shared().health_cache
+    return await shared_registry(deployments), endpoints, await load_block(HealthCache, name) if name else None
+
+
+def keep_watch(
+    registry: Registry,
+    endpoints: Mapping[str, Endpoint],
+    cache: HealthCache | None,
+    *,
+    interval_seconds: float,
+    tell: Callable[[Round], None],
+    ended: threading.Event,
+) -> None:
+    """Check health again and again until `ended`; a registry that is away for a while is waited for.
+
+    Rounds begin `interval_seconds` apart, or at once after one that took longer.
+    """
+    while not ended.is_set():
+        began = time.monotonic()
+        try:
+            tell(check_health(registry, endpoints, cache, interval_seconds))
+        except Transient as exc:
+            print(f"slipway: {exc.message}", file=sys.stderr, flush=True)
+        ended.wait(max(0.0, interval_seconds - (time.monotonic() - began)))

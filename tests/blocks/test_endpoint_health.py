@@ -1,0 +1,95 @@
+"""What is wrong with an endpoint, as far as one can tell from two small requests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from blocks.endpoint import Door
+from blocks.endpoint_health import Look, trouble
+from sandbox.serving import HttpServer, LoopThread
+
+HERE = Door(api_server=None, headers={"Authorization": "Bearer key"}, tls=None)
+
+
+class Engines:
+    """One server that plays many engines by the name of the model, and notes how many it answers at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.asked: list[tuple[str, object]] = []
+
+    async def health(self, request: Request) -> Response:
+        return Response(status_code=200)
+
+    async def complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.asked.append((request.headers["authorization"], body))
+        await asyncio.sleep(5 if body["model"] == "hangs" else 0.01)
+        self.now -= 1
+        return JSONResponse({}, status_code={"broken": 500, "missing": 404}.get(body["model"], 200))
+
+
+@pytest.fixture
+def engines() -> Engines:
+    return Engines()
+
+
+@pytest.fixture
+def address(engines: Engines) -> Iterator[str]:
+    routes = [Route("/health", engines.health), Route("/v1/completions", engines.complete, methods=["POST"])]
+    with LoopThread("engines") as loop:
+        server = HttpServer(Starlette(routes=routes), loop)
+        server.start()
+        yield f"{server.host}:{server.port}"
+        server.close()
+
+
+def ask(*looks: Look, at_once: int = 10) -> list[str | None]:
+    return asyncio.run(trouble(HERE, looks, at_once=at_once, timeout_seconds=0.5))
+
+
+def test_each_endpoint_gets_its_own_answer(address: str, engines: Engines) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+        looks = [Look(endpoint=address, model=model) for model in ("fine", "broken", "missing", "hangs")]
+        found = ask(*looks, Look(endpoint=nobody, model="fine"), Look(endpoint="no host:at all", model="fine"), looks[0])
+
+    assert found == [
+        None,
+        "/v1/completions answered HTTP 500",
+        "/v1/completions answered HTTP 404",
+        "/v1/completions did not answer (ReadTimeout)",
+        "/health did not answer (ConnectError)",
+        "/health did not answer (InvalidURL)",
+        None,
+    ]
+    assert ("Bearer key", {"model": "fine", "prompt": "Hello", "max_tokens": 1, "temperature": 0}) in engines.asked
+
+
+def test_no_more_than_so_many_at_once(address: str, engines: Engines) -> None:
+    assert ask(*[Look(endpoint=address, model="fine")] * 40, at_once=4) == [None] * 40
+    assert 1 < engines.most <= 4
+
+
+def test_nothing_to_look_at() -> None:
+    assert ask() == []
+
+
+def test_outside_of_the_cluster_an_address_that_is_no_service_is_trouble() -> None:
+    outside = Door(api_server="https://127.0.0.1:9", headers={}, tls=None)
+
+    (found,) = asyncio.run(trouble(outside, [Look(endpoint="example.com:80", model="fine")], at_once=1, timeout_seconds=1))
+
+    assert found is not None
+    assert "is not the address of a Service" in found

@@ -1,0 +1,113 @@
+"""The commands of operators and of those who keep watch, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+from prefect.settings import get_current_settings
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+
+from blocks.registry import Registry
+from blocks.registry.statements import migrations
+from flows.spec.load import ROOT
+from tests.flows.conftest import Site
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def slipway(site: Site) -> Iterator[Start]:
+    """Starts the command with the site's settings."""
+    environment = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> subprocess.Popen[str]:
+            command = [sys.executable, "-m", "flows.cli", *arguments]
+            process = subprocess.Popen(
+                command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            )
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start) -> None:
+    # given what serves, watched by the long-running commands
+    assert site.release().is_completed()
+    monitor = slipway("monitor", "--interval", "3600", "--json")
+    exporter = slipway("exporter", "--port", "0", "--address", "127.0.0.1")
+    assert monitor.stdout is not None
+    assert exporter.stdout is not None
+    seen = json.loads(monitor.stdout.readline())
+    assert (seen["checked"], seen["failing"]) == (1, 0)
+    metrics = exporter.stdout.readline().strip()
+    assert f'slipway_model_status{{environment="development",model="{site.model}",organisation="",status="ready"}} 1.0' in fetch(metrics)
+
+    # (a second exporter says that the port is taken)
+    port = metrics.removesuffix("/metrics").rpartition(":")[2]
+    second = slipway("exporter", "--port", port, "--address", "127.0.0.1")
+    assert second.communicate(timeout=60)[1].startswith(f"slipway: The exporter cannot listen on 127.0.0.1:{port} (")
+    assert second.returncode == 1
+
+    # when an operator takes it out, then the reason is what routers say
+    who = ("--environment", "development", "--as", "ada")
+    out = json.loads(ended(slipway("disable", site.model, *who, "--reason", "it leaks", "--json")))
+    assert (out["model"], out["status"]) == (site.model, "disabled")
+    with site.registry() as registry:
+        assert registry.route(site.model, "development").message == f"model {site.model} is disabled in development: it leaks"
+
+    # when it does not answer, then it is not put back
+    site.world.engine_faults.set(site.model, error_status=500)
+    refused = slipway("enable", site.model, *who, "--reason", "mended")
+    said = refused.communicate(timeout=60)[1]
+    assert refused.returncode == 1
+    assert said.splitlines() == [
+        f"slipway: {site.model} stays out of development: /v1/completions answered HTTP 500. Mend it, or release it again."
+    ]
+    assert site.statuses() == {"development": "disabled"}
+
+    # when it does, then it is
+    site.world.engine_faults.clear()
+    assert ended(slipway("enable", site.model, *who, "--reason", "mended")) == f"{site.model} is ready in development.\n"
+    assert site.statuses() == {"development": "ready"}
+
+    # and the watchers end when they are told to
+    for process in (monitor, exporter):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_the_owner_migrates_and_the_pipeline_may_not(site: Site, slipway: Start) -> None:
+    empty = site.world.postgres.create_database(f"empty_{site.name}")
+    Registry(dsn=SecretStr(make_conninfo(empty, options="-c role=slipway_admin"))).save(site.blocks, overwrite=True)
+    Registry(dsn=SecretStr(empty)).save(f"{site.blocks}-owner", overwrite=True)
+
+    refused = slipway("migrate")
+    said = refused.communicate(timeout=60)[1]
+    assert refused.returncode == 1
+    assert "does not allow this to its user" in said
+    applied = json.loads(ended(slipway("migrate", "--block", f"{site.blocks}-owner", "--json")))["applied"]
+    assert applied == [migration.name for migration in migrations()]
+    assert ended(slipway("status", "--json")).strip() == "[]"
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it printed; it must have ended well."""
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return said
+
+
+def fetch(url: str) -> str:
+    return httpx.get(url, timeout=30, trust_env=False).text
