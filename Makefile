@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench-prefetch bench-sandbox lint format lock clean
+.PHONY: help setup demo test test-cluster bench-prefetch bench-registry bench-sandbox lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,6 +45,9 @@ bench-prefetch: setup ## Measure the fetch program against curl and hf download,
 
 bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 	@$(BIN)/python -m tests.bench.sandbox
+
+bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 events: build/bench-registry.json
+	@$(BIN)/python -m tests.bench.registry
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
