@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 
@@ -150,6 +151,11 @@ class Pod:
         problem: What Kubernetes says is wrong now, as `Reason: message`; empty when nothing is.
         terminating: Whether it is being deleted.
         containers: Its containers, those that initialise it first.
+        annotations: Its annotations.
+        image: The image that its spec asks for, of the first container.
+        address: Its IP address; empty before it has one.
+        times: When it came to each point, whole seconds, as Kubernetes keeps them: `created`, `scheduled`, `initialised` (init containers
+            are done), `started` (the first container runs), `ready`. A point that it has not come to is not there.
     """
 
     name: str
@@ -162,6 +168,10 @@ class Pod:
     problem: str
     terminating: bool
     containers: tuple[Container, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    address: str = ""
+    times: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

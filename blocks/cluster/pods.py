@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from blocks.cluster.connection import Connection, amount, selector
@@ -65,7 +66,7 @@ def _pod(pod: Any) -> Pod:
     return Pod(
         name=pod.metadata.name,
         labels=dict(pod.metadata.labels or {}),
-        ready=ready is not None and ready.status == "True",
+        ready=_holds(ready),
         phase=pod.status.phase or "Pending",
         node=pod.spec.node_name,
         restarts=sum(status.restart_count for status in statuses),
@@ -73,7 +74,26 @@ def _pod(pod: Any) -> Pod:
         problem=_problem(pod.status, conditions.get("PodScheduled"), [*initial, *statuses]),
         terminating=pod.metadata.deletion_timestamp is not None,
         containers=(*(_container(status, True) for status in initial), *(_container(status, False) for status in statuses)),
+        annotations=dict(pod.metadata.annotations or {}),
+        image=pod.spec.containers[0].image or "",
+        address=pod.status.pod_ip or "",
+        times=_times(pod.metadata.creation_timestamp, conditions, statuses),
     )
+
+
+_POINTS = {"PodScheduled": "scheduled", "Initialized": "initialised", "Ready": "ready"}
+
+
+def _times(created: datetime | None, conditions: Mapping[str, Any], statuses: list[Any]) -> dict[str, datetime]:
+    times = {point: conditions[kind].last_transition_time for kind, point in _POINTS.items() if _holds(conditions.get(kind))}
+    times["created"] = created
+    if statuses and statuses[0].state and statuses[0].state.running:
+        times["started"] = statuses[0].state.running.started_at
+    return {point: time for point, time in times.items() if time is not None}
+
+
+def _holds(condition: Any) -> bool:
+    return condition is not None and condition.status == "True"
 
 
 def _container(status: Any, is_init: bool) -> Container:
