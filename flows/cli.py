@@ -14,6 +14,7 @@ from blocks.errors import PipelineError
 from flows.cli_approvals import add_commands as add_approvals
 from flows.cli_operators import add_commands as add_operators
 from flows.cli_shared import AsJson, open_registry
+from flows.errors import Refusal, SpecInvalid
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,6 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+#: Exit codes. 2 is a wrong command line, by custom; 4 a verification that could not tell.
+FAILED, ERRORED, INCONCLUSIVE = 1, 3, 4
+
+#: By the name of the state that a run ends in; a run that was cancelled did not do what was asked.
+_EXIT_CODES = {"Failed": FAILED, "Cancelled": FAILED, "Errored": ERRORED, "Crashed": ERRORED, "Inconclusive": INCONCLUSIVE}
 
 
 @app.command()
@@ -48,7 +55,11 @@ def release(
     wait: Annotated[bool, typer.Option(help="Follow the run until it ends or waits for approval.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Release a model's hub revision through the environments."""
+    """Release a model's hub revision through the environments.
+
+    Exit code: 0 done, or waiting for approval; 1 failed: Slipway said no; 2 the command line is wrong; 3 errored: a technical fault;
+    4 inconclusive: verification could not tell.
+    """
     parameters = {"model": model, "revision": revision, "environments": environment or [], "requester": requester or getpass.getuser()}
     _run("release/release", parameters, wait, as_json)
 
@@ -133,6 +144,35 @@ def status(
 
 
 @app.command()
+def evidence(
+    which: Annotated[str, typer.Argument(help="The evidence's SHA-256 (eight digits or more), a run's id, or the name of one that waits.")],
+    environment: Annotated[str | None, typer.Option(help="Of a run: the environment; the last one without.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page, which needs no network, to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a verification measured, and by what it was judged."""
+    from flows import evidence as kept
+
+    with open_registry() as registry:
+        found = kept.find(registry, which, environment)
+        if html is not None:
+            page = kept.page(registry, found)
+            try:
+                html.write_text(page, encoding="utf-8")
+            except OSError as exc:
+                raise SpecInvalid(f"{html} cannot be written: {exc.strerror}.") from exc
+    if as_json:
+        # Canonical, as it was hashed: `slipway evidence HASH --json | head -c -1 | sha256sum` gives the hash again.
+        print(found.canonical)
+    elif html is not None:
+        print(f"Wrote {html}: open it in a browser.")
+    else:
+        from rich.console import Console
+
+        kept.show(found, Console())
+
+
+@app.command()
 def migrate(
     block: Annotated[str | None, typer.Option("--block", help="Another registry block: of a user who owns the tables.")] = None,
     as_json: AsJson = False,
@@ -174,7 +214,7 @@ def _end(seen: Progress) -> None:
     """Say why a run failed, and exit with 1 if it did."""
     if seen.final and not seen.succeeded:
         print(f"{seen.state}: {seen.message}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_EXIT_CODES.get(seen.state, FAILED))
 
 
 add_approvals(app)
@@ -182,12 +222,12 @@ add_operators(app)
 
 
 def main() -> None:
-    """Run the command; an error of ours is one sentence and exit code 1."""
+    """Run the command; an error of ours is one sentence and an exit code."""
     try:
         app()
     except PipelineError as exc:
         print(f"slipway: {exc.message}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(FAILED if isinstance(exc, Refusal) else ERRORED)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import Any
 from blocks.registry import Event, Gate, Registry
 from flows.errors import ApprovalDenied, ApprovalExpired
 from flows.plan.approval import Tally, expires_at, subject_of, tally
+from flows.plan.evidence import Proof
 from flows.plan.freeze import frozen_until
 from flows.plan.report import approval_page
-from flows.plan.verdict import Verdict
 from flows.spec import Approvers, Candidate, Environment
 from flows.tasks.approve import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
 from flows.tasks.form import ask, given_to, was_opened
@@ -25,7 +25,7 @@ async def pass_gate(
     registry: Registry,
     candidate: Candidate,
     environment: Environment,
-    verdicts: dict[str, Verdict],
+    proofs: dict[str, Proof],
     approvers: Approvers,
     requester: str,
     run_id: str,
@@ -46,7 +46,7 @@ async def pass_gate(
     gate = Gate(run_id=run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint)
     opened = await run(open_gate, registry, gate, subject, policy.request_hours)
     deadline = expires_at(opened.occurred_at, policy)
-    page = approval_page(candidate, environment, evidence, verdicts, requester, deadline)
+    page = approval_page(candidate, environment, evidence, proofs, requester, deadline)
     answers = _answers(await run(gate_events, registry, gate))
     for number in range(1, MAX_ROUNDS + 1):
         if number in {event.detail.get("round") for event in answers}:

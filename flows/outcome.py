@@ -1,4 +1,4 @@
-"""How a flow ends: our errors become a state with one clear sentence, told apart as failed (our no) and errored (a technical fault)."""
+"""How a flow ends: an error of ours becomes a state with one clear sentence: failed (our no), errored (a fault) or inconclusive."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from prefect.client.schemas.objects import State, StateType
 
 from blocks.errors import EndpointRejected, PipelineError
 from flows.errors import Refusal, VerificationFailed, VerificationInconclusive
-from flows.plan.verdict import Outcome, Verdict
+from flows.plan.evidence import Proof
+from flows.plan.measurement import Outcome
 
+#: The names of the states that a run ends in without having done its work.
 FAILED = "Failed"
 ERRORED = "Errored"
+INCONCLUSIVE = "Inconclusive"
 
 
 def ended(exc: PipelineError) -> State[Any]:
     """The final state of a run that this error ended."""
-    return State(type=StateType.FAILED, name=FAILED if isinstance(exc, Refusal) else ERRORED, message=exc.message)
+    return State(type=StateType.FAILED, name=state_name(exc), message=exc.message)
+
+
+def state_name(exc: PipelineError) -> str:
+    """Our no, a technical fault, or a verification that could not tell."""
+    if isinstance(exc, VerificationInconclusive):
+        return INCONCLUSIVE
+    return FAILED if isinstance(exc, Refusal) else ERRORED
 
 
 _NOT_PASSED: dict[Outcome, type[PipelineError]] = {
@@ -26,6 +36,15 @@ _NOT_PASSED: dict[Outcome, type[PipelineError]] = {
 }
 
 
-def not_passed(verdict: Verdict, where: str) -> PipelineError:
-    """The error that a verdict other than `passed` becomes."""
-    return _NOT_PASSED[verdict.outcome](f"{where}: verification {verdict.sentence}.")
+def require_passed(proof: Proof, where: str) -> None:
+    """Go on only with a verdict that passed.
+
+    Raises:
+        VerificationFailed: The checks said no.
+        VerificationInconclusive: They could not tell.
+        EndpointRejected: Something could not be measured.
+    """
+    verdict = proof.verdict
+    if verdict.outcome != "passed":
+        message = f"{where}: verification {verdict.sentence} (evidence {proof.kept.sha256[:12]})."
+        raise _NOT_PASSED[verdict.outcome](message, evidence_sha256=proof.kept.sha256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,17 +15,20 @@ from blocks.registry import Lock, Registry
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.errors import SpecInvalid
 from flows.gate import pass_gate
-from flows.outcome import ended, not_passed
+from flows.outcome import ended, require_passed
 from flows.plan.approval import requester_refusal
 from flows.plan.diagnosis import diagnosis_of
+from flows.plan.evidence import Proof
 from flows.plan.naming import release_name
+from flows.plan.phases import Stopwatch, phases
 from flows.plan.promotion import require_fresh, require_verified
-from flows.plan.release import ReleasePlan, chosen_environments
+from flows.plan.release import chosen_environments
 from flows.plan.report import diagnosis_page, measurement_rows, release_page
-from flows.plan.verdict import Verdict
+from flows.proof import proven
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
 from flows.tasks.deploy import deploy
+from flows.tasks.evidence import record_phases
 from flows.tasks.lock import locked, require_lock
 from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
@@ -35,7 +37,6 @@ from flows.tasks.record import current_entry, failure_reason, finished, last_ver
 from flows.tasks.report import publish, publish_diagnosis
 from flows.tasks.resolve import resolve
 from flows.tasks.rollout import rollout
-from flows.tasks.verify import verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Release:
     hub_endpoint: str
     approvers: Approvers
     requester: str
+    resolving: dict[str, float]
 
 
 @flow(name="release", flow_run_name="release {model} {revision}", persist_result=True, result_serializer=RESULTS)
@@ -87,7 +89,9 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     sites = {environment.name: await site(environment) for environment in environments}
     hub, registry = await shared_hub(deployments), await shared_registry(deployments)
 
-    candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
+    resolving = Stopwatch()
+    with resolving.phase("resolve"):
+        candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
     this = Release(
         run_id=str(runtime.flow_run.id),
         model=model,
@@ -97,60 +101,61 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         hub_endpoint=hub.endpoint,
         approvers=approvers,
         requester=requester,
+        resolving=resolving.seconds,
     )
 
-    verdicts: dict[str, Verdict] = {}
+    proofs: dict[str, Proof] = {}
     for environment in environments:  # what this run did before it was suspended or lost is not done again
         done = await run(finished, registry, candidate, environment, this.run_id)
         if done is not None:
-            verdicts[environment.name] = done
-    left = [environment for environment in environments if environment.name not in verdicts]
+            proofs[environment.name] = done
+    left = [environment for environment in environments if environment.name not in proofs]
     for environment in left:  # before anything is touched anywhere
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
     for environment in left:
         if environment.approval.required:
             await _promotable(this, environment)
-            await pass_gate(registry, candidate, environment, verdicts, approvers, requester, this.run_id)
+            await pass_gate(registry, candidate, environment, proofs, approvers, requester, this.run_id)
         async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
-            verdicts[environment.name] = await _enter(this, environment, sites[environment.name], lock)
-        await run(publish, _artifact_key(this), release_page(candidate, verdicts), measurement_rows(verdicts))
-    return {"candidate": candidate.fingerprint, "environments": {name: verdict.outcome for name, verdict in verdicts.items()}}
+            await _enter(this, environment, sites[environment.name], proofs, lock)
+    return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in proofs.items()}}
 
 
-async def _enter(this: Release, environment: Environment, at: Site, lock: Lock) -> Verdict:
-    """Bring the candidate into one environment, prove that it answers there, and record it."""
-    candidate, begin = this.candidate, time.monotonic()
+async def _enter(this: Release, environment: Environment, at: Site, proofs: dict[str, Proof], lock: Lock) -> None:
+    """Bring the candidate into one environment, prove that it answers there (one more of `proofs`), and record it."""
+    candidate, watch, since = this.candidate, Stopwatch(), datetime.now(UTC)
+    watch.seconds.update(this.resolving)
     await _promotable(this, environment)
-    planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
+    with watch.phase("plan"):
+        planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
     await run(record_deploying, this.registry, candidate, environment, planned, this.run_id, lock)
-    changed = False
+    changed, proof = False, None
     try:
-        await prefetch_everywhere(at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint)
+        with watch.phase("prefetch"):
+            await prefetch_everywhere(at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint)
         await run(require_lock, this.registry, lock)
         changed = True
-        helm_revision = await run(deploy, at.helm, candidate, environment, planned)
-        await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-        verdict = await _verified(this, environment, at, planned)
+        with watch.phase("deploy"):
+            helm_revision = await run(deploy, at.helm, candidate, environment, planned)
+        with watch.phase("rollout"):
+            await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
+        proof = await proven(this.registry, at, candidate, environment, planned, this.suite, this.run_id, watch, since)
+        proofs[environment.name] = proof
+        await run(publish, _artifact_key(this), release_page(candidate, proofs), measurement_rows(proofs))
+        require_passed(proof, f"{candidate.model} in {environment.name}")
     except PipelineError as exc:
-        diagnosis = diagnosis_of(exc)
-        await run(record_failed, this.registry, candidate, environment, failure_reason(exc), diagnosis, changed, this.run_id, lock)
+        diagnosis, evidence = diagnosis_of(exc), proof.kept if proof else None
+        await run(
+            record_failed, this.registry, candidate, environment, failure_reason(exc), diagnosis, evidence, changed, this.run_id, lock
+        )
         if diagnosis is not None:
             page = diagnosis_page(diagnosis, f"{candidate.model} in {environment.name}")
             await run(publish_diagnosis, f"{_artifact_key(this)}-diagnosis", page)
         raise
-    seconds = time.monotonic() - begin
-    await run(record_ready, this.registry, candidate, environment, helm_revision, verdict, seconds, this.run_id, lock)
-    return verdict
-
-
-async def _verified(this: Release, environment: Environment, at: Site, planned: ReleasePlan) -> Verdict:
-    verdict: Verdict = await run(
-        verify, at.endpoint, at.cluster, this.candidate, environment, planned.helm_release, planned.endpoint, this.suite
-    )
-    if verdict.outcome == "passed":
-        return verdict
-    await run(publish, _artifact_key(this), "", measurement_rows({environment.name: verdict}))
-    raise not_passed(verdict, f"{this.candidate.model} in {environment.name}")
+    with watch.phase("record"):
+        await run(record_ready, this.registry, candidate, environment, helm_revision, proof.kept, this.run_id, lock)
+    taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
+    await run(record_phases, this.registry, candidate, environment, taken, this.run_id)
 
 
 async def _promotable(this: Release, environment: Environment) -> None:

@@ -13,13 +13,16 @@ from blocks.registry import Entry, Registry
 from flows.connections import shared_registry, site
 from flows.errors import VerificationFailed
 from flows.outcome import ended
+from flows.plan.evidence import Proof
+from flows.plan.measurement import Measurement
 from flows.plan.naming import endpoint, release_name
-from flows.plan.report import measurement_rows
+from flows.plan.report import cell, measurement_rows
 from flows.plan.scrub import ScrubReport, damaged
-from flows.plan.verdict import Measurement, Verdict, judge
+from flows.plan.verdict import judge
 from flows.scrubbing import scrub_nodes
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
+from flows.tasks.evidence import keep_revalidation, recall_reference
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.record import live_entries, recall_candidate, record_revalidated
 from flows.tasks.report import publish
@@ -57,7 +60,7 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     entries = [e for e in await run(live_entries, registry) if not wanted or e.environment in wanted]
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(entry: Entry) -> Verdict | PipelineError:
+    async def one(entry: Entry) -> Proof | PipelineError:
         async with room:
             try:
                 return await _revalidate_one(deployments, registry, entry, run_id)
@@ -65,11 +68,11 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
                 return exc  # this entry could not be checked; the others still are
 
     results = dict(zip([_name(entry) for entry in entries], await asyncio.gather(*map(one, entries)), strict=True))
-    verdicts = {name: result for name, result in results.items() if isinstance(result, Verdict)}
-    await run(publish, "revalidation", _page(results), measurement_rows(verdicts))
+    proofs = {name: result for name, result in results.items() if isinstance(result, Proof)}
+    await run(publish, "revalidation", _page(results), measurement_rows(proofs))
     scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
     errored = [result for result in (*results.values(), *scrubbed) if isinstance(result, PipelineError)]
-    failed = {name: verdict for name, verdict in verdicts.items() if verdict.outcome != "passed"}
+    failed = {name: proof.verdict for name, proof in proofs.items() if proof.verdict.outcome != "passed"}
     if failed:
         name, verdict = next(iter(failed.items()))
         raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.sentence}.")
@@ -80,28 +83,36 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     return {"checked": len(entries), "nodes_scrubbed": len(scrubbed)}
 
 
-async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Verdict:
+async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Proof:
     environment = deployments.environment(entry.environment)
     suite = deployments.suite(deployments.model(entry.model).checks)
     candidate = await run(recall_candidate, registry, entry)
     at, helm_release = await site(environment), release_name(entry.model, environment.name)
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
+    reference = await run(recall_reference, registry, candidate, environment)
     try:
-        verdict = await run(measure, at.endpoint, at.cluster, candidate, environment, helm_release, address, suite)
+        verdict = await run(measure, at.endpoint, at.cluster, candidate, environment, helm_release, address, suite, reference)
     except EndpointUnreachable as exc:
-        seen = Measurement(name="endpoint", outcome="failed", expected="an answer", seen=exc.message)
+        seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
         verdict = judge([seen])
-    await run(record_revalidated, registry, entry, verdict, run_id)
-    return verdict
+    kept = await run(keep_revalidation, registry, candidate, environment, suite, reference, verdict, run_id)
+    await run(record_revalidated, registry, entry, verdict, kept, run_id)
+    return Proof(verdict=verdict, kept=kept)
 
 
 def _name(entry: Entry) -> str:
     return f"{entry.model} in {entry.environment}"
 
 
-def _page(results: dict[str, Verdict | PipelineError]) -> str:
-    def line(result: Verdict | PipelineError) -> str:
-        return result.sentence if isinstance(result, Verdict) else f"could not be checked: {result.message}"
+def _page(results: dict[str, Proof | PipelineError]) -> str:
+    def line(result: Proof | PipelineError) -> str:
+        if isinstance(result, PipelineError):
+            return f"could not be checked: {result.message} | none"
+        return f"{cell(result.verdict.sentence)} | `{result.kept.sha256[:12]}`"
 
     rows = [f"| {name} | {line(result)} |" for name, result in results.items()]
-    return "\n".join(["## Revalidation", "", "| entry | verdict |", "|-|-|", *rows]) if rows else "## Revalidation\n\nNothing is live."
+    return (
+        "\n".join(["## Revalidation", "", "| entry | verdict | evidence |", "|-|-|-|", *rows])
+        if rows
+        else "## Revalidation\n\nNothing is live."
+    )

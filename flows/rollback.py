@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -12,8 +13,10 @@ from pydantic import Field
 from blocks.errors import PipelineError
 from flows.connections import shared_hub, shared_registry, site
 from flows.errors import NothingToRollBackTo
-from flows.outcome import ended, not_passed
+from flows.outcome import ended, require_passed
 from flows.plan.diagnosis import diagnosis_of
+from flows.plan.phases import Stopwatch
+from flows.proof import proven
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.tasks.lock import locked, require_lock
@@ -31,7 +34,6 @@ from flows.tasks.record import (
 )
 from flows.tasks.redeploy import redeploy
 from flows.tasks.rollout import rollout
-from flows.tasks.verify import verify
 
 
 @flow(name="rollback", flow_run_name="rollback {model} in {environment}", persist_result=True, result_serializer=RESULTS)
@@ -73,20 +75,23 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
             raise NothingToRollBackTo(f"{model_name} in {environment.name} already serves candidate {candidate.short}.")
         planned = await run(plan_return, at.cluster, candidate, environment)
         await run(record_deploying, registry, candidate, environment, planned, run_id, lock)
-        changed = False
+        changed, proof, watch, since = False, None, Stopwatch(), datetime.now(UTC)
         try:
-            await prefetch_everywhere(at.cluster, registry, candidate, environment, planned.nodes, run_id, hub.endpoint)
+            with watch.phase("prefetch"):
+                await prefetch_everywhere(at.cluster, registry, candidate, environment, planned.nodes, run_id, hub.endpoint)
             await run(require_lock, registry, lock)
             changed = True
-            helm_revision = await run(redeploy, at.helm, candidate, environment, planned)
-            await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-            verdict = await run(verify, at.endpoint, at.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite)
-            if verdict.outcome != "passed":
-                raise not_passed(verdict, f"{model_name} in {environment.name} after the rollback")
+            with watch.phase("deploy"):
+                helm_revision = await run(redeploy, at.helm, candidate, environment, planned)
+            with watch.phase("rollout"):
+                await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
+            proof = await proven(registry, at, candidate, environment, planned, suite, run_id, watch, since)
+            require_passed(proof, f"{model_name} in {environment.name} after the rollback")
         except PipelineError as exc:
-            await run(record_failed, registry, candidate, environment, failure_reason(exc), diagnosis_of(exc), changed, run_id, lock)
+            diagnosis, evidence = diagnosis_of(exc), proof.kept if proof else None
+            await run(record_failed, registry, candidate, environment, failure_reason(exc), diagnosis, evidence, changed, run_id, lock)
             raise
         seconds = time.monotonic() - begin
-        await run(record_ready, registry, candidate, environment, helm_revision, verdict, seconds, run_id, lock)
+        await run(record_ready, registry, candidate, environment, helm_revision, proof.kept, run_id, lock)
         await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, run_id)
         return {"candidate": candidate.fingerprint, "environment": environment.name, "seconds": round(seconds, 1)}

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Node, Pod, Rollout, Taint, Trouble
+from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Rollout, Sample, Taint, Trouble
 from blocks.model_facts import AttentionLayers, ModelConfig, ModelFacts
+from flows.plan.behaviour import Golden, GoldenAnswer, Reference, compare
+from flows.plan.evidence import Evidence
+from flows.plan.evidence import evidence as build_evidence
+from flows.plan.latency import level
+from flows.plan.measurement import Measurement
+from flows.plan.phases import pod_times
 from flows.plan.release import Surroundings
-from flows.spec import Candidate, EngineSettings, Environment, Model, PrefetchPolicy, SnapshotFile
+from flows.plan.verdict import Verdict, judge
+from flows.spec import Candidate, CheckSuite, EngineSettings, Environment, Model, PrefetchPolicy, SnapshotFile
+from flows.spec.checks import UnknownModelCheck
 
+BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -144,3 +155,66 @@ def trouble(pod: Pod, *events: tuple[str, str], log: str = "") -> Trouble:
 def rollout(*pods: Pod, **changes: Any) -> Rollout:
     made = Rollout(wanted=1, updated=1, available=1, total=1, observed=True, deadline_exceeded=False, problem="", pods=pods)
     return replace(made, **changes)
+
+
+def verdict(*measurements: Measurement, levels: int = 2, text: str = " Paris.", **changes: Any) -> Verdict:
+    """A verdict with all its figures; it passed unless measurements say otherwise."""
+    draw = random.Random(1)
+    loads = [
+        Load(
+            samples=tuple(
+                Sample(
+                    status=200, seconds=draw.lognormvariate(-4 + level / 2, 0.3), first_seconds=0.004, gaps_seconds=(0.002,) * 7, tokens=8
+                )
+                for _ in range(80)
+            ),
+            seconds=2.0,
+            concurrency=4**level,
+        )
+        for level in range(levels)
+    ]
+    answers = tuple(
+        GoldenAnswer(name=name, text=said, tokens=tuple(said), logprobs=(-0.1,) * len(said), valid=True)
+        for name, said in (("capital-of-france", text), ("two-plus-two", " four."))
+    )
+    golden = Golden(prompts_sha256=digest("prompts"), answers=answers, runs=3, exact_share=1.0, noise_nats=0.002)
+    before = replace(golden, answers=(replace(answers[0], text=" Lyon.", tokens=tuple(" Lyon.")), answers[1]))
+    return judge(
+        measurements or [Measurement(name="capital-of-france", kind="completion", outcome="passed", expected="Paris", seen=repr(text))],
+        **{
+            "engine_version": "0.32.0",
+            "warmup_seconds": 28.0,
+            "latency": [level([load]) for load in loads],
+            "golden": golden,
+            "behaviour": compare(golden, Reference(fingerprint=digest("before"), commit="f" * 40, golden=before), COMMIT),
+            "pods": pod_times([pod("a", times={"created": BEGIN, "scheduled": BEGIN, "started": BEGIN, "ready": BEGIN})]),
+            **changes,
+        },
+    )
+
+
+def evidence(made: Verdict, **changes: Any) -> Evidence:
+    reference = Reference(fingerprint=made.behaviour.reference if made.behaviour else None)
+    suite = CheckSuite(name="smoke", checks=(UnknownModelCheck(name="a", kind="unknown-model"),))
+    return build_evidence(
+        **{
+            "candidate": candidate(),
+            "environment": environment(),
+            "suite": suite,
+            "reference": reference,
+            "verdict": made,
+            "phases": {
+                "resolve": 1.2,
+                "plan": 0.4,
+                "prefetch": 61.0,
+                "schedule": 2.0,
+                "pull": 30.0,
+                "load": 95.0,
+                "warm-up": 28.0,
+                "verify": 4.0,
+            },
+            "run_id": "0f0f0f0f-0000-0000-0000-000000000000",
+            "measured_at": BEGIN,
+            **changes,
+        }
+    )

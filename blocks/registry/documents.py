@@ -21,6 +21,15 @@ class _Document:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredEvidence:
+    """A document of evidence: its SHA-256 (hex), its kind, and itself."""
+
+    sha256: str
+    kind: str
+    document: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredCandidate:
     """A candidate as the registry keeps it; the registry looks into none of it.
 
@@ -86,6 +95,20 @@ class Documents(Session):
         if digest(found.document) != sha256:
             raise RegistryRejected(f"evidence {sha256[:12]} was altered in the registry", sha256=sha256)
         return found.document
+
+    def evidence_named(self, prefix: str) -> StoredEvidence | None:
+        """The document whose SHA-256 begins with `prefix`, or None.
+
+        Raises:
+            RegistryRejected: There are several, or the one that is kept does not have its hash: somebody changed it.
+        """
+        with self._connected() as connection:
+            found = rows(connection, "evidence_named", StoredEvidence, {"prefix": prefix})
+        if len(found) > 1:
+            raise RegistryRejected(f"several documents have a hash that begins with {prefix}: give more of it", prefix=prefix)
+        if found and digest(found[0].document) != found[0].sha256:
+            raise RegistryRejected(f"evidence {found[0].sha256[:12]} was altered in the registry", sha256=found[0].sha256)
+        return found[0] if found else None
 
     def add_event(
         self,

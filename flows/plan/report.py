@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from flows.plan.changes import Change
 from flows.plan.diagnosis import Diagnosis
-from flows.plan.verdict import Verdict
+from flows.plan.evidence import Proof
 from flows.spec import Candidate, Environment
 
 
-def release_page(candidate: Candidate, verdicts: Mapping[str, Verdict]) -> str:
+def release_page(candidate: Candidate, proofs: Mapping[str, Proof]) -> str:
     """The release as markdown: what is released, and what was found in each environment."""
-    lines = [f"## {candidate.model} at {candidate.commit[:12]}", "", *candidate_rows(candidate), "", *_verdicts(verdicts)]
+    lines = [f"## {candidate.model} at {candidate.commit[:12]}", "", *candidate_rows(candidate), "", *_verdicts(proofs)]
     return "\n".join(lines)
 
 
@@ -23,7 +23,7 @@ def approval_page(
     candidate: Candidate,
     environment: Environment,
     decided_on: DecidedOn,
-    verdicts: Mapping[str, Verdict],
+    proofs: Mapping[str, Proof],
     requester: str,
     deadline: datetime,
 ) -> str:
@@ -34,12 +34,12 @@ def approval_page(
         "",
         *candidate_rows(candidate),
         f"| replaces in {environment.name} | {replaces} |",
-        f"| asked for by | {_cell(requester) or 'nobody in particular'} |",
+        f"| asked for by | {cell(requester) or 'nobody in particular'} |",
         f"| evidence | `{decided_on.sha256[:16]}` |",
         f"| waits until | {deadline:%Y-%m-%d %H:%M} UTC |",
         "",
         *_changes(decided_on.changes),
-        *_verdicts(verdicts),
+        *_verdicts(proofs),
         "",
         "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
     ]
@@ -65,11 +65,11 @@ class DecidedOn(Protocol):
 def _changes(found: Sequence[Change]) -> list[str]:
     if not found:
         return []
-    rows = [f"| {_cell(change.what)} | {_cell(change.now)} | {_cell(change.new)} |" for change in found]
+    rows = [f"| {cell(change.what)} | {cell(change.now)} | {cell(change.new)} |" for change in found]
     return ["| what changes | now | then |", "|-|-|-|", *rows, ""]
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that cannot leave its cell of a table, nor be taken for markup."""
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
 
@@ -83,7 +83,7 @@ def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:
     return "\n".join(lines)
 
 
-def measurement_rows(verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+def measurement_rows(proofs: Mapping[str, Proof]) -> list[dict[str, Any]]:
     """All measurements as rows of a table."""
     return [
         {
@@ -91,10 +91,10 @@ def measurement_rows(verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
             "check": measurement.name,
             "outcome": measurement.outcome,
             "expected": measurement.expected,
-            "seen": measurement.seen,
+            "seen": measurement.seen.replace("\0", "\u2400"),
         }
-        for name, verdict in verdicts.items()
-        for measurement in verdict.measurements
+        for name, proof in proofs.items()
+        for measurement in proof.verdict.measurements
     ]
 
 
@@ -135,13 +135,28 @@ def counted(number: int) -> str:
     return f"{number:,}"
 
 
-def _verdicts(verdicts: Mapping[str, Verdict]) -> list[str]:
-    if not verdicts:
+def _verdicts(proofs: Mapping[str, Proof]) -> list[str]:
+    if not proofs:
         return ["Nothing has been verified yet."]
-    rows = [
-        f"| {name} | {v.outcome} | {_ms(v.p50_seconds)} | {_ms(v.p95_seconds)} | {len(v.measurements)} |" for name, v in verdicts.items()
+    rows = [_row(name, proof) for name, proof in proofs.items()]
+    wrong = [f"- {name}: {cell(proof.verdict.sentence)}" for name, proof in proofs.items() if proof.verdict.outcome != "passed"]
+    return [
+        "| environment | verdict | P50 | P95 | checks | answers against before | evidence |",
+        "|-|-|-|-|-|-|-|",
+        *rows,
+        "",
+        *wrong,
+        "",
+        "The whole evidence, with its plots, as one page: `slipway evidence HASH --html evidence.html`",
     ]
-    return ["| environment | verdict | P50 | P95 | checks |", "|-|-|-|-|-|", *rows]
+
+
+def _row(name: str, proof: Proof) -> str:
+    verdict, hash_ = proof.verdict, proof.kept.sha256[:12]
+    behaviour = verdict.behaviour
+    before = f"{behaviour.exact_share:.0%} exact, {behaviour.max_nats:.3f} nats at most" if behaviour else "nothing to compare with"
+    figures = f"{_ms(verdict.p50_seconds)} | {_ms(verdict.p95_seconds)} | {len(verdict.measurements)}"
+    return f"| {name} | {verdict.outcome} | {figures} | {before} | `{hash_}` |"
 
 
 def _ms(seconds: float | None) -> str:

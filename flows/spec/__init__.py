@@ -2,8 +2,8 @@
 
 from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
 from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile
-from flows.spec.checks import Check, CheckSuite, Expectation
-from flows.spec.environment import Environment, LatencyPolicy, PrefetchPolicy, Toleration
+from flows.spec.checks import Check, CheckSuite, Expectation, GoldenPrompt
+from flows.spec.environment import BehaviourPolicy, Environment, LatencyPolicy, PrefetchPolicy, StabilityPolicy, Toleration
 from flows.spec.load import Deployments
 from flows.spec.model import Model
 from flows.spec.shared import Shared
@@ -12,6 +12,7 @@ __all__ = [
     "ApprovalPolicy",
     "Approver",
     "Approvers",
+    "BehaviourPolicy",
     "Candidate",
     "Check",
     "CheckSuite",
@@ -20,10 +21,12 @@ __all__ = [
     "Environment",
     "Expectation",
     "Freeze",
+    "GoldenPrompt",
     "LatencyPolicy",
     "Model",
     "PrefetchPolicy",
     "Shared",
     "SnapshotFile",
+    "StabilityPolicy",
     "Toleration",
 ]

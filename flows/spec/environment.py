@@ -31,10 +31,13 @@ class LatencyPolicy:
     Attributes:
         p50_seconds: Limit of the median end-to-end latency.
         p95_seconds: Limit of its 95th percentile.
-        samples: Requests that are measured, after the warm-up.
+        samples: Requests that are measured first, after the warm-up.
+        max_samples: How far that number is doubled while a limit lies within its percentile's confidence interval.
+        budget_seconds: How long one concurrency is measured at most.
         warmup: Requests before them that do not count; vLLM compiles on the first.
-        prompt: What is sent.
-        max_tokens: Tokens that each answer may have.
+        prompt_tokens: Length of each prompt; prompts are seeded and all different.
+        max_tokens: Length of each answer.
+        concurrency: Requests under way at a time. The limits are for the first number; the others are reported.
     """
 
     __pydantic_config__ = STRICT
@@ -42,9 +45,48 @@ class LatencyPolicy:
     p50_seconds: Seconds = 0.1
     p95_seconds: Seconds = 0.3
     samples: Annotated[int, Field(ge=20, le=10_000)] = 40
+    max_samples: Annotated[int, Field(ge=20, le=10_000)] = 640
+    budget_seconds: Annotated[float, Field(gt=0, le=3600)] = 120
     warmup: Annotated[int, Field(ge=1, le=100)] = 3
-    prompt: Annotated[str, Field(min_length=1)] = "Say hello."
+    prompt_tokens: Annotated[int, Field(ge=1, le=100_000)] = 16
     max_tokens: Annotated[int, Field(ge=1, le=512)] = 8
+    concurrency: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (1, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityPolicy:
+    """What the engine may do while the load runs.
+
+    Attributes:
+        max_kv_cache_usage: Share of the KV cache that may be in use, 0 to 1.
+        max_preemptions_per_request: More preemptions than this are a storm: the cache is too small for the load.
+    """
+
+    __pydantic_config__ = STRICT
+
+    max_kv_cache_usage: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_preemptions_per_request: Annotated[float, Field(ge=0)] = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourPolicy:
+    """What becomes of answers that differ from those of the release that is replaced.
+
+    Attributes:
+        mode: `report` shows the differences to whoever approves; `gate` fails the release beyond the two limits below.
+        same_commit: The same for a release of the hub revision that serves already: `gate` fails it beyond numerical noise.
+        min_exact_share: Share of golden answers that must be the same, token by token.
+        max_mean_nats: Mean difference of log-probabilities, in nats.
+        runs: How often the golden prompts are asked, to learn how much one release differs from itself.
+    """
+
+    __pydantic_config__ = STRICT
+
+    mode: Literal["report", "gate"] = "report"
+    same_commit: Literal["report", "gate"] = "gate"
+    min_exact_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    max_mean_nats: Annotated[float, Field(gt=0)] = 0.1
+    runs: Annotated[int, Field(ge=2, le=20)] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +128,8 @@ class Environment:
         prefetch: How weights reach those nodes.
         latency: The latency limits of verification.
         approval: Whether and how people must agree first.
+        stability: What the engine may do under its load.
+        behaviour: What becomes of answers that differ from before.
         values: Further chart values (chart's own keys), below those that the pipeline sets.
     """
 
@@ -102,4 +146,6 @@ class Environment:
     licences: tuple[Licence, ...] | None = None
     latency: LatencyPolicy = LatencyPolicy()
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    stability: StabilityPolicy = StabilityPolicy()
+    behaviour: BehaviourPolicy = BehaviourPolicy()
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -1,24 +1,25 @@
-"""Reads `deployments/`: the only module of the specs that touches files. Every error names the file and the field."""
+"""Reads `deployments/`: the only module of the specs that touches files. Every error names the file, the line and the field."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+import jsonschema
 
 from flows.errors import SpecInvalid
 from flows.spec.approval import Approvers, plain_name
-from flows.spec.checks import CheckSuite
+from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
 from flows.spec.environment import Environment
 from flows.spec.model import Model
 from flows.spec.shared import Shared
+from flows.spec.source import Place, Source, read
 
-T = TypeVar("T")
 Named = TypeVar("Named", Model, Environment, CheckSuite)
 
 #: The checkout's root: the folder that holds `deployments/` and `charts/`.
@@ -74,18 +75,20 @@ class Deployments:
         Raises:
             SpecInvalid: There is none, or its file is wrong.
         """
-        suite = self._load(CheckSuite, "checks", name)
-        seen: set[str] = set()
-        for index, check in enumerate(suite.checks):
-            where = f"{self._shown('checks', name)}: checks[{index}]"
-            if check.name in seen:
-                raise SpecInvalid(f"{where}.name: {check.name!r} is there twice; give each check a name of its own.")
-            seen.add(check.name)
-            if check.expect.regex is not None:
-                try:
-                    re.compile(check.expect.regex)
-                except re.error as exc:
-                    raise SpecInvalid(f"{where}.expect.regex: not a regular expression: {exc}.") from exc
+        suite, source = self._loaded(CheckSuite, "checks", name)
+        for part in ("checks", "golden"):
+            seen: set[str] = set()
+            for index, check in enumerate(getattr(suite, part)):
+                here: Place = (part, index)
+                if check.name in seen:
+                    raise source.invalid((*here, "name"), f"{check.name!r} is there twice; give each check a name of its own.")
+                seen.add(check.name)
+                _check_regex(source, (*here, "expect", "regex"), check.expect.regex)
+                _check_schema(source, (*here, "expect", "json_schema"), check.expect.json_schema)
+                if isinstance(check, JsonCheck):
+                    _check_schema(source, (*here, "schema"), check.schema)
+                if isinstance(check, ToolCallCheck):
+                    _check_schema(source, (*here, "tool", "parameters"), check.tool.parameters)
         return suite
 
     def environments(self) -> tuple[Environment, ...]:
@@ -114,7 +117,7 @@ class Deployments:
             SpecInvalid: The file is wrong.
         """
         path = self.root / "shared.yaml"
-        return _validated(Shared, self._yaml(path, self._relative(path)), self._relative(path)) if path.is_file() else Shared()
+        return read(path, self._relative(path)).validated(Shared) if path.is_file() else Shared()
 
     def approvers(self) -> Approvers:
         """Everybody who may approve; nobody where `approvers.yaml` is not there.
@@ -125,15 +128,15 @@ class Deployments:
         path = self.root / "approvers.yaml"
         if not path.is_file():
             return Approvers()
-        shown = self._relative(path)
-        known = _validated(Approvers, self._yaml(path, shown), shown)
+        source = read(path, self._relative(path))
+        known = source.validated(Approvers)
         seen: dict[str, str] = {}
         for index, approver in enumerate(known.approvers):
             for name in {plain_name(own) for own in (approver.name, *approver.aliases)}:
                 if name in seen:
-                    raise SpecInvalid(
-                        f"{shown}: approvers[{index}]: {name!r} is also a name of {seen[name]!r}; one person is one approver, "
-                        "so that nobody can agree twice."
+                    raise source.invalid(
+                        ("approvers", index),
+                        f"{name!r} is also a name of {seen[name]!r}; one person is one approver, so that nobody can agree twice.",
                     )
                 seen[name] = approver.name
         return known
@@ -143,29 +146,19 @@ class Deployments:
         return sorted(path.stem for path in (self.root / kind).glob("*.yaml"))
 
     def _load(self, of: type[Named], kind: str, name: str) -> Named:
+        return self._loaded(of, kind, name)[0]
+
+    def _loaded(self, of: type[Named], kind: str, name: str) -> tuple[Named, Source]:
         shown = self._shown(kind, name) if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else ""
         if not shown or not (self.root / kind / f"{name}.yaml").is_file():
             where = f": {shown} does not exist" if shown else ""
             known = ", ".join(self.names(kind)) or "none yet"
             raise SpecInvalid(f"There is no {kind[:-1]} {name!r}{where}. Known {kind}: {known}.")
-        spec = _validated(of, self._yaml(self.root / kind / f"{name}.yaml", shown), shown)
+        source = read(self.root / kind / f"{name}.yaml", shown)
+        spec = source.validated(of)
         if spec.name != name:
-            raise SpecInvalid(f"{shown}: name: is {spec.name!r}, but the file is called {name}.yaml; they must be the same.")
-        return spec
-
-    def _yaml(self, path: Path, shown: str) -> Any:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except UnicodeDecodeError as exc:
-            raise SpecInvalid(f"{shown}: is not UTF-8 text.") from exc
-        except yaml.YAMLError as exc:
-            mark = getattr(exc, "problem_mark", None)
-            where = f", line {mark.line + 1}" if mark else ""
-            problem = getattr(exc, "problem", None) or "not YAML"
-            raise SpecInvalid(f"{shown}{where}: not valid YAML: {problem}.") from exc
-        if not isinstance(data, dict):
-            raise SpecInvalid(f"{shown}: must be a mapping of keys to values.")
-        return data
+            raise source.invalid(("name",), f"is {spec.name!r}, but the file is called {name}.yaml; they must be the same.")
+        return spec, source
 
     def _shown(self, kind: str, name: str) -> str:
         return self._relative(self.root / kind / f"{name}.yaml")
@@ -174,32 +167,24 @@ class Deployments:
         return str(path.relative_to(self.root.parent))
 
 
-def _validated(of: type[T], data: Any, shown: str) -> T:
+def _check_regex(source: Source, place: Place, regex: str | None) -> None:
+    if regex is not None:
+        try:
+            re.compile(regex)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise source.invalid(place, f"not a regular expression: {exc}.") from exc
+
+
+def _check_schema(source: Source, place: Place, schema: Mapping[str, Any] | None) -> None:
+    if schema is None:
+        return
     try:
-        return TypeAdapter(of).validate_python(data)
-    except ValidationError as exc:
-        raise SpecInvalid(f"{shown}: {explain(exc)}") from exc
-
-
-def explain(error: ValidationError) -> str:
-    """The first thing that is wrong, as `field: what is expected`."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    kind, given = first["type"], first.get("input")
-    if kind in ("missing", "missing_keyword_only_argument"):
-        return f"{field}: is missing."
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{field}: is not a known key."
-    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) and len(str(given)) < 120 else ""
-    return f"{field}: {_PATTERNS.get(str(error.errors()[0].get('ctx', {}).get('pattern')), first['msg'])}{shown}."
-
-
-_PATTERNS = {
-    r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "must be a DNS label: lower-case letters, digits and hyphens, 63 at most",
-    r"^[a-z][a-z0-9]{0,19}$": "must be lower-case letters and digits, 20 at most, and begin with a letter",
-    r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,94}[A-Za-z0-9])?$": "must be letters, digits, '.', '_' and '-', 96 at most, ending in neither sign",
-    r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$": "must be a hub repository as organisation/name",
-    r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$": "must name the image by digest (repository@sha256:…), not by tag",
-    r"^/[A-Za-z0-9._/-]+$": "must be an absolute path",
-    r"^[a-z0-9][a-z0-9 ._+-]{0,79}$": "must be a licence as the hub names it, in lower case",
-}
+        text = json.dumps(schema, allow_nan=False)
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as exc:
+        inside = tuple(part for part in exc.absolute_path if isinstance(part, (str, int)))
+        raise source.invalid((*place, *inside), f"not a JSON Schema (Draft 2020-12): {exc.message}.") from exc
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise source.invalid(place, f"is not JSON: {exc}.") from exc
+    if re.search(r'"\$(dynamicRef|ref)": "(?!#)', text):
+        raise source.invalid(place, "refers to another document; a suite's schemas stand for themselves ($ref must begin with #).")

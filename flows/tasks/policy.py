@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from blocks.errors import PipelineError, Transient
 from blocks.facts import HelmRevision
+from flows.plan.evidence import Kept
 from flows.plan.release import ReleasePlan
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, Environment
@@ -30,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: The dataclasses that tasks return. They are kept by name, so that moving a class does not break runs that wait.
-_RESULT_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Candidate, HelmRevision, ReleasePlan, Verdict)}
+_RESULT_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Candidate, HelmRevision, Kept, ReleasePlan, Verdict)}
 _MARK = "__slipway__"
 
 

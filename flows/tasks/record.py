@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from prefect import task
-from pydantic import TypeAdapter
 
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts import HelmRevision
-from blocks.registry import Entry, Lock, Registry
+from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
 from flows.plan.diagnosis import Diagnosis
+from flows.plan.evidence import Evidence, Kept, Proof
 from flows.plan.release import ReleasePlan
 from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
@@ -46,20 +46,18 @@ def record_ready(
     candidate: Candidate,
     environment: Environment,
     revision: HelmRevision,
-    verdict: Verdict,
-    seconds: float,
+    evidence: Kept,
     run_id: str,
     lock: Lock,
 ) -> None:
-    """Keep the verdict as evidence and make the candidate's entry `ready`; the entry that it replaces is disabled with it."""
+    """Make the candidate's entry `ready` by its evidence; the entry that it replaces is disabled with it."""
     with registry.client() as client:
-        evidence = client.save_evidence("verdict", {"verdict": verdict.document(), "run_id": run_id, "seconds": round(seconds, 3)})
         client.mark_ready(
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,
             helm_revision=revision.revision,
-            evidence_sha256=evidence,
+            evidence_sha256=evidence.sha256,
             run_id=run_id,
             fence=lock.fence,
         )
@@ -72,20 +70,26 @@ def record_failed(
     environment: Environment,
     reason: str,
     diagnosis: Diagnosis | None,
+    evidence: Kept | None,
     cluster_changed: bool,
     run_id: str,
     lock: Lock,
 ) -> None:
-    """Make the candidate's entry `failed`, with the diagnosis as evidence; what served is `degraded` if the cluster was changed."""
+    """Make the candidate's entry `failed`, with the evidence of its verification or the diagnosis of its rollout.
+
+    What served there is `degraded` if the cluster was changed.
+    """
     with registry.client() as client:
-        evidence = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": run_id}) if diagnosis else None
+        sha256 = evidence.sha256 if evidence else None
+        if diagnosis is not None:
+            sha256 = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": run_id})
         client.mark_failed(
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,
             reason=reason,
             cluster_changed=cluster_changed,
-            evidence_sha256=evidence,
+            evidence_sha256=sha256,
             run_id=run_id,
             fence=lock.fence,
         )
@@ -109,14 +113,26 @@ def last_verified(registry: Registry, candidate: Candidate, environment: str) ->
 
 
 @task(task_run_name="recall {environment.name}", **OBSERVES)
-def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Verdict | None:
-    """The verdict with which this very run already made the candidate ready in the environment; none if it has not."""
+def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Proof | None:
+    """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
     with registry.client() as client:
-        for event in client.events(model=candidate.model, environment=environment.name, run_id=run_id):
+        events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
+        for event in events:
             if event.kind == "ready" and event.fingerprint == candidate.fingerprint:
-                document = client.evidence(str(event.detail["evidence_sha256"])) or {}
-                return TypeAdapter(Verdict).validate_python(document.get("verdict"))
+                return _proof(client, str(event.detail["evidence_sha256"]), events)
     return None
+
+
+def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> Proof | None:
+    document = client.evidence(sha256)
+    if document is None:
+        return None
+    page = next((str(event.detail["page_sha256"]) for event in events if event.detail.get("page_sha256") and _names(event, sha256)), "")
+    return Proof(verdict=Evidence.from_document(document).verdict, kept=Kept(sha256=sha256, page_sha256=page))
+
+
+def _names(event: Event, sha256: str) -> bool:
+    return event.detail.get("evidence_sha256") == sha256
 
 
 @task(task_run_name="choose what to roll back to", **WRITES)
@@ -181,10 +197,9 @@ def recall_candidate(registry: Registry, entry: Entry) -> Candidate:
 
 
 @task(task_run_name="record verdict of {entry.model}", **OBSERVES)
-def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, run_id: str) -> None:
-    """Keep the verdict, and move the entry between `ready` and `degraded` by it."""
+def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evidence: Kept, run_id: str) -> None:
+    """Move the entry between `ready` and `degraded` by the verdict."""
     with registry.client() as client:
-        evidence = client.save_evidence("verdict", {"verdict": verdict.document(), "run_id": run_id})
         fingerprint = entry.fingerprint or ""
         if verdict.outcome != "passed":
             client.mark_degraded(
@@ -192,7 +207,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, run_i
                 environment=entry.environment,
                 fingerprint=fingerprint,
                 reason=verdict.sentence,
-                evidence_sha256=evidence,
+                evidence_sha256=evidence.sha256,
                 run_id=run_id,
                 organisation=entry.organisation,
             )
@@ -201,7 +216,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, run_i
                 model=entry.model,
                 environment=entry.environment,
                 fingerprint=fingerprint,
-                evidence_sha256=evidence,
+                evidence_sha256=evidence.sha256,
                 run_id=run_id,
                 organisation=entry.organisation,
             )

@@ -114,7 +114,7 @@ def fill(dsn: str) -> None:
 
 def lookups(dsn: str) -> Iterator[Line]:
     """The time of a route lookup beside that of a SELECT by primary key, and how many of the former one connection does in a second."""
-    chosen = random.Random(7)  # noqa: S311  (a sample, not a secret)
+    chosen = random.Random(7)
     with psycopg.connect(dsn, autocommit=True) as connection:
         keys = [row[0] for row in connection.execute("SELECT id FROM model_registry_entries ORDER BY random() LIMIT 10000")]
         cursor = connection.cursor()

@@ -46,14 +46,20 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     assert len(fingerprints) == 1
     assert kinds == [
         ("deploying", "development", None),
+        ("verified", "development", None),
         ("ready", "development", None),
+        ("timed", "development", None),
         ("deploying", "staging", None),
+        ("verified", "staging", None),
         ("ready", "staging", None),
+        ("timed", "staging", None),
         ("approval_requested", "production", None),
         ("approved", "production", site.approver("ada")),
         ("approval_granted", "production", None),
         ("deploying", "production", None),
+        ("verified", "production", None),
         ("ready", "production", None),
+        ("timed", "production", None),
     ]
     # and what was finished before the wait was not done again
     after = site.steps(run)

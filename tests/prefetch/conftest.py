@@ -37,7 +37,7 @@ IMPATIENT = {"--segment-bytes": SEGMENT, "--connections": CONNECTIONS, "--back-o
 
 def noise(seed: int, size: int) -> bytes:
     """Bytes that are the same for the same seed, and compress to nothing less."""
-    return random.Random(seed).randbytes(size)  # noqa: S311
+    return random.Random(seed).randbytes(size)
 
 
 def shards(*seeds: int, size: int = 20 * SEGMENT + 777) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -80,6 +81,7 @@ def test_every_key_of_the_specs_is_explained() -> None:
     from flows.spec import (
         ApprovalPolicy,
         Approver,
+        BehaviourPolicy,
         EngineSettings,
         Environment,
         Expectation,
@@ -88,12 +90,14 @@ def test_every_key_of_the_specs_is_explained() -> None:
         Model,
         PrefetchPolicy,
         Shared,
+        StabilityPolicy,
     )
 
     page = (ROOT / "docs" / "deployments.md").read_text()
     prefixes = {EngineSettings: "engine.", LatencyPolicy: "latency.", PrefetchPolicy: "prefetch.", ApprovalPolicy: "approval."}
     prefixes |= {Freeze: "freezes[].", Approver: "approvers[]."}
-    nested = {"engine", "latency", "prefetch", "approval"}
+    prefixes |= {StabilityPolicy: "stability.", BehaviourPolicy: "behaviour."}
+    nested = {"engine", "latency", "prefetch", "approval", "stability", "behaviour"}
     for spec in (Model, Environment, Expectation, Shared, *prefixes):
         for field in fields(spec):
             if field.name not in nested:
@@ -106,6 +110,22 @@ def test_every_diagnosis_is_explained() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     for category in REMEDIES:
         assert f"| `{category}` |" in page, category
+
+
+def test_every_kind_of_check_is_explained() -> None:
+    page = (ROOT / "docs" / "deployments.md").read_text()
+
+    for kind in json.loads((ROOT / "deployments" / "checks" / "schema.json").read_text())["properties"]["checks"]["items"]["discriminator"][
+        "mapping"
+    ]:
+        assert f"| `{kind}` |" in page, kind
+
+
+def test_the_published_schemas_are_those_of_the_code() -> None:
+    from flows.schemas import SCHEMAS, schema_text
+
+    for name, of in SCHEMAS.items():
+        assert (ROOT / name).read_text() == schema_text(of), f"run `python -m flows.schemas`: {name}"
 
 
 def test_nothing_names_a_machine_or_its_registry() -> None:

@@ -45,6 +45,20 @@ def test_evidence_is_found_by_the_hash_of_its_canonical_json(client: RegistryCli
     assert client.evidence("0" * 64) is None
 
 
+def test_evidence_is_found_by_the_beginning_of_its_hash(client: RegistryClient) -> None:
+    hashes = [client.save_evidence("verdict", {"number": number}) for number in range(17)]
+
+    found = client.evidence_named(hashes[3][:12])
+
+    assert found is not None
+    assert (found.sha256, found.kind, found.document) == (hashes[3], "verdict", {"number": 3})
+    assert client.evidence_named("%") is None
+    assert client.evidence_named("0" * 63) is None
+    shared = next(sha256[0] for sha256 in hashes if sum(other[0] == sha256[0] for other in hashes) > 1)  # 17 hashes, 16 digits
+    with pytest.raises(RegistryRejected, match="give more of it"):
+        client.evidence_named(shared)
+
+
 @pytest.mark.parametrize("document", [{"x": math.nan}, {"x": {1, 2}}, {"x": "\ud800"}, {"x": "\0"}, {"x": 1e22}])
 def test_what_cannot_be_kept_as_it_is_is_refused(client: RegistryClient, sql: psycopg.Connection, document: dict[str, object]) -> None:
     with pytest.raises(RegistryRejected):
@@ -57,6 +71,8 @@ def test_evidence_that_a_superuser_altered_is_not_given_out(client: RegistryClie
     sql.execute("ALTER TABLE slipway_evidence DISABLE TRIGGER ALL")
     sql.execute("""UPDATE slipway_evidence SET document = '{"outcome": "passed"}'""")
 
+    with pytest.raises(RegistryRejected, match="altered"):
+        client.evidence_named(sha256[:12])
     with pytest.raises(RegistryRejected, match="altered"):
         client.evidence(sha256)
 

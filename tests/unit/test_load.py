@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.errors import SpecInvalid
@@ -56,9 +58,9 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
 @pytest.mark.parametrize(
     ("line", "replacement", "says"),
     [
-        ("name: tiny", "name: other", "deployments/models/tiny.yaml: name: is 'other', but the file is called tiny.yaml"),
+        ("name: tiny", "name: other", "deployments/models/tiny.yaml, line 2: name: is 'other', but the file is called tiny.yaml"),
         ("repository: slipway-demo/tiny", "repository: tiny", "repository: must be a hub repository as organisation/name (given: 'tiny')"),
-        ("repository: slipway-demo/tiny", "", "deployments/models/tiny.yaml: repository: is missing."),
+        ("repository: slipway-demo/tiny", "", "deployments/models/tiny.yaml, line 2: repository: is missing."),
         ("engine: {max_model_len: 256}", "engine: {max_model_len: 1}", "engine.max_model_len: "),
         ("engine: {max_model_len: 256}", "engine: {max_model_len: 256, gpus: 2}", "engine.gpus: is not a known key"),
         ("engine: {max_model_len: 256}", "engine: [", "deployments/models/tiny.yaml, line"),
@@ -149,26 +151,66 @@ def test_an_environment_whose_name_cannot_be_part_of_a_dns_label_is_refused(depl
         deployments.environment(name)
 
 
+def suite(check: str) -> str:
+    return f"name: smoke\nchecks:\n  - name: first\n    kind: unknown-model\n  - name: a\n    {check}\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "line", "says"),
     [
-        ("name: smoke\nchecks: []", "checks: "),
-        ("name: smoke\nchecks: [{name: a, kind: poem, prompt: x, expect: {}}]", "checks[0].kind: "),
-        ("name: smoke\nchecks: [{name: a, kind: chat, prompt: x, expect: {rhymes: true}}]", "checks[0].expect.rhymes: is not a known key"),
+        ("name: smoke\nchecks: []", 2, "checks: "),
+        ("name: smoke\n", 1, "checks: is missing."),
+        (suite("prompt: x"), 5, "checks[1].kind: is missing."),
+        (suite("kind: poem"), 6, "checks[1].kind: must be one of 'completion', 'chat', "),
+        (suite("kind: chat"), 5, "checks[1].prompt: is missing."),
+        (suite("kind: chat\n    prompt: x\n    expect: {rhymes: true}"), 8, "checks[1].expect.rhymes: is not a known key."),
+        (suite("kind: chat\n    prompt: x\n    expect:\n      regex: '('"), 9, "checks[1].expect.regex: not a regular expression"),
+        (suite("kind: chat\n    prompt: x\n    max_tokens: 0"), 8, "checks[1].max_tokens: Input should be greater than or equal to 1"),
+        (suite("kind: chat\n    prompt: x\n    share: 0.5"), 8, "checks[1].share: is not a known key."),
+        (suite("kind: json\n    prompt: x\n    schema:\n      type: thing"), 9, "checks[1].schema.type: not a JSON Schema"),
+        (suite("kind: json\n    prompt: x\n    schema:\n      const: 2026-01-01"), 8, "checks[1].schema: is not JSON"),
+        (suite("kind: json\n    prompt: x\n    schema: {$ref: 'http://x/y'}"), 8, "checks[1].schema: refers to another document"),
+        (suite("kind: json\n    prompt: x\n    schema: &s {not: *s}"), 8, "checks[1].schema: is not JSON"),
         (
-            "name: smoke\nchecks: [{name: a, kind: chat, prompt: x, expect: {regex: '('}}]",
-            "checks[0].expect.regex: not a regular expression",
+            suite("kind: tool-call\n    prompt: x\n    tool:\n      name: f\n      parameters: {type: 3}"),
+            10,
+            "checks[1].tool.parameters.type: not a JSON Schema",
         ),
-        ("name: smoke\nchecks: [&a {name: a, kind: chat, prompt: x, expect: {}}, *a]", "checks[1].name: 'a' is there twice"),
+        (suite("kind: stop\n    prompt: x\n    stop: []"), 8, "checks[1].stop: "),
+        (suite("kind: long-context\n    prompt: x\n    share: 1.5"), 8, "checks[1].share: "),
+        ("name: smoke\nchecks: [&a {name: a, kind: unknown-model}, *a]", 2, "checks[1].name: 'a' is there twice"),
+        ("name: smoke\nchecks: [{name: a, kind: unknown-model}]\ngolden:\n  - {name: b, kind: over-long}", 4, "golden[0].kind: must be "),
     ],
 )
-def test_a_wrong_suite_is_explained(deployments: Deployments, text: str, says: str) -> None:
+def test_a_wrong_suite_is_explained(deployments: Deployments, text: str, line: int, says: str) -> None:
     write(deployments, "checks/smoke.yaml", text)
 
     with pytest.raises(SpecInvalid) as caught:
         deployments.suite("smoke")
 
-    assert f"deployments/checks/smoke.yaml: {says}" in str(caught.value)
+    assert f"deployments/checks/smoke.yaml, line {line}: {says}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def values() -> st.SearchStrategy[object]:
+    """Anything that YAML can hold, often with the words of a suite."""
+    words = st.sampled_from(
+        ["name", "kind", "prompt", "expect", "regex", "json_schema", "schema", "tool", "chat", "json", "stop", "golden"]
+    )
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | words
+    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4), max_leaves=8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(check=st.dictionaries(st.sampled_from(["prompt", "expect", "schema", "tool", "stop", "max_tokens", "over"]), values(), max_size=4))
+def test_no_suite_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, check: dict[str, object]) -> None:
+    root = tmp_path_factory.mktemp("fuzz") / "deployments"
+    (root / "checks").mkdir(parents=True)
+    for kind in ("chat", "json", "tool-call"):
+        document = {"name": "smoke", "checks": [{"prompt": "x", **check, "name": "a", "kind": kind}]}
+        (root / "checks" / "smoke.yaml").write_text(yaml.safe_dump(document), encoding="utf-8", errors="surrogatepass")
+        with contextlib.suppress(SpecInvalid):
+            assert Deployments(root=root).suite("smoke").checks[0].name == "a"
 
 
 @given(text=st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))

@@ -1,0 +1,113 @@
+"""The block: how a model's endpoint and its pods are reached, by address inside the cluster or through the API server outside."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prefect.blocks.core import Block
+from pydantic import Field
+
+from blocks.endpoint.client import EndpointClient
+from blocks.errors import EndpointRejected
+from blocks.kubeconfig import bearer_headers, load_configuration, tls_context
+
+_SERVICE = re.compile(r"^(?P<service>[^.:]+)\.(?P<namespace>[^.:]+)\.svc\.[^:]+:(?P<port>\d+)$")
+
+
+class Endpoint(Block):
+    """How model endpoints of an environment are reached: by their DNS name inside the cluster, or through the API server from outside."""
+
+    _block_type_name = "Slipway endpoint"
+    _block_type_slug = "slipway-endpoint"
+
+    via: Literal["dns", "service-proxy"] = Field(default="dns", description="dns inside the cluster, service-proxy from outside.")
+    kubeconfig: Path | None = Field(
+        default=None, description="For the service proxy: kubeconfig file; empty uses the pod's service account."
+    )
+    context: str | None = Field(default=None, description="A context of that file; empty uses its current one.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request may take. vLLM's first completion took 28 s.")
+
+    def client(self, endpoint: str) -> EndpointClient:
+        """A client for the endpoint `host:port`; use it as a context manager.
+
+        Raises:
+            EndpointRejected: It is not a cluster-internal service address.
+            ClusterRejected: The kubeconfig or its context does not exist.
+        """
+        return EndpointClient(endpoint, *self.target(endpoint), self.timeout_seconds)
+
+    def pod_client(self, namespace: str, pod: str, address: str, port: int) -> EndpointClient:
+        """A client for one pod behind an endpoint, past its Service; use it as a context manager.
+
+        Args:
+            namespace: The pod's namespace.
+            pod: Its name, by which the API server reaches it.
+            address: Its IP address, by which it is reached inside the cluster.
+            port: The port that the engine listens on.
+
+        Raises:
+            ClusterRejected: The kubeconfig or its context does not exist.
+        """
+        name = f"pod {pod}"
+        if self.via == "dns":
+            host = f"[{address}]" if ":" in address else address
+            return EndpointClient(name, f"http://{host}:{port}", {}, None, self.timeout_seconds)
+        door = self.door()
+        return EndpointClient(name, door.proxied(namespace, f"pods/{pod}:{port}"), door.headers, door.tls, self.timeout_seconds)
+
+    def target(self, endpoint: str) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
+        """How `host:port` is reached from here: base URL, headers, and the TLS context (none for plain HTTP).
+
+        Raises:
+            EndpointRejected: It is not a cluster-internal service address.
+            ClusterRejected: The kubeconfig or its context does not exist.
+        """
+        door = self.door()
+        return door.base_url(endpoint), door.headers, door.tls
+
+    def door(self) -> Door:
+        """What is the same for all endpoints: read the kubeconfig once, ask many.
+
+        Raises:
+            ClusterRejected: The kubeconfig or its context does not exist.
+        """
+        if self.via == "dns":
+            return Door(api_server=None, headers={}, tls=None)
+        configuration = load_configuration(self.kubeconfig, self.context)
+        return Door(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """How the endpoints of an environment are reached from here.
+
+    Attributes:
+        api_server: The API server whose proxy is used; None where their DNS names can be resolved.
+        headers: To be sent along.
+        tls: How to check the server's certificate; None for plain HTTP.
+    """
+
+    api_server: str | None
+    headers: dict[str, str]
+    tls: ssl.SSLContext | None
+
+    def base_url(self, endpoint: str) -> str:
+        """The URL of `host:port`.
+
+        Raises:
+            EndpointRejected: It is not a cluster-internal service address.
+        """
+        if self.api_server is None:
+            return f"http://{endpoint}"
+        match = _SERVICE.match(endpoint)
+        if match is None:
+            raise EndpointRejected(f"{endpoint!r} is not the address of a Service (name.namespace.svc.domain:port).")
+        return self.proxied(match["namespace"], f"services/{match['service']}:{match['port']}")
+
+    def proxied(self, namespace: str, what: str) -> str:
+        """The URL of a service or a pod behind the API server's proxy."""
+        return f"{self.api_server}/api/v1/namespaces/{namespace}/{what}/proxy"

@@ -1,0 +1,159 @@
+"""Asks one endpoint over kept connections. HTTP errors and time-outs of a question are answers here: verification judges them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import httpx
+
+from blocks.endpoint import protocol
+from blocks.endpoint.load import measure
+from blocks.errors import EndpointRejected, EndpointUnreachable
+from blocks.facts import Answer, EngineMetrics, Load, ServedModel
+
+#: More than any answer of a check has; what goes on for longer is not one.
+LARGEST_ANSWER_BYTES = 32 << 20
+
+
+class EndpointClient:
+    """Asks one endpoint.
+
+    Args:
+        endpoint: How errors name it.
+        base_url: Where it is.
+        headers: Sent with every request.
+        tls: For https.
+        timeout_seconds: How long one request may take in all, whatever trickles in meanwhile.
+    """
+
+    def __init__(self, endpoint: str, base_url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, timeout_seconds: float):
+        self._endpoint = endpoint
+        self._base_url = base_url
+        self._headers = dict(headers)
+        self._tls = tls
+        self._timeout_seconds = timeout_seconds
+        self._client = httpx.Client(base_url=base_url, headers=self._headers, verify=tls or True, timeout=timeout_seconds, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def health(self) -> int | None:
+        """The HTTP status of `/health`; none where no answer came in time.
+
+        Raises:
+            EndpointUnreachable: Nothing answered.
+        """
+        return self._request("GET", "/health")[0]
+
+    def models(self) -> tuple[ServedModel, ...]:
+        """What `/v1/models` lists.
+
+        Raises:
+            EndpointUnreachable: Nothing answered, or it is not ready.
+            EndpointRejected: The answer is not vLLM's.
+        """
+        return protocol.served_models(self._told("GET", "/v1/models"), self._endpoint)
+
+    def version(self) -> str:
+        """The engine's version, by `/version`.
+
+        Raises:
+            EndpointUnreachable: Nothing answered, or it is not ready.
+            EndpointRejected: The answer is not vLLM's.
+        """
+        return protocol.version(self._told("GET", "/version"), self._endpoint)
+
+    def metrics(self) -> EngineMetrics:
+        """What the engine has counted so far, by `/metrics`.
+
+        Raises:
+            EndpointUnreachable: Nothing answered, or it is not ready.
+            EndpointRejected: The answer is not vLLM's.
+        """
+        return protocol.metrics(self._told("GET", "/metrics"), self._endpoint)
+
+    def tokenize(self, model: str, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """The tokens of a text, by `/tokenize`; `special` adds what the tokenizer puts before a prompt.
+
+        Raises:
+            EndpointUnreachable: Nothing answered, or it is not ready.
+            EndpointRejected: The answer is not vLLM's.
+        """
+        body = {"model": model, "prompt": text, "add_special_tokens": special}
+        return protocol.tokens(self._told("POST", "/tokenize", body), self._endpoint)
+
+    def complete(self, model: str, prompt: str, max_tokens: int) -> Answer:
+        """A greedy completion. Raises as `ask` does."""
+        return self.ask("/v1/completions", {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0})
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """Post a request for a completion or a chat completion, streamed or not, and read the whole answer.
+
+        Raises:
+            EndpointUnreachable: Nothing can be connected to, or the connection broke.
+            EndpointRejected: It answered with 200 and something that is no completion.
+        """
+        begin = time.perf_counter()
+        status, content = self._request("POST", path, body)
+        seconds = time.perf_counter() - begin
+        if status is None:
+            return Answer(status=None, seconds=seconds, error=f"no answer within {self._timeout_seconds:g} s")
+        if status != 200:
+            return protocol.refusal(status, content, seconds)
+        return protocol.answer(content, seconds, streamed=bool(body.get("stream")), endpoint=self._endpoint, path=path)
+
+    def load(self, path: str, bodies: Sequence[Mapping[str, Any]], *, concurrency: int, budget_seconds: float) -> Load:
+        """Post all bodies in a closed loop: `concurrency` of them are under way at any time. See `blocks.endpoint.load.measure`.
+
+        Raises:
+            EndpointUnreachable: Nothing can be connected to.
+        """
+        try:
+            return asyncio.run(
+                measure(
+                    self._base_url + path,
+                    self._headers,
+                    self._tls,
+                    bodies,
+                    concurrency=concurrency,
+                    timeout_seconds=self._timeout_seconds,
+                    budget_seconds=budget_seconds,
+                )
+            )
+        except (OSError, TimeoutError) as exc:
+            raise EndpointUnreachable(f"{self._endpoint} cannot be connected to ({type(exc).__name__}).") from exc
+
+    def _told(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        status, content = self._request(method, path, body)
+        if status is None:
+            raise EndpointUnreachable(f"{self._endpoint} did not answer {path} within {self._timeout_seconds:g} s.")
+        if status in (502, 503, 504):
+            raise EndpointUnreachable(f"{self._endpoint} answered HTTP {status} for {path}.")
+        if status != 200:
+            raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP {status}; is it vLLM?")
+        return content
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int | None, bytes]:
+        """Status and content; no status where the answer was not complete in time."""
+        deadline = time.monotonic() + self._timeout_seconds
+        content = bytearray()
+        try:
+            with self._client.stream(method, path, json=body) as response:
+                for piece in response.iter_bytes():
+                    content += piece
+                    if time.monotonic() > deadline:
+                        return None, b""
+                    if len(content) > LARGEST_ANSWER_BYTES:
+                        raise EndpointRejected(f"{self._endpoint} answered {path} with more than {LARGEST_ANSWER_BYTES} bytes.")
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            return None, b""
+        except httpx.HTTPError as exc:
+            raise EndpointUnreachable(f"{self._endpoint} did not answer {path} ({type(exc).__name__}).") from exc
+        return response.status_code, bytes(content)

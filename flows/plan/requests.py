@@ -1,0 +1,123 @@
+"""What a check sends to the endpoint: route and body. Every request is greedy (temperature 0)."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.spec.checks import (
+    ChatCheck,
+    Check,
+    CompletionCheck,
+    GoldenPrompt,
+    JsonCheck,
+    LongContextCheck,
+    OverLongCheck,
+    StopCheck,
+    StreamingCheck,
+    ToolCallCheck,
+    UnknownModelCheck,
+)
+
+COMPLETIONS = "/v1/completions"
+CHAT = "/v1/chat/completions"
+
+#: A name that nobody gives a model.
+NO_SUCH_MODEL = "slipway-asks-for-a-model-that-is-not-served"
+
+#: Plain text for filler and for latency prompts: words that every tokenizer knows, and that mean nothing together.
+TEXT = (
+    "river stone garden window paper winter table music harbour letter morning bridge summer forest engine silver market island kitchen "
+    "number picture season valley candle mirror story village weather orange travel"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A POST to the endpoint."""
+
+    path: str
+    body: Mapping[str, Any]
+
+
+def request(check: Check, model: str, window: int, filler: Sequence[int] = (), prompt: Sequence[int] = ()) -> Request:
+    """The request of a check.
+
+    Args:
+        check: What is asked.
+        model: The served name.
+        window: The context window in tokens.
+        filler: For `long-context`: tokens of filler text, any number from one on.
+        prompt: For `long-context`: the tokens of the check's prompt.
+    """
+    greedy: dict[str, Any] = {"model": model, "temperature": 0}
+    match check:
+        case UnknownModelCheck():
+            return Request(path=COMPLETIONS, body={**greedy, "model": NO_SUCH_MODEL, "prompt": "Hello", "max_tokens": 1})
+        case OverLongCheck():
+            # Token 1 is in every vocabulary; a text would have as many tokens as the tokenizer sees fit.
+            return Request(path=COMPLETIONS, body={**greedy, "prompt": [1] * (window + 1), "max_tokens": 1})
+    limited = {**greedy, "max_tokens": check.max_tokens}
+    chat = {**limited, "messages": [{"role": "user", "content": check.prompt}]}
+    match check:
+        case CompletionCheck():
+            return Request(path=COMPLETIONS, body={**limited, "prompt": check.prompt})
+        case StopCheck():
+            return Request(path=COMPLETIONS, body={**limited, "prompt": check.prompt, "stop": list(check.stop)})
+        case ChatCheck():
+            return Request(path=CHAT, body=chat)
+        case StreamingCheck():
+            streamed = {"stream": True, "stream_options": {"include_usage": True}}
+            if check.over == "chat":
+                return Request(path=CHAT, body={**chat, **streamed})
+            return Request(path=COMPLETIONS, body={**limited, "prompt": check.prompt, **streamed})
+        case JsonCheck():
+            named = {"name": "answer", "schema": check.schema, "strict": True}
+            return Request(path=CHAT, body={**chat, "response_format": {"type": "json_schema", "json_schema": named}})
+        case ToolCallCheck():
+            tool = check.tool
+            function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            choice: Any = {"type": "function", "function": {"name": tool.name}} if check.choice == "named" else check.choice
+            return Request(path=CHAT, body={**chat, "tools": [{"type": "function", "function": function}], "tool_choice": choice})
+        case LongContextCheck():
+            room = max(0, wanted_prompt_tokens(check, window) - len(prompt))
+            filled = [filler[index % len(filler)] for index in range(room)] + list(prompt)
+            return Request(path=COMPLETIONS, body={**limited, "prompt": filled})
+
+
+def wanted_prompt_tokens(check: LongContextCheck, window: int) -> int:
+    """How long the prompt of a long-context check is to be, in tokens: its share of the window, less the answer."""
+    return math.floor(check.share * window) - check.max_tokens
+
+
+def golden_request(golden: GoldenPrompt, model: str, window: int) -> Request:
+    """The request of a golden prompt: the check's own, with the log-probability of every token of the answer."""
+    asked = request(golden, model, window)
+    wanted: dict[str, Any] = {"logprobs": 1} if asked.path == COMPLETIONS else {"logprobs": True, "top_logprobs": 1}
+    return Request(path=asked.path, body={**asked.body, **wanted})
+
+
+def load_requests(model: str, tokens: Sequence[int], *, prompt_tokens: int, max_tokens: int, count: int, seed: int) -> list[Request]:
+    """Streamed completions for measuring latency: prompts of one length, all different, answers of one length.
+
+    Args:
+        model: The served name.
+        tokens: Tokens of plain text that prompts are drawn from.
+        prompt_tokens: Length of each prompt.
+        max_tokens: Length of each answer: the end-of-text token is ignored, so that every answer costs the same.
+        count: How many.
+        seed: The same seed draws the same prompts. Prompts differ from each other so that no prefix cache answers for the engine.
+    """
+    draw = random.Random(seed)  # noqa: S311 - repeatable on purpose, guards nothing
+    fixed: dict[str, Any] = {
+        "model": model,
+        "temperature": 0,
+        "max_tokens": max_tokens,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    return [Request(path=COMPLETIONS, body={**fixed, "prompt": draw.choices(tokens, k=prompt_tokens)}) for _ in range(count)]
