@@ -24,13 +24,23 @@ LEAST_TOLERANCE_NATS = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenAnswer:
-    """A release's answer to a golden prompt; `valid` is whether the prompt's own expectation (JSON, tool call, …) held."""
+    """A release's answer to a golden prompt.
+
+    Attributes:
+        name: The prompt's name.
+        text: What was said; of a tool call, the call.
+        tokens: Its tokens.
+        logprobs: Their natural-log probabilities.
+        valid: Whether the prompt's own expectation (JSON, tool call, …) held.
+        problem: What came instead of an answer; empty where one came.
+    """
 
     name: str
     text: str
     tokens: tuple[str, ...]
     logprobs: tuple[float, ...]
     valid: bool
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,7 @@ class Golden:
         runs: How often all prompts were asked.
         exact_share: The smallest share of answers that a further run gave exactly.
         noise_nats: The largest difference of a token's log-probability between two runs.
+        problems: What came instead of answers, in all runs.
     """
 
     prompts_sha256: str
@@ -50,6 +61,7 @@ class Golden:
     runs: int
     exact_share: float
     noise_nats: float
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +136,11 @@ def golden_answer(golden: GoldenPrompt, answer: Answer) -> GoldenAnswer:
     said = answer.text or "; ".join(f"{call.name}({call.arguments})" for call in answer.tool_calls)
     return GoldenAnswer(
         name=golden.name,
-        text=said if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}",
+        text=said,
         tokens=answer.tokens or (said,),
         logprobs=tuple(round(value, 6) for value in answer.logprobs),
         valid=check_answer(golden, answer).outcome == "passed",
+        problem="" if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}",
     )
 
 
@@ -141,6 +154,7 @@ def learnt(suite: CheckSuite, runs: Sequence[Sequence[GoldenAnswer]]) -> Golden:
         runs=len(runs),
         exact_share=min(shares, default=1.0),
         noise_nats=max((difference.max_nats for difference in repeats), default=0.0),
+        problems=tuple(f"{answer.name}: {answer.problem}" for run in runs for answer in run if answer.problem),
     )
 
 
@@ -170,6 +184,13 @@ def compare(golden: Golden, reference: Reference, commit: str) -> Behaviour | No
         tolerance_share=min(before.exact_share, golden.exact_share),
         differences=tuple(differences),
     )
+
+
+def check_golden(golden: Golden) -> Measurement:
+    """Every golden prompt must have been answered every time."""
+    asked = golden.runs * len(golden.answers)
+    seen = f"{asked - len(golden.problems)} answers" + (f"; {golden.problems[0]}" if golden.problems else "")
+    return judged("golden-prompts", "behaviour", not golden.problems, expected=f"{asked} answers", seen=seen)
 
 
 def check_behaviour(behaviour: Behaviour | None, policy: BehaviourPolicy) -> Measurement:

@@ -12,7 +12,7 @@ from blocks.cluster.block import ClusterClient
 from blocks.endpoint import Endpoint, EndpointClient
 from blocks.errors import EndpointRejected
 from blocks.facts import Pod
-from flows.plan.behaviour import Behaviour, Golden, Reference, check_behaviour, compare
+from flows.plan.behaviour import Behaviour, Golden, Reference, check_behaviour, check_golden, compare
 from flows.plan.identity import check_health, check_model, check_pods, check_version, serving
 from flows.plan.latency import LatencyLevel, check_latency, check_level, level
 from flows.plan.measurement import Measurement
@@ -144,8 +144,10 @@ class _Verification:
             return
         if seen.golden is not None:
             seen.behaviour = compare(seen.golden, reference, self._candidate.commit)
+            seen.measurements.append(check_golden(seen.golden))
             seen.measurements.append(check_behaviour(seen.behaviour, policy.behaviour))
-        self._load(watch, pods, questions)
+        if seen.well:
+            self._load(watch, pods, questions)
 
     def _load(self, watch: PodWatch, pods: Sequence[Pod], questions: Questions) -> None:
         seen, policy = self._seen, self._environment

@@ -13,6 +13,7 @@ from typing import Any
 from sandbox.engine.core import EngineCore, Step, TokenLogprobs
 from sandbox.engine.network import log_softmax
 from sandbox.engine.requests import Sampling, Streaming
+from sandbox.engine.structured import FREE, Structure, message
 from sandbox.engine.tokenizer import Tokenizer
 
 
@@ -26,6 +27,7 @@ class Job:
     streaming: Streaming
     chat: bool
     echo: bool = False
+    structure: Structure = FREE
 
 
 class Answer:
@@ -105,10 +107,10 @@ class Answer:
     def _choice(self, index: int, prompt: Sequence[int], steps: Sequence[Step]) -> dict[str, Any]:
         text = "".join(step.text for step in steps)
         reported = [step.logprobs for step in steps if step.logprobs] if self._job.sampling.logprobs is not None else None
-        end = {"finish_reason": steps[-1].finish_reason, "stop_reason": steps[-1].stop_reason}
+        end: dict[str, Any] = {"finish_reason": steps[-1].finish_reason, "stop_reason": steps[-1].stop_reason}
         if self._job.chat:
-            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "tool_calls": []}
-            return {"index": index, "message": message, "logprobs": self._chat_logprobs(reported), **end}
+            said, end["finish_reason"] = message(self._job.structure, text, steps[-1].finish_reason)
+            return {"index": index, "message": said, "logprobs": self._chat_logprobs(reported), **end}
         logprobs = self._text_logprobs(reported, 0)
         if self._job.echo:
             text = self._tokenizer.decode(prompt) + text

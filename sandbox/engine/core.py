@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sandbox.engine.faults import Faults, FaultsView
+from sandbox.engine.grammar import Grammar
 from sandbox.engine.loading import LoadedModel
 from sandbox.engine.metrics import Metrics
 from sandbox.engine.network import Floats, log_softmax
-from sandbox.engine.requests import RequestRefused, Sampling
+from sandbox.engine.refusals import RequestRefused
+from sandbox.engine.requests import Sampling
 from sandbox.engine.tokenizer import TextStream
 
 _GARBAGE = b"abcdefghijklmnopqrstuvwxyz "
@@ -151,14 +153,16 @@ class EngineCore:
         self.metrics.request_generation_tokens.observe(generated)
 
     async def _steps(self, prompt: Sequence[int], sampling: Sampling, limit: int) -> AsyncGenerator[Step, None]:
-        tokens, text = list(prompt), _StoppingText(self.model, sampling)
+        tokens, text, grammar = list(prompt), _StoppingText(self.model, sampling), sampling.grammar
         seed = int(self._seeds.integers(2**32)) if sampling.seed is None else sampling.seed % 2**64
         generator = np.random.default_rng(seed)
         for count in range(1, limit + 1):
             faults = await self._suffer(first=count == 1)
             logits = self.model.network.logits(tokens)
-            token = self._choose(logits, sampling, generator, faults, may_end=count > sampling.min_tokens)
+            token = self._choose(self._constrained(logits, grammar), sampling, generator, faults, may_end=count > sampling.min_tokens)
             tokens.append(token)
+            if grammar is not None and len(taken := self.model.tokenizer.bytes_of(token)) == 1:
+                grammar = grammar.after(taken[0])
             reported = None if sampling.logprobs is None else self.report(log_softmax(logits), token, sampling.logprobs)
             step = text.push(token, reported, last=count == limit, may_stop=count > sampling.min_tokens)
             yield step
@@ -173,6 +177,18 @@ class EngineCore:
             faults = self.faults.now()
         await asyncio.sleep(faults.token_latency_seconds + (faults.latency_seconds if first else 0.0))
         return faults
+
+    def _constrained(self, logits: Floats, grammar: Grammar | None) -> Floats:
+        """Forbid every token that the grammar does not allow; the end is allowed where the text is complete."""
+        if grammar is None:
+            return logits
+        allowed = [self.model.tokenizer.token_of(byte) for byte in grammar.next_bytes()]
+        # After a fault that ignores the grammar nothing may come any more: the text ends.
+        if grammar.complete or not allowed:
+            allowed += self.model.end_tokens
+        constrained = np.full_like(logits, -np.inf)
+        constrained[allowed] = logits[allowed]
+        return constrained
 
     def _choose(self, logits: Floats, sampling: Sampling, generator: np.random.Generator, faults: Faults, *, may_end: bool) -> int:
         if faults.garbage:

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.engine.grammar import Grammar
+from sandbox.engine.refusals import RequestRefused
+
 MAX_LOGPROBS = 20
 
 # What the stand-in does not emulate, with the values that ask for nothing.
@@ -19,32 +22,8 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "frequency_penalty": (None, 0),
     "repetition_penalty": (None, 1),
     "logit_bias": (None, {}),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
     "structured_outputs": (None, {}),
 }
-
-
-class RequestRefused(Exception):
-    """A request is answered with an error.
-
-    Args:
-        message: What is wrong.
-        status: The HTTP status, also the body's `code`.
-        param: The field that is wrong, if it is one.
-    """
-
-    def __init__(self, message: str, *, status: int = 400, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
-        self.param = param
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON body of the answer."""
-        kinds = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError", 503: "ServiceUnavailableError"}
-        kind = kinds.get(self.status, "APIError")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.status}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +34,7 @@ class Sampling:
         max_tokens: The most tokens to generate; None leaves it to the window.
         logprobs: How many alternatives to report with each token; None reports nothing.
         seed: Makes sampling repeatable; None takes the engine's next.
+        grammar: What the text must be; None leaves it free.
     """
 
     max_tokens: int | None
@@ -68,6 +48,7 @@ class Sampling:
     include_stop: bool
     ignore_end: bool
     logprobs: int | None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +103,8 @@ def sampling(body: Mapping[str, Any], defaults: Mapping[str, float], max_model_l
     for name, harmless in _UNSUPPORTED.items():
         if body.get(name) not in harmless:
             raise RequestRefused(f"the stand-in engine does not support {name}={body[name]!r}", param=name)
-    if (body.get("response_format") or {"type": "text"}) != {"type": "text"}:
-        raise RequestRefused("the stand-in engine supports no response_format but text", param="response_format")
+    if not chat and (body.get("response_format") or {"type": "text"}) != {"type": "text"}:
+        raise RequestRefused("the stand-in engine supports response_format for chat completions only", param="response_format")
     limit_name = "max_completion_tokens" if chat and body.get("max_completion_tokens") is not None else "max_tokens"
     max_tokens = _integer(body, limit_name, None, 1) if chat else _integer(body, limit_name, 16, 1)
     if max_tokens is not None and max_tokens > max_model_len:

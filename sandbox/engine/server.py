@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import time
@@ -20,7 +21,9 @@ from starlette.routing import Route
 from sandbox.engine.answers import Answer, Job
 from sandbox.engine.arguments import EngineArguments
 from sandbox.engine.core import EngineCore
-from sandbox.engine.requests import RequestRefused, check_model, json_body, messages, prompts, sampling, streaming
+from sandbox.engine.refusals import RequestRefused
+from sandbox.engine.requests import check_model, json_body, messages, prompts, sampling, streaming
+from sandbox.engine.structured import structure
 
 # The version of vLLM whose behaviour is played; the suffix keeps anyone from mistaking the stand-in for it.
 VERSION = "0.32.0+sandbox"
@@ -115,12 +118,15 @@ class EngineServer:
     async def _chat_completions(self, request: Request) -> Response:
         body = json_body(await request.body())
         model = check_model(body, self._arguments.served_names)
+        wanted = structure(body)
+        chosen = sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=True)
         job = Job(
             model=model,
             prompts=[self._core.model.tokenizer.encode(self._render(body))],
-            sampling=sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=True),
+            sampling=dataclasses.replace(chosen, grammar=wanted.grammar),
             streaming=streaming(body),
             chat=True,
+            structure=wanted,
         )
         return await self._answer(request, job)
 
@@ -159,6 +165,7 @@ class EngineServer:
         try:
             return self._template.render(
                 messages=messages(body),
+                tools=body.get("tools"),
                 add_generation_prompt=body.get("add_generation_prompt", True),
                 bos_token="<s>",  # noqa: S106 - a token of a vocabulary, no secret
                 eos_token="</s>",  # noqa: S106

@@ -69,6 +69,10 @@ class Tokenizer:
             return b"" if skip_special else self._special_names[token].encode()
         return self._bytes.get(token, b"")
 
+    def token_of(self, byte: int) -> int:
+        """Return the token of a byte."""
+        return self._byte_to_token[byte]
+
     def name(self, token: int) -> str:
         """Return how log-probability answers name a token: its text, or `bytes:\\xNN` where it is no text by itself."""
         raw = self.bytes_of(token, skip_special=False)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.facts import Answer, EngineMetrics
-from flows.plan.behaviour import Golden, GoldenAnswer, Reference, check_behaviour, compare, golden_answer, learnt
+from flows.plan.behaviour import Golden, GoldenAnswer, Reference, check_behaviour, check_golden, compare, golden_answer, learnt
 from flows.plan.stability import check_cache, check_counts, check_hang, check_restarts
 from flows.spec import BehaviourPolicy, CheckSuite, StabilityPolicy
 from flows.spec.checks import CompletionCheck, UnknownModelCheck
@@ -113,7 +113,12 @@ def test_the_first_difference_is_where_the_texts_part(before: str, now: str) -> 
 def test_an_answer_that_is_none_is_kept_as_what_it_is() -> None:
     kept = golden_answer(SUITE.golden[0], Answer(status=500, seconds=0.1, error="boom"))
 
-    assert (kept.text, kept.valid) == ("HTTP 500: boom", False)
+    assert (kept.text, kept.valid, kept.problem) == ("", False, "HTTP 500: boom")
+    assert (
+        check_golden(learnt(SUITE, [[kept, said("two", "four.")], [said("one", "Paris."), said("two", "four.")]])).seen
+        == "3 answers; one: HTTP 500: boom"
+    )
+    assert check_golden(BEFORE).outcome == "passed"
 
 
 def metrics(**changes: Any) -> EngineMetrics:

@@ -1,0 +1,148 @@
+"""A model that is served in the sandbox's cluster as a rollout leaves it, and verification of it; nothing but pods is set up for it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.config import new_client_from_config
+
+from blocks.cluster import Cluster
+from blocks.endpoint import Endpoint
+from flows.plan.behaviour import Reference
+from flows.plan.values import mount_path
+from flows.plan.verdict import Verdict
+from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
+from flows.spec.load import ROOT
+from flows.tasks.verify import revalidate
+from sandbox.models import make_model
+from sandbox.world import World
+from tests.examples import candidate, environment
+
+NODE = "gpu-1"
+DEPLOYMENTS = Deployments(root=ROOT / "deployments")
+
+#: As short as it can be; the limits stay those of production.
+QUICK = LatencyPolicy(samples=20, max_samples=80, warmup=1, concurrency=(1, 4))
+
+
+@dataclass
+class Served:
+    """One pod behind one Service."""
+
+    world: World
+    api: ApiClient
+    namespace: str
+    name: str = "tiny-llama-staging"
+    candidate: Candidate = field(default_factory=candidate)
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}.{self.namespace}.svc.cluster.local:8000"
+
+    @property
+    def environment(self) -> Environment:
+        return environment(namespace=self.namespace, latency=QUICK)
+
+    def start(self, files: dict[str, bytes]) -> None:
+        """Serve these files as the candidate, and wait until they are served."""
+        core, folder = CoreV1Api(self.api), f"/{self.namespace}/snapshot"
+        disk = self.world.cluster.node(NODE).disk / folder.lstrip("/")
+        disk.mkdir(parents=True)
+        for name, content in files.items():
+            (disk / name).write_bytes(content)
+        core.create_namespace({"metadata": {"name": self.namespace}})
+        selector = {"app.kubernetes.io/instance": self.name}
+        ports = [{"name": "http", "port": 8000, "targetPort": 8000}]
+        service = {"metadata": {"name": self.name}, "spec": {"selector": selector, "ports": ports}}
+        core.create_namespaced_service(self.namespace, service)
+        core.create_namespaced_pod(self.namespace, self._pod(folder, {**selector, "slipway.dev/candidate": self.candidate.label}))
+        self._wait()
+
+    def _pod(self, folder: str, labels: dict[str, str]) -> dict[str, Any]:
+        mounted = mount_path(self.candidate)
+        window = str(self.candidate.engine.max_model_len)
+        probe = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 1}
+        container = {
+            "name": "vllm",
+            "image": self.candidate.image,
+            "args": [mounted, "--served-model-name", self.candidate.model, "--port", "8000", "--max-model-len", window],
+            "ports": [{"containerPort": 8000}],
+            "readinessProbe": probe,
+            "volumeMounts": [{"name": "weights", "mountPath": mounted, "readOnly": True}],
+        }
+        annotations = {"slipway.dev/fingerprint": self.candidate.fingerprint}
+        volumes = [{"name": "weights", "hostPath": {"path": folder, "type": "Directory"}}]
+        spec = {"nodeName": NODE, "containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
+        return {"metadata": {"name": f"{self.name}-0", "labels": labels, "annotations": annotations}, "spec": spec}
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        with self.cluster.client() as client:
+            while not any(pod.ready for pod in client.pods(self.namespace, {})):
+                assert time.monotonic() < deadline, client.pods(self.namespace, {})
+                time.sleep(0.05)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(kubeconfig=self.world.cluster.kubeconfig)
+
+    def endpoint(self, timeout_seconds: float = 20.0) -> Endpoint:
+        return Endpoint(via="service-proxy", kubeconfig=self.world.cluster.kubeconfig, timeout_seconds=timeout_seconds)
+
+    def verify(
+        self,
+        suite: CheckSuite | None = None,
+        *,
+        endpoint: Endpoint | None = None,
+        address: str = "",
+        reference: Reference = Reference(),  # noqa: B008  # frozen
+        timeout_seconds: float = 20.0,
+        **changes: Any,
+    ) -> Verdict:
+        """Verify the candidate as the task does, in this process and without Prefect's server."""
+        return revalidate.fn(
+            endpoint or self.endpoint(timeout_seconds),
+            self.cluster,
+            replace(self.candidate, **{name: changes.pop(name) for name in list(changes) if name in ("commit", "image", "engine")}),
+            replace(self.environment, **changes),
+            self.name,
+            address or self.address,
+            suite or DEPLOYMENTS.suite("full"),
+            reference,
+        )
+
+    def faults(self, **faults: Any) -> None:
+        self.world.engine_faults.set(self.candidate.model, **faults)
+
+
+def wrong(verdict: Verdict) -> dict[str, str]:
+    """The checks that did not pass, and what was seen."""
+    return {measurement.name: measurement.seen for measurement in verdict.measurements if measurement.outcome != "passed"}
+
+
+@pytest.fixture(scope="module")
+def serving(world: World) -> Iterator[Served]:
+    unique = uuid.uuid4().hex[:8]
+    image = DEPLOYMENTS.model("tiny-llama").image
+    # A name of its own, so that its faults are nobody else's.
+    made = candidate(model=f"tiny-{unique}x", image=image)
+    with new_client_from_config(str(world.cluster.kubeconfig)) as api:
+        served = Served(world=world, api=api, namespace=f"verify-{unique}", candidate=made)
+        try:
+            served.start(make_model())
+            yield served
+        finally:
+            CoreV1Api(api).delete_namespace(served.namespace)
+
+
+@pytest.fixture
+def served(serving: Served) -> Iterator[Served]:
+    """The model, without faults before and after."""
+    yield serving
+    serving.world.engine_faults.clear()

@@ -1,0 +1,186 @@
+"""Each fault that an engine can play gets the verdict that it deserves, through the real endpoint, cluster and load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+
+from blocks.endpoint import Endpoint
+from blocks.errors import EndpointUnreachable
+from flows.plan.behaviour import Reference
+from flows.spec import LatencyPolicy, StabilityPolicy
+from sandbox.serving import HttpServer, LoopThread
+from tests.verification.conftest import Served, wrong
+
+
+def test_a_good_model_passes_every_kind_of_check(served: Served) -> None:
+    verdict = served.verify()
+
+    assert wrong(verdict) == {}
+    assert verdict.outcome == "passed"
+    kinds = {measurement.kind for measurement in verdict.measurements}
+    assert kinds >= {"completion", "chat", "streaming", "json", "tool-call", "stop", "long-context", "unknown-model", "over-long"}
+    assert kinds >= {"identity", "latency", "behaviour", "stability"}
+    assert verdict.engine_version == "0.32.0+sandbox"
+    assert [level.concurrency for level in verdict.latency] == [1, 4]
+    first = verdict.latency[0]
+    assert first.end_to_end is not None
+    assert first.first_token is not None
+    assert first.inter_token is not None
+    assert first.first_token.p50.value < first.end_to_end.p50.value
+    # eight tokens have seven gaps, but a token without text makes no event
+    assert 5 * len(first.samples_seconds) < first.inter_token.count <= 7 * len(first.samples_seconds)
+    assert verdict.golden is not None
+    assert (verdict.golden.exact_share, verdict.golden.noise_nats) == (1.0, 0.0)
+    assert [pod.name for pod in verdict.pods] == ["tiny-llama-staging-0"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "check", "seen"),
+    [
+        ({"hang": True}, "progress", "/health answers HTTP 200, and not one token was generated in 1 s: the engine hangs"),
+        ({"token_latency_seconds": 0.3}, "progress", "it is slow"),
+        ({"latency_seconds": 0.15}, "latency-p50", "ms (95 % interval"),
+        ({"error_status": 500}, "capital-of-france", "HTTP 500: EngineCore encountered an issue"),
+        ({"error_status": 503, "error_share": 0.2}, "greeting", "HTTP 503"),
+        ({"garbage": True}, "capital-of-france", "token(s)"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_a_fault_of_the_engine_fails(served: Served, faults: dict[str, Any], check: str, seen: str) -> None:
+    served.faults(**faults)
+    begin = time.monotonic()
+
+    verdict = served.verify(timeout_seconds=1.0 if check == "progress" else 20.0)
+
+    assert verdict.outcome == "failed"
+    assert seen in wrong(verdict).get(check, ""), wrong(verdict)
+    if check == "progress":
+        assert time.monotonic() - begin < 10, "nothing is asked after the first question without an answer"
+
+
+def test_one_bad_answer_in_fifty_is_enough(served: Served) -> None:
+    served.faults(error_status=500, error_share=0.02)
+
+    verdict = served.verify()
+
+    assert verdict.outcome == "failed"
+    assert "HTTP 500: EngineCore encountered an issue" in " ".join(wrong(verdict).values())
+    # the engine's own count tells of it too, where it came under load
+    assert ("engine-errors" in wrong(verdict)) == bool({"latency", "load-4"} & wrong(verdict).keys())
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"commit": "f" * 40}, "identity"),
+        ({"image": "slipway-sandbox/vllm-openai@sha256:" + "0" * 64}, "pod-image"),
+    ],
+    ids=["commit", "image"],
+)
+def test_a_healthy_endpoint_that_serves_something_else_fails_and_is_asked_nothing(
+    served: Served, changes: dict[str, Any], check: str
+) -> None:
+    verdict = served.verify(**changes)
+
+    assert verdict.outcome == "failed"
+    assert {check, "pods", "pod-fingerprint"} <= wrong(verdict).keys()
+    assert {measurement.kind for measurement in verdict.measurements} == {"identity"}
+
+
+def test_another_version_than_the_image_showed_before_fails(served: Served) -> None:
+    assert wrong(served.verify(reference=Reference(engine_version="0.31.0"))) == {"engine-version": "0.32.0+sandbox"}
+
+
+def test_what_the_policy_does_not_allow_fails(served: Served) -> None:
+    verdict = served.verify(
+        latency=LatencyPolicy(p50_seconds=1e-6, p95_seconds=1e-6, samples=20, concurrency=(1,)),
+        stability=StabilityPolicy(max_kv_cache_usage=1e-9),
+    )
+
+    assert verdict.outcome == "failed"
+    assert {"latency-p50", "latency-p95"} <= wrong(verdict).keys()
+
+
+def test_the_same_commit_agrees_with_itself_and_is_told_from_what_differs(served: Served) -> None:
+    before = served.verify()
+    assert before.golden is not None
+    reference = Reference(fingerprint="e" * 64, commit=served.candidate.commit, golden=before.golden)
+
+    again = served.verify(reference=reference)
+
+    assert again.outcome == "passed"
+    assert again.behaviour is not None
+    assert (again.behaviour.exact_share, again.behaviour.max_nats) == (1.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[LoopThread]:
+    with LoopThread() as loop:
+        yield loop
+
+
+async def html(request: Request) -> Response:
+    return HTMLResponse("<html><body>502 Bad Gateway, but politely</body></html>")
+
+
+async def nonsense(request: Request) -> Response:
+    return JSONResponse({"data": [{"id": None}], "choices": "none", "version": []})
+
+
+async def dribble(request: Request) -> Response:
+    async def drops() -> Any:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    return StreamingResponse(drops(), media_type="application/json")
+
+
+def serve(loop: LoopThread, answer: Any) -> HttpServer:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (await answer(Request(scope, receive)))(scope, receive, send)
+
+    server = HttpServer(app, loop)
+    server.start()
+    return server
+
+
+@pytest.mark.parametrize("answer", [html, nonsense], ids=lambda answer: answer.__name__)
+def test_what_is_not_vllm_is_errored_and_shown(served: Served, loop: LoopThread, answer: Any) -> None:
+    server = serve(loop, answer)
+
+    verdict = served.verify(endpoint=Endpoint(via="dns"), address=f"{server.host}:{server.port}")
+
+    server.close()
+    assert verdict.outcome == "errored"
+    assert "is it vLLM?" in wrong(verdict)["protocol"]
+
+
+def test_an_answer_that_dribbles_for_ever_ends_in_time(loop: LoopThread) -> None:
+    server = serve(loop, dribble)
+    begin = time.monotonic()
+
+    with Endpoint(via="dns", timeout_seconds=0.5).client(f"{server.host}:{server.port}") as client:
+        assert client.complete("tiny", "Hello", 4).status is None
+        load = client.load("/v1/completions", [{"prompt": "Hello"}] * 8, concurrency=2, budget_seconds=30)
+        with pytest.raises(EndpointUnreachable, match=r"did not answer /version within 0\.5 s"):
+            client.version()
+
+    server.close()
+    assert {sample.status for sample in load.samples} == {None}
+    assert len(load.samples) == 2
+    assert time.monotonic() - begin < 5
+
+
+def test_nothing_there_is_unreachable_and_may_be_tried_again(served: Served) -> None:
+    with pytest.raises(EndpointUnreachable):
+        served.verify(endpoint=Endpoint(via="dns"), address="127.0.0.1:9")
+    with Endpoint(via="dns").client("127.0.0.1:9") as client, pytest.raises(EndpointUnreachable):
+        client.load("/v1/completions", [{}], concurrency=1, budget_seconds=1)
