@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench-prefetch bench-registry bench-sandbox lint format lock clean
+.PHONY: help setup demo test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +48,9 @@ bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 
 bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 events: build/bench-registry.json
 	@$(BIN)/python -m tests.bench.registry
+
+bench-verify: setup ## Compare the load generator with wrk: build/bench-verify.json
+	@$(BIN)/python -m tests.bench.verify
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

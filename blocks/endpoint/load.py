@@ -78,34 +78,66 @@ async def measure(
     # Encoded beforehand, so that encoding is not on anybody's clock.
     left = iter([(json.dumps(body).encode(), bool(body.get("stream"))) for body in bodies])
     connections = [await _Connection.open(target, timeout_seconds) for _ in range(min(concurrency, len(bodies)))]
-    samples: list[Sample] = []
+    taken = _Answers()
     begin = time.perf_counter()
     try:
-        await asyncio.gather(*(_work(connection, left, samples, timeout_seconds, begin + budget_seconds) for connection in connections))
+        await asyncio.gather(*(_work(connection, left, taken, timeout_seconds, begin + budget_seconds) for connection in connections))
     finally:
         for connection in connections:
             connection.close()
-    return Load(samples=tuple(samples), seconds=time.perf_counter() - begin, concurrency=concurrency)
+    seconds = time.perf_counter() - begin
+    # Read only now: taking an answer apart while others are under way would be on their clocks.
+    return Load(samples=tuple(one.sample() for one in taken.all), seconds=seconds, concurrency=concurrency)
 
 
 async def _work(
-    connection: _Connection, left: Iterator[tuple[bytes, bool]], samples: list[Sample], timeout_seconds: float, deadline: float
+    connection: _Connection, left: Iterator[tuple[bytes, bool]], taken: _Answers, timeout_seconds: float, deadline: float
 ) -> None:
     for body, streamed in left:
-        bad = [sample for sample in samples if sample.error]
-        if time.perf_counter() > deadline or len(bad) >= ENOUGH_BAD or any(sample.status is None for sample in bad):
+        if taken.enough or time.perf_counter() > deadline:
             return
         begin = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_seconds):
-                samples.append(await connection.post(body, streamed))
+                taken.add(await connection.post(body, streamed))
         except TimeoutError:
-            seconds = time.perf_counter() - begin
-            samples.append(Sample(status=None, seconds=seconds, error=f"no answer within {timeout_seconds:g} s"))
+            problem = f"no answer within {timeout_seconds:g} s"
+            taken.add(_Taken(status=None, seconds=time.perf_counter() - begin, problem=problem))
             return
         except (OSError, EOFError, h11.RemoteProtocolError) as exc:
-            samples.append(Sample(status=0, seconds=time.perf_counter() - begin, error=f"the connection broke ({type(exc).__name__})"))
+            problem = f"the connection broke ({type(exc).__name__})"
+            taken.add(_Taken(status=0, seconds=time.perf_counter() - begin, problem=problem))
             return
+
+
+class _Answers:
+    """All answers so far, and whether the bad ones among them are enough."""
+
+    def __init__(self) -> None:
+        self.all: list[_Taken] = []
+        self.enough = False
+        self._bad = 0
+
+    def add(self, one: _Taken) -> None:
+        self.all.append(one)
+        self._bad += one.status != 200
+        self.enough = self.enough or one.status is None or self._bad >= ENOUGH_BAD
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    """One answer as it came: its pieces with their times, or what happened instead."""
+
+    status: int | None
+    seconds: float
+    arrivals: Sequence[tuple[float, bytes]] = ()
+    streamed: bool = False
+    problem: str = ""
+
+    def sample(self) -> Sample:
+        if self.status is None or self.problem:
+            return Sample(status=self.status, seconds=self.seconds, error=self.problem)
+        return sample(self.status, self.seconds, self.arrivals, self.streamed)
 
 
 class _Connection:
@@ -125,7 +157,7 @@ class _Connection:
         # Aborted, not drained: nobody reads what is still to come.
         self._writer.transport.abort()
 
-    async def post(self, body: bytes, streamed: bool) -> Sample:
+    async def post(self, body: bytes, streamed: bool) -> _Taken:
         if self._protocol.our_state is not h11.IDLE:
             self.close()
             fresh = await asyncio.open_connection(self._target.host, self._target.port, ssl=self._target.tls)
@@ -154,7 +186,7 @@ class _Connection:
         seconds = arrived - begin
         if protocol_.our_state is h11.DONE and protocol_.their_state is h11.DONE:
             protocol_.start_next_cycle()
-        return sample(status, seconds, arrivals, streamed)
+        return _Taken(status=status, seconds=seconds, arrivals=arrivals, streamed=streamed)
 
 
 def sample(status: int, seconds: float, arrivals: Sequence[tuple[float, bytes]], streamed: bool) -> Sample:

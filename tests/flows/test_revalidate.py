@@ -42,7 +42,7 @@ def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site:
     assert site.statuses() == {"development": "ready"}
     with site.registry() as registry:
         kinds = [event.kind for event in registry.events(model=site.model)]
-    assert kinds[:2] == ["recovered", "degraded"]
+    assert kinds[:4] == ["recovered", "verified", "degraded", "verified"]
 
 
 def test_only_the_named_environments_are_looked_at_and_an_endpoint_that_errs_is_degraded(site: Site) -> None:
