@@ -222,18 +222,24 @@ def _summary(world: World, run_id: UUID) -> Table:
     table.add_column("status")
     table.add_column("verdict")
     table.add_column("seconds", justify="right")
+    table.add_column("evidence")
     with RegistryClient(world.postgres.dsn) as registry:
-        events = {event.environment: event for event in registry.events(run_id=str(run_id)) if event.kind == "ready"}
+        events = {(event.kind, event.environment): event for event in registry.events(run_id=str(run_id))}
         for name in ("development", "staging", "production"):
             entry = registry.current(MODEL, name)
-            event = events.get(name)
-            if entry is None or event is None:
-                table.add_row(name, "", "", "not released", "", "")
+            verified, timed = events.get(("verified", name)), events.get(("timed", name))
+            if entry is None or verified is None or timed is None:
+                table.add_row(name, "", "", "not released", "", "", "")
                 continue
-            evidence = registry.evidence(str(event.detail["evidence_sha256"])) or {}
-            verdict, seconds = evidence["verdict"], evidence["seconds"]
-            outcome = str(verdict["outcome"]) if isinstance(verdict, dict) else ""
-            table.add_row(name, (entry.fingerprint or "")[:12], entry.endpoint or "", entry.status, outcome, f"{seconds:.1f}")
+            table.add_row(
+                name,
+                (entry.fingerprint or "")[:12],
+                entry.endpoint or "",
+                entry.status,
+                str(verified.detail["outcome"]),
+                f"{timed.detail['total_seconds']:.1f}",
+                str(verified.detail["evidence_sha256"])[:12],
+            )
     return table
 
 

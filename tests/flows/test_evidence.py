@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
+from prefect.settings import temporary_settings
+from pydantic import SecretStr
 from rich.console import Console
 
+from blocks.registry import Registry
 from flows import evidence as kept
 from flows.errors import SpecInvalid
 from flows.plan.phases import BUDGET_SECONDS, PHASES
 from flows.release import release
+from flows.spec.load import ROOT
 from tests.flows.conftest import Site
+
+
+def slipway(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user of this site runs it."""
+    with temporary_settings() as settings:
+        environment = {**os.environ, "PREFECT_API_URL": str(settings.api.url), "SLIPWAY_DEPLOYMENTS": str(site.deployments)}
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
+
 
 TEMPLATE = "{% for message in messages %}<|{{ message.role }}|> {{ message.content }}{% endfor %}<|assistant|>"
 
@@ -55,9 +72,15 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
     assert "| development | passed | " in str(artifact.data)
     assert f"`{found.sha256[:12]}` |" in str(artifact.data)
 
+    # and the command gives the document that was hashed, and the page that was kept
+    path = site.deployments / "evidence.html"
+    told = slipway(site, "evidence", found.sha256[:12], "--json", "--html", str(path))
+    assert told.returncode == 0, told.stderr
+    assert hashlib.sha256(told.stdout.rstrip("\n").encode()).hexdigest() == found.sha256
+    assert path.read_text(encoding="utf-8") == page
+
     # when the same commit is released with another chat template
-    path = f"models/{site.model}.yaml"
-    site.edit(path, engine={"max_model_len": 256, "chat_template": TEMPLATE})
+    site.edit(f"models/{site.model}.yaml", engine={"max_model_len": 256, "chat_template": TEMPLATE})
     again = site.start(release, model=site.model, environments=["development"])
     ended = site.leg(release, again)
 
@@ -77,3 +100,14 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
     assert {difference.name for difference in behaviour.differences if difference.max_nats > behaviour.tolerance_nats}
     with site.registry() as registry:
         assert registry.route(site.model, "development") is None
+
+
+def test_a_fault_and_our_no_have_exit_codes_of_their_own(site: Site) -> None:
+    assert slipway(site, "evidence", "0" * 12).returncode == 1
+    Registry(dsn=SecretStr("postgresql://slipway@127.0.0.1:9/registry"), connect_timeout_seconds=1).save(site.blocks, overwrite=True)
+
+    errored = slipway(site, "status")
+
+    assert errored.returncode == 3
+    assert errored.stderr.startswith("slipway: ")
+    assert "127.0.0.1" in errored.stderr
