@@ -1,8 +1,7 @@
 """The load generator: a closed loop of requests whose times are taken at the socket.
 
-h11 on asyncio's streams, because it had to be faster than what it measures: on one core it made 8,000 requests a second against a server
-that answers at once (aiohttp the same, httpx 600), and at 16 connections to a server that takes 20 ms it was 0.9 ms off `wrk`'s median
-where httpx was 5 ms off. `make bench-verify` repeats the comparison with `wrk`.
+h11 on asyncio, because it had to be faster than what it measures: on one core it made 8,000 requests a second against a server that answers
+at once (aiohttp the same, httpx 600). `make bench-verify` repeats the comparison with `wrk`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import asyncio
 import json
 import ssl
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,8 +25,6 @@ from blocks.facts import Load, Sample
 
 #: After so many bad answers the loop ends: more of them tell nothing new.
 ENOUGH_BAD = 5
-
-_READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,41 +138,77 @@ class _Taken:
         return sample(self.status, self.seconds, self.arrivals, self.streamed)
 
 
+class _Wire(asyncio.Protocol):
+    """What comes in, with its times: taken here, where the loop hands over each socket's data before any of it is taken apart.
+
+    With many connections answers come in bursts; a time taken after reading the answers before would count their reading.
+    """
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self._arrived: deque[tuple[float, bytes]] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own promise
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived.append((time.perf_counter(), data))
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def read(self) -> tuple[float, bytes]:
+        """The next data and when it came; no data at the end."""
+        while not self._arrived:
+            if self._closed:
+                return time.perf_counter(), b""
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._arrived.popleft()
+
+
 class _Connection:
     """One connection; opened anew where the server closes it."""
 
-    def __init__(self, target: _Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, target: _Target, wire: _Wire) -> None:
         self._target = target
-        self._reader, self._writer = reader, writer
+        self._wire = wire
         self._protocol = h11.Connection(h11.CLIENT)
 
     @classmethod
     async def open(cls, target: _Target, timeout_seconds: float) -> _Connection:
         async with asyncio.timeout(timeout_seconds):
-            return cls(target, *await asyncio.open_connection(target.host, target.port, ssl=target.tls))
+            return cls(target, await _wire(target))
 
     def close(self) -> None:
         # Aborted, not drained: nobody reads what is still to come.
-        self._writer.transport.abort()
+        self._wire.transport.abort()
 
     async def post(self, body: bytes, streamed: bool) -> _Taken:
-        if self._protocol.our_state is not h11.IDLE:
+        if self._protocol.our_state is not h11.IDLE or self._wire.transport.is_closing():
             self.close()
-            fresh = await asyncio.open_connection(self._target.host, self._target.port, ssl=self._target.tls)
-            self._reader, self._writer = fresh
+            self._wire = await _wire(self._target)
             self._protocol = h11.Connection(h11.CLIENT)
-        protocol_ = self._protocol
+        http = self._protocol
         head = h11.Request(method="POST", target=self._target.path, headers=[*self._target.headers, ("content-length", str(len(body)))])
-        data = [protocol_.send(head), protocol_.send(h11.Data(data=body)), protocol_.send(h11.EndOfMessage())]
-        begin = time.perf_counter()
-        self._writer.write(b"".join(part for part in data if part))
+        data = [http.send(head), http.send(h11.Data(data=body)), http.send(h11.EndOfMessage())]
+        begin = arrived = time.perf_counter()
+        self._wire.transport.write(b"".join(part for part in data if part))
         status, arrivals = 0, []
         while True:
-            event = protocol_.next_event()
+            event = http.next_event()
             if event is h11.NEED_DATA:
-                received = await self._reader.read(_READ_BYTES)
-                arrived = time.perf_counter()
-                protocol_.receive_data(received)
+                arrived, received = await self._wire.read()
+                http.receive_data(received)
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):
@@ -183,10 +217,14 @@ class _Connection:
                 break
             elif isinstance(event, h11.ConnectionClosed):
                 raise EOFError
-        seconds = arrived - begin
-        if protocol_.our_state is h11.DONE and protocol_.their_state is h11.DONE:
-            protocol_.start_next_cycle()
-        return _Taken(status=status, seconds=seconds, arrivals=arrivals, streamed=streamed)
+        if http.our_state is h11.DONE and http.their_state is h11.DONE:
+            http.start_next_cycle()
+        return _Taken(status=status, seconds=arrived - begin, arrivals=arrivals, streamed=streamed)
+
+
+async def _wire(target: _Target) -> _Wire:
+    _, wire = await asyncio.get_running_loop().create_connection(_Wire, target.host, target.port, ssl=target.tls)
+    return wire
 
 
 def sample(status: int, seconds: float, arrivals: Sequence[tuple[float, bytes]], streamed: bool) -> Sample:

@@ -125,10 +125,11 @@ def finished(registry: Registry, candidate: Candidate, environment: Environment,
 
 def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> Proof | None:
     document = client.evidence(sha256)
-    if document is None:
-        return None
     page = next((str(event.detail["page_sha256"]) for event in events if event.detail.get("page_sha256") and _names(event, sha256)), "")
-    return Proof(verdict=Evidence.from_document(document).verdict, kept=Kept(sha256=sha256, page_sha256=page))
+    try:
+        return Proof(verdict=Evidence.from_document(document).verdict, kept=Kept(sha256=sha256, page_sha256=page)) if document else None
+    except ValueError:  # written by another version of Slipway, while the run waited: the environment is verified again
+        return None
 
 
 def _names(event: Event, sha256: str) -> bool:

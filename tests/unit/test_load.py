@@ -131,6 +131,13 @@ def test_an_order_that_cannot_be_is_explained(deployments: Deployments, first_af
         ("licences: [MIT]", "licences[0]: must be a licence as the hub names it, in lower case (given: 'MIT')"),
         ("gpu_memory_gib: 0", "gpu_memory_gib: "),
         ("licences: mit", "licences: "),
+        ("latency: {p50_seconds: 0}", "latency.p50_seconds: Input should be greater than 0 (given: 0)."),
+        ("latency: {p95_seconds: -1}", "latency.p95_seconds: Input should be greater than 0"),
+        ("latency: {concurrency: []}", "latency.concurrency: "),
+        ("latency: {concurrency: [0]}", "latency.concurrency[0]: "),
+        ("stability: {max_kv_cache_usage: 0}", "stability.max_kv_cache_usage: "),
+        ("behaviour: {mode: maybe}", "behaviour.mode: "),
+        ("behaviour: {runs: 1}", "behaviour.runs: "),
     ],
 )
 def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: str, says: str) -> None:
@@ -140,7 +147,7 @@ def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: s
     with pytest.raises(SpecInvalid) as caught:
         deployments.environment("staging")
 
-    assert f"deployments/environments/staging.yaml: {says}" in str(caught.value)
+    assert f"deployments/environments/staging.yaml, line 6: {says}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Prod_EU", "prod-eu", "1st"])
