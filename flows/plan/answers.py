@@ -35,12 +35,16 @@ def check_answer(check: Check, answer: Answer, window: int = 0) -> Measurement:
     if answer.status is None:
         return _measured(check, answer, ["an answer"], answer.error)
     status = check.expect.status or _status(check)
-    findings: list[_Finding] = [(f"HTTP {status}", answer.status == status)]
-    if answer.status == status:
-        findings += _of_text(check, answer, window) if status == 200 else _of_refusal(check, answer)
-    missed = [what for what, held in findings if not held]
+    asked: list[_Finding] = [(f"HTTP {status}", answer.status == status)]
+    always: list[_Finding] = []
+    if answer.status == status == 200:
+        asked += _of_text(check, answer, window)
+        always = _of_all(check, answer)
+    elif answer.status == status:
+        asked += _of_refusal(check, answer)
+    missed = [what for what, held in (*asked, *always) if not held]
     seen = _seen(answer) if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}"
-    return _measured(check, answer, missed, seen, held=[what for what, _ in findings])
+    return _measured(check, answer, missed, seen, held=[what for what, _ in asked])
 
 
 def _measured(check: Check, answer: Answer, missed: list[str], seen: str, held: list[str] | None = None) -> Measurement:
@@ -75,7 +79,7 @@ def _of_refusal(check: Check, answer: Answer) -> list[_Finding]:
 
 def _of_text(check: Check, answer: Answer, window: int) -> list[_Finding]:
     expect, text = check.expect, answer.text
-    findings: list[_Finding] = [("a well-formed answer", not answer.flaw)] if answer.flaw else []
+    findings: list[_Finding] = []
     if expect.contains is not None:
         findings.append((f"text with {expect.contains!r}", expect.contains in text))
     if expect.regex is not None:
@@ -84,12 +88,21 @@ def _of_text(check: Check, answer: Answer, window: int) -> list[_Finding]:
         findings.append(_satisfies("text", text, expect.json_schema))
     if expect.finish_reason is not None:
         findings.append((f"finish reason {expect.finish_reason}", answer.finish_reason == expect.finish_reason))
-    findings += _of_kind(check, answer, window)
-    findings.append((f"{expect.min_tokens} token(s) or more", answer.completion_tokens >= expect.min_tokens))
-    findings.append(("usage that adds up", _adds_up(check, answer)))
-    findings.append(("no replacement characters", "\ufffd" not in text))
-    if not expect.may_repeat:
-        findings.append(("no endless repetition", not endless_repetition(text)))
+    if expect.min_tokens > 1:
+        findings.append((f"{expect.min_tokens} tokens or more", answer.completion_tokens >= expect.min_tokens))
+    return findings + _of_kind(check, answer, window)
+
+
+def _of_all(check: Check, answer: Answer) -> list[_Finding]:
+    """What must hold of every answer, and is told only where it does not."""
+    findings: list[_Finding] = [
+        ("a well-formed answer", not answer.flaw),
+        ("one token or more", answer.completion_tokens > 0),
+        ("usage that adds up", _adds_up(check, answer)),
+        ("no replacement characters", "\ufffd" not in answer.text),
+    ]
+    if not check.expect.may_repeat:
+        findings.append(("no endless repetition", not endless_repetition(answer.text)))
     return findings
 
 

@@ -130,6 +130,8 @@ def differences_plot(behaviour: Behaviour) -> Markup:
 
 def time(seconds: float) -> str:
     """A time as people read it."""
+    if seconds == 0:
+        return "0 s"
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.9995:

@@ -144,7 +144,16 @@ def test_the_page_of_much_stays_small() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.0000005, "0 µs"), (0.0005, "500 µs"), (0.0123, "12.3 ms"), (0.9999, "1 s"), (2.5, "2.5 s"), (90, "90 s"), (600, "10 min")],
+    [
+        (0, "0 s"),
+        (0.0000006, "1 µs"),
+        (0.0005, "500 µs"),
+        (0.0123, "12.3 ms"),
+        (0.9999, "1 s"),
+        (2.5, "2.5 s"),
+        (90, "90 s"),
+        (600, "10 min"),
+    ],
 )
 def test_times_are_told_as_people_read_them(seconds: float, shown: str) -> None:
     assert time(seconds) == shown
