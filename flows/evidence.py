@@ -14,6 +14,7 @@ from blocks.registry.documents import canonical
 from flows import runs
 from flows.errors import SpecInvalid
 from flows.plan.evidence import Evidence
+from flows.plan.phases import in_order
 
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 _STYLES = {"passed": "green", "failed": "red", "inconclusive": "yellow", "errored": "magenta"}
@@ -87,6 +88,6 @@ def show(found: Found, console: Console) -> None:
         outcome = f"[{_STYLES[measurement.outcome]}]{measurement.outcome}[/]"
         table.add_row(escape(measurement.name), outcome, escape(measurement.expected), escape(measurement.seen))
     console.print(table)
-    for name, seconds in evidence.phases.items():
+    for name, seconds in in_order(evidence.phases).items():
         console.print(f"{name:<10} {seconds:8.1f} s", highlight=False)
     console.print(f"The page with its plots: slipway evidence {found.sha256[:12]} --html evidence.html", highlight=False)

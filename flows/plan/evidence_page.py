@@ -13,6 +13,7 @@ from flows.plan.behaviour import Difference
 from flows.plan.evidence import Evidence
 from flows.plan.latency import LatencyLevel
 from flows.plan.measurement import Measurement
+from flows.plan.phases import in_order
 from flows.plan.plots import differences_plot, latency_plot, phases_plot, time
 
 _WORST_FIRST = ("errored", "failed", "inconclusive")
@@ -32,7 +33,7 @@ def evidence_page(evidence: Evidence, sha256: str) -> str:
         levels=verdict.latency,
         total_seconds=sum(evidence.phases.values()),
         latency_plot=latency_plot(verdict.latency, limits.latency),
-        phases_plot=phases_plot(evidence.phases, limits.budget_seconds),
+        phases_plot=phases_plot(in_order(evidence.phases), limits.budget_seconds),
         differences_plot=differences_plot(behaviour) if behaviour else "",
         changed=[difference for difference in behaviour.differences if difference.first_token is not None] if behaviour else [],
     )

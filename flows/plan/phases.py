@@ -81,7 +81,12 @@ def phases(measured: Mapping[str, float], pods: Sequence[PodTimes], since: datet
         "verify": max(0.0, measured.get("verify", 0.0) - parts["warm-up"]),
     }
     known = {**measured, **parts, **rest}
-    return {name: round(known[name], 3) for name in PHASES if name in known}
+    return {name: round(value, 3) for name, value in in_order(known).items()}
+
+
+def in_order(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The phases in their order; JSON in a database keeps none."""
+    return {name: seconds[name] for name in PHASES if name in seconds}
 
 
 class Stopwatch:
