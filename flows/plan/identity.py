@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from blocks.facts import Pod, ServedModel
 from flows.plan.measurement import Measurement, judged
@@ -23,16 +23,23 @@ def check_health(status: int | None) -> Measurement:
     return judged("health", "identity", status == 200, expected="HTTP 200", seen=f"HTTP {status}" if status else "no answer in time")
 
 
-def check_model(models: Sequence[ServedModel], candidate: Candidate) -> Measurement:
-    """`/v1/models` must list the model under its name, loaded from the candidate's own commit."""
-    expected = f"{candidate.model} from {mount_path(candidate)} with {candidate.engine.max_model_len} tokens"
-    served = next((model for model in models if model.name == candidate.model), None)
-    if served is None:
-        names = ", ".join(model.name for model in models) or "no model"
-        return judged("identity", "identity", False, expected=expected, seen=names)
-    right = served.root == mount_path(candidate) and served.max_model_len == candidate.engine.max_model_len
-    seen = f"{served.name} from {served.root} with {served.max_model_len} tokens"
-    return judged("identity", "identity", right, expected=expected, seen=seen)
+def check_models(listed: Mapping[str, Sequence[ServedModel]], candidate: Candidate) -> Measurement:
+    """`/v1/models` of the endpoint, and of each pod behind it, must list the model under its name, loaded from the candidate's own commit.
+
+    Args:
+        listed: By who says so, the endpoint first.
+        candidate: What should be served.
+    """
+    expected = f"{candidate.model} from {mount_path(candidate)} with {candidate.engine.max_model_len} tokens, on {len(listed) - 1} pod(s)"
+    for who, models in listed.items():
+        served = next((model for model in models if model.name == candidate.model), None)
+        if served is None:
+            names = ", ".join(model.name for model in models) or "no model"
+            return judged("identity", "identity", False, expected=expected, seen=f"{names} ({who})")
+        if served.root != mount_path(candidate) or served.max_model_len != candidate.engine.max_model_len:
+            seen = f"{served.name} from {served.root} with {served.max_model_len} tokens ({who})"
+            return judged("identity", "identity", False, expected=expected, seen=seen)
+    return judged("identity", "identity", True, expected=expected, seen="the same everywhere")
 
 
 def check_version(versions: Sequence[str], known: str | None) -> Measurement:

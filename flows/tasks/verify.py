@@ -13,7 +13,7 @@ from blocks.endpoint import Endpoint, EndpointClient
 from blocks.errors import EndpointRejected
 from blocks.facts import Pod
 from flows.plan.behaviour import Behaviour, Golden, Reference, check_behaviour, check_golden, compare
-from flows.plan.identity import check_health, check_model, check_pods, check_version, serving
+from flows.plan.identity import check_health, check_models, check_pods, check_version, serving
 from flows.plan.latency import LatencyLevel, check_latency, check_level, level
 from flows.plan.measurement import Measurement
 from flows.plan.phases import PodTimes, pod_times
@@ -122,8 +122,11 @@ class _Verification:
 
     def _identity(self, watch: PodWatch, reference: Reference) -> None:
         seen = self._seen
-        seen.measurements.append(check_health(self._client.health()))
-        seen.measurements.append(check_model(self._client.models(), self._candidate))
+        health = self._client.health()
+        seen.measurements.append(check_health(health))
+        if health is None:  # connected, and silent: asking on would only wait longer
+            return
+        seen.measurements.append(check_models({"the endpoint": self._client.models(), **watch.models()}, self._candidate))
         versions = watch.versions()
         seen.engine_version = ", ".join(sorted(set(versions)))
         seen.measurements.append(check_version(versions, reference.engine_version))

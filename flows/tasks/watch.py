@@ -9,7 +9,7 @@ from typing import Self
 
 from blocks.endpoint import Endpoint, EndpointClient
 from blocks.errors import EndpointRejected, EndpointUnreachable
-from blocks.facts import EngineMetrics, Pod
+from blocks.facts import EngineMetrics, Pod, ServedModel
 from flows.plan.naming import PORT
 
 #: Between two looks while the load runs, in seconds: often enough to see a cache fill, rarely enough not to be load itself.
@@ -37,6 +37,10 @@ class PodWatch:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def models(self) -> dict[str, Sequence[ServedModel]]:
+        """What each pod's engine lists. Raises as `EndpointClient.models` does."""
+        return {name: client.models() for name, client in self._clients.items()}
 
     def versions(self) -> list[str]:
         """The version that each pod's engine states. Raises as `EndpointClient.version` does."""

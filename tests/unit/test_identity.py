@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocks.facts import ServedModel
-from flows.plan.identity import check_health, check_model, check_pods, check_version, serving
+from flows.plan.identity import check_health, check_models, check_pods, check_version, serving
 from flows.plan.values import mount_path
 from tests.examples import candidate, pod
 
@@ -17,10 +17,14 @@ from tests.examples import candidate, pod
 )
 def test_an_endpoint_that_serves_something_else_fails(change: dict[str, Any]) -> None:
     right: dict[str, Any] = {"name": "tiny-llama", "root": mount_path(candidate()), "max_model_len": 256}
+    good, bad = [ServedModel(**right)], [ServedModel(**{**right, **change})]
 
-    assert check_model([ServedModel(**right)], candidate()).outcome == "passed"
-    assert check_model([ServedModel(**{**right, **change})], candidate()).outcome == "failed"
-    assert check_model([], candidate()).outcome == "failed"
+    assert check_models({"the endpoint": good, "pod-0": good}, candidate()).outcome == "passed"
+    assert check_models({"the endpoint": bad, "pod-0": good}, candidate()).outcome == "failed"
+    # a Service answers for any of its pods: each is asked by itself
+    measured = check_models({"the endpoint": good, "pod-0": good, "pod-1": bad}, candidate())
+    assert (measured.outcome, measured.seen.endswith("(pod-1)")) == ("failed", True)
+    assert check_models({"the endpoint": []}, candidate()).outcome == "failed"
 
 
 def right_pod(**changes: Any) -> Any:

@@ -172,6 +172,20 @@ def test_what_is_not_vllm_is_errored_and_shown(served: Served, loop: LoopThread,
     assert "is it vLLM?" in wrong(verdict)["protocol"]
 
 
+def test_an_endpoint_that_is_silent_altogether_fails_at_its_health(served: Served, loop: LoopThread) -> None:
+    async def silence(request: Request) -> Response:
+        await asyncio.sleep(60)
+        return Response()
+
+    server = serve(loop, silence)
+
+    verdict = served.verify(endpoint=Endpoint(via="dns", timeout_seconds=0.5), address=f"{server.host}:{server.port}")
+
+    server.close()
+    assert verdict.outcome == "failed"
+    assert wrong(verdict) == {"health": "no answer in time"}
+
+
 def test_an_answer_that_dribbles_for_ever_ends_in_time(loop: LoopThread) -> None:
     server = serve(loop, dribble)
     begin = time.monotonic()
