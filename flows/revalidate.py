@@ -95,7 +95,7 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
         verdict = judge([seen])
-    kept = await run(keep_revalidation, registry, candidate, environment, suite, reference, verdict, run_id)
+    kept = await run(keep_revalidation, registry, candidate, environment, suite, reference, verdict, {}, run_id)
     await run(record_revalidated, registry, entry, verdict, kept, run_id)
     return Proof(verdict=verdict, kept=kept)
 

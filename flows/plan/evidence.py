@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from flows.plan.behaviour import Reference
+from flows.plan.measurement import plain
 from flows.plan.phases import BUDGET_SECONDS
 from flows.plan.verdict import Verdict
 from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Environment, LatencyPolicy, StabilityPolicy
@@ -147,14 +148,9 @@ def evidence(
 
 def _kept(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {_text(str(key)): _kept(inner) for key, inner in value.items()}
+        return {plain(str(key)): _kept(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_kept(inner) for inner in value]
     if isinstance(value, float):
         return round(value, 6)
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(text: str) -> str:
-    """Answers may hold anything; PostgreSQL's JSON holds no NUL, and UTF-8 no half of a surrogate pair."""
-    return text.replace("\0", "\u2400").encode("utf-8", "replace").decode("utf-8")
+    return plain(value) if isinstance(value, str) else value

@@ -91,7 +91,7 @@ def measurement_rows(proofs: Mapping[str, Proof]) -> list[dict[str, Any]]:
             "check": measurement.name,
             "outcome": measurement.outcome,
             "expected": measurement.expected,
-            "seen": measurement.seen.replace("\0", "\u2400"),
+            "seen": measurement.seen,
         }
         for name, proof in proofs.items()
         for measurement in proof.verdict.measurements

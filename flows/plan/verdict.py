@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows.plan.behaviour import Behaviour, Golden
 from flows.plan.latency import LatencyLevel
-from flows.plan.measurement import Measurement, Outcome
+from flows.plan.measurement import Measurement, Outcome, plain
 from flows.plan.phases import PodTimes
 
 
@@ -80,7 +80,7 @@ def judge(
     """The verdict of all measurements; the rest is kept with it."""
     return Verdict(
         outcome=outcome_of(measurements),
-        measurements=tuple(measurements),
+        measurements=tuple(replace(m, expected=plain(m.expected), seen=plain(m.seen)) for m in measurements),
         engine_version=engine_version,
         warmup_seconds=warmup_seconds,
         latency=tuple(latency),

@@ -51,35 +51,6 @@ def _evidence(client: RegistryClient, event: Event) -> Evidence | None:
         return None
 
 
-@task(task_run_name="keep evidence of {environment.name}", **WRITES)
-def keep_evidence(
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    suite: CheckSuite,
-    reference: Reference,
-    verdict: Verdict,
-    phases: dict[str, float],
-    run_id: str,
-) -> Kept:
-    """Keep the verdict's evidence, passed or not: the document, the page made of it, and an event that names both."""
-    return _keep(registry, candidate, environment, suite, reference, verdict, phases, run_id)
-
-
-@task(task_run_name="keep evidence of {environment.name}", **OBSERVES)
-def keep_revalidation(
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    suite: CheckSuite,
-    reference: Reference,
-    verdict: Verdict,
-    run_id: str,
-) -> Kept:
-    """The same of a revalidation, which has no phases."""
-    return _keep(registry, candidate, environment, suite, reference, verdict, {}, run_id)
-
-
 def _keep(
     registry: Registry,
     candidate: Candidate,
@@ -90,6 +61,7 @@ def _keep(
     phases: dict[str, float],
     run_id: str,
 ) -> Kept:
+    """Keep the verdict's evidence, passed or not: the document, the page made of it, and an event that names both."""
     made = evidence(
         candidate=candidate,
         environment=environment,
@@ -112,6 +84,13 @@ def _keep(
             detail={"outcome": verdict.outcome, "sentence": verdict.sentence, "evidence_sha256": sha256, "page_sha256": page},
         )
     return Kept(sha256=sha256, page_sha256=page)
+
+
+#: A release's evidence: a resumed run does not keep it twice.
+keep_evidence = task(name="keep evidence", task_run_name="keep evidence of {environment.name}", **WRITES)(_keep)
+
+#: The nightly run's: one for each verification.
+keep_revalidation = task(name="keep revalidation", task_run_name="keep evidence of {environment.name}", **OBSERVES)(_keep)
 
 
 @task(task_run_name="record times of {environment.name}", **WRITES)

@@ -35,3 +35,9 @@ def test_the_sentence_says_what_the_verdict_comes_from() -> None:
     assert judge([measurement("inconclusive", "slow"), measurement("failed", "capital")]).sentence.startswith(
         "failed: 2 of 2 checks; capital"
     )
+
+
+def test_what_was_seen_can_be_kept_whatever_it_was() -> None:
+    made = judge([Measurement(name="a", outcome="failed", expected="\ud800", seen="say \0 once")])
+
+    assert made.sentence == "failed: 1 of 1 checks; a: expected ?, saw say \u2400 once"
