@@ -108,7 +108,7 @@ class ToolCallCheck(_Prompted):
 
     Attributes:
         tool: The tool that is offered.
-        choice: `named` and `required` force a call; `auto` leaves it to the model, for which vLLM must be started with
+        choice: `named` and `required` force a call; `auto` leaves it to the model. For all of them vLLM must be started with
             `--enable-auto-tool-choice` and `--tool-call-parser`.
     """
 

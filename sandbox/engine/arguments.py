@@ -13,7 +13,7 @@ _FACTORS = {"": 1, "k": 1000, "m": 1_000_000, "K": 1024, "M": 1024**2}
 
 @dataclass(frozen=True, kw_only=True)
 class EngineArguments:
-    """What the command line asked for."""
+    """What the command line asked for; `tools` is whether tool calls are on, which takes both of their options."""
 
     model: Path
     served_names: tuple[str, ...]
@@ -27,6 +27,7 @@ class EngineArguments:
     trust_remote_code: bool
     seed: int
     shutdown_timeout_seconds: float
+    tools: bool = False
 
 
 def parse(arguments: Sequence[str]) -> EngineArguments:
@@ -45,12 +46,16 @@ def parse(arguments: Sequence[str]) -> EngineArguments:
     parser.add_argument("--trust-remote-code", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shutdown-timeout", type=float, default=0.0)
+    parser.add_argument("--enable-auto-tool-choice", action="store_true")
+    parser.add_argument("--tool-call-parser")
     _accept_without_effect(parser)
     # vLLM takes option names with underscores as well.
     named = parser.parse_args([_dashes(argument) for argument in arguments])
     folder = named.model_tag or named.model
     if not folder:
         parser.error("the folder of the model is missing")
+    if named.enable_auto_tool_choice and not named.tool_call_parser:
+        parser.error("--enable-auto-tool-choice requires --tool-call-parser")
     return EngineArguments(
         model=Path(folder),
         served_names=tuple(named.served_model_name) or (str(folder),),
@@ -64,6 +69,7 @@ def parse(arguments: Sequence[str]) -> EngineArguments:
         trust_remote_code=named.trust_remote_code,
         seed=named.seed,
         shutdown_timeout_seconds=named.shutdown_timeout,
+        tools=named.enable_auto_tool_choice,
     )
 
 

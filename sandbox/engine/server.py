@@ -118,7 +118,7 @@ class EngineServer:
     async def _chat_completions(self, request: Request) -> Response:
         body = json_body(await request.body())
         model = check_model(body, self._arguments.served_names)
-        wanted = structure(body)
+        wanted = structure(body, tools_on=self._arguments.tools)
         chosen = sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=True)
         job = Job(
             model=model,

@@ -31,8 +31,13 @@ class Structure:
 FREE = Structure()
 
 
-def structure(body: Mapping[str, Any]) -> Structure:
+def structure(body: Mapping[str, Any], *, tools_on: bool) -> Structure:
     """Read what a chat request says of structure.
+
+    Args:
+        body: The request.
+        tools_on: Whether the engine was started with `--enable-auto-tool-choice` and `--tool-call-parser`. vLLM 0.32.0 refuses every tool
+            choice but `none` without them, and the parser alone is not enough.
 
     Raises:
         RequestRefused: It is malformed, or asks for what the stand-in does not emulate.
@@ -44,18 +49,29 @@ def structure(body: Mapping[str, Any]) -> Structure:
             return _formatted(body.get("response_format") or {"type": "text"})
         if not tools:
             raise RequestRefused("When using `tool_choice`, `tools` must be set.", param="tool_choice")
-        if choice == "auto":
+        name = _name(choice)
+        if not tools_on and choice == "auto":
             raise RequestRefused('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', param="tools")
+        if not tools_on:
+            shown = '"required"' if choice == "required" else f'function "{name}"'
+            raise RequestRefused(f"tool_choice={shown} requires --tool-call-parser to be set", param="tools")
+        if choice == "auto":
+            raise RequestRefused("the stand-in engine does not leave tool calls to the model (auto)", param="tool_choice")
         if body.get("stream"):
             raise RequestRefused("the stand-in engine does not stream tool calls", param="stream")
         if choice == "required":
             return Structure(grammar=tool_calls(tools), calls=True)
-        name = choice["function"]["name"] if isinstance(choice, dict) and isinstance(choice.get("function"), dict) else choice
         if name not in tools:
             raise RequestRefused("The tool specified in `tool_choice` does not match any of the specified `tools`", param="tool_choice")
-        return Structure(grammar=Grammar.of(tools[name]), tool=str(name))
+        return Structure(grammar=Grammar.of(tools[name]), tool=name)
     except SchemaUnsupported as exc:
         raise RequestRefused(f"the stand-in engine's grammar: {exc}") from exc
+
+
+def _name(choice: object) -> str:
+    """Return the tool that a choice names; what names none is no tool's name."""
+    function = choice.get("function") if isinstance(choice, dict) else None
+    return str(function.get("name", "")) if isinstance(function, dict) else ""
 
 
 def _tools(given: object) -> dict[str, object]:

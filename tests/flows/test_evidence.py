@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.settings import temporary_settings
 from pydantic import SecretStr
@@ -80,7 +81,8 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
     assert path.read_text(encoding="utf-8") == page
 
     # when the same commit is released with another chat template
-    site.edit(f"models/{site.model}.yaml", engine={"max_model_len": 256, "chat_template": TEMPLATE})
+    engine = yaml.safe_load((site.deployments / "models" / f"{site.model}.yaml").read_text())["engine"]
+    site.edit(f"models/{site.model}.yaml", engine={**engine, "chat_template": TEMPLATE})
     again = site.start(release, model=site.model, environments=["development"])
     ended = site.leg(release, again)
 

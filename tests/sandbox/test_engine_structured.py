@@ -79,11 +79,12 @@ def test_a_schema_beyond_the_grammar_is_refused(schema: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+def http(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     folder = tmp_path_factory.mktemp("model")
     for name, content in make_model().items():
         (folder / name).write_bytes(content)
-    arguments = parse([str(folder), "--served-model-name", "tiny"])
+    tools = [] if getattr(request, "param", "on") == "off" else ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    arguments = parse([str(folder), "--served-model-name", "tiny", *tools])
     core = EngineCore(load(arguments), Metrics("tiny"), FaultsView(("tiny",)), max_num_seqs=4, seed=0)
     return TestClient(EngineServer(core, arguments).app())
 
@@ -127,8 +128,8 @@ def test_a_required_call_names_its_tool_and_ends_with_tool_calls(http: TestClien
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"tools": [function()]}, '"auto" tool choice requires --enable-auto-tool-choice'),
-        ({"tools": [function()], "tool_choice": "auto"}, '"auto" tool choice requires --enable-auto-tool-choice'),
+        ({"tools": [function()]}, "does not leave tool calls to the model"),
+        ({"tools": [function()], "tool_choice": "auto"}, "does not leave tool calls to the model"),
         ({"tool_choice": "required"}, "`tools` must be set"),
         ({"tools": [function()], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "does not match any"),
         ({"tools": [{"type": "function"}], "tool_choice": "required"}, "functions with names"),
@@ -152,3 +153,21 @@ def test_no_structure_is_free_text(http: TestClient) -> None:
         {"response_format": {"type": "text"}},
     ):
         assert chat(http, **fields).json()["choices"][0]["message"]["content"] == '{"country": "France", "capital": "Paris"}'
+
+
+NAMED = {"type": "function", "function": {"name": "note"}}
+
+
+@pytest.mark.parametrize("http", ["off"], indirect=True)
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        (NAMED, 'tool_choice=function "note" requires --tool-call-parser to be set'),
+        ("required", 'tool_choice="required" requires --tool-call-parser to be set'),
+        ("auto", '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+    ],
+)
+def test_without_its_options_every_tool_call_is_refused_as_vllm_does(http: TestClient, choice: object, says: str) -> None:
+    refused = chat(http, tools=[function()], tool_choice=choice)
+
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, says)

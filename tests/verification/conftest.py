@@ -25,6 +25,8 @@ from sandbox.world import World
 from tests.examples import candidate, environment
 
 NODE = "gpu-1"
+#: What the shipped model's file says.
+TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
 DEPLOYMENTS = Deployments(root=ROOT / "deployments")
 
 #: As short as it can be; the limits stay those of production.
@@ -71,7 +73,7 @@ class Served:
         container = {
             "name": "vllm",
             "image": self.candidate.image,
-            "args": [mounted, "--served-model-name", self.candidate.model, "--port", "8000", "--max-model-len", window],
+            "args": [mounted, "--served-model-name", self.candidate.model, "--port", "8000", "--max-model-len", window, *TOOLS],
             "ports": [{"containerPort": 8000}],
             "readinessProbe": probe,
             "volumeMounts": [{"name": "weights", "mountPath": mounted, "readOnly": True}],
