@@ -228,7 +228,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
                 environment=entry.environment,
                 fingerprint=fingerprint,
                 run_id=run_id,
-                detail={"evidence_sha256": evidence},
+                detail={"evidence_sha256": evidence.sha256},
                 organisation=entry.organisation,
             )
         client.mark_checked([entry.key], datetime.now(UTC))
