@@ -51,7 +51,7 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
             kept.find(registry, str(run.id), "staging")
         with pytest.raises(SpecInvalid, match="no evidence '00000000'"):
             kept.find(registry, "00000000", None)
-        with pytest.raises(SpecInvalid, match="is a page, not a verification"):
+        with pytest.raises(SpecInvalid, match="is of the kind page, not a verification"):
             kept.find(registry, str(events["verified"]["page_sha256"]), None)
     assert current is not None
     assert found.evidence.verdict.outcome == "passed"
