@@ -43,7 +43,8 @@ def find(registry: RegistryClient, which: str, environment: str | None) -> Found
     try:
         evidence = Evidence.from_document(stored.document)
     except ValueError as exc:
-        raise SpecInvalid(f"Evidence {stored.sha256[:12]} is of the kind {stored.kind}, not a verification that this version can read.") from exc
+        what = f"of the kind {stored.kind}, not a verification that this version can read"
+        raise SpecInvalid(f"Evidence {stored.sha256[:12]} is {what}.") from exc
     return Found(sha256=stored.sha256, evidence=evidence, canonical=canonical(stored.document))
 
 
