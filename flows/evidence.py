@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
@@ -49,7 +50,10 @@ def find(registry: RegistryClient, which: str, environment: str | None) -> Found
 
 
 def _of_run(registry: RegistryClient, which: str, environment: str | None) -> str:
-    run_id = str(runs.find(which))
+    try:
+        run_id = str(UUID(which))  # of any run, ended or not
+    except ValueError:
+        run_id = str(runs.find(which))
     for event in registry.events(run_id=run_id, environment=environment):
         if event.kind == "verified":
             return str(event.detail["evidence_sha256"])
