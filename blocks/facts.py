@@ -154,6 +154,7 @@ class Pod:
         annotations: Its annotations.
         image: The image that its spec asks for, of the first container.
         address: Its IP address; empty before it has one.
+        weights_digest: The hash that its init container `check-weights` demands of the mounted weights; empty where it has none.
         times: When it came to each point, whole seconds, as Kubernetes keeps them: `created`, `scheduled`, `initialised` (init containers
             are done), `started` (the first container runs), `ready`. A point that it has not come to is not there.
     """
@@ -171,6 +172,7 @@ class Pod:
     annotations: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     address: str = ""
+    weights_digest: str = ""
     times: Mapping[str, datetime] = field(default_factory=dict)
 
 

@@ -77,6 +77,7 @@ def _pod(pod: Any) -> Pod:
         annotations=dict(pod.metadata.annotations or {}),
         image=pod.spec.containers[0].image or "",
         address=pod.status.pod_ip or "",
+        weights_digest=_weights_digest(pod.spec.init_containers or []),
         times=_times(pod.metadata.creation_timestamp, conditions, statuses),
     )
 
@@ -90,6 +91,14 @@ def _times(created: datetime | None, conditions: Mapping[str, Any], statuses: li
     if statuses and statuses[0].state and statuses[0].state.running:
         times["started"] = statuses[0].state.running.started_at
     return {point: time for point, time in times.items() if time is not None}
+
+
+def _weights_digest(initial: list[Any]) -> str:
+    for container in initial:
+        args = container.args or []
+        if container.name == "check-weights" and "--digest" in args[:-1]:
+            return str(args[args.index("--digest") + 1])
+    return ""
 
 
 def _holds(condition: Any) -> bool:

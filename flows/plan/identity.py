@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from blocks.facts import Pod, ServedModel
 from flows.plan.measurement import Measurement, judged
+from flows.plan.prefetch import snapshot_digest_of
 from flows.plan.values import mount_path
 from flows.spec import Candidate
 
@@ -63,7 +64,7 @@ def check_pods(pods: Sequence[Pod], candidate: Candidate) -> list[Measurement]:
 
     The fingerprint covers every file's hash: a pod that carries it was told to mount that snapshot and no other.
     """
-    return [
+    checks = [
         _all_have(pods, "pods", f"the label {candidate.short}", candidate.label, [pod.labels.get(LABEL) for pod in pods]),
         _all_have(
             pods,
@@ -74,6 +75,11 @@ def check_pods(pods: Sequence[Pod], candidate: Candidate) -> list[Measurement]:
         ),
         _all_have(pods, "pod-image", f"the image {_short(candidate.image)}", candidate.image, [pod.image for pod in pods]),
     ]
+    demanded = [pod.weights_digest or None for pod in pods]
+    if any(demanded):  # a candidate whose chart does not check the weights yet is told by its fingerprint alone
+        digest = snapshot_digest_of(candidate)
+        checks.append(_all_have(pods, "pod-weights", f"weights that hash to {digest[:12]}", digest, demanded))
+    return checks
 
 
 def _all_have(pods: Sequence[Pod], name: str, what: str, right: str, values: Sequence[str | None]) -> Measurement:

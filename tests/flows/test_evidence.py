@@ -101,7 +101,9 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
     assert behaviour.reference == found.evidence.candidate.fingerprint == refused.evidence.replaces
     assert {difference.name for difference in behaviour.differences if difference.max_nats > behaviour.tolerance_nats}
     with site.registry() as registry:
-        assert registry.route(site.model, "development") is None
+        route = registry.route(site.model, "development")
+    assert route is not None
+    assert route.endpoint is None
 
 
 def test_a_fault_and_our_no_have_exit_codes_of_their_own(site: Site) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from blocks.facts import ServedModel
 from flows.plan.identity import check_health, check_models, check_pods, check_version, serving
+from flows.plan.prefetch import snapshot_digest_of
 from flows.plan.values import mount_path
 from tests.examples import candidate, pod
 
@@ -28,7 +29,11 @@ def test_an_endpoint_that_serves_something_else_fails(change: dict[str, Any]) ->
 
 
 def right_pod(**changes: Any) -> Any:
-    fields = {"annotations": {"slipway.dev/fingerprint": candidate().fingerprint}, "image": candidate().image}
+    fields: dict[str, Any] = {
+        "weights_digest": snapshot_digest_of(candidate()),
+        "annotations": {"slipway.dev/fingerprint": candidate().fingerprint},
+        "image": candidate().image,
+    }
     return pod(candidate().label, **{**fields, **changes})
 
 
@@ -40,6 +45,8 @@ def right_pod(**changes: Any) -> Any:
         ({"annotations": {"slipway.dev/fingerprint": candidate().label + "0" * 24}}, "pod-fingerprint"),
         ({"annotations": {}}, "pod-fingerprint"),
         ({"image": "slipway-sandbox/vllm-openai@sha256:" + "0" * 64}, "pod-image"),
+        ({"weights_digest": "0" * 64}, "pod-weights"),
+        ({"weights_digest": ""}, "pod-weights"),
     ],
 )
 def test_every_pod_must_be_the_candidates(wrong: dict[str, Any], fails: str) -> None:
