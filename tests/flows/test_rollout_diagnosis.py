@@ -64,6 +64,16 @@ class Place:
         return caught.value
 
 
+def with_model(place: Place, **container: Any) -> dict[str, Any]:
+    """A pod whose weights are there, so that nothing but what a test asks for is wrong with it."""
+    folder = place.world.cluster.nodes[0].disk / "models"
+    folder.mkdir(exist_ok=True)
+    for name, content in models.make_model().items():
+        (folder / name).write_bytes(content)
+    mounted = {"args": ["/models", *POD["containers"][0]["args"][1:]], "volumeMounts": [{"name": "weights", "mountPath": "/models"}]}
+    return {"volumes": [{"name": "weights", "hostPath": {"path": "/models"}}], "container": {**mounted, **container}}
+
+
 @pytest.fixture
 def place(world: World) -> Iterator[Place]:
     with closing(new_client_from_config(str(world.cluster.kubeconfig))) as api:
@@ -157,14 +167,8 @@ def test_a_folder_that_is_no_model(place: Place) -> None:
 )
 def test_an_engine_that_crashes_while_loading(place: Place, category: str, line: str) -> None:
     place.world.engine_faults.set(NAME, crash_on_load=line)
-    folder = place.world.cluster.nodes[0].disk / "models"
-    folder.mkdir(exist_ok=True)
-    for name, content in models.make_model().items():
-        (folder / name).write_bytes(content)
-    volume = {"name": "weights", "hostPath": {"path": "/models"}}
-    arguments = ["/models", *POD["containers"][0]["args"][1:]]
 
-    stalled = place.stalled(volumes=[volume], container={"args": arguments, "volumeMounts": [{"name": "weights", "mountPath": "/models"}]})
+    stalled = place.stalled(**with_model(place))
 
     assert stalled.facts["category"] == category
     assert line in stalled.message
@@ -174,13 +178,13 @@ def test_an_engine_that_needs_longer_than_its_budget(place: Place) -> None:
     place.world.engine_faults.set(NAME, start_delay_seconds=100)
     probe = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 1, "failureThreshold": 1}
 
-    assert place.stalled(container={"startupProbe": probe}).facts["category"] == "killed-while-loading"
+    assert place.stalled(**with_model(place, startupProbe=probe)).facts["category"] == "killed-while-loading"
 
 
 def test_an_engine_that_needs_more_memory_than_its_limit(place: Place) -> None:
     place.world.engine_faults.set(NAME, start_delay_seconds=100)
 
-    stalled = place.stalled(container={"resources": {"limits": {"nvidia.com/gpu": "1", "memory": "8Mi"}}})
+    stalled = place.stalled(**with_model(place, resources={"limits": {"nvidia.com/gpu": "1", "memory": "8Mi"}}))
 
     assert stalled.facts["category"] == "out-of-memory"
 
