@@ -132,7 +132,9 @@ async def _enter(this: Release, environment: Environment, at: Site, proofs: dict
     changed, proof = False, None
     try:
         with watch.phase("prefetch"):
-            await prefetch_everywhere(at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint)
+            fetched = await prefetch_everywhere(
+                at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint
+            )
         await run(require_lock, this.registry, lock)
         changed = True
         with watch.phase("deploy"):
@@ -155,7 +157,7 @@ async def _enter(this: Release, environment: Environment, at: Site, proofs: dict
     with watch.phase("record"):
         await run(record_ready, this.registry, candidate, environment, helm_revision, proof.kept, this.run_id, lock)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
-    await run(record_phases, this.registry, candidate, environment, taken, this.run_id)
+    await run(record_phases, this.registry, candidate, environment, taken, fetched, this.run_id)
 
 
 async def _promotable(this: Release, environment: Environment) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from blocks.endpoint_health import Look, trouble
+from blocks.endpoint.health import Look, trouble
 from blocks.registry import Entry
 from flows.connections import shared_registry, site
 from flows.errors import VerificationFailed

@@ -40,6 +40,14 @@ def progress(line: Mapping[str, Any], node: str) -> Progress | None:
     return None
 
 
+def fetched_bytes(line: Mapping[str, Any]) -> int:
+    """Bytes of the snapshot that the node says it has fetched; 0 if it was there already."""
+    match line:
+        case {"event": "complete", "fetched": True, "bytes": int(total)}:
+            return total
+    return 0
+
+
 def _size(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"
 

@@ -94,8 +94,10 @@ keep_revalidation = task(name="keep revalidation", task_run_name="keep evidence 
 
 
 @task(task_run_name="record times of {environment.name}", **WRITES)
-def record_phases(registry: Registry, candidate: Candidate, environment: Environment, phases: dict[str, float], run_id: str) -> None:
-    """Keep how long the release took, phase by phase, and whether that is within the budget."""
+def record_phases(
+    registry: Registry, candidate: Candidate, environment: Environment, phases: dict[str, float], prefetch_bytes: int, run_id: str
+) -> None:
+    """Keep how long the release took, phase by phase, whether that is within the budget, and how much it brought to the nodes."""
     total = round(sum(phases.values()), 3)
     with registry.client() as client:
         client.add_event(
@@ -109,5 +111,6 @@ def record_phases(registry: Registry, candidate: Candidate, environment: Environ
                 "total_seconds": total,
                 "budget_seconds": BUDGET_SECONDS,
                 "within_budget": total <= BUDGET_SECONDS,
+                "prefetch_bytes": prefetch_bytes,
             },
         )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from prefect import task
 
 from blocks.endpoint import Endpoint
-from blocks.endpoint_health import Look, trouble
+from blocks.endpoint.health import Look, trouble
 from blocks.errors import PipelineError
 from blocks.health_cache import HealthCache, Result
 from blocks.registry import Entry, Health, Registry, RegistryClient

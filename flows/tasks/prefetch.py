@@ -9,7 +9,7 @@ from prefect import task
 
 from blocks.cluster import Cluster
 from blocks.registry import Registry
-from flows.plan.node_report import progress
+from flows.plan.node_report import fetched_bytes, progress
 from flows.plan.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job, snapshots_in_use
 from flows.plan.snapshot import snapshot_folder
 from flows.spec import Candidate, Environment
@@ -21,8 +21,8 @@ from flows.tasks.progress import ProgressArtifact
 @task(task_run_name="prefetch {environment.name}, {node}", **WRITES)
 def prefetch(
     cluster: Cluster, candidate: Candidate, environment: Environment, node: str, keep: list[str], run_id: str, hub_endpoint: str
-) -> None:
-    """Have the candidate's snapshot on the node, every byte hashed; its progress is an artifact of the run.
+) -> int:
+    """Have the candidate's snapshot on the node, every byte hashed; its progress is an artifact of the run. The bytes of what was fetched.
 
     Idempotent: within a run the Job is found again by its name, and the program on the node leaves a complete snapshot alone.
 
@@ -45,6 +45,7 @@ def prefetch(
             lambda line: shown.show(progress(line, node)),
         )
     shown.show(progress(last, node))
+    return fetched_bytes(last)
 
 
 @task(task_run_name="list snapshots to keep", **OBSERVES)
@@ -69,7 +70,8 @@ async def prefetch_everywhere(
     nodes: Sequence[str],
     run_id: str,
     hub_endpoint: str,
-) -> None:
-    """Have the snapshot on all these nodes, at the same time."""
+) -> int:
+    """Have the snapshot on all these nodes, at the same time. The bytes of what was fetched; none where it was there already."""
     keep = await run(snapshots_to_keep, registry)
-    await asyncio.gather(*(run(prefetch, cluster, candidate, environment, node, keep, run_id, hub_endpoint) for node in nodes))
+    fetched = await asyncio.gather(*(run(prefetch, cluster, candidate, environment, node, keep, run_id, hub_endpoint) for node in nodes))
+    return sum(fetched)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from blocks.endpoint import Door
-from blocks.endpoint_health import Look, trouble
+from blocks.endpoint.health import Look, trouble
 from sandbox.serving import HttpServer, LoopThread
 
 HERE = Door(api_server=None, headers={"Authorization": "Bearer key"}, tls=None)

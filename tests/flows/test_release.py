@@ -43,7 +43,9 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     with site.registry() as registry:
         fingerprints = {entry.fingerprint for entry in registry.entries(model=site.model)}
         kinds = [(event.kind, event.environment, event.actor) for event in reversed(registry.events(run_id=str(run.id)))]
+        timed = {event.environment: event.detail for event in registry.events(run_id=str(run.id)) if event.kind == "timed"}
     assert len(fingerprints) == 1
+    assert isinstance(timed["development"]["prefetch_bytes"], int)
     assert kinds == [
         ("deploying", "development", None),
         ("verified", "development", None),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.plan.node_report import progress, said
+from flows.plan.node_report import fetched_bytes, progress, said
 from flows.plan.prefetch import prefetch_files, prefetch_job, snapshots_in_use
 from flows.plan.scrub import ScrubReport, damaged, scrub_job
 from flows.plan.snapshot import snapshot_digest
@@ -104,6 +104,12 @@ def test_other_lines_say_nothing_about_progress(line: str) -> None:
 def report(node: str, *, corrupt: dict[str, str] | None = None, snapshots: tuple[str, ...] = (), skipped: int = 0) -> ScrubReport:
     line = {"contents": 7, "size_bytes": 3e9, "skipped": skipped, "corrupt": corrupt or {}, "snapshots": list(snapshots)}
     return ScrubReport.of(node, line)
+
+
+def test_only_a_snapshot_that_was_fetched_counts_its_bytes() -> None:
+    assert fetched_bytes({"event": "complete", "fetched": True, "bytes": 10}) == 10
+    assert fetched_bytes({"event": "complete", "fetched": False, "bytes": 10}) == 0
+    assert fetched_bytes({"event": "progress", "done_bytes": 5}) == 0
 
 
 def test_a_scrub_says_what_is_sound_what_is_left_and_what_is_damaged() -> None:

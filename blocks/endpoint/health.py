@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from blocks.endpoint import Door
+from blocks.endpoint.block import Door
 from blocks.errors import EndpointRejected
 
 #: An endpoint's two requests go over one connection; the next endpoint's over another.
