@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -61,10 +62,11 @@ def may_answer_otherwise(task: Task[..., Any], run: TaskRun, state: State[Any]) 
 def once_per_run(context: TaskRunContext, parameters: Mapping[str, Any]) -> str:
     """A cache key that a resumed run finds again, in a new process and after the task's source has changed.
 
-    It is the flow run, the task and what the task is about; blocks are how, not what, and stay out.
+    It is the flow run, the task and a hash of what the task is about (results are files, and a reason is longer than a file's name may
+    be); blocks are how, not what, and stay out.
     """
     about = "/".join(_about(value) for value in parameters.values() if not isinstance(value, Block))
-    return f"{context.task_run.flow_run_id}/{context.task.name}/{about}"
+    return f"{context.task_run.flow_run_id}/{context.task.name}/{hashlib.sha256(about.encode()).hexdigest()}"
 
 
 def _about(value: Any) -> str:

@@ -60,7 +60,7 @@ def test_of_two_releases_at_once_one_is_done_and_nothing_is_doubled(site: Site) 
     winner = runs[[state.name for state in states].index("Completed")]
     assert f"is being changed by run {winner.id}" in refused
     with site.registry() as registry:
-        assert [event.kind for event in reversed(registry.events(model=site.model))] == ["deploying", "ready"]
+        assert [event.kind for event in reversed(registry.events(model=site.model))] == ["deploying", "verified", "ready", "timed"]
 
 
 def test_a_run_that_was_given_up_for_dead_does_not_write(site: Site) -> None:

@@ -95,7 +95,7 @@ def test_the_owner_migrates_and_the_pipeline_may_not(site: Site, slipway: Start)
 
     refused = slipway("migrate")
     said = refused.communicate(timeout=60)[1]
-    assert refused.returncode == 1
+    assert refused.returncode == 3  # a technical fault, not our no
     assert "does not allow this to its user" in said
     applied = json.loads(ended(slipway("migrate", "--block", f"{site.blocks}-owner", "--json")))["applied"]
     assert applied == [migration.name for migration in migrations()]

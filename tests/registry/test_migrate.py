@@ -40,11 +40,8 @@ def test_the_migrations_add_up_to_the_schema(dsn: str, empty_dsn: str) -> None:
     assert "slipway_events_append_only" in dump(dsn)
 
 
-def test_no_number_is_given_twice() -> None:
-    # Branches take numbers ahead, so there may be gaps; the order is what counts.
-    numbers = [name.split("_")[0] for name in ALL]
-    assert sorted(set(numbers)) == numbers
-    assert all(len(number) == 4 and number.isdigit() for number in numbers)
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert [name.split("_")[0] for name in ALL] == [f"{number:04}" for number in range(1, len(ALL) + 1)]
 
 
 def test_migrating_twice_does_nothing_the_second_time(empty_dsn: str) -> None:
