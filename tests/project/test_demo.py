@@ -34,6 +34,9 @@ def test_the_demo_releases_to_production_and_leaves_nothing_behind(tmp_path: Pat
     # A terminal, a proxy or Prefect settings of the caller must not matter; the helm that is cached already need not be fetched again.
     environment = {"PATH": f"{helm_executable().parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)}
 
+    # An environment that is not up to date is made with the caller's own home: pip and what it asks leave files there.
+    subprocess.run(["make", "setup"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=TIMEOUT_SECONDS)
+
     done = subprocess.run(
         ["make", "demo", "APPROVE=yes", f"STATE={state}"],
         cwd=ROOT,
