@@ -13,30 +13,24 @@ from pydantic import Field
 from blocks.errors import PipelineError
 from blocks.registry import Lock, Registry
 from flows.connections import Site, shared_hub, shared_registry, site
+from flows.delivery import Move, deliver
+from flows.entering import enter
 from flows.errors import SpecInvalid
 from flows.gate import pass_gate
-from flows.outcome import ended, require_passed
+from flows.outcome import ended
 from flows.plan.approval import requester_refusal
-from flows.plan.diagnosis import diagnosis_of
 from flows.plan.evidence import Proof
-from flows.plan.naming import release_name
-from flows.plan.phases import Stopwatch, phases
+from flows.plan.phases import Stopwatch
 from flows.plan.promotion import require_fresh, require_verified
 from flows.plan.release import chosen_environments
-from flows.plan.report import diagnosis_page, measurement_rows, release_page
-from flows.proof import proven
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
-from flows.tasks.deploy import deploy
 from flows.tasks.evidence import record_phases
-from flows.tasks.lock import locked, require_lock
+from flows.tasks.lock import locked
 from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.prefetch import prefetch_everywhere
-from flows.tasks.record import current_entry, failure_reason, finished, last_verified, record_deploying, record_failed, record_ready
-from flows.tasks.report import publish, publish_diagnosis
+from flows.tasks.record import current_entry, finished, last_verified
 from flows.tasks.resolve import resolve
-from flows.tasks.rollout import rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,42 +116,25 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
 
 
 async def _enter(this: Release, environment: Environment, at: Site, proofs: dict[str, Proof], lock: Lock) -> None:
-    """Bring the candidate into one environment, prove that it answers there (one more of `proofs`), and record it."""
-    candidate, watch, since = this.candidate, Stopwatch(), datetime.now(UTC)
+    """Bring the candidate into one environment (one more of `proofs`), and keep how long it took."""
+    candidate, watch = this.candidate, Stopwatch()
     watch.seconds.update(this.resolving)
     await _promotable(this, environment)
     with watch.phase("plan"):
         planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
-    await run(record_deploying, this.registry, candidate, environment, planned, this.run_id, lock)
-    changed, proof = False, None
-    try:
-        with watch.phase("prefetch"):
-            fetched = await prefetch_everywhere(
-                at.cluster, this.registry, candidate, environment, planned.nodes, this.run_id, this.hub_endpoint
-            )
-        await run(require_lock, this.registry, lock)
-        changed = True
-        with watch.phase("deploy"):
-            helm_revision = await run(deploy, at.helm, candidate, environment, planned)
-        with watch.phase("rollout"):
-            await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-        proof = await proven(this.registry, at, candidate, environment, planned, this.suite, this.run_id, watch, since)
-        proofs[environment.name] = proof
-        await run(publish, _artifact_key(this), release_page(candidate, proofs), measurement_rows(proofs))
-        require_passed(proof, f"{candidate.model} in {environment.name}")
-    except PipelineError as exc:
-        diagnosis, evidence = diagnosis_of(exc), proof.kept if proof else None
-        await run(
-            record_failed, this.registry, candidate, environment, failure_reason(exc), diagnosis, evidence, changed, this.run_id, lock
-        )
-        if diagnosis is not None:
-            page = diagnosis_page(diagnosis, f"{candidate.model} in {environment.name}")
-            await run(publish_diagnosis, f"{_artifact_key(this)}-diagnosis", page)
-        raise
-    with watch.phase("record"):
-        await run(record_ready, this.registry, candidate, environment, helm_revision, proof.kept, this.run_id, lock)
-    taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
-    await run(record_phases, this.registry, candidate, environment, taken, fetched, this.run_id)
+    move = Move(
+        run_id=this.run_id,
+        registry=this.registry,
+        hub_endpoint=this.hub_endpoint,
+        at=at,
+        environment=environment,
+        candidate=candidate,
+        suite=this.suite,
+        planned=planned,
+        lock=lock,
+    )
+    entered = await enter(move, deliver, watch, proofs)
+    await run(record_phases, this.registry, candidate, environment, entered.phases, entered.fetched_bytes, this.run_id)
 
 
 async def _promotable(this: Release, environment: Environment) -> None:
@@ -169,7 +146,3 @@ async def _promotable(this: Release, environment: Environment) -> None:
     require_verified(candidate, environment, before)
     verified_at = await run(last_verified, this.registry, candidate, environment.after)
     require_fresh(candidate, environment, verified_at, datetime.now(UTC))
-
-
-def _artifact_key(this: Release) -> str:
-    return release_name(this.candidate.model, "release")

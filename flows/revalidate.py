@@ -22,11 +22,11 @@ from flows.plan.verdict import judge
 from flows.scrubbing import scrub_nodes
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
-from flows.tasks.evidence import keep_revalidation, recall_reference
+from flows.tasks.evidence import keep_evidence, recall_reference
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.record import live_entries, recall_candidate, record_revalidated
 from flows.tasks.report import publish
-from flows.tasks.verify import revalidate as measure
+from flows.tasks.verify import verify
 
 #: Endpoints that are checked at the same time: enough to be quick, few enough not to disturb each other's latencies.
 AT_ONCE = 4
@@ -91,11 +91,11 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
     reference = await run(recall_reference, registry, candidate, environment)
     try:
-        verdict = await run(measure, at.endpoint, at.cluster, candidate, environment, helm_release, address, suite, reference)
+        verdict = await run(verify, at.endpoint, at.cluster, candidate, environment, helm_release, address, suite, reference)
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
         verdict = judge([seen])
-    kept = await run(keep_revalidation, registry, candidate, environment, suite, reference, verdict, {}, run_id)
+    kept = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, {}, run_id)
     await run(record_revalidated, registry, entry, verdict, kept, run_id)
     return Proof(verdict=verdict, kept=kept)
 

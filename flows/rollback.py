@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -12,28 +11,17 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from flows.connections import shared_hub, shared_registry, site
+from flows.delivery import Move, take_back
+from flows.entering import enter
 from flows.errors import NothingToRollBackTo
-from flows.outcome import ended, require_passed
-from flows.plan.diagnosis import diagnosis_of
+from flows.outcome import ended
 from flows.plan.phases import Stopwatch
-from flows.proof import proven
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
-from flows.tasks.lock import locked, require_lock
+from flows.tasks.lock import locked
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.prefetch import prefetch_everywhere
-from flows.tasks.record import (
-    current_entry,
-    failure_reason,
-    record_deploying,
-    record_failed,
-    record_ready,
-    record_rolled_back,
-    rollback_target,
-)
-from flows.tasks.redeploy import redeploy
-from flows.tasks.rollout import rollout
+from flows.tasks.record import current_entry, record_rolled_back, rollback_target
 
 
 @flow(name="rollback", flow_run_name="rollback {model} in {environment}", persist_result=True, result_serializer=RESULTS)
@@ -74,24 +62,18 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
         if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
             raise NothingToRollBackTo(f"{model_name} in {environment.name} already serves candidate {candidate.short}.")
         planned = await run(plan_return, at.cluster, candidate, environment)
-        await run(record_deploying, registry, candidate, environment, planned, run_id, lock)
-        changed, proof, watch, since = False, None, Stopwatch(), datetime.now(UTC)
-        try:
-            with watch.phase("prefetch"):
-                await prefetch_everywhere(at.cluster, registry, candidate, environment, planned.nodes, run_id, hub.endpoint)
-            await run(require_lock, registry, lock)
-            changed = True
-            with watch.phase("deploy"):
-                helm_revision = await run(redeploy, at.helm, candidate, environment, planned)
-            with watch.phase("rollout"):
-                await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-            proof = await proven(registry, at, candidate, environment, planned, suite, run_id, watch, since)
-            require_passed(proof, f"{model_name} in {environment.name} after the rollback")
-        except PipelineError as exc:
-            diagnosis, evidence = diagnosis_of(exc), proof.kept if proof else None
-            await run(record_failed, registry, candidate, environment, failure_reason(exc), diagnosis, evidence, changed, run_id, lock)
-            raise
+        move = Move(
+            run_id=run_id,
+            registry=registry,
+            hub_endpoint=hub.endpoint,
+            at=at,
+            environment=environment,
+            candidate=candidate,
+            suite=suite,
+            planned=planned,
+            lock=lock,
+        )
+        await enter(move, take_back, Stopwatch(), {})
         seconds = time.monotonic() - begin
-        await run(record_ready, registry, candidate, environment, helm_revision, proof.kept, run_id, lock)
         await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, run_id)
         return {"candidate": candidate.fingerprint, "environment": environment.name, "seconds": round(seconds, 1)}

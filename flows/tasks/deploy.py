@@ -9,10 +9,10 @@ from blocks.helm import Helm
 from flows.plan.release import ReleasePlan
 from flows.plan.values import chart_values, merged
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import WRITES
+from flows.tasks.policy import OBSERVES
 
 
-@task(task_run_name="deploy {environment.name}", **WRITES)
+@task(task_run_name="deploy {environment.name}", **OBSERVES)
 def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan) -> HelmRevision:
     """Make the environment's Helm release carry the candidate's values; return the Helm revision in place.
 

@@ -13,7 +13,7 @@ from flows.plan.evidence_page import evidence_page
 from flows.plan.phases import BUDGET_SECONDS
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, CheckSuite, Environment
-from flows.tasks.policy import OBSERVES, WRITES
+from flows.tasks.policy import OBSERVES
 
 #: Events that are looked through for earlier evidence, newest first.
 LOOKED_THROUGH = 500
@@ -51,7 +51,8 @@ def _evidence(client: RegistryClient, event: Event) -> Evidence | None:
         return None
 
 
-def _keep(
+@task(task_run_name="keep evidence of {environment.name}", **OBSERVES)
+def keep_evidence(
     registry: Registry,
     candidate: Candidate,
     environment: Environment,
@@ -86,14 +87,7 @@ def _keep(
     return Kept(sha256=sha256, page_sha256=page)
 
 
-#: A release's evidence: a resumed run does not keep it twice.
-keep_evidence = task(name="keep evidence", task_run_name="keep evidence of {environment.name}", **WRITES)(_keep)
-
-#: The nightly run's: one for each verification.
-keep_revalidation = task(name="keep revalidation", task_run_name="keep evidence of {environment.name}", **OBSERVES)(_keep)
-
-
-@task(task_run_name="record times of {environment.name}", **WRITES)
+@task(task_run_name="record times of {environment.name}", **OBSERVES)
 def record_phases(
     registry: Registry, candidate: Candidate, environment: Environment, phases: dict[str, float], prefetch_bytes: int, run_id: str
 ) -> None:

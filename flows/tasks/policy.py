@@ -111,10 +111,11 @@ class _Always(_Options):
     cache_policy: CachePolicy
 
 
-#: For tasks that bring something about: retried when transient, not done again by a resumed run.
-WRITES: _Once = {**_RETRIES, "persist_result": True, "cache_key_fn": once_per_run}
+#: For tasks whose answer must stay what it was when the run began, whatever the world says when it is resumed: asked once for each run.
+ONCE: _Once = {**_RETRIES, "persist_result": True, "cache_key_fn": once_per_run}
 
-#: For tasks that look at the world: retried when transient, always done again.
+#: For all others, which look at the world before they touch it: retried when transient, always done again. A result that was kept would
+#: have a run that is resumed or retried believe what is no longer so.
 OBSERVES: _Always = {**_RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
 
 

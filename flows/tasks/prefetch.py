@@ -14,11 +14,11 @@ from flows.plan.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job, sna
 from flows.plan.snapshot import snapshot_folder
 from flows.spec import Candidate, Environment
 from flows.tasks.node_job import run_on_node
-from flows.tasks.policy import OBSERVES, WRITES, run
+from flows.tasks.policy import OBSERVES, run
 from flows.tasks.progress import ProgressArtifact
 
 
-@task(task_run_name="prefetch {environment.name}, {node}", **WRITES)
+@task(task_run_name="prefetch {environment.name}, {node}", **OBSERVES)
 def prefetch(
     cluster: Cluster, candidate: Candidate, environment: Environment, node: str, keep: list[str], run_id: str, hub_endpoint: str
 ) -> int:

@@ -16,12 +16,12 @@ from flows.plan.release import ReleasePlan
 from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import OBSERVES, WRITES
+from flows.tasks.policy import OBSERVES, ONCE
 
 _SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
 
 
-@task(task_run_name="record {environment.name} deploying", **WRITES)
+@task(task_run_name="record {environment.name} deploying", **OBSERVES)
 def record_deploying(
     registry: Registry, candidate: Candidate, environment: Environment, plan: ReleasePlan, run_id: str, lock: Lock
 ) -> None:
@@ -40,7 +40,7 @@ def record_deploying(
         )
 
 
-@task(task_run_name="record {environment.name} ready", **WRITES)
+@task(task_run_name="record {environment.name} ready", **OBSERVES)
 def record_ready(
     registry: Registry,
     candidate: Candidate,
@@ -63,7 +63,7 @@ def record_ready(
         )
 
 
-@task(task_run_name="record {environment.name} failed", **WRITES)
+@task(task_run_name="record {environment.name} failed", **OBSERVES)
 def record_failed(
     registry: Registry,
     candidate: Candidate,
@@ -136,7 +136,7 @@ def _names(event: Event, sha256: str) -> bool:
     return event.detail.get("evidence_sha256") == sha256
 
 
-@task(task_run_name="choose what to roll back to", **WRITES)
+@task(task_run_name="choose what to roll back to", **ONCE)
 def rollback_target(registry: Registry, model: str, environment: Environment, to: str | None, run_id: str) -> Candidate:
     """The candidate to go back to: the one whose fingerprint begins with `to`, or the last verified one before the current.
 
@@ -159,7 +159,7 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
     return Candidate.from_document(document)
 
 
-@task(task_run_name="record rollback of {environment.name}", **WRITES)
+@task(task_run_name="record rollback of {environment.name}", **OBSERVES)
 def record_rolled_back(
     registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, seconds: float, run_id: str
 ) -> None:
@@ -173,6 +173,7 @@ def record_rolled_back(
             run_id=run_id,
             actor=actor,
             detail={"reason": reason, "seconds": round(seconds, 1)},
+            key=f"{run_id}/{environment.name}/{candidate.fingerprint}/rolled_back",
         )
 
 

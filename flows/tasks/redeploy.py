@@ -9,13 +9,13 @@ from blocks.facts import HelmRevision
 from blocks.helm import Helm
 from flows.plan.release import ReleasePlan
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import WRITES
+from flows.tasks.policy import OBSERVES
 
 #: Revisions that were in place once: what they rendered was accepted by the cluster.
 _WERE_IN_PLACE = ("deployed", "superseded")
 
 
-@task(task_run_name="redeploy {environment.name}", **WRITES)
+@task(task_run_name="redeploy {environment.name}", **OBSERVES)
 def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan) -> HelmRevision:
     """Make the environment's Helm release what it was when it carried the candidate; return the Helm revision in place.
 

@@ -13,7 +13,7 @@ from flows.plan.admission import refuse_model
 from flows.plan.files import select_files, weight_files
 from flows.plan.release import raise_first
 from flows.spec import Candidate, Model
-from flows.tasks.policy import OBSERVES, WRITES
+from flows.tasks.policy import OBSERVES, ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def _resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Resolved:
     return Resolved(candidate=candidate, refusals=tuple(refuse_model(model, commit.files, about)))
 
 
-@task(task_run_name="resolve {model.name} at {revision}", **WRITES)
+@task(task_run_name="resolve {model.name} at {revision}", **ONCE)
 def resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Candidate:
     """Resolve the model's revision to a candidate. Reads only; a resumed run keeps the candidate that it began with.
 

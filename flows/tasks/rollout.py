@@ -13,11 +13,11 @@ from blocks.facts import Rollout
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.rollout import judge_rollout
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import WRITES
+from flows.tasks.policy import OBSERVES
 from flows.tasks.waiting import looks
 
 
-@task(task_run_name="rollout {environment.name}", **WRITES)
+@task(task_run_name="rollout {environment.name}", **OBSERVES)
 def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int) -> None:
     """Wait until every pod of the release serves the candidate. Reads only.
 

@@ -21,11 +21,12 @@ from flows.plan.stability import check_cache, check_counts, check_hang, check_re
 from flows.plan.verdict import Verdict, judge, outcome_of
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.tasks.ask import Questions, Unanswered
-from flows.tasks.policy import OBSERVES, WRITES
+from flows.tasks.policy import OBSERVES
 from flows.tasks.watch import PodWatch
 
 
-def _verify(
+@task(task_run_name="verify {helm_release}", **OBSERVES)
+def verify(
     endpoint: Endpoint,
     cluster: Cluster,
     candidate: Candidate,
@@ -47,13 +48,6 @@ def _verify(
     with cluster.client() as pods, endpoint.client(address) as client:
         verification = _Verification(pods, endpoint, client, candidate, environment, helm_release)
         return verification.run(suite, reference)
-
-
-#: A release's verification: a resumed run does not repeat it.
-verify = task(name="verify", task_run_name="verify {environment.name}", **WRITES)(_verify)
-
-#: The nightly run's: always measured anew.
-revalidate = task(name="revalidate", task_run_name="verify {helm_release}", **OBSERVES)(_verify)
 
 
 @dataclass(kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.states import Scheduled
 from pydantic import SecretStr
 
 from blocks.cluster import Cluster
@@ -113,6 +114,23 @@ def test_wrong_answers_fail_the_release_and_leave_nothing_ready(site: Site) -> N
     assert sorted(site.all_statuses()) == ["degraded", "failed"]
     with site.registry() as registry:
         assert registry.route(site.model, "development").endpoint is None
+
+
+def test_a_retry_after_a_failed_verification_measures_anew(site: Site) -> None:
+    # given a release that failed by a limit nothing can meet
+    limits = site.environment("development")["latency"]
+    site.edit("environments/development.yaml", latency={**limits, "p50_seconds": 1e-6, "max_samples": 40})
+    run = site.start(release, model=site.model, environments=["development"])
+    assert site.leg(release, run).name == "Failed"
+
+    # when the limit is mended and the run is retried, as the Retry button does
+    site.edit("environments/development.yaml", latency=limits)
+    site.client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry"), force=True)
+    ended = site.leg(release, run)
+
+    # then what was found before is not taken for what is so now
+    assert ended.is_completed(), ended.message
+    assert site.statuses() == {"development": "ready"}
 
 
 def test_a_crash_while_loading_is_diagnosed(site: Site) -> None:

@@ -9,7 +9,7 @@ import pytest
 from prefect import Task, task
 
 from flows.spec.load import ROOT
-from flows.tasks.policy import WRITES, once_per_run
+from flows.tasks.policy import ONCE, once_per_run
 from tests.examples import candidate, environment
 
 
@@ -18,16 +18,16 @@ def key(of: Task[..., Any], run: str = "run-1", **parameters: object) -> str:
     return once_per_run(context, parameters)  # type: ignore[arg-type]
 
 
-def deploy_before(candidate: object) -> str:
+def resolve_before(candidate: object) -> str:
     return "as it was when the run was suspended"
 
 
-def deploy_after(candidate: object) -> str:
+def resolve_after(candidate: object) -> str:
     return "as it is when the run goes on, edited meanwhile"
 
 
 def test_a_task_whose_source_changed_during_the_wait_is_not_done_again() -> None:
-    before, after = task(name="deploy", **WRITES)(deploy_before), task(name="deploy", **WRITES)(deploy_after)
+    before, after = task(name="resolve", **ONCE)(resolve_before), task(name="resolve", **ONCE)(resolve_after)
 
     assert before.cache_key_fn is once_per_run
     assert key(before, candidate=candidate()) == key(after, candidate=candidate())
@@ -44,15 +44,15 @@ def test_a_task_whose_source_changed_during_the_wait_is_not_done_again() -> None
     ids=["run", "candidate", "environment", "argument"],
 )
 def test_another_subject_is_another_result(other: dict[str, Any]) -> None:
-    deploy = task(name="deploy", **WRITES)(deploy_before)
+    resolve = task(name="resolve", **ONCE)(resolve_before)
 
-    assert key(deploy, **other) != key(deploy, candidate=candidate())
+    assert key(resolve, **other) != key(resolve, candidate=candidate())
 
 
 def test_the_key_can_be_a_file_however_long_a_reason_is() -> None:
-    deploy = task(name="deploy", **WRITES)(deploy_before)
+    resolve = task(name="resolve", **ONCE)(resolve_before)
 
-    assert max(len(part) for part in key(deploy, reason="why / " * 500).split("/")) < 100
+    assert max(len(part) for part in key(resolve, reason="why / " * 500).split("/")) < 100
 
 
 def test_nothing_is_rolled_back_by_being_suspended() -> None:

@@ -1,0 +1,81 @@
+"""How a candidate enters an environment: the steps that a release, a rollback and a way back share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from blocks.errors import PipelineError
+from blocks.facts import HelmRevision
+from flows.delivery import Move
+from flows.outcome import require_passed
+from flows.plan.diagnosis import diagnosis_of
+from flows.plan.evidence import Proof
+from flows.plan.naming import release_name
+from flows.plan.phases import Stopwatch, phases
+from flows.plan.report import diagnosis_page, measurement_rows, release_page
+from flows.proof import proven
+from flows.tasks.lock import require_lock
+from flows.tasks.policy import run
+from flows.tasks.prefetch import prefetch_everywhere
+from flows.tasks.record import failure_reason, record_deploying, record_failed, record_ready
+from flows.tasks.report import publish, publish_diagnosis
+from flows.tasks.rollout import rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """What is known of a candidate that serves now.
+
+    Attributes:
+        proof: Its verdict and evidence.
+        phases: Seconds of each phase.
+        fetched_bytes: What was brought to the nodes.
+    """
+
+    proof: Proof
+    phases: dict[str, float]
+    fetched_bytes: int
+
+
+async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], watch: Stopwatch, proofs: dict[str, Proof]) -> Entered:
+    """Bring the candidate into the environment, prove that it answers there, and record it; a failure is recorded, too.
+
+    Args:
+        move: What goes where.
+        bring: `deliver`, or `take_back` for a candidate that ran there before.
+        watch: The times of the phases so far.
+        proofs: What this run has proven so far, by environment; this one is added, whatever the verdict, and all are published.
+
+    Raises:
+        PipelineError: Why it does not serve there.
+    """
+    at, candidate, environment, planned, run_id = move.at, move.candidate, move.environment, move.planned, move.run_id
+    since, changed, proof, artifact = datetime.now(UTC), False, None, release_name(candidate.model, "release")
+    await run(record_deploying, move.registry, candidate, environment, planned, run_id, move.lock)
+    try:
+        with watch.phase("prefetch"):
+            fetched = await prefetch_everywhere(at.cluster, move.registry, candidate, environment, planned.nodes, run_id, move.hub_endpoint)
+        await run(require_lock, move.registry, move.lock)
+        changed = True
+        with watch.phase("deploy"):
+            revision = await bring(move)
+        with watch.phase("rollout"):
+            await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
+        proof = await proven(move.registry, at, candidate, environment, planned, move.suite, run_id, watch, since)
+        proofs[environment.name] = proof
+        await run(publish, artifact, release_page(candidate, proofs), measurement_rows(proofs))
+        require_passed(proof, move.where)
+    except PipelineError as exc:
+        diagnosis, evidence = diagnosis_of(exc), proof.kept if proof else None
+        await run(
+            record_failed, move.registry, candidate, environment, failure_reason(exc), diagnosis, evidence, changed, run_id, move.lock
+        )
+        if diagnosis is not None:
+            await run(publish_diagnosis, f"{artifact}-diagnosis", diagnosis_page(diagnosis, move.where))
+        raise
+    with watch.phase("record"):
+        await run(record_ready, move.registry, candidate, environment, revision, proof.kept, run_id, move.lock)
+    taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
+    return Entered(proof=proof, phases=taken, fetched_bytes=fetched)
