@@ -6,7 +6,8 @@ PipelineError
 │   ├── ClusterConflict  somebody else changed the object first
 │   └── HelmBusy         another operation holds the Helm release
 ├── Rejected             technical and final: the run is errored
-│   ├── ClusterRejected, HelmRejected, HubRejected, EndpointRejected, RegistryRejected, HealthCacheRejected
+│   ├── ClusterRejected, HubRejected, EndpointRejected, RegistryRejected, HealthCacheRejected
+│   ├── HelmRejected     and its children HelmNotFound, HelmConflict, HelmStuck
 │   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
 │   ├── NodeRejected     a node's disk cannot be used
 │   └── RolloutStalled   carries a diagnosis
@@ -88,6 +89,18 @@ class ClusterRejected(Rejected):
 
 class HelmRejected(Rejected):
     """The chart or its values are wrong, or the cluster refuses what they render."""
+
+
+class HelmNotFound(HelmRejected):
+    """There is no such Helm release, or no such revision of it."""
+
+
+class HelmConflict(HelmRejected):
+    """Somebody else owns fields that the chart sets; `facts` has the owners and the fields."""
+
+
+class HelmStuck(HelmRejected):
+    """An operation on the Helm release was killed, and nobody will end it."""
 
 
 class HubRejected(Rejected):

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from prefect import task
 
 from blocks.facts import HelmRevision
-from blocks.helm import Helm
+from blocks.helm import Helm, values_digest
 from flows.plan.release import ReleasePlan
+from flows.plan.stuck import require_idle
 from flows.plan.values import chart_values, merged
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES
 
 
 @task(task_run_name="deploy {environment.name}", **OBSERVES)
-def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan) -> HelmRevision:
+def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, take_back: bool) -> HelmRevision:
     """Make the environment's Helm release carry the candidate's values; return the Helm revision in place.
 
-    Idempotent: a release that already carries the fingerprint is left alone.
+    Idempotent: a release that already carries these values is left alone.
+
+    Args:
+        helm: Where.
+        candidate: What.
+        environment: For whom.
+        plan: Under which names.
+        take_back: Whether fields that the chart sets are taken from whoever changed them outside of Helm.
 
     Raises:
         HelmBusy: Another operation holds the release; retried.
+        HelmStuck: An operation on it was killed.
         HelmUnreachable: The cluster did not answer; retried.
+        HelmConflict: Somebody else owns fields that the chart sets.
         HelmRejected: The chart or its values are wrong; retrying cannot help.
     """
     with helm.client() as client:
         current = client.current(plan.helm_release, environment.namespace)
-        if current is not None and current.fingerprint == candidate.fingerprint and current.status == "deployed":
-            return current
+        require_idle(current, datetime.now(UTC), client.dead_after_seconds)
         values = merged(client.environment_values(environment.name), chart_values(candidate, environment, plan))
+        if current is not None and current.status == "deployed" and current.values_sha256 == values_digest(values):
+            return current
         # No --wait and no --rollback-on-failure: a stalled rollout must stay visible for diagnosis, and going back is a
         # decision of its own.
-        return client.upgrade(plan.helm_release, environment.namespace, values)
+        return client.upgrade(plan.helm_release, environment.namespace, values, take_back=take_back)

@@ -22,17 +22,13 @@ from prefect.serializers import JSONSerializer, prefect_json_object_decoder, pre
 from pydantic import TypeAdapter
 
 from blocks.errors import PipelineError, Transient
-from blocks.facts import HelmRevision
-from flows.plan.evidence import Kept
-from flows.plan.release import ReleasePlan
-from flows.plan.verdict import Verdict
 from flows.spec import Candidate, Environment
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: The dataclasses that tasks return. They are kept by name, so that moving a class does not break runs that wait.
-_RESULT_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Candidate, HelmRevision, Kept, ReleasePlan, Verdict)}
+#: The dataclasses whose tasks are asked once for each run. They are kept by name, so that moving a class does not break runs that wait.
+_RESULT_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Candidate,)}
 _MARK = "__slipway__"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -174,6 +175,15 @@ def record_rolled_back(
             actor=actor,
             detail={"reason": reason, "seconds": round(seconds, 1)},
             key=f"{run_id}/{environment.name}/{candidate.fingerprint}/rolled_back",
+        )
+
+
+@task(task_run_name="note {kind} in {environment.name}", **OBSERVES)
+def note(registry: Registry, candidate: Candidate, environment: Environment, kind: str, detail: Mapping[str, object], run_id: str) -> None:
+    """Keep that something happened to the candidate in the environment."""
+    with registry.client() as client:
+        client.add_event(
+            kind, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint, run_id=run_id, detail=detail
         )
 
 

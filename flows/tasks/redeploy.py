@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from prefect import task
 
 from blocks.errors import HelmRejected
 from blocks.facts import HelmRevision
 from blocks.helm import Helm
 from flows.plan.release import ReleasePlan
+from flows.plan.stuck import WERE_IN_PLACE, require_idle
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES
 
-#: Revisions that were in place once: what they rendered was accepted by the cluster.
-_WERE_IN_PLACE = ("deployed", "superseded")
-
 
 @task(task_run_name="redeploy {environment.name}", **OBSERVES)
-def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan) -> HelmRevision:
+def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, take_back: bool) -> HelmRevision:
     """Make the environment's Helm release what it was when it carried the candidate; return the Helm revision in place.
 
-    Idempotent: a release that already carries the fingerprint is left alone.
+    Idempotent: a release that already carries the fingerprint is left alone. Arguments as of `deploy`.
 
     Raises:
         HelmBusy: Another operation holds the release; retried.
+        HelmStuck: An operation on it was killed.
+        HelmConflict: Somebody else owns fields that the chart sets.
         HelmRejected: No Helm revision that carried the candidate is kept.
     """
+    release, namespace = plan.helm_release, environment.namespace
     with helm.client() as client:
-        history = client.history(plan.helm_release, environment.namespace)
-        if history and history[-1].fingerprint == candidate.fingerprint and history[-1].status == "deployed":
-            return history[-1]
-        carrying = [line for line in history if line.fingerprint == candidate.fingerprint and line.status in _WERE_IN_PLACE]
-        if not carrying:
+        revisions = client.revisions(release, namespace)
+        newest = next(revisions, None)
+        require_idle(newest, datetime.now(UTC), client.dead_after_seconds)
+        if newest is not None and newest.status == "deployed" and newest.fingerprint == candidate.fingerprint:
+            return newest
+        carrying = next((each for each in revisions if each.fingerprint == candidate.fingerprint and each.status in WERE_IN_PLACE), None)
+        if carrying is None:
             raise HelmRejected(
-                f"Helm release {plan.helm_release} keeps no revision with candidate {candidate.short}: release its hub revision "
+                f"Helm release {release} keeps no revision with candidate {candidate.short}: release its hub revision "
                 f"{candidate.commit} again instead."
             )
-        return client.rollback(plan.helm_release, environment.namespace, carrying[-1].revision)
+        return client.rollback(release, namespace, carrying.revision, take_back=take_back)

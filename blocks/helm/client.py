@@ -1,0 +1,164 @@
+"""A client over the `helm` command: what a release carries, and how it is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from blocks.errors import HelmNotFound, HelmRejected
+from blocks.facts import HelmRevision
+from blocks.helm.command import HelmCommand
+
+
+class HelmClient:
+    """Runs `helm`. Each call is one or two processes of about 0.1 s; none of them waits for pods."""
+
+    def __init__(self, command: HelmCommand, chart: Path, dead_after_seconds: float) -> None:
+        self._command = command
+        self._chart = chart
+        self.dead_after_seconds = dead_after_seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def chart_digest(self) -> str:
+        """SHA-256 of the chart's packaged content.
+
+        `helm package` decides what belongs to the chart (`.helmignore`). Its archive holds times, so what is hashed is each
+        file's name and content in the order of names: the same chart has the same digest everywhere.
+
+        Raises:
+            HelmRejected: There is no chart, or it cannot be packaged.
+        """
+        if not (self._chart / "Chart.yaml").is_file():
+            raise HelmRejected(f"There is no chart in {self._chart}: set the Helm block's chart to the folder that holds Chart.yaml.")
+        with tempfile.TemporaryDirectory() as folder:
+            self._command.wait_for(self._command.run(["package", self._chart, "--destination", folder]))
+            (package,) = Path(folder).glob("*.tgz")
+            with tarfile.open(package) as archive:
+                members = sorted((member for member in archive if member.isfile()), key=lambda member: member.name)
+                digest = hashlib.sha256()
+                for member in members:
+                    content = hashlib.file_digest(archive.extractfile(member), "sha256")  # type: ignore[arg-type]  # a file has content
+                    digest.update(f"{member.name}\0{content.hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+    def default_values(self) -> dict[str, Any]:
+        """The chart's own `values.yaml`, which Helm puts below all others."""
+        return self._values("values.yaml")
+
+    def environment_values(self, environment: str) -> dict[str, Any]:
+        """The chart's own `values-ENVIRONMENT.yaml`; empty where it has none."""
+        return self._values(f"values-{environment}.yaml")
+
+    def _values(self, name: str) -> dict[str, Any]:
+        path = self._chart / name
+        if not path.is_file():
+            return {}
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as exc:
+            raise HelmRejected(f"{path.name} of the chart is not valid YAML: {getattr(exc, 'problem', exc)}.") from exc
+        return values if isinstance(values, dict) else {}
+
+    def current(self, release: str, namespace: str) -> HelmRevision | None:
+        """The newest Helm revision of the release, whatever its status; none where there is no release.
+
+        Raises:
+            HelmUnreachable: The cluster did not answer; retried.
+            HelmRejected: Helm refused.
+        """
+        return self._status(release, namespace)
+
+    def upgrade(self, release: str, namespace: str, values: Mapping[str, Any], *, take_back: bool = False) -> HelmRevision:
+        """Install or upgrade the release with these values; does not wait for pods.
+
+        Args:
+            release: Its name.
+            namespace: Where it is.
+            values: The chart's values.
+            take_back: Whether fields that the chart sets are taken from whoever changed them outside of Helm. No other field is touched.
+
+        Raises:
+            HelmBusy: Another operation holds the release; retried.
+            HelmUnreachable: The cluster did not answer; retried.
+            HelmConflict: Somebody else owns fields that the chart sets.
+            HelmRejected: The chart or its values are wrong, or the cluster refuses what they render.
+        """
+        call = self._command.install_or_upgrade(release, self._chart, dict(values), namespace=namespace, force_conflicts=take_back)
+        return _revision(self._command.wait_for(call))
+
+    def rollback(self, release: str, namespace: str, number: int, *, take_back: bool = False) -> HelmRevision:
+        """Make the release what it was at a Helm revision; does not wait for pods. Arguments and errors as of `upgrade`."""
+        # pyhelm3's own method does not know --force-conflicts.
+        command: list[Any] = ["rollback", release, number, "--namespace", namespace]
+        self._command.wait_for(self._command.run([*command, "--force-conflicts"] if take_back else command))
+        current = self.current(release, namespace)
+        if current is None:
+            raise HelmRejected(f"The Helm release {release} in {namespace} vanished while it was rolled back.")
+        return current
+
+    def uninstall(self, release: str, namespace: str, *, keep_history: bool = False) -> None:
+        """Remove what the release made; does not wait for pods. One that is not there is left alone.
+
+        Args:
+            release: Its name.
+            namespace: Where it is.
+            keep_history: Whether its revisions are kept, so that `rollback` can bring it back.
+        """
+        with suppress(HelmNotFound):
+            self._command.wait_for(self._command.uninstall(release, namespace=namespace, keep_history=keep_history))
+
+    def revisions(self, release: str, namespace: str) -> Iterator[HelmRevision]:
+        """The Helm revisions that are kept, newest first, one process each; nothing where there is no release."""
+        newest = self._status(release, namespace)
+        if newest is None:
+            return
+        yield newest
+        lines = self._command.wait_for(self._command.history(release, namespace=namespace))
+        for number in sorted((int(line["revision"]) for line in lines), reverse=True):
+            if number < newest.revision and (found := self._status(release, namespace, number)) is not None:
+                yield found
+
+    def _status(self, release: str, namespace: str, number: int | None = None) -> HelmRevision | None:
+        try:
+            return _revision(self._command.wait_for(self._command.status(release, namespace=namespace, revision=number)))
+        except HelmNotFound:
+            return None
+
+
+def values_digest(values: Mapping[str, Any]) -> str:
+    """What tells values from others: a SHA-256 of their canonical JSON, without nulls, which Helm does not keep."""
+    return hashlib.sha256(json.dumps(_without_nulls(values), sort_keys=True).encode()).hexdigest()
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _revision(status: Mapping[str, Any]) -> HelmRevision:
+    """What `helm status` (and an upgrade) prints, as a fact."""
+    values = status.get("config") or {}
+    return HelmRevision(
+        release=str(status["name"]),
+        revision=int(status["version"]),
+        status=str(status["info"]["status"]),
+        fingerprint=(values.get("candidate") or {}).get("fingerprint"),
+        strategy=(values.get("rollout") or {}).get("strategy"),
+        values_sha256=values_digest(values),
+        updated_at=datetime.fromisoformat(str(status["info"]["last_deployed"])),
+    )
