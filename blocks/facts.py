@@ -228,6 +228,7 @@ class HelmRevision:
         status: In Helm's words: deployed, superseded, failed, uninstalled, pending-install, pending-upgrade, pending-rollback, …
         fingerprint: The candidate that it carries.
         strategy: How its pods replace others.
+        replicas: Pods that it asks for; none if it does not say.
         values_sha256: What tells its values from others.
         updated_at: When the operation began, by the clock of the machine where `helm` ran.
     """
@@ -237,6 +238,7 @@ class HelmRevision:
     status: str
     fingerprint: str | None
     strategy: str | None
+    replicas: int | None
     values_sha256: str
     updated_at: datetime
 

@@ -52,6 +52,7 @@ def release(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
     environment: Annotated[list[str] | None, typer.Option(help="Release to this environment only; may be repeated.")] = None,
     requester: Annotated[str | None, typer.Option("--as", help="Who asks for it; your login name if left out.")] = None,
+    keep_failed: Annotated[bool, typer.Option(help="Leave what failed for inspection, where nothing served before.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the run until it ends or waits for approval.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +61,13 @@ def release(
     Exit code: 0 done, or waiting for approval; 1 failed: Slipway said no; 2 the command line is wrong; 3 errored: a technical fault;
     4 inconclusive: verification could not tell.
     """
-    parameters = {"model": model, "revision": revision, "environments": environment or [], "requester": requester or getpass.getuser()}
+    parameters = {
+        "model": model,
+        "revision": revision,
+        "environments": environment or [],
+        "requester": requester or getpass.getuser(),
+        "keep_failed": keep_failed,
+    }
     _run("release/release", parameters, wait, as_json)
 
 

@@ -16,7 +16,7 @@ from flows.tasks.deploy import deploy
 from flows.tasks.policy import run
 from flows.tasks.record import note
 from flows.tasks.redeploy import redeploy
-from flows.tasks.unstick import unstick
+from flows.tasks.unstick import uninstall, unstick
 
 #: A killed operation and fields that somebody else owns: each may be in the way once, and the second may show only when the first is gone.
 _OBSTACLES = 2
@@ -62,6 +62,11 @@ async def deliver(move: Move) -> HelmRevision:
 async def take_back(move: Move) -> HelmRevision:
     """Have the cluster run the candidate as it did before; does not wait for pods."""
     return await _by_helm(move, redeploy)
+
+
+async def remove(move: Move) -> None:
+    """Take away what the candidate's Helm release made."""
+    await run(uninstall, move.at.helm, move.planned.helm_release, move.environment.namespace)
 
 
 async def _by_helm(move: Move, change: Task[..., HelmRevision]) -> HelmRevision:

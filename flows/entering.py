@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from blocks.errors import PipelineError
 from blocks.facts import HelmRevision
+from blocks.registry import Entry
 from flows.delivery import Move
 from flows.outcome import require_passed
 from flows.plan.diagnosis import diagnosis_of
@@ -15,13 +16,15 @@ from flows.plan.evidence import Proof
 from flows.plan.naming import release_name
 from flows.plan.phases import Stopwatch, phases
 from flows.plan.report import diagnosis_page, measurement_rows, release_page
+from flows.plan.way_back import still_serves
 from flows.proof import proven
+from flows.spec.candidate import LABEL_LENGTH
 from flows.tasks.lock import require_lock
 from flows.tasks.policy import run
 from flows.tasks.prefetch import prefetch_everywhere
-from flows.tasks.record import failure_reason, record_deploying, record_failed, record_ready
+from flows.tasks.record import current_entry, failure_reason, record_deploying, record_failed, record_ready
 from flows.tasks.report import publish, publish_diagnosis
-from flows.tasks.rollout import rollout
+from flows.tasks.rollout import ready_pods, rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +55,14 @@ async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], wa
         PipelineError: Why it does not serve there.
     """
     at, candidate, environment, planned, run_id = move.at, move.candidate, move.environment, move.planned, move.run_id
-    since, changed, proof, artifact = datetime.now(UTC), False, None, release_name(candidate.model, "release")
+    since, deployed, proof, artifact = datetime.now(UTC), False, None, release_name(candidate.model, "release")
+    before = await run(current_entry, move.registry, candidate.model, environment.name)
     await run(record_deploying, move.registry, candidate, environment, planned, run_id, move.lock)
     try:
         with watch.phase("prefetch"):
             fetched = await prefetch_everywhere(at.cluster, move.registry, candidate, environment, planned.nodes, run_id, move.hub_endpoint)
         await run(require_lock, move.registry, move.lock)
-        changed = True
+        deployed = True
         with watch.phase("deploy"):
             revision = await bring(move)
         with watch.phase("rollout"):
@@ -68,10 +72,10 @@ async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], wa
         await run(publish, artifact, release_page(candidate, proofs), measurement_rows(proofs))
         require_passed(proof, move.where)
     except PipelineError as exc:
-        diagnosis, evidence = diagnosis_of(exc), proof.kept if proof else None
-        await run(
-            record_failed, move.registry, candidate, environment, failure_reason(exc), diagnosis, evidence, changed, run_id, move.lock
-        )
+        diagnosis, evidence, reason = diagnosis_of(exc), proof.kept if proof else None, failure_reason(exc)
+        deployed = deployed and not exc.facts.get("untouched", False)
+        lost = deployed and not await _still_served(move, before)
+        await run(record_failed, move.registry, candidate, environment, reason, diagnosis, evidence, deployed, lost, run_id, move.lock)
         if diagnosis is not None:
             await run(publish_diagnosis, f"{artifact}-diagnosis", diagnosis_page(diagnosis, move.where))
         raise
@@ -79,3 +83,14 @@ async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], wa
         await run(record_ready, move.registry, candidate, environment, revision, proof.kept, run_id, move.lock)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Entered(proof=proof, phases=taken, fetched_bytes=fetched)
+
+
+async def _still_served(move: Move, before: Entry | None) -> bool:
+    """Whether the endpoint is still that of the candidate which held it before; no, if it cannot be told."""
+    if before is None or before.fingerprint in (None, move.candidate.fingerprint):
+        return False
+    try:
+        pods = await run(ready_pods, move.at.cluster, move.environment, move.planned.helm_release)
+    except PipelineError:
+        return False
+    return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])

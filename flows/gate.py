@@ -14,7 +14,7 @@ from flows.plan.freeze import frozen_until
 from flows.plan.report import approval_page
 from flows.spec import Approvers, Candidate, Environment
 from flows.tasks.approve import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
-from flows.tasks.form import ask, given_to, was_opened
+from flows.tasks.form import Approval, ask, given_to, was_opened
 from flows.tasks.policy import run
 
 #: Forms that one gate opens at most: an answer that cannot be accepted opens the next one.
@@ -55,7 +55,7 @@ async def pass_gate(
         if await _is_through(registry, gate, environment, seen):
             return
         key = f"{gate.name}-{number}"
-        given = await given_to(key)
+        given = await given_to(Approval, key)
         if given is None:
             if await was_opened(key):
                 continue
@@ -64,8 +64,8 @@ async def pass_gate(
                 raise ApprovalExpired(
                     f"Nobody decided on {candidate.short} for {environment.name} in {policy.request_hours:g} hours; start a new release."
                 )
-            await ask(key, page + _so_far(answers, seen, environment))
-            given = await given_to(key)
+            await ask(Approval, key, page + _so_far(answers, seen, environment))
+            given = await given_to(Approval, key)
             if given is None:
                 continue
         late = given.at > deadline and not seen.granted

@@ -6,6 +6,8 @@ from typing import Any
 
 from prefect.client.schemas.objects import State, StateType
 
+import blocks.errors
+import flows.errors
 from blocks.errors import EndpointRejected, PipelineError
 from flows.errors import Refusal, VerificationFailed, VerificationInconclusive
 from flows.plan.evidence import Proof
@@ -27,6 +29,13 @@ def state_name(exc: PipelineError) -> str:
     if isinstance(exc, VerificationInconclusive):
         return INCONCLUSIVE
     return FAILED if isinstance(exc, Refusal) else ERRORED
+
+
+def recalled(reason: str) -> PipelineError:
+    """The error that the registry keeps as `Kind: sentence`, for a run that was interrupted after it."""
+    name, _, message = reason.partition(": ")
+    kind = getattr(flows.errors, name, None) or getattr(blocks.errors, name, None)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, PipelineError) else PipelineError(reason)
 
 
 _NOT_PASSED: dict[Outcome, type[PipelineError]] = {

@@ -17,19 +17,20 @@ from flows.delivery import Move, deliver
 from flows.entering import enter
 from flows.errors import SpecInvalid
 from flows.gate import pass_gate
-from flows.outcome import ended
+from flows.going_back import settle
+from flows.outcome import ended, recalled
 from flows.plan.approval import requester_refusal
 from flows.plan.evidence import Proof
 from flows.plan.phases import Stopwatch
 from flows.plan.promotion import require_fresh, require_verified
-from flows.plan.release import chosen_environments
+from flows.plan.release import ReleasePlan, chosen_environments
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
 from flows.tasks.evidence import record_phases
 from flows.tasks.lock import locked
-from flows.tasks.plan import plan
+from flows.tasks.plan import plan, plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, last_verified
+from flows.tasks.record import current_entry, finished, last_verified, unsettled_failure
 from flows.tasks.resolve import resolve
 
 
@@ -46,6 +47,7 @@ class Release:
     approvers: Approvers
     requester: str
     resolving: dict[str, float]
+    keep_failed: bool
 
 
 @flow(name="release", flow_run_name="release {model} {revision}", persist_result=True, result_serializer=RESULTS)
@@ -54,6 +56,7 @@ async def release(
     revision: Annotated[str, Field(min_length=1)] = "main",
     environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
     requester: Annotated[str, Field(max_length=100)] = "",
+    keep_failed: bool = False,
 ) -> State[Any] | dict[str, Any]:
     """Take a model's hub revision through the environments to production.
 
@@ -65,14 +68,15 @@ async def release(
         revision: Branch, tag or commit on the hub; resolved to a commit once.
         environments: Environments to release to, for example development. Empty: all of them, in the order of promotion.
         requester: Who asks for the release; recorded, and not let approve it unless the environment's policy says so.
+        keep_failed: Leave what failed for inspection, where nothing served before. Without, it is removed as the environment says.
     """
     try:
-        return await _release(model, revision, environments, requester)
+        return await _release(model, revision, environments, requester, keep_failed)
     except PipelineError as exc:
         return ended(exc)
 
 
-async def _release(model_name: str, revision: str, wanted: list[str], requester: str) -> dict[str, Any]:
+async def _release(model_name: str, revision: str, wanted: list[str], requester: str, keep_failed: bool) -> dict[str, Any]:
     deployments = Deployments.default()
     model = deployments.model(model_name)
     suite = deployments.suite(model.checks)
@@ -96,6 +100,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         approvers=approvers,
         requester=requester,
         resolving=resolving.seconds,
+        keep_failed=keep_failed,
     )
 
     proofs: dict[str, Proof] = {}
@@ -104,6 +109,14 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         if done is not None:
             proofs[environment.name] = done
     left = [environment for environment in environments if environment.name not in proofs]
+    for environment in left:  # where this run failed and was killed before it had put things right
+        failure = await run(unsettled_failure, registry, candidate, environment, this.run_id)
+        if failure is not None:
+            async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
+                planned = await run(plan_return, sites[environment.name].cluster, sites[environment.name].helm, candidate, environment)
+                settled = await settle(_move(this, environment, sites[environment.name], planned, lock), failure, keep=keep_failed)
+            error = recalled(failure.reason)
+            raise type(error)(f"{error.message} {settled}")
     for environment in left:  # before anything is touched anywhere
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
     for environment in left:
@@ -122,19 +135,29 @@ async def _enter(this: Release, environment: Environment, at: Site, proofs: dict
     await _promotable(this, environment)
     with watch.phase("plan"):
         planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
-    move = Move(
+    move = _move(this, environment, at, planned, lock)
+    try:
+        entered = await enter(move, deliver, watch, proofs)
+    except PipelineError as exc:
+        failure = await run(unsettled_failure, this.registry, candidate, environment, this.run_id)
+        if failure is None:
+            raise
+        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=this.keep_failed)}", **exc.facts) from exc
+    await run(record_phases, this.registry, candidate, environment, entered.phases, entered.fetched_bytes, this.run_id)
+
+
+def _move(this: Release, environment: Environment, at: Site, planned: ReleasePlan, lock: Lock) -> Move:
+    return Move(
         run_id=this.run_id,
         registry=this.registry,
         hub_endpoint=this.hub_endpoint,
         at=at,
         environment=environment,
-        candidate=candidate,
+        candidate=this.candidate,
         suite=this.suite,
         planned=planned,
         lock=lock,
     )
-    entered = await enter(move, deliver, watch, proofs)
-    await run(record_phases, this.registry, candidate, environment, entered.phases, entered.fetched_bytes, this.run_id)
 
 
 async def _promotable(this: Release, environment: Environment) -> None:

@@ -86,7 +86,7 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
 async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Proof:
     environment = deployments.environment(entry.environment)
     suite = deployments.suite(deployments.model(entry.model).checks)
-    candidate = await run(recall_candidate, registry, entry)
+    candidate = await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
     at, helm_release = await site(environment), release_name(entry.model, environment.name)
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
     reference = await run(recall_reference, registry, candidate, environment)

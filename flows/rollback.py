@@ -61,7 +61,7 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
         candidate = await run(rollback_target, registry, model_name, environment, to, run_id)
         if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
             raise NothingToRollBackTo(f"{model_name} in {environment.name} already serves candidate {candidate.short}.")
-        planned = await run(plan_return, at.cluster, candidate, environment)
+        planned = await run(plan_return, at.cluster, at.helm, candidate, environment)
         move = Move(
             run_id=run_id,
             registry=registry,
@@ -75,5 +75,5 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
         )
         await enter(move, take_back, Stopwatch(), {})
         seconds = time.monotonic() - begin
-        await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, run_id)
+        await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, False, run_id)
         return {"candidate": candidate.fingerprint, "environment": environment.name, "seconds": round(seconds, 1)}

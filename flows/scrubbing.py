@@ -28,7 +28,7 @@ async def scrub_nodes(
         for node in await run(nodes_of, at[environment.name].cluster, environment):
             # Environments of one cluster share nodes; a store is scrubbed once.
             stores.setdefault((environment.blocks, environment.prefetch.store, node), environment)
-    live = [await run(recall_candidate, registry, entry) for entry in entries]
+    live = [await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "") for entry in entries]
 
     async def one(node: str, environment: Environment) -> ScrubReport | PipelineError:
         try:

@@ -80,7 +80,7 @@ def model(**changes: Any) -> Model:
 
 def surroundings(*nodes: Node, **changes: Any) -> Surroundings:
     made = Surroundings(
-        nodes=nodes or (node(),), gpus_taken={}, pods=(), quotas=(), chart_digest=digest("chart"), replicas=1, strategy="inPlace"
+        nodes=nodes or (node(),), gpus_taken={}, pods=(), quotas=(), chart_digest=digest("chart"), replicas=1, grace_seconds=60.0
     )
     return replace(made, **changes)
 

@@ -159,6 +159,7 @@ def _revision(status: Mapping[str, Any]) -> HelmRevision:
         status=str(status["info"]["status"]),
         fingerprint=(values.get("candidate") or {}).get("fingerprint"),
         strategy=(values.get("rollout") or {}).get("strategy"),
+        replicas=values.get("replicas"),
         values_sha256=values_digest(values),
         updated_at=datetime.fromisoformat(str(status["info"]["last_deployed"])),
     )

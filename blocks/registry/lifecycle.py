@@ -64,7 +64,10 @@ class Lifecycle(Session):
             if not done:
                 step.change("add_entry", namespace=namespace, endpoint=endpoint)
                 step.change("begin_entry", namespace=namespace, endpoint=endpoint)
-                step.record("deploying", {"namespace": namespace, "endpoint": endpoint, "hub_revision": hub_revision})
+                serving = step.current()
+                replaces = serving.fingerprint if serving is not None else None
+                place = {"namespace": namespace, "endpoint": endpoint, "hub_revision": hub_revision}
+                step.record("deploying", {**place, "replaces": replaces})
             return step.present()
 
     def mark_ready(
@@ -134,6 +137,7 @@ class Lifecycle(Session):
         run_id: str,
         fence: int | None = None,
         cluster_changed: bool,
+        deployed: bool | None = None,
         organisation: str | None = None,
         actor: str | None = None,
         evidence_sha256: str | None = None,
@@ -153,6 +157,7 @@ class Lifecycle(Session):
             run_id: The flow run.
             fence: Its number at the lock.
             cluster_changed: Whether the run may have changed what the endpoint serves.
+            deployed: Whether the cluster was told to run the candidate, so that pods of it may be there; as `cluster_changed` if None.
             organisation: Whose entry.
             actor: Who asked.
             evidence_sha256: The verdict, if verification said no.
@@ -164,7 +169,8 @@ class Lifecycle(Session):
             if progress is None or progress.kind != "failed":
                 if progress is not None or cluster_changed:
                     step.change("fail_entry", reason=reason, cluster_changed=cluster_changed)
-                step.record("failed", {"reason": reason, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256})
+                detail = {"reason": reason, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256}
+                step.record("failed", {**detail, "deployed": cluster_changed if deployed is None else deployed})
                 if cluster_changed:
                     step.take_out("displace_entries", "displaced", f"{fingerprint[:12]} was deployed over it and failed: {reason}")
             return step.entry()

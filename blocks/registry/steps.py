@@ -74,6 +74,10 @@ class Step:
         """This run's latest own event with the candidate here: deploying, ready or failed."""
         return row(self.connection, "attempt", Event, self.who)
 
+    def current(self) -> Entry | None:
+        """The entry that holds the endpoint now, if one does."""
+        return row(self.connection, "current", Entry, self.who)
+
     def taken_out(self) -> TakenOut | None:
         """Whether a person took the model out here, and why."""
         return row(self.connection, "taken_out", TakenOut, self.who)

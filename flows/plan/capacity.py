@@ -135,7 +135,7 @@ def _on_nodes(wanted: Rollout, free: Places, held: int) -> Callable[[_Step], Ref
     def refusal(step: _Step) -> Refusal:
         places = ", ".join(f"{count} on {name}" for name, count in free.items())
         mine = f", and {held} are held by the release that it replaces" if held else ""
-        instead = "roll out in place (values: rollout: {strategy: inPlace})" if held and wanted.strategy == "surge" else "lower replicas"
+        instead = "roll out in place (rollout: {strategy: inPlace})" if held and wanted.strategy == "surge" else "lower replicas"
         return DoesNotFit(
             f"There are not enough free GPUs: {_need(wanted, step)}, and there are {places}{mine}; free some, add a node, or {instead}.",
             gpus_wanted=step.pods * wanted.gpus,

@@ -18,7 +18,7 @@ from flows.plan.scheduling_trouble import Holders, refused_pod_finding, scheduli
 REMEDIES: dict[Category, str] = {
     "quota-exceeded": "Raise the namespace's ResourceQuota, or free what it counts.",
     "admission-refused": "Change what the message names, or the cluster's policy for the namespace.",
-    "no-gpu": "Free a GPU, add a node, or set rollout.strategy to inPlace so that the old pod goes first.",
+    "no-gpu": "Free a GPU, add a node, or let the old pod go first (rollout: {strategy: inPlace} in the environment's file).",
     "no-room": "Free memory or CPU on the nodes, or lower the chart's resources.",
     "no-matching-node": "Label a node, or change node_selector and tolerations of the environment.",
     "node-disk-full": "Free disk space on the node: old images and snapshots that nothing serves.",

@@ -64,13 +64,15 @@ def model_row(candidate: Candidate, refusals: Sequence[Refusal]) -> dict[str, An
 
 def environment_row(assessment: Assessment) -> dict[str, Any]:
     """What was found of one environment, for scripts."""
-    fit, room = assessment.fit, assessment.room
+    fit, way = assessment.fit, assessment.way
+    room = way.room if way else None
     return {
         "environment": assessment.environment.name,
         "ok": not assessment.refusals,
         "nodes": ", ".join(assessment.plan.nodes),
         "replicas": assessment.seen.replicas,
-        "strategy": assessment.seen.strategy,
+        "strategy": assessment.plan.strategy,
+        "interruption_seconds": assessment.plan.interruption_seconds,
         "gpu_bytes": assessment.target.gpu_bytes,
         "usable_bytes": fit.usable_bytes if fit else None,
         "weights_bytes": fit.weights_bytes if fit else None,
@@ -102,7 +104,7 @@ def _kv_row(candidate: Candidate) -> list[str]:
 
 
 def _fit_row(assessment: Assessment) -> str:
-    fit, room = assessment.fit, assessment.room
+    fit, room = assessment.fit, assessment.way.room if assessment.way else None
     cells = [
         assessment.environment.name,
         "can be released" if not assessment.refusals else "**refused**",
@@ -122,13 +124,18 @@ def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[
     environment, plan, seen = assessment.environment, assessment.plan, assessment.seen
     labels = sorted({pod.labels.get("slipway.dev/candidate", "")[:12] for pod in seen.pods} - {""})
     replaces = f"in place of candidate {', '.join(labels)}" if labels else "for the first time"
-    pods = f"{seen.replicas} pod(s) with {candidate.engine.tensor_parallel_size} GPU(s) each, strategy {seen.strategy}"
+    pods = f"{seen.replicas} pod(s) with {candidate.engine.tensor_parallel_size} GPU(s) each"
     return [
         *([f"- Only after it is verified in {environment.after}."] if environment.after else []),
         *(["- Only after a person approves it."] if environment.approval.required else []),
         f"- {candidate.size_bytes / 1e6:,.1f} MB are brought to {', '.join(plan.nodes)}, unless they are there.",
         f"- Helm release `{plan.helm_release}` in namespace `{environment.namespace}`: {pods}, "
         f"{'which is there already' if labels == [candidate.short] else replaces}.",
+        *(
+            [f"- {assessment.way.sentence[0].upper()}{assessment.way.sentence[1:]}."]
+            if assessment.way and labels != [candidate.short]
+            else []
+        ),
         *_memory(assessment),
         f"- Each pod may take {plan.budget.load_seconds} s to load, the rollout {plan.budget.rollout_seconds} s.",
         f"- It answers at `{plan.endpoint}`.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blocks.facts import GpuQuota, Node, Pod
@@ -14,6 +14,7 @@ from flows.plan.capacity import Rollout, Room, Strategy, find_room
 from flows.plan.fit import Fit, judge_fit
 from flows.plan.memory import refuse_memory
 from flows.plan.nodes import Target, find_target
+from flows.plan.way import Present, Way, choose_return, choose_way
 from flows.spec import Candidate, Environment, Model
 
 
@@ -26,12 +27,18 @@ class ReleasePlan:
         endpoint: `host:port` inside the cluster.
         nodes: Nodes that get the weights.
         budget: Deadlines.
+        strategy: How its pods replace others.
+        interruption_seconds: How long nothing may answer meanwhile.
+        replicas: Pods that shall serve.
     """
 
     helm_release: str
     endpoint: str
     nodes: tuple[str, ...]
     budget: LoadBudget
+    strategy: Strategy
+    interruption_seconds: float
+    replicas: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,7 @@ class Surroundings:
         quotas: The namespace's quotas of GPUs.
         chart_digest: Digest of the chart that lies here now.
         replicas: Pods that shall serve, by the chart's values.
-        strategy: How they are replaced, by the chart's values.
+        grace_seconds: What an old pod may take to end, by the chart's values.
     """
 
     nodes: tuple[Node, ...]
@@ -54,7 +61,7 @@ class Surroundings:
     quotas: tuple[GpuQuota, ...]
     chart_digest: str
     replicas: int
-    strategy: Strategy
+    grace_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +74,7 @@ class Assessment:
         plan: Its way there.
         target: The nodes for it.
         fit: How memory adds up on one of their GPUs; none if that cannot be told.
-        room: The GPUs for its rollout; none without nodes.
+        way: How it takes the place of what is there, with the GPUs for it; none without nodes.
         seen: What this was made of.
         refusals: Why it must not go there; empty if it may.
     """
@@ -77,7 +84,7 @@ class Assessment:
     plan: ReleasePlan
     target: Target
     fit: Fit | None
-    room: Room | None
+    way: Way | None
     seen: Surroundings
     refusals: tuple[Refusal, ...]
 
@@ -95,7 +102,7 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: S
         SpecInvalid: The model's name cannot become a DNS label.
     """
     target, about, engine = find_target(candidate, environment, seen.nodes), candidate.about, candidate.engine
-    fit, room, refusals = None, None, [*_other_chart(candidate, seen.chart_digest)]
+    fit, way, refusals = None, None, [*_other_chart(candidate, seen.chart_digest)]
     if about is not None:
         refusals += refuse_licence(candidate.model, about, environment)
     refusals += target.refusals
@@ -105,18 +112,11 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: S
             fit = judge_fit(about, engine, model.concurrency, target.gpu_bytes, model.kv_bytes_per_token)
         refusals += refuse_memory(model, about, engine, target, fit)
     if target.nodes:
-        wanted = Rollout(
-            model=candidate.model,
-            label=candidate.label,
-            replicas=seen.replicas,
-            gpus=engine.tensor_parallel_size,
-            strategy=seen.strategy,
-        )
-        room = find_room(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
-        refusals += room.refusals
-    plan = _plan(candidate, environment, target, seen.replicas)
+        way = choose_way(environment.rollout, *_choice(candidate, environment, target, seen))
+        refusals += way.room.refusals
+    plan = _plan(candidate, environment, target, seen.replicas, way)
     return Assessment(
-        candidate=candidate, environment=environment, plan=plan, target=target, fit=fit, room=room, seen=seen, refusals=tuple(refusals)
+        candidate=candidate, environment=environment, plan=plan, target=target, fit=fit, way=way, seen=seen, refusals=tuple(refusals)
     )
 
 
@@ -130,18 +130,51 @@ def plan_release(assessment: Assessment) -> ReleasePlan:
     return assessment.plan
 
 
-def plan_return(candidate: Candidate, environment: Environment, nodes: Sequence[Node]) -> ReleasePlan:
+def plan_return(candidate: Candidate, environment: Environment, seen: Surroundings, stored: Strategy | None) -> ReleasePlan:
     """The environment's way back to a candidate that ran there before.
 
-    It ran, so neither memory nor licence is judged anew, and GPUs are those of what it replaces.
+    It ran, so neither memory nor licence is judged anew.
+
+    Args:
+        candidate: What to go back to.
+        environment: Where.
+        seen: What is there now.
+        stored: The strategy of the revision that carried it; none if that is not kept.
 
     Raises:
         DoesNotFit: No node could run it.
     """
-    target = find_target(candidate, environment, nodes)
+    target = find_target(candidate, environment, seen.nodes)
     if not target.nodes:
         raise target.refusals[0]
-    return _plan(candidate, environment, target, replicas=1)
+    way = choose_return(stored, *_choice(candidate, environment, target, seen))
+    return _plan(candidate, environment, target, seen.replicas, way)
+
+
+def _choice(
+    candidate: Candidate, environment: Environment, target: Target, seen: Surroundings
+) -> tuple[Present, Callable[[Strategy], Room]]:
+    """What a way is chosen by."""
+    serving = [pod for pod in seen.pods if pod.ready and not pod.terminating and pod.labels.get("slipway.dev/candidate") != candidate.label]
+    present = Present(
+        model=candidate.model,
+        environment=environment.name,
+        serving=len(serving),
+        replicas=seen.replicas,
+        down_seconds=seen.grace_seconds + load_budget(candidate.size_bytes).load_seconds,
+    )
+
+    def room_for(strategy: Strategy) -> Room:
+        wanted = Rollout(
+            model=candidate.model,
+            label=candidate.label,
+            replicas=seen.replicas,
+            gpus=candidate.engine.tensor_parallel_size,
+            strategy=strategy,
+        )
+        return find_room(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
+
+    return present, room_for
 
 
 def placed(assessment: Assessment) -> list[Refusal]:
@@ -165,12 +198,15 @@ def raise_first(refusals: Sequence[Refusal], model: str) -> None:
     raise first
 
 
-def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int) -> ReleasePlan:
+def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Way | None) -> ReleasePlan:
     return ReleasePlan(
         helm_release=naming.release_name(candidate.model, environment.name),
         endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
         nodes=tuple(node.name for node in target.nodes),
         budget=load_budget(candidate.size_bytes, replicas=replicas),
+        strategy=way.strategy if way is not None else "inPlace",
+        interruption_seconds=way.interruption_seconds if way is not None else 0.0,
+        replicas=replicas,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from flows.plan.changes import Change
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.evidence import Proof
+from flows.plan.way_back import Failure
 from flows.spec import Candidate, Environment
 
 
@@ -44,6 +45,21 @@ def approval_page(
         "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
     ]
     return "\n".join(lines)
+
+
+def way_back_page(candidate: Candidate, environment: Environment, failure: Failure) -> str:
+    """What is read above the form that asks whether to go back."""
+    before = failure.replaces or ""
+    return "\n".join(
+        [
+            f"## {candidate.model} failed in {environment.name}: go back?",
+            "",
+            f"Candidate `{candidate.short}` does not serve there: {cell(failure.reason)}",
+            "",
+            f"*go-back* brings back candidate `{before[:12]}`, verifies it, and routes to it again; its weights are on the nodes. *leave* "
+            "changes nothing: nothing is routed there until somebody releases or rolls back.",
+        ]
+    )
 
 
 class DecidedOn(Protocol):

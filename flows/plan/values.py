@@ -37,6 +37,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "extraArgs": [*engine.extra_args, *(["--trust-remote-code"] if candidate.remote_code else [])],
             "chatTemplate": engine.chat_template,
         },
+        "rollout": {"strategy": plan.strategy},
         "loadBudgetSeconds": plan.budget.load_seconds,
         "resources": {
             "requests": {"nvidia.com/gpu": engine.tensor_parallel_size},

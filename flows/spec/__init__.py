@@ -3,7 +3,16 @@
 from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
 from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile
 from flows.spec.checks import Check, CheckSuite, Expectation, GoldenPrompt
-from flows.spec.environment import BehaviourPolicy, Environment, LatencyPolicy, PrefetchPolicy, StabilityPolicy, Toleration
+from flows.spec.environment import (
+    BehaviourPolicy,
+    Environment,
+    FailurePolicy,
+    LatencyPolicy,
+    PrefetchPolicy,
+    RolloutPolicy,
+    StabilityPolicy,
+    Toleration,
+)
 from flows.spec.load import Deployments
 from flows.spec.model import Model
 from flows.spec.shared import Shared
@@ -20,11 +29,13 @@ __all__ = [
     "EngineSettings",
     "Environment",
     "Expectation",
+    "FailurePolicy",
     "Freeze",
     "GoldenPrompt",
     "LatencyPolicy",
     "Model",
     "PrefetchPolicy",
+    "RolloutPolicy",
     "Shared",
     "SnapshotFile",
     "StabilityPolicy",

@@ -90,6 +90,37 @@ class BehaviourPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutPolicy:
+    """How a candidate takes the place of another.
+
+    Attributes:
+        strategy: `surge` (the new pod first: needs GPUs to spare), `inPlace` (one old pod first), `recreate` (all old pods first), or
+            `auto`: surge where there are GPUs for it, in place otherwise.
+        interruption: Whether nothing may answer while a pod loads, where it cannot be helped; `refused` refuses such a release.
+    """
+
+    __pydantic_config__ = STRICT
+
+    strategy: Literal["auto", "surge", "inPlace", "recreate"] = "auto"
+    interruption: Literal["allowed", "refused"] = "allowed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailurePolicy:
+    """What becomes of the environment when a candidate fails in it.
+
+    Attributes:
+        go_back: Where another candidate served: back to it by itself, or `ask` a person first (the run waits, nothing is routed).
+        first: Where none served: `remove` what failed, or `keep` it for inspection.
+    """
+
+    __pydantic_config__ = STRICT
+
+    go_back: Literal["automatic", "ask"] = "automatic"
+    first: Literal["remove", "keep"] = "remove"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrefetchPolicy:
     """How weights reach the nodes.
 
@@ -130,6 +161,8 @@ class Environment:
         approval: Whether and how people must agree first.
         stability: What the engine may do under its load.
         behaviour: What becomes of answers that differ from before.
+        rollout: How a candidate takes the place of another.
+        failure: What becomes of it when a candidate fails there.
         values: Further chart values (chart's own keys), below those that the pipeline sets.
     """
 
@@ -148,4 +181,6 @@ class Environment:
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     stability: StabilityPolicy = StabilityPolicy()
     behaviour: BehaviourPolicy = BehaviourPolicy()
+    rollout: RolloutPolicy = RolloutPolicy()
+    failure: FailurePolicy = FailurePolicy()
     values: Mapping[str, Any] = field(default_factory=dict)

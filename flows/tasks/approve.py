@@ -17,7 +17,7 @@ from flows.plan.approval import Subject, why_not
 from flows.plan.changes import Change, changes
 from flows.plan.one_time_code import matching_step
 from flows.spec import Approvers, Candidate, Environment
-from flows.tasks.form import Decision, Given
+from flows.tasks.form import Approval, Decision, Given
 from flows.tasks.policy import OBSERVES
 
 #: Kinds of events by which a gate ends.
@@ -90,7 +90,14 @@ def gate_events(registry: Registry, gate: Gate) -> Sequence[Event]:
 
 @task(task_run_name="record answer {number} for {gate.environment}", **OBSERVES)
 def record_answer(
-    registry: Registry, gate: Gate, number: int, given: Given, subject: Subject, environment: Environment, approvers: Approvers, late: bool
+    registry: Registry,
+    gate: Gate,
+    number: int,
+    given: Given[Approval],
+    subject: Subject,
+    environment: Environment,
+    approvers: Approvers,
+    late: bool,
 ) -> Event:
     """Judge an answer and record it: `approved`, `rejected` or `approval_refused`. A code counts once, however often this is repeated."""
     answer = given.answer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from prefect import task
 
+from blocks.errors import HelmRejected, PipelineError
 from blocks.facts import HelmRevision
-from blocks.helm import Helm, values_digest
+from blocks.helm import Helm, HelmClient, values_digest
 from flows.plan.release import ReleasePlan
 from flows.plan.stuck import require_idle
 from flows.plan.values import chart_values, merged
@@ -43,4 +46,16 @@ def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: Rel
             return current
         # No --wait and no --rollback-on-failure: a stalled rollout must stay visible for diagnosis, and going back is a
         # decision of its own.
-        return client.upgrade(plan.helm_release, environment.namespace, values, take_back=take_back)
+        with untouched_if_same(client, plan.helm_release, environment.namespace, current):
+            return client.upgrade(plan.helm_release, environment.namespace, values, take_back=take_back)
+
+
+@contextmanager
+def untouched_if_same(client: HelmClient, release: str, namespace: str, before: HelmRevision | None) -> Iterator[None]:
+    """Say with a refusal (as the fact `untouched`) that nothing was changed, where Helm has made no new revision of it."""
+    try:
+        yield
+    except HelmRejected as exc:
+        with suppress(PipelineError):  # then it cannot be told
+            exc.facts["untouched"] = client.current(release, namespace) == before
+        raise

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
@@ -42,8 +43,28 @@ class Approval(RunInput):
     )
 
 
+class Choice(StrEnum):
+    """What may become of an environment in which a release failed."""
+
+    GO_BACK = "go-back"
+    LEAVE = "leave"
+
+
+class WayBack(RunInput):
+    """The form that decides what becomes of an environment in which a release failed."""
+
+    decision: Choice = Field(
+        description="Go back to the candidate that served before, or leave everything as it is.", json_schema_extra={"position": 0}
+    )
+    actor: str = Field(min_length=2, max_length=100, description="Who decides; kept in the registry.", json_schema_extra={"position": 1})
+    reason: str = Field(min_length=3, max_length=2000, description="Why; kept in the registry.", json_schema_extra={"position": 2})
+
+
+Form = TypeVar("Form", bound=RunInput)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class Given(Generic[Form]):
     """What was given to a round of a gate.
 
     Attributes:
@@ -53,31 +74,31 @@ class Given:
     """
 
     at: datetime
-    answer: Approval | None
+    answer: Form | None
     problem: str = ""
 
 
-async def ask(key: str, description: str) -> None:
+async def ask(form: type[RunInput], key: str, description: str) -> None:
     """Suspend the run until its form is filled in. To be called in a flow, outside of tasks and transactions.
 
     A run that was suspended under this key before and was resumed since goes on at once.
 
     Args:
+        form: What is to be filled in.
         key: The round's name in the run.
         description: Markdown above the form.
     """
-    form = Approval.with_initial_data(description=description)
-    await suspend_flow_run(wait_for_input=form, key=key)  # type: ignore[misc]
+    await suspend_flow_run(wait_for_input=form.with_initial_data(description=description), key=key)  # type: ignore[misc]
 
 
-async def given_to(key: str) -> Given | None:
+async def given_to(form: type[Form], key: str) -> Given[Form] | None:
     """What the round was given, as it is kept by Prefect's server, whoever put it there; none if nothing."""
     found = await _inputs(keyset_from_base_key(f"suspended-{key}")["response"])
     if found is None:
         return None
     at, value = found
     try:
-        return Given(at=at, answer=Approval.model_validate(json.loads(value)))
+        return Given(at=at, answer=form.model_validate(json.loads(value)))
     except (ValidationError, ValueError) as exc:
         first = exc.errors()[0] if isinstance(exc, ValidationError) else None
         field = ".".join(str(part) for part in first["loc"]) if first else ""

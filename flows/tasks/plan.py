@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 from prefect import task
@@ -14,28 +15,32 @@ from flows.plan.capacity import Strategy
 from flows.plan.naming import release_name
 from flows.plan.nodes import takes_pods
 from flows.plan.release import Assessment, ReleasePlan, Surroundings
+from flows.plan.stuck import carried_before
 from flows.plan.values import merged
 from flows.spec import Candidate, Environment, Model
 from flows.tasks.policy import OBSERVES
 
 
 def _assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
+    return release.assess(model, candidate, environment, _surroundings(cluster, helm, candidate, environment))
+
+
+def _surroundings(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> Surroundings:
     with helm.client() as charts:
         chart_digest = charts.chart_digest()
         values = merged(merged(charts.default_values(), charts.environment_values(environment.name)), environment.values)
-    strategy, replicas = _rollout_values(values, environment)
+    replicas, grace_seconds = _chart_values(values, environment)
     with cluster.client() as client:
         nodes = client.nodes(environment.node_selector)
-        seen = Surroundings(
+        return Surroundings(
             nodes=nodes,
             gpus_taken=client.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
             pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_name(candidate.model, environment.name)}),
             quotas=client.gpu_quotas(environment.namespace),
             chart_digest=chart_digest,
             replicas=replicas,
-            strategy=strategy,
+            grace_seconds=grace_seconds,
         )
-    return release.assess(model, candidate, environment, seen)
 
 
 @task(task_run_name="assess {environment.name}", **OBSERVES)
@@ -64,25 +69,31 @@ def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, envir
 
 
 @task(task_run_name="plan return {environment.name}", **OBSERVES)
-def plan_return(cluster: Cluster, candidate: Candidate, environment: Environment) -> ReleasePlan:
+def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ReleasePlan:
     """Plan the environment's way back to a candidate that ran there before; its chart is Helm's, not the one that lies here.
 
     Raises:
         DoesNotFit: No node could run it.
         ClusterUnreachable: The cluster did not answer; retried.
+        HelmUnreachable: The cluster did not answer; retried.
     """
-    with cluster.client() as client:
-        nodes = client.nodes(environment.node_selector)
-    return release.plan_return(candidate, environment, nodes)
+    seen = _surroundings(cluster, helm, candidate, environment)
+    with helm.client() as client:
+        carrying = carried_before(client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate)
+    stored: Any = carrying.strategy if carrying is not None else None
+    if carrying is not None and carrying.replicas is not None:
+        seen = replace(seen, replicas=carrying.replicas)
+    return release.plan_return(candidate, environment, seen, stored if stored in get_args(Strategy) else None)
 
 
-def _rollout_values(values: dict[str, Any], environment: Environment) -> tuple[Strategy, int]:
-    rollout, replicas = values.get("rollout"), values.get("replicas")
-    strategy: Any = rollout.get("strategy") if isinstance(rollout, dict) else None
-    if strategy not in get_args(Strategy):
-        raise SpecInvalid(
-            f"deployments/environments/{environment.name}.yaml: values.rollout.strategy: must be one of {', '.join(get_args(Strategy))}."
-        )
+def _chart_values(values: dict[str, Any], environment: Environment) -> tuple[int, float]:
+    """Replicas and grace period in seconds."""
+    file = f"deployments/environments/{environment.name}.yaml"
+    if "strategy" in (environment.values.get("rollout") or {}):
+        raise SpecInvalid(f"{file}: values.rollout.strategy: is chosen by the plan; set rollout.strategy of the environment instead.")
+    replicas, grace = values.get("replicas"), values.get("terminationGracePeriodSeconds")
     if type(replicas) is not int or replicas < 1:
-        raise SpecInvalid(f"deployments/environments/{environment.name}.yaml: values.replicas: must be a number of pods, 1 or more.")
-    return strategy, replicas
+        raise SpecInvalid(f"{file}: values.replicas: must be a number of pods, 1 or more.")
+    if type(grace) is not int or grace < 0:
+        raise SpecInvalid(f"{file}: values.terminationGracePeriodSeconds: must be a number of seconds.")
+    return replicas, float(grace)

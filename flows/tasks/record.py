@@ -16,6 +16,7 @@ from flows.plan.evidence import Evidence, Kept, Proof
 from flows.plan.release import ReleasePlan
 from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
+from flows.plan.way_back import Failure, unsettled
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES, ONCE
 
@@ -72,13 +73,24 @@ def record_failed(
     reason: str,
     diagnosis: Diagnosis | None,
     evidence: Kept | None,
-    cluster_changed: bool,
+    deployed: bool,
+    endpoint_taken: bool,
     run_id: str,
     lock: Lock,
 ) -> None:
     """Make the candidate's entry `failed`, with the evidence of its verification or the diagnosis of its rollout.
 
-    What served there is `degraded` if the cluster was changed.
+    Args:
+        registry: Where.
+        candidate: What failed.
+        environment: Where it failed.
+        reason: Why.
+        diagnosis: Why its rollout did not go on; none if it did.
+        evidence: Its verification; none if it did not come so far.
+        deployed: Whether the cluster was told to run it.
+        endpoint_taken: Whether what served before may no longer be what the endpoint answers with; it is `degraded` then.
+        run_id: The flow run.
+        lock: Its lock.
     """
     with registry.client() as client:
         sha256 = evidence.sha256 if evidence else None
@@ -89,7 +101,8 @@ def record_failed(
             environment=environment.name,
             fingerprint=candidate.fingerprint,
             reason=reason,
-            cluster_changed=cluster_changed,
+            cluster_changed=endpoint_taken,
+            deployed=deployed,
             evidence_sha256=sha256,
             run_id=run_id,
             fence=lock.fence,
@@ -162,9 +175,16 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
 
 @task(task_run_name="record rollback of {environment.name}", **OBSERVES)
 def record_rolled_back(
-    registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, seconds: float, run_id: str
+    registry: Registry,
+    candidate: Candidate,
+    environment: Environment,
+    actor: str,
+    reason: str,
+    seconds: float,
+    automatic: bool,
+    run_id: str,
 ) -> None:
-    """Keep who went back to what, and why."""
+    """Keep who went back to what, and why; and whether that was part of a release that failed."""
     with registry.client() as client:
         client.add_event(
             "rolled_back",
@@ -173,9 +193,17 @@ def record_rolled_back(
             fingerprint=candidate.fingerprint,
             run_id=run_id,
             actor=actor,
-            detail={"reason": reason, "seconds": round(seconds, 1)},
+            detail={"reason": reason, "seconds": round(seconds, 1), "automatic": automatic},
             key=f"{run_id}/{environment.name}/{candidate.fingerprint}/rolled_back",
         )
+
+
+@task(task_run_name="look for an unsettled failure in {environment.name}", **OBSERVES)
+def unsettled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
+    """The failure of this run's candidate after which nobody has put the environment right; none if there is none."""
+    with registry.client() as client:
+        events = client.events(model=candidate.model, environment=environment.name, limit=200)
+    return unsettled(events, candidate.fingerprint, run_id)
 
 
 @task(task_run_name="note {kind} in {environment.name}", **OBSERVES)
@@ -194,17 +222,17 @@ def live_entries(registry: Registry) -> list[Entry]:
         return [entry for status in _SERVING for entry in client.entries(status=status)]
 
 
-@task(task_run_name="recall candidate of {entry.model}", **OBSERVES)
-def recall_candidate(registry: Registry, entry: Entry) -> Candidate:
-    """The candidate that the entry stands for.
+@task(task_run_name="recall candidate of {model}", **OBSERVES)
+def recall_candidate(registry: Registry, model: str, environment: str, fingerprint: str) -> Candidate:
+    """The candidate of the model that has, or had, an entry in the environment.
 
     Raises:
         RegistryRejected: The registry does not know it.
     """
     with registry.client() as client:
-        document = client.candidate(entry.fingerprint or "")
+        document = client.candidate(fingerprint)
     if document is None:
-        raise RegistryRejected(f"The registry knows no candidate for {entry.model} in {entry.environment}; release it again.")
+        raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {model} in {environment}; release it again.")
     return Candidate.from_document(document)
 
 

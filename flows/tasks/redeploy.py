@@ -10,8 +10,9 @@ from blocks.errors import HelmRejected
 from blocks.facts import HelmRevision
 from blocks.helm import Helm
 from flows.plan.release import ReleasePlan
-from flows.plan.stuck import WERE_IN_PLACE, require_idle
+from flows.plan.stuck import carried_before, require_idle
 from flows.spec import Candidate, Environment
+from flows.tasks.deploy import untouched_if_same
 from flows.tasks.policy import OBSERVES
 
 
@@ -34,10 +35,14 @@ def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: R
         require_idle(newest, datetime.now(UTC), client.dead_after_seconds)
         if newest is not None and newest.status == "deployed" and newest.fingerprint == candidate.fingerprint:
             return newest
-        carrying = next((each for each in revisions if each.fingerprint == candidate.fingerprint and each.status in WERE_IN_PLACE), None)
+        carrying = carried_before(revisions, candidate)
         if carrying is None:
             raise HelmRejected(
                 f"Helm release {release} keeps no revision with candidate {candidate.short}: release its hub revision "
                 f"{candidate.commit} again instead."
             )
-        return client.rollback(release, namespace, carrying.revision, take_back=take_back)
+        if plan.strategy == "recreate" and carrying.strategy != "recreate" and newest is not None and newest.status != "uninstalled":
+            # The revision's own strategy would wait for GPUs that the present pods hold. Its history is kept, so that it can come back.
+            client.uninstall(release, namespace, keep_history=True)
+        with untouched_if_same(client, release, namespace, newest):
+            return client.rollback(release, namespace, carrying.revision, take_back=take_back)

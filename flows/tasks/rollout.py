@@ -9,7 +9,7 @@ from prefect import task
 
 from blocks.cluster import Cluster, ClusterClient
 from blocks.errors import RolloutStalled
-from blocks.facts import Rollout
+from blocks.facts import Pod, Rollout
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.rollout import judge_rollout
 from flows.spec import Candidate, Environment
@@ -37,6 +37,18 @@ def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, he
                 raise _stalled(judged, helm_release, environment)
     # The last look is after the limit: it finds the rollout complete or stalled.
     raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} was not watched to its end; run the release again.")
+
+
+@task(task_run_name="look at pods of {environment.name}", **OBSERVES)
+def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) -> tuple[Pod, ...]:
+    """The release's pods that are ready.
+
+    Raises:
+        ClusterUnreachable: The cluster did not answer; retried.
+    """
+    with cluster.client() as client:
+        pods = client.pods(environment.namespace, {"app.kubernetes.io/instance": helm_release})
+    return tuple(pod for pod in pods if pod.ready)
 
 
 def _stalled(diagnosis: Diagnosis, helm_release: str, environment: Environment) -> RolloutStalled:

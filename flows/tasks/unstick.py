@@ -35,3 +35,15 @@ def unstick(helm: Helm, release: str, namespace: str, wanted: str | None) -> Rep
         else:
             client.uninstall(release, namespace, keep_history=repair.was.status == "uninstalling")
         return repair
+
+
+@task(task_run_name="uninstall {release}", **OBSERVES)
+def uninstall(helm: Helm, release: str, namespace: str) -> None:
+    """Remove the Helm release with all that it made, stuck or not; one that is not there is left alone.
+
+    Raises:
+        HelmUnreachable: The cluster did not answer; retried.
+        HelmRejected: Helm refused.
+    """
+    with helm.client() as client:
+        client.uninstall(release, namespace)

@@ -97,25 +97,6 @@ def test_the_same_revision_again_changes_nothing_and_a_new_one_takes_its_place(s
     assert old.status_reason == f"superseded by {current.fingerprint[:12]}"
 
 
-def test_wrong_answers_fail_the_release_and_leave_nothing_ready(site: Site) -> None:
-    # given a release that serves
-    assert site.release().is_completed()
-
-    # when one that answers wrongly takes its place
-    site.publish(knowledge=models.Knowledge().but(France="Lyon"))
-    ended = site.release()
-
-    # then the message says what was wrong
-    assert ended.name == "Failed"
-    assert ended.message is not None
-    assert "capital-of-france: expected text with 'Paris'" in ended.message
-    assert "Lyon" in ended.message
-    # and neither is routed: the one is wrong, the other no longer behind the endpoint
-    assert sorted(site.all_statuses()) == ["degraded", "failed"]
-    with site.registry() as registry:
-        assert registry.route(site.model, "development").endpoint is None
-
-
 def test_a_retry_after_a_failed_verification_measures_anew(site: Site) -> None:
     # given a release that failed by a limit nothing can meet
     limits = site.environment("development")["latency"]

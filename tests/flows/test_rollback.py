@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.release import release
 from flows.rollback import rollback
 from sandbox import models
 from tests.flows.conftest import Site
@@ -40,10 +41,16 @@ def test_it_goes_back_to_the_previous_candidate_without_fetching_a_byte(site: Si
     assert (event.actor, event.detail["reason"], event.fingerprint) == ("on-call", "answers are cut off", first)
 
 
-def test_after_a_failed_release_it_brings_back_what_served_before(site: Site) -> None:
+def test_after_a_failure_that_was_left_it_brings_back_what_served_before(site: Site) -> None:
+    # given a release that failed, where somebody chose to leave it as it is
     assert site.release().is_completed()
+    site.edit("environments/development.yaml", failure={"go_back": "ask"})
     site.publish(knowledge=models.Knowledge().but(France="Lyon"))
-    assert site.release().name == "Failed"
+    run = site.start(release, model=site.model, environments=["development"])
+    assert site.leg(release, run).name == "Suspended"
+    assert site.resume(run, decision="leave", actor="on-call", reason="I look at it") == "ACCEPT"
+    assert "on-call left it as it is (I look at it)" in str(site.leg(release, run).message)
+    assert sorted(site.all_statuses()) == ["degraded", "failed"]
 
     ended = site.run(rollback, model=site.model, **BACK)
 

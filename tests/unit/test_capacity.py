@@ -101,7 +101,7 @@ def test_the_refusal_has_the_numbers_and_a_way_out() -> None:
     assert refusal.message == (
         "There are not enough free GPUs: 1 new pod(s) of tiny need 2 each (strategy surge), and there are 1 on gpu-1, "
         "1 on gpu-2, and 4 are held by the release that it replaces; free some, add a node, or "
-        "roll out in place (values: rollout: {strategy: inPlace})."
+        "roll out in place (rollout: {strategy: inPlace})."
     )
     assert refusal.facts == {"gpus_wanted": 2, "gpus_free": 2, "gpus_held": 4}
 

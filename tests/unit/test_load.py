@@ -220,6 +220,7 @@ def test_no_suite_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, ch
             assert Deployments(root=root).suite("smoke").checks[0].name == "a"
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 def test_no_file_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.mktemp("fuzz") / "deployments"

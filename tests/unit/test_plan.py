@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,9 +53,9 @@ class TestRelease:
     def test_the_way_back_asks_neither_for_memory_nor_for_free_gpus(self) -> None:
         large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
 
-        assert plan_return(large, environment(licences=("mit",)), [node(gpu_memory_bytes=None)]).nodes == ("gpu-1",)
+        assert plan_return(large, environment(licences=("mit",)), surroundings(node(gpu_memory_bytes=None)), None).nodes == ("gpu-1",)
         with pytest.raises(DoesNotFit, match="No ready node"):
-            plan_return(large, environment(), [])
+            plan_return(large, environment(), replace(surroundings(), nodes=()), None)
 
 
 class TestEnvironments:

@@ -23,12 +23,12 @@ def test_what_would_happen_is_told_step_by_step() -> None:
     page = preview_page(CANDIDATE, [], [assessed(pods=(pod("0123456789abcdef"),))])
 
     for line in (
-        "| staging | can be released | 33.0 GiB of 71.7 GiB | 131,072 | 2 of 2; 0 needed |",
+        "| staging | can be released | 33.0 GiB of 71.7 GiB | 131,072 | 2 of 2; 1 needed |",
         "- Only after it is verified in development.",
         "- Only after a person approves it.",
         "- 2.0 MB are brought to gpu-1, unless they are there.",
-        "- Helm release `tiny-llama-staging` in namespace `llm-staging`: 1 pod(s) with 1 GPU(s) each, strategy inPlace, "
-        "in place of candidate 0123456789ab.",
+        "- Helm release `tiny-llama-staging` in namespace `llm-staging`: 1 pod(s) with 1 GPU(s) each, in place of candidate 0123456789ab.",
+        "- The new pod first (strategy surge): no interruption.",
         "- On one NVIDIA-H100-80GB-HBM3 of gpu-1: 15.0 GiB of weights, 16.0 GiB of KV cache for 1 request(s) of 131,072 tokens and 2.0 GiB "
         "of reserve make 33.0 GiB; vLLM may take 71.7 GiB of 79.6 GiB.",
         "| parameters | 8.03 billion in BF16 |",

@@ -21,6 +21,7 @@ def revision(number: int, status: str, fingerprint: str | None = None, age: floa
         status=status,
         fingerprint=fingerprint or f"f{number}",
         strategy="surge",
+        replicas=1,
         values_sha256="",
         updated_at=NOW - timedelta(seconds=age),
     )

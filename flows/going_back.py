@@ -1,0 +1,82 @@
+"""After a failure the environment goes back to what served there, or what failed is removed; diagnosis and evidence come first."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from blocks.errors import PipelineError
+from flows.delivery import Move, remove, take_back
+from flows.entering import enter
+from flows.plan.phases import Stopwatch
+from flows.plan.report import way_back_page
+from flows.plan.way_back import Failure, next_step
+from flows.tasks.form import Choice, WayBack, ask, given_to, was_opened
+from flows.tasks.plan import plan_return
+from flows.tasks.policy import run
+from flows.tasks.record import note, recall_candidate, record_rolled_back
+
+#: Who the registry names where no person asked for a rollback.
+AUTOMATIC = "slipway"
+
+#: Forms that are opened at most.
+_MAX_ROUNDS = 20
+
+
+async def settle(move: Move, failure: Failure, *, keep: bool) -> str:
+    """Do what is to be done after the failure, and return a sentence of what was done. Killed, it is called again and ends the same.
+
+    Args:
+        move: The candidate that failed, by the run that holds the lock.
+        failure: How it failed.
+        keep: Whether what failed is to be kept for inspection where nothing served before.
+    """
+    step = next_step(failure, move.candidate.fingerprint, move.environment.failure, keep=keep)
+    if step == "ask":
+        answer = await _asked(move, failure)
+        if answer.decision is Choice.LEAVE:
+            detail = {"actor": answer.actor, "reason": answer.reason, "failure": failure.reason}
+            await run(note, move.registry, move.candidate, move.environment, "rollback_declined", detail, move.run_id)
+            return f"{answer.actor} left it as it is ({answer.reason}); `slipway rollback` goes back."
+        return await _go_back(move, failure, answer.actor, f"{answer.reason} (after: {failure.reason})")
+    if step == "return":
+        return await _go_back(move, failure, AUTOMATIC, failure.reason)
+    if step == "remove":
+        try:
+            await remove(move)
+        except PipelineError as exc:
+            return f"Nothing served there before; what failed could not be removed: {exc.message}"
+        await run(note, move.registry, move.candidate, move.environment, "removed", {"reason": failure.reason}, move.run_id)
+        return "Nothing served there before: what failed was removed."
+    await run(note, move.registry, move.candidate, move.environment, "kept", {"reason": failure.reason}, move.run_id)
+    return f"It was left as it is, for inspection: Helm release {move.planned.helm_release} in {move.environment.namespace}."
+
+
+async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str:
+    begin = time.monotonic()
+    try:
+        before = await run(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
+        planned = await run(plan_return, move.at.cluster, move.at.helm, before, move.environment)
+        await enter(replace(move, candidate=before, planned=planned), take_back, Stopwatch(), {})
+    except PipelineError as exc:
+        detail = {"reason": exc.message, "failure": failure.reason, "to": failure.replaces}
+        await run(note, move.registry, move.candidate, move.environment, "rollback_failed", detail, move.run_id)
+        return f"Going back to candidate {(failure.replaces or '')[:12]} failed, too: {exc.message}"
+    seconds = time.monotonic() - begin
+    await run(record_rolled_back, move.registry, before, move.environment, actor, reason, seconds, True, move.run_id)
+    return f"{move.environment.name} went back to candidate {before.short} in {seconds:.0f} s, which was verified again."
+
+
+async def _asked(move: Move, failure: Failure) -> WayBack:
+    """The answer of a person; suspends the run until there is one."""
+    for number in range(1, _MAX_ROUNDS + 1):
+        key = f"go-back-{move.environment.name}-{move.candidate.fingerprint[:12]}-{number}"
+        given = await given_to(WayBack, key)
+        if given is None:
+            if await was_opened(key):
+                continue
+            await ask(WayBack, key, way_back_page(move.candidate, move.environment, failure))
+            given = await given_to(WayBack, key)
+        if given is not None and given.answer is not None:
+            return given.answer
+    return WayBack(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")
