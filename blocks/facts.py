@@ -189,6 +189,7 @@ class Rollout:
         deadline_exceeded: Whether Kubernetes itself gave up on progress.
         problem: What the controllers say is wrong (a refused pod, for example); empty when nothing is.
         pods: Its pods.
+        routed: Names of the pods that its Service sends to.
         surges: Whether a new pod is made before an old one goes.
     """
 
@@ -200,6 +201,7 @@ class Rollout:
     deadline_exceeded: bool
     problem: str
     pods: tuple[Pod, ...]
+    routed: frozenset[str]
     surges: bool = False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +108,9 @@ def rollback(
     wait: Annotated[bool, typer.Option(help="Follow the run until it ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Take an environment back to the candidate that was verified there before."""
+    """Take an environment back to the candidate that was verified there before. Says first what it goes back to."""
+    if not as_json:
+        _announce(model, environment, to)
     parameters = {"model": model, "environment": environment, "reason": reason, "actor": actor, "to": to}
     _run("rollback/rollback", parameters, wait, as_json)
 
@@ -188,6 +191,18 @@ def migrate(
     with open_registry(block) as registry:
         applied = registry.migrate()
     print(json.dumps({"applied": applied}) if as_json else "\n".join(f"applied {name}" for name in applied) or "Nothing to apply.")
+
+
+def _announce(model: str, environment: str, to: str | None) -> None:
+    """Say what a rollback takes the place of, and what comes back, as far as the registry can be asked from here."""
+    with suppress(PipelineError), open_registry() as registry:
+        current, previous = registry.current(model, environment), registry.previous(model, environment)
+        now = f"candidate {(current.fingerprint or '')[:12]} ({current.status})" if current is not None else "nothing that is routed"
+        if to is not None:
+            print(f"{model} in {environment}: {now} → candidate {to[:12]}")
+        elif previous is not None:
+            back = f"candidate {(previous.fingerprint or '')[:12]}, verified {previous.event.occurred_at:%Y-%m-%d %H:%M}Z"
+            print(f"{model} in {environment}: {now} → {back}")
 
 
 def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool) -> None:

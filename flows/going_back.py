@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from blocks.errors import PipelineError
@@ -53,7 +52,6 @@ async def settle(move: Move, failure: Failure, *, keep: bool) -> str:
 
 
 async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str:
-    begin = time.monotonic()
     try:
         before = await run(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
         planned = await run(plan_return, move.at.cluster, move.at.helm, before, move.environment)
@@ -62,8 +60,7 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
         detail = {"reason": exc.message, "failure": failure.reason, "to": failure.replaces}
         await run(note, move.registry, move.candidate, move.environment, "rollback_failed", detail, move.run_id)
         return f"Going back to candidate {(failure.replaces or '')[:12]} failed, too: {exc.message}"
-    seconds = time.monotonic() - begin
-    await run(record_rolled_back, move.registry, before, move.environment, actor, reason, seconds, True, move.run_id)
+    seconds = await run(record_rolled_back, move.registry, before, move.environment, actor, reason, True, move.run_id)
     return f"{move.environment.name} went back to candidate {before.short} in {seconds:.0f} s, which was verified again."
 
 

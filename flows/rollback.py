@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -10,18 +10,23 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from blocks.errors import PipelineError
-from flows.connections import shared_hub, shared_registry, site
+from blocks.registry import Lock, Registry
+from flows.connections import Site, shared_hub, shared_registry, site
 from flows.delivery import Move, take_back
 from flows.entering import enter
 from flows.errors import NothingToRollBackTo
-from flows.outcome import ended
+from flows.going_back import settle
+from flows.outcome import ended, recalled
+from flows.plan.naming import release_name
 from flows.plan.phases import Stopwatch
-from flows.spec import Deployments
+from flows.plan.report import return_page
+from flows.spec import Candidate, CheckSuite, Deployments, Environment
 from flows.spec.types import EnvironmentName
 from flows.tasks.lock import locked
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, record_rolled_back, rollback_target
+from flows.tasks.record import current_entry, finished, record_rolled_back, rollback_target, unsettled_failure
+from flows.tasks.report import publish_plan_of_return
 
 
 @flow(name="rollback", flow_run_name="rollback {model} in {environment}", persist_result=True, result_serializer=RESULTS)
@@ -49,31 +54,87 @@ async def rollback(
         return ended(exc)
 
 
-async def _rollback(model_name: str, environment_name: str, reason: str, actor: str, to: str | None) -> dict[str, Any]:
-    begin = time.monotonic()
+async def _rollback(model: str, environment: str, reason: str, actor: str, to: str | None) -> dict[str, Any]:
+    ground, run_id = await stand(model, environment), str(runtime.flow_run.id)
+    async with locked(ground.registry, model, environment, run_id) as lock:
+        candidate = await run(rollback_target, ground.registry, model, ground.environment, to, run_id)
+        await go_back_to(ground, candidate, lock, run_id)
+        seconds = await run(record_rolled_back, ground.registry, candidate, ground.environment, actor, reason, False, run_id)
+    return {"candidate": candidate.fingerprint, "environment": environment, "seconds": seconds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where a run goes back.
+
+    Attributes:
+        environment: The environment.
+        suite: What the model's candidates are asked there.
+        at: The environment's blocks.
+        registry: The registry.
+        hub_endpoint: Where files come from.
+    """
+
+    environment: Environment
+    suite: CheckSuite
+    at: Site
+    registry: Registry
+    hub_endpoint: str
+
+
+async def stand(model: str, environment_name: str) -> Ground:
+    """Look up what going back works with.
+
+    Raises:
+        SpecInvalid: There is no such model or environment, or a block is missing.
+    """
     deployments = Deployments.default()
     environment = deployments.environment(environment_name)
-    suite = deployments.suite(deployments.model(model_name).checks)
-    at, hub, registry = await site(environment), await shared_hub(deployments), await shared_registry(deployments)
-    run_id = str(runtime.flow_run.id)
-    async with locked(registry, model_name, environment.name, run_id) as lock:
-        before = await run(current_entry, registry, model_name, environment.name)
-        candidate = await run(rollback_target, registry, model_name, environment, to, run_id)
-        if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
-            raise NothingToRollBackTo(f"{model_name} in {environment.name} already serves candidate {candidate.short}.")
-        planned = await run(plan_return, at.cluster, at.helm, candidate, environment)
-        move = Move(
-            run_id=run_id,
-            registry=registry,
-            hub_endpoint=hub.endpoint,
-            at=at,
-            environment=environment,
-            candidate=candidate,
-            suite=suite,
-            planned=planned,
-            lock=lock,
-        )
+    return Ground(
+        environment=environment,
+        suite=deployments.suite(deployments.model(model).checks),
+        at=await site(environment),
+        registry=await shared_registry(deployments),
+        hub_endpoint=(await shared_hub(deployments)).endpoint,
+    )
+
+
+async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: str) -> None:
+    """Have the environment serve the candidate, which it served before. If that fails, what served until now comes back.
+
+    A run that was lost after it had made the candidate ready has nothing left to do here.
+
+    Raises:
+        NothingToRollBackTo: It serves the candidate already.
+        PipelineError: Why it does not serve it; the message says what became of the environment.
+    """
+    environment, registry = ground.environment, ground.registry
+    if await run(finished, registry, candidate, environment, run_id) is not None:
+        return
+    before = await run(current_entry, registry, candidate.model, environment.name)
+    if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
+        raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")
+    planned = await run(plan_return, ground.at.cluster, ground.at.helm, candidate, environment)
+    move = Move(
+        run_id=run_id,
+        registry=registry,
+        hub_endpoint=ground.hub_endpoint,
+        at=ground.at,
+        environment=environment,
+        candidate=candidate,
+        suite=ground.suite,
+        planned=planned,
+        lock=lock,
+    )
+    failure = await run(unsettled_failure, registry, candidate, environment, run_id)
+    if failure is not None:  # this run failed and was killed before it had put things right
+        error = recalled(failure.reason)
+        raise type(error)(f"{error.message} {await settle(move, failure, keep=True)}")
+    await run(publish_plan_of_return, release_name(candidate.model, "rollback"), return_page(candidate, environment, planned, before))
+    try:
         await enter(move, take_back, Stopwatch(), {})
-        seconds = time.monotonic() - begin
-        await run(record_rolled_back, registry, candidate, environment, actor, reason, seconds, False, run_id)
-        return {"candidate": candidate.fingerprint, "environment": environment.name, "seconds": round(seconds, 1)}
+    except PipelineError as exc:
+        failure = await run(unsettled_failure, registry, candidate, environment, run_id)
+        if failure is None:
+            raise
+        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=True)}", **exc.facts) from exc

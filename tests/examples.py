@@ -153,7 +153,17 @@ def trouble(pod: Pod, *events: tuple[str, str], log: str = "") -> Trouble:
 
 
 def rollout(*pods: Pod, **changes: Any) -> Rollout:
-    made = Rollout(wanted=1, updated=1, available=1, total=1, observed=True, deadline_exceeded=False, problem="", pods=pods)
+    made = Rollout(
+        wanted=1,
+        updated=1,
+        available=1,
+        total=1,
+        observed=True,
+        deadline_exceeded=False,
+        problem="",
+        pods=pods,
+        routed=frozenset(pod.name for pod in pods if pod.ready),
+    )
     return replace(made, **changes)
 
 

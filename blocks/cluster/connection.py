@@ -30,6 +30,7 @@ class Connection:
         self._api = kubernetes_client.ApiClient(configuration)
         self._core = kubernetes_client.CoreV1Api(self._api)
         self._apps = kubernetes_client.AppsV1Api(self._api)
+        self._discovery = kubernetes_client.DiscoveryV1Api(self._api)
         self._batch = kubernetes_client.BatchV1Api(self._api)
         self._versions: dict[tuple[str, str], str] = {}
 

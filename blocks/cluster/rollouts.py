@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from blocks.cluster.connection import selector
 from blocks.cluster.pods import Pods
 from blocks.facts import Rollout
 
@@ -16,7 +17,7 @@ class Rollouts(Pods):
         self._wait(self._apps.list_namespaced_deployment, namespace, name, seconds)
 
     def rollout(self, namespace: str, name: str) -> Rollout | None:
-        """A Kubernetes Deployment's progress with its pods; none if there is no such Deployment."""
+        """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""
         deployment = self._found(self._apps.read_namespaced_deployment, name, namespace)
         if deployment is None:
             return None
@@ -34,6 +35,19 @@ class Rollouts(Pods):
             problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
             pods=pods,
             surges=_surges(deployment.spec.strategy),
+            routed=self._routed(namespace, name),
+        )
+
+    def _routed(self, namespace: str, service: str) -> frozenset[str]:
+        """Names of the pods that the Service sends to; a pod that ends is told so first, and leaves this list a moment later."""
+        slices = self._call(
+            self._discovery.list_namespaced_endpoint_slice, namespace, label_selector=selector({"kubernetes.io/service-name": service})
+        )
+        endpoints = [endpoint for each in slices.items for endpoint in each.endpoints or []]
+        return frozenset(
+            endpoint.target_ref.name
+            for endpoint in endpoints
+            if endpoint.target_ref is not None and endpoint.conditions is not None and endpoint.conditions.ready
         )
 
 

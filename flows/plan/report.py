@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from flows.plan.changes import Change
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.evidence import Proof
+from flows.plan.release import ReleasePlan
 from flows.plan.way_back import Failure
 from flows.spec import Candidate, Environment
 
@@ -58,6 +59,36 @@ def way_back_page(candidate: Candidate, environment: Environment, failure: Failu
             "",
             f"*go-back* brings back candidate `{before[:12]}`, verifies it, and routes to it again; its weights are on the nodes. *leave* "
             "changes nothing: nothing is routed there until somebody releases or rolls back.",
+        ]
+    )
+
+
+class Before(Protocol):
+    """What a rollback takes the place of."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Its candidate."""
+
+    @property
+    def status(self) -> str | None:
+        """Its status."""
+
+
+def return_page(candidate: Candidate, environment: Environment, planned: ReleasePlan, before: Before | None) -> str:
+    """What a rollback will do, as markdown."""
+    now = f"candidate `{(before.fingerprint or '')[:12]}` ({before.status})" if before is not None else "nothing"
+    pause = f"nothing answers for up to {planned.interruption_seconds:,.0f} s" if planned.interruption_seconds else "none"
+    return "\n".join(
+        [
+            f"## {candidate.model} in {environment.name} goes back",
+            "",
+            *candidate_rows(candidate),
+            f"| instead of | {now} |",
+            f"| nodes | {', '.join(planned.nodes)}; its weights are kept there |",
+            f"| way | {planned.strategy} |",
+            f"| interruption | {pause} |",
+            f"| the rollout may take | {planned.budget.rollout_seconds} s |",
         ]
     )
 

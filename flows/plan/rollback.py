@@ -6,6 +6,9 @@ from collections.abc import Collection
 
 from flows.errors import NothingToRollBackTo
 
+#: What going back may take from its first change to a verified candidate, in seconds.
+TARGET_SECONDS = 300.0
+
 #: Characters of a fingerprint that name a candidate: 48 bits, what people read elsewhere.
 SHORTEST_PREFIX = 12
 

@@ -13,12 +13,13 @@ _STUCK_REASONS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImageNeverPull", "
 
 
 def is_complete(rollout: Rollout, label: str) -> bool:
-    """Whether every pod of the Kubernetes Deployment serves the candidate with this label, and no other pod is left."""
+    """Whether every pod of the Kubernetes Deployment serves the candidate with this label, and the Service sends to no other."""
     pods = [pod for pod in rollout.pods if is_of(pod, label)]
     return (
         rollout.observed
         and rollout.updated == rollout.available == rollout.total == rollout.wanted
         and sum(pod.ready for pod in pods) == len(pods) == rollout.wanted
+        and rollout.routed == {pod.name for pod in pods}
     )
 
 

@@ -175,17 +175,15 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
 
 @task(task_run_name="record rollback of {environment.name}", **OBSERVES)
 def record_rolled_back(
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    actor: str,
-    reason: str,
-    seconds: float,
-    automatic: bool,
-    run_id: str,
-) -> None:
-    """Keep who went back to what, and why; and whether that was part of a release that failed."""
+    registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, automatic: bool, run_id: str
+) -> float:
+    """Keep who went back to what, and why, and whether that was part of a release that failed; return how long it took in seconds.
+
+    The time is that from the run's first change to its verified candidate, by the registry's clock: the same in whichever of the run's
+    processes it is recorded.
+    """
     with registry.client() as client:
+        seconds = seconds_of(client, candidate, environment, run_id)
         client.add_event(
             "rolled_back",
             model=candidate.model,
@@ -193,9 +191,17 @@ def record_rolled_back(
             fingerprint=candidate.fingerprint,
             run_id=run_id,
             actor=actor,
-            detail={"reason": reason, "seconds": round(seconds, 1), "automatic": automatic},
+            detail={"reason": reason, "seconds": seconds, "automatic": automatic},
             key=f"{run_id}/{environment.name}/{candidate.fingerprint}/rolled_back",
         )
+    return seconds
+
+
+def seconds_of(client: RegistryClient, candidate: Candidate, environment: Environment, run_id: str) -> float:
+    """Seconds from this run's first change with the candidate in the environment until it was verified there."""
+    events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
+    own = {event.kind: event.occurred_at for event in reversed(events) if event.fingerprint == candidate.fingerprint}
+    return round((own["ready"] - own["deploying"]).total_seconds(), 1)
 
 
 @task(task_run_name="look for an unsettled failure in {environment.name}", **OBSERVES)

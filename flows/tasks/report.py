@@ -24,6 +24,12 @@ def publish(key: str, page: str, measurements: list[dict[str, Any]]) -> None:
 
 
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)
+def publish_plan_of_return(key: str, page: str) -> None:
+    """Publish what a rollback will do."""
+    create_markdown_artifact(key=key, markdown=page, description="What the rollback does")
+
+
+@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
 def publish_plan(key: str, page: str, model: dict[str, Any], environments: list[dict[str, Any]]) -> None:
     """Publish a plan: the page for people, and its numbers as two tables (`KEY-model`, `KEY-environments`) for scripts."""
     create_markdown_artifact(key=key, markdown=page, description="What a release would do, and what speaks against it")

@@ -44,6 +44,7 @@ from blocks.registry import Event, Registry, RegistryClient
 from flows.dry_run import plan
 from flows.monitor import monitor
 from flows.plan.one_time_code import STEP_SECONDS, current_code, new_secret
+from flows.rehearse import rehearse
 from flows.release import release
 from flows.revalidate import revalidate
 from flows.rollback import rollback
@@ -72,7 +73,7 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def prefect_deployments(prefect_settings: None) -> dict[str, UUID]:
     """The Prefect deployments of all flows: a run without one cannot be suspended."""
-    flows: tuple[Flow[..., Any], ...] = (release, plan, rollback, revalidate, monitor, sweep)
+    flows: tuple[Flow[..., Any], ...] = (release, plan, rollback, rehearse, revalidate, monitor, sweep)
     suffix = uuid.uuid4().hex[:8]
     return {flow.name: flow.to_deployment(f"test-{suffix}").apply() for flow in flows}  # type: ignore[union-attr,misc]
 

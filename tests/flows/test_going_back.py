@@ -68,7 +68,7 @@ def test_a_rollout_that_stalls_beside_what_serves_takes_nothing_out_of_service(s
 
     # then it is diagnosed, and gone; what served before was never out of routing
     assert ended.name == "Errored"
-    assert "gpu-memory" in str(ended.message)
+    assert "gpu-out-of-memory" in str(ended.message)
     assert "went back" in str(ended.message)
     assert {pod.name for pod in site.pods() if not pod.terminating} == before
     assert fingerprints(site)[old] == "ready"

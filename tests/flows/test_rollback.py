@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import yaml
+
+from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
 from sandbox import models
@@ -78,3 +81,34 @@ def test_nothing_to_go_back_to_is_said_and_nothing_changes(site: Site) -> None:
         assert "cannot be rolled back" in ended.message
     assert {pod.name for pod in site.pods()} == pods
     assert site.statuses() == {"development": "ready"}
+
+
+def test_a_rollback_that_fails_leaves_the_environment_as_it_was(site: Site) -> None:
+    # given a candidate that passed once and would not pass today
+    first, second = two_releases(site)
+    suite = yaml.safe_load((site.deployments / "checks" / "full.yaml").read_text())
+    suite["checks"].append({"name": "news", "kind": "completion", "prompt": "The capital of Japan is", "expect": {"contains": "Kyoto"}})
+    (site.deployments / "checks" / "full.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+
+    ended = site.run(rollback, model=site.model, **BACK)
+
+    assert ended.name == "Failed"
+    assert "news: expected text with 'Kyoto'" in str(ended.message)
+    assert f"went back to candidate {second[:12]}" in str(ended.message), ended.message
+    assert site.ask("The capital of Japan is") == " Kyoto."
+    with site.registry() as registry:
+        assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "failed", second: "ready"}
+
+
+def test_a_rehearsal_goes_back_and_forward_and_is_measured(site: Site) -> None:
+    first, second = two_releases(site)
+
+    ended = site.run(rehearse, environment="development")
+
+    assert ended.is_completed(), ended.message
+    with site.registry() as registry:
+        assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "disabled", second: "ready"}
+        (rehearsed,) = [event for event in registry.events(model=site.model) if event.kind == "rehearsed"]
+    assert rehearsed.fingerprint == second
+    assert rehearsed.detail["within"] is True
+    assert 0 < float(str(rehearsed.detail["back"])) < 60

@@ -85,10 +85,12 @@ def test_every_key_of_the_specs_is_explained() -> None:
         EngineSettings,
         Environment,
         Expectation,
+        FailurePolicy,
         Freeze,
         LatencyPolicy,
         Model,
         PrefetchPolicy,
+        RolloutPolicy,
         Shared,
         StabilityPolicy,
     )
@@ -96,8 +98,8 @@ def test_every_key_of_the_specs_is_explained() -> None:
     page = (ROOT / "docs" / "deployments.md").read_text()
     prefixes = {EngineSettings: "engine.", LatencyPolicy: "latency.", PrefetchPolicy: "prefetch.", ApprovalPolicy: "approval."}
     prefixes |= {Freeze: "freezes[].", Approver: "approvers[]."}
-    prefixes |= {StabilityPolicy: "stability.", BehaviourPolicy: "behaviour."}
-    nested = {"engine", "latency", "prefetch", "approval", "stability", "behaviour"}
+    prefixes |= {StabilityPolicy: "stability.", BehaviourPolicy: "behaviour.", RolloutPolicy: "rollout.", FailurePolicy: "failure."}
+    nested = {"engine", "latency", "prefetch", "approval", "stability", "behaviour", "rollout", "failure"}
     for spec in (Model, Environment, Expectation, Shared, *prefixes):
         for field in fields(spec):
             if field.name not in nested:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.facts import Answer, EngineMetrics
-from flows.plan.behaviour import Golden, GoldenAnswer, Reference, check_behaviour, check_golden, compare, golden_answer, learnt
+from flows.plan.behaviour import (
+    Golden,
+    GoldenAnswer,
+    Reference,
+    check_behaviour,
+    check_golden,
+    compare,
+    golden_answer,
+    learnt,
+    prompts_sha256,
+)
 from flows.plan.stability import check_cache, check_counts, check_hang, check_restarts
 from flows.spec import BehaviourPolicy, CheckSuite, StabilityPolicy
-from flows.spec.checks import CompletionCheck, UnknownModelCheck
+from flows.spec.checks import CompletionCheck, JsonCheck, UnknownModelCheck
 from tests.examples import pod
 
 SUITE = CheckSuite(
@@ -54,6 +65,15 @@ def test_an_answer_that_is_cut_short_differs_where_it_ends() -> None:
 
     assert behaviour is not None
     assert behaviour.differences[0].first_token == 3
+
+
+def test_a_schema_whose_properties_are_in_another_order_asks_for_something_else() -> None:
+    def suite(*names: str) -> CheckSuite:
+        schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+        return replace(SUITE, golden=(JsonCheck(name="a", kind="json", prompt="a", schema=schema),))
+
+    assert prompts_sha256(suite("country", "capital")) != prompts_sha256(suite("capital", "country"))
+    assert prompts_sha256(suite("country", "capital")) == prompts_sha256(suite("country", "capital"))
 
 
 def test_the_same_commit_must_agree_within_what_repeated_runs_showed() -> None:

@@ -31,11 +31,23 @@ def test_a_pod_that_its_node_threw_out_does_not_count() -> None:
         rollout(pod(LABEL, ready=False), available=0),
         rollout(pod(LABEL), pod("another"), total=2),
         rollout(pod(LABEL), observed=False),
+        rollout(pod(LABEL), routed=frozenset({"a pod that ends"})),
+        rollout(pod(LABEL), routed=frozenset()),
         rollout(pod(LABEL), updated=0),
         rollout(pod(LABEL, terminating=True)),
         rollout(),
     ],
-    ids=["another candidate", "not ready", "old pods left", "not observed", "not updated", "terminating", "no pods"],
+    ids=[
+        "other candidate",
+        "not ready",
+        "old pods left",
+        "not observed",
+        "old pod routed",
+        "not routed",
+        "not updated",
+        "terminating",
+        "no pods",
+    ],
 )
 def test_anything_less_goes_on(seen: Rollout) -> None:
     assert judge_rollout(seen, LABEL, 1, 100) == "progressing"

@@ -1,0 +1,72 @@
+"""The rehearsal: an environment goes back and forward again, so that the way back is known to work before it is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+
+from blocks.errors import PipelineError
+from flows.connections import shared_registry
+from flows.errors import VerificationFailed
+from flows.outcome import ended
+from flows.plan.rollback import TARGET_SECONDS
+from flows.rollback import go_back_to, stand
+from flows.spec import Deployments
+from flows.spec.types import EnvironmentName
+from flows.tasks.lock import locked
+from flows.tasks.policy import RESULTS, run
+from flows.tasks.record import recall_candidate
+from flows.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed
+
+
+@flow(name="rehearse", flow_run_name="rehearse {environment}", persist_result=True, result_serializer=RESULTS)
+async def rehearse(environment: EnvironmentName = "staging", models: list[str] = []) -> State[Any] | dict[str, Any]:  # noqa: B006
+    """Roll each model of an environment back to its previous candidate and forward again; record how long both took.
+
+    A model without a previous candidate is left alone. One that fails does not keep the others from their rehearsal.
+
+    Args:
+        environment: Where; not production, as a rollback may interrupt where no GPU is to spare.
+        models: Models to rehearse with. Empty: all that serve there.
+    """
+    try:
+        return await _rehearse(environment, models)
+    except PipelineError as exc:
+        return ended(exc)
+
+
+async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
+    registry = await shared_registry(Deployments.default())
+    taken: dict[str, dict[str, float]] = {}
+    failed: list[PipelineError] = []
+    for model in await run(models_to_rehearse, registry, environment, models):
+        try:
+            seconds = await _one(model, environment)
+        except PipelineError as exc:
+            failed.append(exc)
+        else:
+            if seconds is not None:
+                taken[model] = seconds
+    late = [model for model, seconds in taken.items() if max(seconds.values()) > TARGET_SECONDS]
+    if failed:
+        more = f" ({len(failed) - 1} more model(s) failed.)" if len(failed) > 1 else ""
+        raise type(failed[0])(f"{failed[0].message}{more}", **failed[0].facts)
+    if late:
+        raise VerificationFailed(f"{', '.join(late)} in {environment} took more than {TARGET_SECONDS:.0f} s to go back or forward.")
+    return taken
+
+
+async def _one(model: str, environment: str) -> dict[str, float] | None:
+    """Both ways of one model, in seconds; none if there is nothing to go back to."""
+    ground, run_id = await stand(model, environment), str(runtime.flow_run.id)
+    async with locked(ground.registry, model, environment, run_id) as lock:
+        # The choice is kept: a run that is lost on the way knows where it came from.
+        chosen = await run(choose_rehearsal, ground.registry, model, environment, run_id)
+        if chosen is None:
+            return None
+        current, previous = [await run(recall_candidate, ground.registry, model, environment, each) for each in chosen]
+        await go_back_to(ground, previous, lock, run_id)
+        await go_back_to(ground, current, lock, run_id)
+        return await run(record_rehearsed, ground.registry, current, previous, ground.environment, run_id)
