@@ -10,6 +10,8 @@ PipelineError
 │   ├── HelmRejected     and its children HelmNotFound, HelmConflict, HelmStuck
 │   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
 │   ├── NodeRejected     a node's disk cannot be used
+│   ├── ApplicationUnfit the Argo CD Application is missing, or is not what the environment needs
+│   ├── SyncStalled      Argo CD does not bring the commit about
 │   └── RolloutStalled   carries a diagnosis
 └── Refusal              our own no: the run is failed (`flows.errors`)
 """
@@ -129,3 +131,11 @@ class NodeRejected(Rejected):
 
 class RolloutStalled(Rejected):
     """The rollout does not go on; `facts` carry the diagnosis."""
+
+
+class ApplicationUnfit(Rejected):
+    """The Argo CD Application does not exist, points elsewhere, or syncs when it must not."""
+
+
+class SyncStalled(Rejected):
+    """Argo CD does not bring the commit about; the message says what it says itself."""

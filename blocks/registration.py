@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blocks.argo import Argo
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.health_cache import HealthCache
@@ -9,4 +10,4 @@ from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry.block import Registry
 
-__all__ = ["Cluster", "Endpoint", "HealthCache", "Helm", "Hub", "Registry"]
+__all__ = ["Argo", "Cluster", "Endpoint", "HealthCache", "Helm", "Hub", "Registry"]
