@@ -101,7 +101,9 @@ class ArgoClient(KubernetesApi):
         # Argo CD takes the options of an operation from the operation alone, and not from the Application's policy.
         options = {"syncOptions": list(seen.sync_options)} if seen.sync_options else {}
         sync = {**named, **options, "prune": prune, "syncStrategy": {"hook": {}}}
-        self._patch_unchanged(seen, {"operation": {"initiatedBy": {"username": requester}, "sync": sync}})
+        operation = {"initiatedBy": {"username": requester}, "sync": sync}
+        # As Argo CD's own API does it: the controller merges the new state into the one of the operation before.
+        self._patch_unchanged(seen, {"operation": operation, "status": {"operationState": None}})
 
     def terminate(self, seen: Application) -> None:
         """Ask Argo CD to give up the operation that runs, unless the Application changed since it was looked at.

@@ -125,7 +125,8 @@ def test_what_is_new_or_switched_off_is_read_as_such(objects: CustomObjectsApi, 
 
 
 def test_a_refresh_and_a_sync_are_asked_for_in_argos_own_fields(objects: CustomObjectsApi, client: ArgoClient) -> None:
-    add(objects, "asked", {**SPEC, "syncPolicy": {"syncOptions": ["CreateNamespace=true"]}})
+    before = {"phase": "Failed", "operation": {"retry": {"limit": 5}}, "startedAt": "2026-11-24T12:00:00Z", "message": "old"}
+    add(objects, "asked", {**SPEC, "syncPolicy": {"syncOptions": ["CreateNamespace=true"]}}, status={"operationState": before})
     seen = client.application("default", "asked")
     assert seen is not None
 
@@ -138,6 +139,7 @@ def test_a_refresh_and_a_sync_are_asked_for_in_argos_own_fields(objects: CustomO
         "initiatedBy": {"username": "zoe"},
         "sync": {"revision": COMMIT, "prune": True, "syncStrategy": {"hook": {}}, "syncOptions": ["CreateNamespace=true"]},
     }
+    assert "operationState" not in document["status"]  # the controller would merge the new one into it
     assert document["spec"] == {**SPEC, "syncPolicy": {"syncOptions": ["CreateNamespace=true"]}}
     again = client.application("default", "asked")
     assert again is not None
