@@ -12,7 +12,7 @@ from blocks.argo import Argo, ArgoClient
 from blocks.argo_facts import Application
 from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
 from flows.plan.sync import Asked, Stalled, Step, SyncPolicy, compared_commit, next_step, noted, stepped, unfit, wanted_revisions
-from flows.tasks.policy import OBSERVES, WRITES
+from flows.tasks.policy import OBSERVES
 from flows.tasks.waiting import looks
 
 
@@ -32,7 +32,7 @@ def require_application(argo: Argo, application: str, namespace: str, wanted: Sy
         _look(client, application, namespace, wanted)
 
 
-@task(task_run_name="sync {application}", **WRITES)
+@task(task_run_name="sync {application}", **OBSERVES)
 def sync(
     argo: Argo,
     application: str,
