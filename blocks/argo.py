@@ -106,12 +106,13 @@ class ArgoClient(KubernetesApi):
         self._patch_unchanged(seen, {"operation": operation, "status": {"operationState": None}})
 
     def terminate(self, seen: Application) -> None:
-        """Ask Argo CD to give up the operation that runs, unless the Application changed since it was looked at.
+        """Ask Argo CD to give up the operation that runs, or take back one that it has not begun; unless the Application changed meanwhile.
 
         Raises:
             ClusterConflict: The Application changed meanwhile: look again.
         """
-        self._patch_unchanged(seen, {"status": {"operationState": {"phase": "Terminating"}}})
+        begun = seen.operation is not None and seen.operation.running
+        self._patch_unchanged(seen, {"status": {"operationState": {"phase": "Terminating"}}} if begun else {"operation": None})
 
     def _patch_unchanged(self, seen: Application, patch: Mapping[str, Any]) -> None:
         self._patch(seen, {**patch, "metadata": {"resourceVersion": seen.version}})

@@ -33,10 +33,10 @@ class ApplicationSource:
 
 @dataclass(frozen=True, kw_only=True)
 class ArgoOperation:
-    """The operation of an Application that runs, or ran last.
+    """The operation of an Application that was asked for, runs, or ran last.
 
     Attributes:
-        phase: Argo CD's phase: `Running`, `Terminating`, `Succeeded`, `Failed` or `Error`.
+        phase: Argo CD's phase: `Running`, `Terminating`, `Succeeded`, `Failed` or `Error`; `Pending` where it has not begun it yet.
         message: Argo CD's own words about it.
         revisions: What it syncs to, one for each source; what was asked for where it is not resolved yet.
         whole: Whether it syncs everything for real: neither a dry run nor chosen resources only.
@@ -81,7 +81,7 @@ class Application:
         reconciled_at: When it was compared last, by Argo CD's clock, whole seconds.
         refreshing: Whether a refresh was asked for that Argo CD has not come to yet.
         requested: Whether an operation was asked for that has not ended; Argo CD may not have begun it.
-        operation: The operation that runs, or ran last.
+        operation: The operation that was asked for, runs, or ran last.
         conditions: What Argo CD complains of, message by type (`ComparisonError`, `InvalidSpecError`, `SyncError`, …).
         out_of_sync: The resources that are not as Git has them, `Kind/name`.
     """
@@ -132,7 +132,7 @@ def application_fact(document: Mapping[str, Any]) -> Application:
         reconciled_at=_time(status.get("reconciledAt")),
         refreshing=REFRESH in (metadata.get("annotations") or {}),
         requested=bool(document.get("operation")),
-        operation=_operation(status["operationState"]) if status.get("operationState") else None,
+        operation=_operation(document.get("operation"), status.get("operationState")),
         conditions={condition["type"]: condition.get("message", "") for condition in status.get("conditions") or ()},
         out_of_sync=tuple(
             f"{resource.get('kind', '')}/{resource.get('name', '')}"
@@ -161,7 +161,11 @@ def _is_automated(policy: Mapping[str, Any]) -> bool:
     return automated is not None and automated.get("enabled") is not False
 
 
-def _operation(state: Mapping[str, Any]) -> ArgoOperation:
+def _operation(requested: Mapping[str, Any] | None, state: Mapping[str, Any] | None) -> ArgoOperation | None:
+    if requested and (state or {}).get("phase") not in ("Running", "Terminating"):
+        state = {"phase": "Pending", "operation": requested}  # what is there is of the operation before
+    if not state:
+        return None
     asked = state.get("operation") or {}
     sync, by = asked.get("sync") or {}, asked.get("initiatedBy") or {}
     return ArgoOperation(

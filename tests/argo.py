@@ -119,6 +119,13 @@ class Applications:
         self._objects.create_namespaced_custom_object(*self._kind, {**body, "spec": {k: v for k, v in described.items() if v is not None}})
         return name
 
+    def project(self, **spec: Any) -> str:
+        """Create a project that permits everything but what the spec says; its name, which no other test has."""
+        permitted = {"sourceRepos": ["*"], "destinations": [{"server": "*", "namespace": "*"}], **spec}
+        body = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": self.namespace}, "spec": permitted}
+        self._objects.create_namespaced_custom_object(*self._kind[:3], "appprojects", body)
+        return self.namespace
+
     def get(self, name: str) -> Object:
         """The Application."""
         found: Object = self._objects.get_namespaced_custom_object(*self._kind, name)

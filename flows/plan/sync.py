@@ -81,9 +81,15 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Stalled:
-    """It does not go on: one sentence that says why, and what to do."""
+    """It does not go on.
+
+    Attributes:
+        sentence: Why, and what to do.
+        withdraw: Whether an operation for this commit is still to come, which must not change the cluster once it was given up.
+    """
 
     sentence: str
+    withdraw: bool = False
 
 
 Step = Literal["done", "wait", "refresh", "sync", "terminate"]
@@ -140,9 +146,9 @@ def next_step(
     if in_place and not (seen.requested or (operation is not None and operation.running)):
         return "done"
     if waited_seconds > limit_seconds:
-        return Stalled(sentence=_overdue(seen, commit, policy, limit_seconds))
+        return Stalled(sentence=_overdue(seen, commit, policy, limit_seconds), withdraw=_is_to_come(seen, commit, policy))
     if operation is not None and operation.running:
-        return _running(seen, operation, policy, asked, waited_seconds)
+        return _running(seen, operation, commit, policy, asked, waited_seconds)
     if seen.requested or seen.refreshing:
         return "wait"
     if asked.failing_since is not None and waited_seconds - asked.failing_since >= COMPARISON_SECONDS:
@@ -270,7 +276,7 @@ def _sync(seen: Application, commit: str, asked: Asked, waited: float) -> Step |
     return "sync" if asked.synced is None or waited - asked.synced >= pause else "wait"
 
 
-def _running(seen: Application, operation: ArgoOperation, policy: SyncPolicy, asked: Asked, waited: float) -> Step | Stalled:
+def _running(seen: Application, operation: ArgoOperation, commit: str, policy: SyncPolicy, asked: Asked, waited: float) -> Step | Stalled:
     since = asked.operation_since
     if operation.phase == "Terminating" or since is None or waited - since <= policy.operation_limit_seconds:
         return "wait"
@@ -278,8 +284,14 @@ def _running(seen: Application, operation: ArgoOperation, policy: SyncPolicy, as
         return "terminate"
     return Stalled(
         sentence=f"{_named(seen)} does not end its operation within {policy.operation_limit_seconds:.0f} s, "
-        f"although it was ended and begun anew: {operation.message.rstrip('.') or 'it gives no reason'}."
+        f"although it was ended and begun anew: {operation.message.rstrip('.') or 'it gives no reason'}.",
+        withdraw=_is_to_come(seen, commit, policy),
     )
+
+
+def _is_to_come(seen: Application, commit: str, policy: SyncPolicy) -> bool:
+    operation = seen.operation
+    return operation is not None and operation.phase in ("Pending", "Running") and _revision(operation.revisions, seen, policy) == commit
 
 
 def _wants_sync(seen: Application, commit: str, policy: SyncPolicy, asked: Asked, waited: float, same: Collection[str]) -> bool:

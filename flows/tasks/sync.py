@@ -78,6 +78,9 @@ def sync(
             if step == "done":
                 return
             if isinstance(step, Stalled):
+                if step.withdraw:
+                    with suppress(ClusterConflict):  # it ended, or began, by itself
+                        client.terminate(seen)
                 raise SyncStalled(step.sentence, application=application, namespace=namespace, commit=commit)
             with suppress(ClusterConflict):  # it changed since: the next look decides anew
                 _do(client, step, seen, commit, wanted)

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sandbox.argocd.automation import automated_sync
+import httpx
+
+from sandbox.argocd.automation import Automated, automated_sync
 from sandbox.argocd.comparison import Comparer, Comparison
 from sandbox.argocd.definitions import DEFINITIONS, GROUP, VERSION
 from sandbox.argocd.live import Live, listed_reference, owner_of, reference_of
@@ -22,6 +24,7 @@ from sandbox.argocd.operations import Faults, Operations, is_running
 from sandbox.argocd.projects import DEFAULT, invalid
 from sandbox.argocd.rendering import Renderer, sources_of
 from sandbox.argocd.repositories import Repositories
+from sandbox.argocd.windows import may_sync
 from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.client import Collection, Object
 from sandbox.kubernetes.controllers.queue import WorkQueue
@@ -86,7 +89,7 @@ class ApplicationController:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         while self._made:
-            with contextlib.suppress(ApiError):
+            with contextlib.suppress(ApiError, httpx.HTTPError):
                 await self._client.request("DELETE", self._made.pop())
 
     def _run(self, loop: Coroutine[Any, Any, None]) -> None:
@@ -129,16 +132,17 @@ class ApplicationController:
         app = await self._read(app)
         if "deletionTimestamp" in app["metadata"]:
             return await self._delete(app)
-        trouble = invalid(app, await self._project(app))
+        project = await self._project(app)
+        trouble = invalid(app, project)
         if app.get("operation") or is_running(app):
-            again = await self._operations.advance(app, f"InvalidSpecError: {trouble}" if trouble else "")
+            again = await self._operations.advance(app, f"InvalidSpecError: {trouble}" if trouble else "", project)
             if again is not None:
                 return again
             self._marked[key] = True
             app = await self._read(app)
-        return await self._refresh(app, key, trouble)
+        return await self._refresh(app, key, trouble, project)
 
-    async def _refresh(self, app: Object, key: str, trouble: str) -> float | None:
+    async def _refresh(self, app: Object, key: str, trouble: str, project: Object | None) -> float | None:
         """Compare if it is time to; after how many seconds it is again."""
         asked = REFRESH in (app["metadata"].get("annotations") or {})
         age = self._age(app)
@@ -150,7 +154,9 @@ class ApplicationController:
         latest = stale or bool(marked)
         wanted = [] if latest else _sync_revisions(app)
         compared = Comparison(status="Unknown") if trouble else await self._comparer.compare(app, wanted, fresh=stale)
-        following = automated_sync(app, compared, datetime.now(UTC))
+        time = datetime.now(UTC)
+        held = project is not None and not may_sync(app, project, time, asked=False)
+        following = Automated() if held else automated_sync(app, compared, time)
         before: Object = app.get("status") or {}
         complaints = {"InvalidSpecError": trouble, "ComparisonError": compared.error, "SyncError": following.complaint}
         status: Object = {

@@ -6,7 +6,6 @@ Not emulated: hooks, the dry run of all objects before the first is applied, rol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,9 @@ from itertools import groupby
 
 from sandbox.argocd.automation import result_revisions
 from sandbox.argocd.comparison import Comparer, Comparison
+from sandbox.argocd.durations import seconds
 from sandbox.argocd.live import Live, Reference, reference_of, wave_of
+from sandbox.argocd.windows import BLOCKED, may_sync
 from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.values import clone, dig, now, parse_time
@@ -75,12 +76,13 @@ class Operations:
         self._save = save
         self._read = read
 
-    async def advance(self, app: Object, trouble: str) -> float | None:
+    async def advance(self, app: Object, trouble: str, project: Object | None) -> float | None:
         """Do the next step of the Application's operation; after how many seconds to look again, or none when it has ended.
 
         Args:
             app: The Application, with an operation.
             trouble: Why the Application cannot be synced at all; empty if it can.
+            project: Its project.
         """
         if not is_running(app):
             state: Object = {"operation": app["operation"], "phase": "Running", "startedAt": now()}
@@ -98,18 +100,23 @@ class Operations:
             state.pop("syncResult", None)
         if self._faults.stuck:
             return await self._wait(app, state, "waiting for completion of hook batch/Job/stuck")
+        asked = not dig(state, "operation", "initiatedBy", "automated", default=False)
+        if project is not None and not may_sync(app, project, datetime.now(UTC), asked=asked):
+            return await self._wait(app, state, BLOCKED)
         return await self._sync(app, state, trouble)
 
     async def _sync(self, app: Object, state: Object, trouble: str) -> float | None:
         sync = state["operation"].get("sync")
         if sync is None:
             return await self._fail(app, state, "Failed", "Invalid operation request: no operation specified")
+        if trouble:
+            return await self._fail(app, state, "Error", trouble)
         wanted = result_revisions(state.get("syncResult") or {}) or result_revisions(sync)
         compared = await self._comparer.compare(app, wanted, fresh=not state.get("syncResult"))
         result = state.setdefault("syncResult", {})
         result.update(_place(app, compared.revisions or wanted))
-        if trouble or compared.error:
-            return await self._fail(app, state, "Error", trouble or f"ComparisonError: {compared.error}")
+        if compared.error:
+            return await self._fail(app, state, "Error", f"ComparisonError: {compared.error}")
         if "CreateNamespace=true" in (sync.get("syncOptions") or ()):
             await self._live.ensure_namespace(app["spec"]["destination"]["namespace"])
         for position, (_, targets) in enumerate(waves := _waves(_chosen(compared, sync))):
@@ -227,12 +234,6 @@ def _history(app: Object, state: Object) -> list[Object]:
 
 def _retry_at(state: Object) -> datetime:
     backoff = dig(state, "operation", "retry", "backoff", default={})
-    first, most = (_seconds(backoff.get(key) or default) for key, default in (("duration", "5s"), ("maxDuration", "3m")))
+    first, most = (seconds(backoff.get(key) or default) for key, default in (("duration", "5s"), ("maxDuration", "3m")))
     delay = min(first * (backoff.get("factor") or 2) ** (state["retryCount"] - 1), most)
     return parse_time(state["finishedAt"]) + timedelta(seconds=delay)
-
-
-def _seconds(text: str) -> float:
-    """A duration such as `5s`, `3m` or `1h30m`."""
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", text))

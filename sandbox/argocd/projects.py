@@ -1,6 +1,6 @@
 """Projects: which repositories and destinations an Application may have. Pure.
 
-Not emulated: sync windows, roles, permitted kinds, orphaned resources, and clusters other than the one that the controller runs on.
+Not emulated: roles, permitted kinds, orphaned resources, and clusters other than the one that the controller runs on.
 """
 
 from __future__ import annotations

@@ -144,6 +144,11 @@ def test_a_refresh_and_a_sync_are_asked_for_in_argos_own_fields(objects: CustomO
     again = client.application("default", "asked")
     assert again is not None
     assert (again.requested, again.refreshing) == (True, True)
+    assert again.operation is not None
+    assert (again.operation.phase, again.operation.revisions, again.operation.running) == ("Pending", (COMMIT,), False)
+
+    client.terminate(again)  # Argo CD has not begun it: it is taken back
+    assert "operation" not in stored(objects, "asked")
 
 
 def test_with_several_sources_each_gets_its_revision(objects: CustomObjectsApi, client: ArgoClient) -> None:

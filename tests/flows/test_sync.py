@@ -134,7 +134,21 @@ def test_an_argo_that_is_down_and_one_that_cannot_render_are_told_apart(
 
     argo.faults.down = True
     with pytest.raises(SyncStalled, match="did not come to the refresh that it was asked for; see whether its application controller runs"):
-        sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 0)
+        sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 1)
+
+
+def test_a_sync_that_was_given_up_does_not_come_later(apps: Applications, block: Argo, argo: ApplicationController) -> None:
+    name = apps.add("late", {})
+    apps.wait(name, lambda app: "sync" in app["status"])
+    argo.faults.stuck = True
+
+    with pytest.raises(SyncStalled, match="its operation is running"):
+        sync.fn(block, name, "argocd", apps.repository.head, policy(apps, automated=False), 1)
+
+    argo.faults.stuck = False
+    app = apps.wait(name, lambda app: "operation" not in app)
+    assert app["status"]["operationState"]["message"] == "Operation terminated"
+    assert operations(app) == []
 
 
 def test_an_application_that_is_not_what_is_needed_is_refused_before_anything_is_asked(apps: Applications, block: Argo) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from kubernetes.config import new_client_from_config
 
 from sandbox.argocd.controller import FINALIZER, ApplicationController
 from sandbox.argocd.health import health_of
+from sandbox.argocd.windows import may_sync
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.serving import LoopThread
 from tests.argo import VALUES, Applications, Object, Repository, phase
 
+CLOSED = "0 20 * * *"
 AUTOMATED = {"automated": {"prune": True, "selfHeal": True}, "retry": {"limit": 0}}
 _numbers = itertools.count()
 
@@ -238,18 +241,51 @@ def test_what_cannot_be_rendered_is_a_comparison_error(apps: Applications, value
     assert (app["status"]["sync"]["status"], "operationState" in app["status"]) == ("Unknown", False)
 
 
-def test_a_project_that_is_missing_or_forbids_it_is_an_invalid_spec(apps: Applications) -> None:
-    name = apps.add("foreign", AUTOMATED, project="nobody")
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"project": "nobody"}, "Application referencing project nobody which does not exist"),
+        ({"source": None}, "spec.source.repoURL and either spec.source.path or spec.source.chart are required"),
+        ({"destination": {"server": "https://elsewhere", "namespace": "x"}}, "there are no clusters with this name: https://elsewhere"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_said_and_not_synced(apps: Applications, spec: Object, why: str) -> None:
+    name = apps.add("invalid", AUTOMATED, **spec)
 
     app = apps.wait(name, lambda app: "conditions" in app["status"])
 
-    (condition,) = app["status"]["conditions"]
-    assert (condition["type"], condition["message"]) == (
-        "InvalidSpecError",
-        "Application referencing project nobody which does not exist",
-    )
+    assert [(entry["type"], entry["message"]) for entry in app["status"]["conditions"]] == [("InvalidSpecError", why)]
     apps.sync(name, apps.repository.head)
-    assert phase(apps.wait(name, lambda app: phase(app) in ("Failed", "Error"))) == "Error"
+    failed = apps.wait(name, lambda app: phase(app) == "Error")
+    assert failed["status"]["operationState"]["message"] == f"InvalidSpecError: {why}"
+
+
+@pytest.mark.parametrize(
+    ("project", "why"),
+    [
+        ({"sourceRepos": ["https://git.example.com/*"]}, "is not permitted in project"),
+        ({"sourceRepos": ["*", "!file://*"]}, "is not permitted in project"),
+        ({"destinations": [{"server": "*", "namespace": "other-*"}]}, "do not match any of the allowed destinations in project"),
+    ],
+)
+def test_a_project_permits_repositories_and_destinations(apps: Applications, project: Object, why: str) -> None:
+    name = apps.add("foreign", AUTOMATED, project=apps.project(**project))
+
+    app = apps.wait(name, lambda app: "conditions" in app["status"])
+
+    assert why in app["status"]["conditions"][0]["message"]
+
+
+def test_a_sync_window_holds_automation_and_operations_back(apps: Applications) -> None:
+    window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": ["*"]}
+    name = apps.add("held", AUTOMATED, project=apps.project(syncWindows=[window]))
+    apps.wait(name, lambda app: app["status"].get("sync", {}).get("status") == "OutOfSync")
+    assert "operation" not in apps.get(name)
+
+    apps.sync(name, apps.repository.head)
+
+    app = apps.wait(name, lambda app: "message" in app["status"].get("operationState", {}))
+    assert (phase(app), app["status"]["operationState"]["message"]) == ("Running", "Sync operation blocked by sync window")
 
 
 def test_an_operation_that_is_stuck_ends_when_it_is_terminated(apps: Applications, argo: ApplicationController) -> None:
@@ -287,6 +323,31 @@ def test_what_an_application_has_goes_with_it_if_its_finalizer_says_so(apps: App
         apps.delete(name)
         apps.gone(name)
         assert len(apps.apps.list_namespaced_deployment(apps.namespace, field_selector=f"metadata.name={name}").items) == left
+
+
+@pytest.mark.parametrize(
+    ("windows", "by_itself", "asked"),
+    [
+        ([], True, True),
+        ([{"kind": "deny"}], False, False),
+        ([{"kind": "deny", "manualSync": True}], False, True),
+        ([{"kind": "deny", "schedule": CLOSED}], True, True),
+        ([{"kind": "allow"}], True, True),
+        ([{"kind": "allow", "schedule": CLOSED}], False, False),
+        ([{"kind": "allow", "schedule": CLOSED, "manualSync": True}], False, True),
+        ([{"kind": "allow"}, {"kind": "deny"}], False, False),
+        ([{"kind": "deny", "applications": ["other-*"]}], True, True),
+        ([{"kind": "deny", "applications": [], "namespaces": ["llm-*"]}], False, False),
+        ([{"kind": "deny", "schedule": "0 14 * * *", "duration": "30m", "timeZone": "Europe/Berlin"}], False, False),
+    ],
+)
+def test_sync_windows_hold_back_what_argo_holds_back(windows: list[Object], by_itself: bool, asked: bool) -> None:
+    time = datetime(2026, 11, 24, 13, 15, tzinfo=UTC)
+    app = {"metadata": {"name": "tiny-production"}, "spec": {"destination": {"namespace": "llm-production"}}}
+    common = {"schedule": "0 13 * * *", "duration": "1h30m", "applications": ["tiny-*"]}
+    project = {"spec": {"syncWindows": [{**common, **window} for window in windows]}}
+
+    assert (may_sync(app, project, time, asked=False), may_sync(app, project, time, asked=True)) == (by_itself, asked)
 
 
 def deployment(status: Object, **spec: object) -> Object:

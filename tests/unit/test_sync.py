@@ -233,6 +233,24 @@ def test_when_the_time_is_up_the_sentence_says_where_it_stands(changes: dict[str
     assert stalled.sentence.endswith(why)
 
 
+@pytest.mark.parametrize(
+    ("changes", "withdrawn"),
+    [
+        ({"requested": True, "operation": operation("Pending")}, True),
+        ({"requested": True, "operation": operation("Running", message="Sync operation blocked by sync window")}, True),
+        ({"requested": True, "operation": operation("Terminating")}, False),
+        ({"requested": True, "operation": operation("Running", OLD)}, False),  # somebody else's
+        ({"requested": True, "operation": operation("Pending", OLD)}, False),
+        ({}, False),
+    ],
+)
+def test_what_was_given_up_must_not_change_the_cluster_later(changes: dict[str, Any], withdrawn: bool) -> None:
+    stalled = decide(app(**changes), MANUAL, Asked(syncs=1, synced=0.0), 301)
+
+    assert isinstance(stalled, Stalled)
+    assert stalled.withdraw == withdrawn
+
+
 def test_the_last_look_still_counts() -> None:
     assert decide(app(revisions=(COMMIT,)), AUTOMATED, Asked(refreshed=0.0), 301) == "done"
 
