@@ -6,6 +6,7 @@ judged where the rollout is watched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,15 @@ COMPARISON_SECONDS = 60.0
 #: Seconds since the sync before, at least, for each sync that is asked for; after the last one Argo CD's own words stand. A fault that
 #: passes within these is not worth a person's time.
 SYNC_PAUSES_SECONDS = (0.0, 10.0, 30.0)
+
+#: A scheme, and who one is there.
+_SCHEME = re.compile(r"^(?:[a-z+]+://)?(?:[^/@]*@)?")
+
+#: A host with its port, or as SSH's short form writes it before the path.
+_HOST = re.compile(r"^([^/:]+):(?:\d+/|/?)")
+
+#: Whatever stands before the host of an address: it may hold a password.
+_CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
 
 #: Operations that are ended at most.
 MAX_TERMINATIONS = 2
@@ -103,11 +113,11 @@ def unfit(seen: Application | None, application: str, namespace: str, policy: Sy
     if seen.deleting:
         return f"{here} is being deleted: wait until it is gone, and create it anew."
     if position(seen, policy) is None:
-        found = ", ".join(source.repository for source in seen.sources if source.repository) or "nothing"
-        return f"{here} follows {found} and not {policy.repository}: correct its spec.source.repoURL."
+        found = _quoted(", ".join(source.repository for source in seen.sources if source.repository)) or "nothing"
+        return f"{here} follows {found} and not {_quoted(policy.repository)}: correct its spec.source.repoURL."
     reader = next((source for source in seen.sources if _reads(source, seen, policy)), None)
     if reader is None:
-        return f"{here} does not read {policy.values_file} of {policy.repository}: add it to its source's helm.valueFiles."
+        return f"{here} does not read {policy.values_file} of {_quoted(policy.repository)}: add it to its source's helm.valueFiles."
     if (reader.release_name or seen.name) != application:
         return f"{here} renders the Helm release {reader.release_name} and not {application}: correct its helm.releaseName."
     if seen.destination_namespace != policy.namespace:
@@ -215,8 +225,8 @@ def _is_repository(source: ApplicationSource, policy: SyncPolicy) -> bool:
 
 
 def _plain(repository: str) -> str:
-    """A repository's address without what makes no difference: Argo CD compares them so, too."""
-    return repository.strip().lower().rstrip("/").removesuffix(".git")
+    """A repository's host and path: Argo CD may read by SSH what we write by HTTPS, as somebody else."""
+    return _HOST.sub(r"\1/", _SCHEME.sub("", repository.strip().lower())).rstrip("/").removesuffix(".git")
 
 
 def _reads(source: ApplicationSource, seen: Application, policy: SyncPolicy) -> bool:
@@ -268,7 +278,7 @@ def _is_in_place(seen: Application, commit: str, policy: SyncPolicy, same: Colle
 
 def _sync(seen: Application, commit: str, asked: Asked, waited: float) -> Step | Stalled:
     if asked.syncs == len(SYNC_PAUSES_SECONDS):
-        said = seen.operation.message.rstrip(".") if seen.operation is not None else ""
+        said = _quoted(seen.operation.message) if seen.operation is not None else ""
         return Stalled(
             sentence=f"{_named(seen)} was asked {asked.syncs} times to sync to {_short(commit)}, in vain: {said or _complaint(seen)}."
         )
@@ -284,7 +294,7 @@ def _running(seen: Application, operation: ArgoOperation, commit: str, policy: S
         return "terminate"
     return Stalled(
         sentence=f"{_named(seen)} does not end its operation within {policy.operation_limit_seconds:.0f} s, "
-        f"although it was ended and begun anew: {operation.message.rstrip('.') or 'it gives no reason'}.",
+        f"although it was ended and begun anew: {_quoted(operation.message) or 'it gives no reason'}.",
         withdraw=_is_to_come(seen, commit, policy),
     )
 
@@ -321,7 +331,7 @@ def _overdue(seen: Application, commit: str, policy: SyncPolicy, limit: float) -
     late = f"{_named(seen)} does not have {_short(commit)} in place after {limit:.0f} s"
     operation = seen.operation
     if operation is not None and operation.running:
-        return f"{late}: its operation is {operation.phase.lower()} ({operation.message.rstrip('.') or 'no reason given'})."
+        return f"{late}: its operation is {operation.phase.lower()} ({_quoted(operation.message) or 'no reason given'})."
     if seen.requested or seen.refreshing:
         asked = "operation" if seen.requested else "refresh"
         return f"{late}: Argo CD did not come to the {asked} that it was asked for; see whether its application controller runs."
@@ -340,11 +350,16 @@ def _named(seen: Application) -> str:
 
 
 def _complaint(seen: Application) -> str:
-    """What Argo CD complains of, most telling first, cut to what a sentence may hold."""
+    """What Argo CD complains of, most telling first."""
     order = ("InvalidSpecError", "ComparisonError", "SyncError")
     kind = next((kind for kind in order if kind in seen.conditions), next(iter(seen.conditions), ""))
-    text = " ".join(seen.conditions.get(kind, "").split()).rstrip(".")
-    return f"{kind}: {text if len(text) <= 600 else f'{text[:200]} … {text[-400:]}'}"
+    return f"{kind}: {_quoted(seen.conditions.get(kind, ''))}"
+
+
+def _quoted(text: str) -> str:
+    """Words of Argo CD's, or an address, as they may stand in a sentence: on one line, not too long, without a password."""
+    text = _CREDENTIALS.sub(r"\1", " ".join(text.split())).rstrip(".")
+    return text if len(text) <= 600 else f"{text[:200]} … {text[-400:]}"
 
 
 def _short(commit: str) -> str:

@@ -151,7 +151,7 @@ class ApplicationController:
         if not stale and marked is None:
             return self._poll_seconds - age
         # Where only objects have changed, the commit that was compared last is compared again.
-        latest = stale or bool(marked)
+        latest, began = stale or bool(marked), now()
         wanted = [] if latest else _sync_revisions(app)
         compared = Comparison(status="Unknown") if trouble else await self._comparer.compare(app, wanted, fresh=stale)
         time = datetime.now(UTC)
@@ -170,7 +170,7 @@ class ApplicationController:
             "controllerNamespace": self._namespace,
         }
         if latest:
-            status["reconciledAt"] = now()
+            status["reconciledAt"] = began
         if not trouble and not compared.error:
             status["resources"] = compared.resources
             status["sourceType"] = "Helm"

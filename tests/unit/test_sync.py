@@ -317,6 +317,35 @@ def test_all_ways_to_read_the_values_are_fit(sources: tuple[ApplicationSource, .
     assert unfit(app(sources=sources, multiple=len(sources) > 1), "tiny-production", "argocd", MANUAL) == ""
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://git.example.com/deployments",
+        "https://bot:secret@git.example.com/deployments.git/",
+        "git@git.example.com:deployments.git",
+        "ssh://git@git.example.com:2222/Deployments.git",
+    ],
+)
+def test_argo_may_read_the_repository_in_another_way_than_we_write_it(address: str) -> None:
+    assert unfit(app(sources=(replace(SOURCE, repository=address),)), "tiny-production", "argocd", MANUAL) == ""
+
+
+@pytest.mark.parametrize("address", ["https://git.example.org/deployments", "https://git.example.com/x/deployments", "deployments", ""])
+def test_another_host_or_path_is_another_repository(address: str) -> None:
+    assert "follows" in unfit(app(sources=(replace(SOURCE, repository=address),)), "tiny-production", "argocd", MANUAL)
+
+
+def test_no_password_of_an_address_gets_into_a_sentence() -> None:
+    secret = "https://bot:secret@git.example.org/x.git"
+    wrong = unfit(app(sources=(replace(SOURCE, repository=secret),)), "tiny-production", "argocd", replace(MANUAL, repository=f"{secret}2"))
+    complaint = decide(app(conditions={"ComparisonError": f"failed to list refs: {secret}: timeout"}), AUTOMATED, Asked(refreshed=0.0), 301)
+    failed = app(operation=operation("Failed", message=f"cannot read {secret}"))
+
+    for said in (wrong, complaint.sentence, decide(failed, MANUAL, Asked(syncs=3, synced=0.0), 99).sentence):
+        assert "https://git.example.org/x.git" in said
+        assert "secret" not in said
+
+
 def test_with_a_chart_from_elsewhere_the_commit_is_that_of_the_values() -> None:
     sources = (CHART, ApplicationSource(repository=GIT, target="main", ref="values"))
     several = app(sources=sources, multiple=True, revisions=("1.2.3", COMMIT))
