@@ -11,7 +11,8 @@ from prefect import task
 from blocks.argo import Argo, ArgoClient
 from blocks.argo_facts import Application
 from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
-from flows.plan.sync import Asked, Stalled, Step, SyncPolicy, compared_commit, next_step, noted, stepped, unfit, wanted_revisions
+from flows.plan.sync import SyncPolicy, compared_commit, unfit, wanted_revisions
+from flows.plan.sync_steps import Asked, Stalled, Step, next_step, noted, stepped
 from flows.tasks.policy import OBSERVES
 from flows.tasks.waiting import looks
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from blocks.argo_facts import Application, ApplicationSource, ArgoOperation
-from flows.plan.sync import Asked, Stalled, SyncPolicy, next_step, noted, stepped, unfit, wanted_revisions
+from flows.plan.sync import SyncPolicy, unfit, wanted_revisions
+from flows.plan.sync_steps import Asked, Stalled, next_step, noted, stepped
 
 COMMIT, OLD, LATER = "c" * 40, "a" * 40, "e" * 40
 GIT = "https://git.example.com/deployments.git"
@@ -215,6 +216,7 @@ def test_an_application_that_argo_refuses_is_said_once_it_has_looked_anew() -> N
         ({"operation": operation("Running", message="")}, "its operation is running (no reason given)."),
         ({"operation": operation("Terminating", message="operation is terminating")}, "is terminating (operation is terminating)."),
         ({"conditions": {"SyncError": "Failed last sync attempt"}}, "SyncError: Failed last sync attempt."),
+        ({"conditions": {"OrphanedResourceWarning": "2 orphaned resources"}}, "and still its newest."),
         ({}, f"but {OLD[:12]}: it follows main; see whether the commit is on it and still its newest."),
         (
             {"revisions": (COMMIT,), "sync_status": "OutOfSync", "out_of_sync": ("Deployment/a", "Service/b")},
