@@ -16,7 +16,6 @@ from blocks.argo_facts import ApplicationSource
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
 from sandbox.argocd.definitions import DEFINITIONS
 from sandbox.kubernetes.server import ApiServer
-from sandbox.serving import LoopThread
 
 KIND = ("argoproj.io", "v1alpha1", "default", "applications")
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -33,16 +32,7 @@ SPEC: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with LoopThread() as loop:
-        server = ApiServer(tmp_path_factory.mktemp("api"), loop)
-        server.start()
-        yield server
-        server.close()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def objects(server: ApiServer) -> Iterator[CustomObjectsApi]:
     with new_client_from_config(str(server.admin_kubeconfig)) as api, Argo(kubeconfig=server.admin_kubeconfig).client() as client:
         with pytest.raises(ClusterRejected, match="has no Argo CD: it does not know applications"):
