@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sandbox.argocd.comparison import Comparison
 from sandbox.argocd.rendering import sources_of
+from sandbox.argocd.status import revisions_in
 from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.values import dig, parse_time
 
@@ -64,9 +65,4 @@ def automated_sync(app: Object, compared: Comparison, now: datetime) -> Automate
 def _is_attempted(app: Object, state: Object, revisions: list[str]) -> bool:
     """Whether the last operation was for the same commits of the same sources."""
     result = state.get("syncResult") or {}
-    return bool(result) and result_revisions(result) == revisions and sources_of(result) == sources_of(app["spec"])
-
-
-def result_revisions(place: Object) -> list[str]:
-    """The revisions that stand in an operation, its result, or a comparison."""
-    return list(place.get("revisions") or ([place["revision"]] if place.get("revision") else []))
+    return bool(result) and revisions_in(result) == revisions and sources_of(result) == sources_of(app["spec"])

@@ -22,8 +22,9 @@ from sandbox.argocd.definitions import DEFINITIONS, GROUP, VERSION
 from sandbox.argocd.live import Live, listed_reference, owner_of, reference_of
 from sandbox.argocd.operations import Faults, Operations, is_running
 from sandbox.argocd.projects import DEFAULT, invalid
-from sandbox.argocd.rendering import Renderer, sources_of
+from sandbox.argocd.rendering import Renderer
 from sandbox.argocd.repositories import Repositories
+from sandbox.argocd.status import compared_to, conditions, difference, health, revisions_for, revisions_in
 from sandbox.argocd.windows import may_sync
 from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.client import Collection, Object
@@ -93,7 +94,9 @@ class ApplicationController:
                 await self._client.request("DELETE", self._made.pop())
 
     def _run(self, loop: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(loop))
+        task = asyncio.create_task(loop)
+        task.add_done_callback(_tell)
+        self._tasks.append(task)
 
     async def _ensure(self, path: str, body: Object) -> None:
         """Create an object unless it is there."""
@@ -146,13 +149,13 @@ class ApplicationController:
         """Compare if it is time to; after how many seconds it is again."""
         asked = REFRESH in (app["metadata"].get("annotations") or {})
         age = self._age(app)
-        stale = asked or age >= self._poll_seconds or _compared_to(app) != dig(app, "status", "sync", "comparedTo")
+        stale = asked or age >= self._poll_seconds or compared_to(app) != dig(app, "status", "sync", "comparedTo")
         marked = self._marked.pop(key, None)
         if not stale and marked is None:
             return self._poll_seconds - age
         # Where only objects have changed, the commit that was compared last is compared again.
-        latest, began = stale or bool(marked), now()
-        wanted = [] if latest else _sync_revisions(app)
+        latest, began, known = stale or bool(marked), now(), revisions_in(dig(app, "status", "sync", default={}))
+        wanted = [] if latest else known
         compared = Comparison(status="Unknown") if trouble else await self._comparer.compare(app, wanted, fresh=stale)
         time = datetime.now(UTC)
         held = project is not None and not may_sync(app, project, time, asked=False)
@@ -162,11 +165,11 @@ class ApplicationController:
         status: Object = {
             "sync": {
                 "status": compared.status,
-                "comparedTo": _compared_to(app),
-                **_revisions(app, compared.revisions or _sync_revisions(app)),
+                "comparedTo": compared_to(app),
+                **revisions_for(app, compared.revisions or known),
             },
-            "health": _health(app, compared.health),
-            "conditions": _conditions(app, complaints) or None,
+            "health": health(app, compared.health),
+            "conditions": conditions(app, complaints) or None,
             "controllerNamespace": self._namespace,
         }
         if latest:
@@ -174,10 +177,11 @@ class ApplicationController:
         if not trouble and not compared.error:
             status["resources"] = compared.resources
             status["sourceType"] = "Helm"
-        patch: Object = {"status": _difference(before, {**before, **status})}
+        patch: Object = {"metadata": {}, "status": difference(before, {**before, **status})}
         if asked:
-            patch["metadata"] = {"annotations": {REFRESH: None}}
+            patch["metadata"]["annotations"] = {REFRESH: None}
         if following.operation is not None:
+            patch["metadata"]["resourceVersion"] = app["metadata"]["resourceVersion"]  # somebody may have asked for another meanwhile
             patch["operation"] = following.operation
             patch["status"]["operationState"] = None
         await self._save(app, patch)
@@ -235,44 +239,8 @@ class ApplicationController:
         return saved
 
 
-def _compared_to(app: Object) -> Object:
-    spec = app["spec"]
-    sources = {"sources": spec["sources"]} if spec.get("sources") else {"source": sources_of(spec)[0]}
-    return {**sources, "destination": spec["destination"]}
-
-
-def _sync_revisions(app: Object) -> list[str]:
-    compared = dig(app, "status", "sync", default={})
-    return list(compared.get("revisions") or ([compared["revision"]] if compared.get("revision") else []))
-
-
-def _revisions(app: Object, revisions: list[str]) -> Object:
-    if app["spec"].get("sources"):
-        return {"revisions": revisions}
-    return {"revision": revisions[0] if revisions else ""}
-
-
-def _difference(before: Object, after: Object) -> Object:
-    """The merge patch that makes the one the other."""
-    patch: Object = dict.fromkeys(before.keys() - after.keys())
-    for key, value in after.items():
-        old = before.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            patch[key] = _difference(old, value)
-        elif old != value:
-            patch[key] = value
-    return patch
-
-
-def _health(app: Object, status: str) -> Object:
-    before = dig(app, "status", "health", default={})
-    return before if before.get("status") == status else {"status": status, "lastTransitionTime": now()}
-
-
-def _conditions(app: Object, complaints: dict[str, str]) -> list[Object]:
-    before = {entry["type"]: entry for entry in dig(app, "status", "conditions", default=[])}
-    return [
-        before[kind] if before.get(kind, {}).get("message") == message else {"type": kind, "message": message, "lastTransitionTime": now()}
-        for kind, message in complaints.items()
-        if message
-    ]
+def _tell(task: asyncio.Task[None]) -> None:
+    """Say it at once if the controller itself is broken: everybody else would only see that nothing happens."""
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        message = "Argo CD's stand-in stopped"
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": exc, "task": task})

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from sandbox.argocd.automation import result_revisions
 from sandbox.argocd.comparison import Comparer, Comparison
 from sandbox.argocd.durations import seconds
 from sandbox.argocd.live import Live, Reference, reference_of, wave_of
+from sandbox.argocd.status import revisions_in
 from sandbox.argocd.windows import BLOCKED, may_sync
 from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.errors import ApiError
@@ -111,7 +111,7 @@ class Operations:
             return await self._fail(app, state, "Failed", "Invalid operation request: no operation specified")
         if trouble:
             return await self._fail(app, state, "Error", trouble)
-        wanted = result_revisions(state.get("syncResult") or {}) or result_revisions(sync)
+        wanted = revisions_in(state.get("syncResult") or {}) or revisions_in(sync)
         compared = await self._comparer.compare(app, wanted, fresh=not state.get("syncResult"))
         result = state.setdefault("syncResult", {})
         result.update(_place(app, compared.revisions or wanted))
@@ -223,7 +223,7 @@ def _place(app: Object, revisions: list[str]) -> Object:
 def _history(app: Object, state: Object) -> list[Object]:
     before = dig(app, "status", "history", default=[])
     entry = {
-        **{key: value for key, value in _place(app, result_revisions(state["syncResult"])).items() if value},
+        **{key: value for key, value in _place(app, revisions_in(state["syncResult"])).items() if value},
         "id": before[-1]["id"] + 1 if before else 0,
         "deployedAt": now(),
         "deployStartedAt": state["startedAt"],
