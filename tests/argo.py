@@ -126,6 +126,13 @@ class Applications:
         self._objects.create_namespaced_custom_object(*self._kind[:3], "appprojects", body)
         return self.namespace
 
+    def permit_all_times(self) -> None:
+        """Take the sync windows out of the project."""
+        patch = {"spec": {"syncWindows": None}}
+        self._objects.patch_namespaced_custom_object(
+            *self._kind[:3], "appprojects", self.namespace, patch, _content_type="application/merge-patch+json"
+        )
+
     def get(self, name: str) -> Object:
         """The Application."""
         found: Object = self._objects.get_namespaced_custom_object(*self._kind, name)

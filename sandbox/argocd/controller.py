@@ -139,13 +139,13 @@ class ApplicationController:
         trouble = invalid(app, project)
         if app.get("operation") or is_running(app):
             again = await self._operations.advance(app, f"InvalidSpecError: {trouble}" if trouble else "", project)
-            if again is not None:
-                return again
-            self._marked[key] = True
-            app = await self._read(app)
+            if again is None:
+                self._marked[key] = True
+            due = await self._refresh(await self._read(app), key, trouble, project)
+            return due if again is None else min(again, due)
         return await self._refresh(app, key, trouble, project)
 
-    async def _refresh(self, app: Object, key: str, trouble: str, project: Object | None) -> float | None:
+    async def _refresh(self, app: Object, key: str, trouble: str, project: Object | None) -> float:
         """Compare if it is time to; after how many seconds it is again."""
         asked = REFRESH in (app["metadata"].get("annotations") or {})
         age = self._age(app)

@@ -89,6 +89,10 @@ class Operations:
             # As in Argo CD, this is merged into what is there: whoever asks for an operation is to clear the state of the one before.
             app = await self._save(app, {"status": {"operationState": {"finishedAt": None, **state}}})
         state = clone(app["status"]["operationState"])
+        asked = not dig(state, "operation", "initiatedBy", "automated", default=False)
+        if project is not None and not may_sync(app, project, datetime.now(UTC), asked=asked):
+            # Argo CD looks at this first: what a window holds back does not end before the window does, even when told to.
+            return await self._wait(app, state, BLOCKED)
         if state["phase"] == "Terminating":
             await self._end(app, state, "Failed", "Operation terminated")
             return None
@@ -100,9 +104,6 @@ class Operations:
             state.pop("syncResult", None)
         if self._faults.stuck:
             return await self._wait(app, state, "waiting for completion of hook batch/Job/stuck")
-        asked = not dig(state, "operation", "initiatedBy", "automated", default=False)
-        if project is not None and not may_sync(app, project, datetime.now(UTC), asked=asked):
-            return await self._wait(app, state, BLOCKED)
         return await self._sync(app, state, trouble)
 
     async def _sync(self, app: Object, state: Object, trouble: str) -> float | None:

@@ -278,14 +278,23 @@ def test_a_project_permits_repositories_and_destinations(apps: Applications, pro
 
 def test_a_sync_window_holds_automation_and_operations_back(apps: Applications) -> None:
     window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": ["*"]}
-    name = apps.add("held", AUTOMATED, project=apps.project(syncWindows=[window]))
-    apps.wait(name, lambda app: app["status"].get("sync", {}).get("status") == "OutOfSync")
-    assert "operation" not in apps.get(name)
+    project = apps.project(syncWindows=[window])
+    automated, asked = apps.add("held", AUTOMATED, project=project), apps.add("asked", {}, project=project)
+    apps.wait(automated, lambda app: app["status"].get("sync", {}).get("status") == "OutOfSync")
+    assert "operation" not in apps.get(automated)
 
-    apps.sync(name, apps.repository.head)
-
-    app = apps.wait(name, lambda app: "message" in app["status"].get("operationState", {}))
+    apps.sync(asked, apps.repository.head)
+    app = apps.wait(asked, lambda app: "message" in app["status"].get("operationState", {}))
     assert (phase(app), app["status"]["operationState"]["message"]) == ("Running", "Sync operation blocked by sync window")
+
+    # It ends, and does nothing, but not before the window does.
+    apps.patch(asked, {"status": {"operationState": {"phase": "Terminating"}}})
+    apps.refresh(asked)
+    assert phase(apps.wait(asked, lambda app: "annotations" not in app["metadata"])) == "Terminating"
+    apps.permit_all_times()
+    app = apps.wait(asked, lambda app: phase(app) == "Failed")
+    assert app["status"]["operationState"]["message"] == "Operation terminated"
+    assert app["status"]["sync"]["status"] == "OutOfSync"
 
 
 def test_an_operation_that_is_stuck_ends_when_it_is_terminated(apps: Applications, argo: ApplicationController) -> None:
