@@ -3,11 +3,13 @@
 PipelineError
 ├── Transient            the world may answer otherwise soon: the only errors that are retried
 │   ├── ClusterUnreachable, HelmUnreachable, HubUnreachable, EndpointUnreachable, RegistryUnreachable, HealthCacheUnreachable
+│   ├── GitUnreachable, GitConflict  others push faster than we do
 │   ├── ClusterConflict  somebody else changed the object first
 │   └── HelmBusy         another operation holds the Helm release
 ├── Rejected             technical and final: the run is errored
 │   ├── ClusterRejected, HubRejected, EndpointRejected, RegistryRejected, HealthCacheRejected
 │   ├── HelmRejected     and its children HelmNotFound, HelmConflict, HelmStuck
+│   ├── GitRejected      the repository, its branch or its forge refuses
 │   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
 │   ├── NodeRejected     a node's disk cannot be used
 │   ├── ApplicationUnfit the Argo CD Application is missing, or is not what the environment needs
@@ -73,6 +75,14 @@ class HealthCacheUnreachable(Transient):
     """Redis could not be reached."""
 
 
+class GitUnreachable(Transient):
+    """The Git repository, or the forge that holds it, did not answer."""
+
+
+class GitConflict(Transient):
+    """Others push to the branch faster than we do."""
+
+
 class ClusterConflict(Transient):
     """The object was changed by somebody else between reading and writing."""
 
@@ -119,6 +129,10 @@ class RegistryRejected(Rejected):
 
 class HealthCacheRejected(Rejected):
     """Redis refused, or its client is not installed."""
+
+
+class GitRejected(Rejected):
+    """The repository, its branch or its forge refuses, or somebody else changed the very files."""
 
 
 class SnapshotCorrupt(Rejected):
