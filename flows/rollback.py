@@ -72,6 +72,8 @@ async def _rollback(model_name: str, environment_name: str, reason: str, actor: 
             suite=suite,
             planned=planned,
             lock=lock,
+            requester=actor,
+            reason=reason,
         )
         await enter(move, take_back, Stopwatch(), {})
         seconds = time.monotonic() - begin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from blocks.errors import GitConflict, GitRejected
@@ -42,7 +42,7 @@ class Checkout:
             GitRejected: It is not text.
         """
         try:
-            return (self.folder / path).read_text(encoding="utf-8")
+            return self._inside(path).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as exc:
@@ -50,23 +50,26 @@ class Checkout:
 
     def replace(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Make the folder hold these files and no others."""
-        here = self.folder / folder
-        try:
-            if here.is_dir():
-                shutil.rmtree(here)
-            else:
-                here.unlink(missing_ok=True)
-            for name, content in files.items():
-                path = here / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-        except OSError as exc:
-            raise GitRejected(f"{folder} cannot be written in {self._block.url} ({exc.strerror}): look at what is in its place.") from exc
+        self._remove(folder)
+        self._put({f"{folder}/{name}": content for name, content in files.items()})
 
-    def restore(self, folder: str, commit: str) -> None:
-        """Make the folder what it was at a commit that `last_with` found."""
-        self.replace(folder, {})
-        self._git.run("checkout", "--quiet", commit, "--", folder)
+    def write(self, path: str, text: str) -> None:
+        """Make the file hold this text."""
+        self._put({path: text.encode()})
+
+    def restore(self, paths: list[str], commit: str) -> None:
+        """Make files and folders what they were at a commit of the repository; those that were not there go.
+
+        Raises:
+            GitUnreachable: The repository did not answer; retried.
+            GitRejected: It has no such commit any longer.
+        """
+        self._fetched(commit)
+        for path in paths:
+            self._remove(path)
+        there = self._git.run("ls-tree", "-z", "--name-only", commit, "--", *paths).split("\0")[:-1]
+        if there:
+            self._git.run("checkout", "--quiet", commit, "--", *there)
 
     def changed(self, folder: str) -> bool:
         """Whether the folder is no longer what the branch says."""
@@ -91,6 +94,20 @@ class Checkout:
             if sha and sha not in self._ends():
                 return sha
         return sha or None
+
+    def changes(self, paths: Sequence[str], since: str) -> tuple[str, ...]:
+        """What is different in files and folders since a commit of the repository: the lines of a diff, without the lines around them.
+
+        Empty lines and comments are not different.
+
+        Raises:
+            GitUnreachable: The repository did not answer; retried.
+            GitRejected: It has no such commit any longer.
+        """
+        self._fetched(since)
+        lines = self._git.run("diff", "--unified=0", "--no-color", "--no-renames", since, "HEAD", "--", *paths).splitlines()
+        shown = [line for line in lines if not re.match(r"(diff|index|@@|---|new file|deleted file) |[+-]\s*(#.*)?$", line)]
+        return tuple(shown) if any(not line.startswith("+++ ") for line in shown) else ()
 
     def publish(self, folder: str, message: str, *, topic: str) -> str:
         """Bring what was done to the folder onto the branch as one commit; return the branch's commit that has it.
@@ -129,6 +146,40 @@ class Checkout:
             base = theirs
         raise GitConflict(f"Others pushed to {self._block.branch} of {self._block.url} first, {ATTEMPTS} times in a row.")
 
+    def _fetched(self, commit: str) -> None:
+        try:
+            self._git.attempt("cat-file", "-e", commit)
+        except GitFailed:
+            self._git.run("fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit)
+
+    def _inside(self, path: str) -> Path:
+        """Where the file or folder is: below the working copy, whatever the path says.
+
+        Raises:
+            GitRejected: It would be elsewhere, or be the working copy itself or Git's own folder.
+        """
+        parts = path.split("/")
+        here, top = self.folder.joinpath(*parts), self.folder.resolve()
+        if not all(parts) or {".", "..", ".git"} & set(parts) or top not in here.parent.resolve().joinpath(here.name).parents:
+            raise GitRejected(f"{path!r} is no path of a file or folder in {self._block.url}.")
+        return here
+
+    def _remove(self, path: str) -> None:
+        here = self._inside(path)
+        if here.is_dir() and not here.is_symlink():
+            shutil.rmtree(here)
+        else:
+            here.unlink(missing_ok=True)
+
+    def _put(self, files: Mapping[str, bytes]) -> None:
+        for path, content in files.items():
+            here = self._inside(path)
+            try:
+                here.parent.mkdir(parents=True, exist_ok=True)
+                here.write_bytes(content)
+            except OSError as exc:
+                raise GitRejected(f"{path} cannot be written in {self._block.url} ({exc.strerror}): look at what is in its place.") from exc
+
     def _push(self, what: str, branch: str) -> bool:
         """Push it; whether the branch has it now. It has not if somebody else was first."""
         try:
@@ -157,7 +208,8 @@ class Checkout:
         theirs = self._fetch()
         if self._differ("HEAD", theirs, folder):
             raise GitRejected(
-                f"{shown} was merged, but {folder} on {self._block.branch} is not what it proposed: look at it, then try again."
+                f"{shown} was merged, but {folder} on {self._block.branch} is not what it proposed: look at it, then try again.",
+                branch_changed=True,
             )
         return self._take(theirs, folder)
 

@@ -203,7 +203,7 @@ def _environment(block: GitOps, folder: Path) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ALLOW_PROTOCOL": "https:ssh:file",
         "GIT_SSH_VARIANT": "ssh",
-        "GIT_SSH_COMMAND": _ssh(block),
+        "GIT_SSH_COMMAND": ssh_command(block),
         "GIT_CONFIG_COUNT": str(len(settings)),
     }
     for number, (key, value) in enumerate(settings.items()):
@@ -211,7 +211,8 @@ def _environment(block: GitOps, folder: Path) -> dict[str, str]:
     return environment
 
 
-def _ssh(block: GitOps) -> str:
+def ssh_command(block: GitOps) -> str:
+    """How `git` runs ssh: with the block's key and known hosts, and never asking anybody."""
     command = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=15"]
     if block.known_hosts_file is not None:
         command += ["-o", f"UserKnownHostsFile={block.known_hosts_file}", "-o", f"GlobalKnownHostsFile={os.devnull}"]

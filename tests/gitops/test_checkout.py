@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from blocks.errors import GitConflict, GitRejected, GitUnreachable
 from blocks.gitops import GitOps
+from blocks.gitops.command import ssh_command
 from sandbox.git import BareRepository, git
 
 FOLDER = "environments/production/tiny-llama"
@@ -132,7 +134,7 @@ def test_a_folder_is_taken_back_to_where_a_file_said_something(repository: BareR
         found = tree.last_with(f"{FOLDER}/values.yaml", "candidate: aaa")
         assert found == first
         assert tree.last_with(f"{FOLDER}/values.yaml", "candidate: ccc") is None
-        tree.restore(FOLDER, found)
+        tree.restore([FOLDER], found)
         tree.publish(FOLDER, "back\n", topic="t")
 
     assert repository.read(f"{FOLDER}/values.yaml") == "candidate: aaa\n"
@@ -192,3 +194,40 @@ def test_links_in_the_repository_lead_nowhere(repository: BareRepository, block:
 
     assert list(outside.iterdir()) == []
     assert repository.read("linked/values.yaml") == "x"
+
+
+def test_ssh_takes_the_given_key_and_trusts_no_host_that_is_not_known(tmp_path: Path) -> None:
+    key, known = tmp_path / "a key", tmp_path / "known"
+    for path in (key, known):
+        path.touch(mode=0o600)
+    command = ssh_command(GitOps(url="git@git.example:platform/models.git", ssh_key_file=key, known_hosts_file=known))
+
+    # what ssh itself makes of it
+    told = subprocess.run([*shlex.split(command), "-G", "git.example"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert {"stricthostkeychecking true", "batchmode yes", "identitiesonly yes", f"identityfile {key}"} <= set(told)
+    assert [line for line in told if "knownhostsfile" in line] == ["globalknownhostsfile /dev/null", f"userknownhostsfile {known}"]
+
+
+@pytest.mark.parametrize("path", ["{}", "../outside", "a/../../outside", "a//b", "", ".", ".git", ".git/config"])
+def test_no_path_leads_out_of_the_working_copy(repository: BareRepository, block: GitOps, tmp_path: Path, path: str) -> None:
+    # A folder of this test alone: it is all that is lost if this does not hold.
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    named = path.format(outside)
+
+    with block.client() as client, client.checkout() as tree:
+        for act in (
+            lambda: tree.read(named),
+            lambda: tree.write(named, "x"),
+            lambda: tree.replace(named, {"kept": b"x"}),
+            lambda: tree.restore([named], tree.head),
+        ):
+            with pytest.raises(GitRejected, match="is no path of a file or folder in"):
+                act()
+        with pytest.raises(GitRejected, match="is no path"):
+            tree.restore("a/b", tree.head)  # type: ignore[arg-type]  # a text is a list of its letters, and one of them is the root
+        assert (tree.folder / ".git" / "config").is_file()
+
+    assert (outside / "kept").read_text() == "kept"
