@@ -3,13 +3,17 @@
 PipelineError
 ├── Transient            the world may answer otherwise soon: the only errors that are retried
 │   ├── ClusterUnreachable, HelmUnreachable, HubUnreachable, EndpointUnreachable, RegistryUnreachable, HealthCacheUnreachable
+│   ├── GitUnreachable, GitConflict  others push faster than we do
 │   ├── ClusterConflict  somebody else changed the object first
 │   └── HelmBusy         another operation holds the Helm release
 ├── Rejected             technical and final: the run is errored
 │   ├── ClusterRejected, HubRejected, EndpointRejected, RegistryRejected, HealthCacheRejected
 │   ├── HelmRejected     and its children HelmNotFound, HelmConflict, HelmStuck
+│   ├── GitRejected      the repository, its branch or its forge refuses
 │   ├── SnapshotCorrupt  bytes on a node are not those of the manifest
 │   ├── NodeRejected     a node's disk cannot be used
+│   ├── ApplicationUnfit the Argo CD Application is missing, or is not what the environment needs
+│   ├── SyncStalled      Argo CD does not bring the commit about
 │   └── RolloutStalled   carries a diagnosis
 └── Refusal              our own no: the run is failed (`flows.errors`)
 """
@@ -71,6 +75,14 @@ class HealthCacheUnreachable(Transient):
     """Redis could not be reached."""
 
 
+class GitUnreachable(Transient):
+    """The Git repository, or the forge that holds it, did not answer."""
+
+
+class GitConflict(Transient):
+    """Others push to the branch faster than we do."""
+
+
 class ClusterConflict(Transient):
     """The object was changed by somebody else between reading and writing."""
 
@@ -119,6 +131,10 @@ class HealthCacheRejected(Rejected):
     """Redis refused, or its client is not installed."""
 
 
+class GitRejected(Rejected):
+    """The repository, its branch or its forge refuses, or somebody else changed the very files."""
+
+
 class SnapshotCorrupt(Rejected):
     """Bytes that were fetched are not those of the manifest."""
 
@@ -129,3 +145,11 @@ class NodeRejected(Rejected):
 
 class RolloutStalled(Rejected):
     """The rollout does not go on; `facts` carry the diagnosis."""
+
+
+class ApplicationUnfit(Rejected):
+    """The Argo CD Application does not exist, points elsewhere, or syncs when it must not."""
+
+
+class SyncStalled(Rejected):
+    """Argo CD does not bring the commit about; the message says what it says itself."""

@@ -132,6 +132,8 @@ def status(
                 "reason": entry.status_reason,
                 "candidate": entry.fingerprint,
                 "hub_revision": entry.hub_revision,
+                "helm_revision": entry.helm_revision,
+                "git_commit": entry.git_commit,
                 "endpoint": entry.endpoint,
                 "verified_at": entry.verified_at.isoformat() if entry.verified_at else None,
                 "last_health_check_at": entry.last_health_check_at.isoformat() if entry.last_health_check_at else None,
@@ -143,13 +145,14 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "environment", "status", "candidate", show_edge=False)
+    table = Table("model", "environment", "status", "candidate", "delivered", show_edge=False)
     table.add_column("endpoint", overflow="fold")
     table.add_column("verified")
     for entry in entries:
         verified = f"{entry.verified_at:%Y-%m-%d %H:%M}Z" if entry.verified_at else "never"
         state = f"{entry.status}: {entry.status_reason}" if entry.status_reason else entry.status
-        table.add_row(entry.model, entry.environment, state, (entry.fingerprint or "")[:12], entry.endpoint or "", verified)
+        delivered = f"Git {entry.git_commit[:12]}" if entry.git_commit else f"Helm {entry.helm_revision}" if entry.helm_revision else ""
+        table.add_row(entry.model, entry.environment, state, (entry.fingerprint or "")[:12], delivered, entry.endpoint or "", verified)
     Console().print(table if entries else "Nothing has been released yet.")
 
 

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from prefect.blocks.core import Block
 
+from blocks.argo import Argo
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
+from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry import Registry
@@ -19,12 +21,28 @@ B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Following:
+    """Argo CD and the Git repository that it follows."""
+
+    argo: Argo
+    gitops: GitOps
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
-    """The blocks of one environment."""
+    """The blocks of one environment.
+
+    Attributes:
+        cluster: Where its pods run.
+        helm: The chart, and the way to install it.
+        endpoint: The way to its endpoints.
+        argocd: Who follows which Git repository; none where the flow runs Helm.
+    """
 
     cluster: Cluster
     helm: Helm
     endpoint: Endpoint
+    argocd: Following | None = None
 
 
 async def load_block(kind: type[B], name: str) -> B:
@@ -44,10 +62,15 @@ async def load_block(kind: type[B], name: str) -> B:
 
 async def site(environment: Environment) -> Site:
     """The blocks that the environment names."""
+    name = environment.blocks
+    following = None
+    if environment.delivery == "argocd":
+        following = Following(argo=await load_block(Argo, name), gitops=await load_block(GitOps, name))
     return Site(
-        cluster=await load_block(Cluster, environment.blocks),
-        helm=await load_block(Helm, environment.blocks),
-        endpoint=await load_block(Endpoint, environment.blocks),
+        cluster=await load_block(Cluster, name),
+        helm=await load_block(Helm, name),
+        endpoint=await load_block(Endpoint, name),
+        argocd=following,
     )
 
 

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from prefect import Task
 
-from blocks.errors import HelmConflict, HelmStuck
+from blocks.errors import GitRejected, HelmConflict, HelmStuck, PipelineError, Transient
 from blocks.facts import HelmRevision
+from blocks.gitops import GitOps
 from blocks.registry import Lock, Registry
-from flows.connections import Site
+from flows.connections import Following, Site
+from flows.plan import gitops
+from flows.plan.delivered import Delivered
 from flows.plan.release import ReleasePlan
+from flows.plan.sync import SyncPolicy
 from flows.spec import Candidate, CheckSuite, Environment
+from flows.tasks.commit import commit, commit_return
 from flows.tasks.deploy import deploy
 from flows.tasks.policy import run
 from flows.tasks.record import note
 from flows.tasks.redeploy import redeploy
+from flows.tasks.sync import require_application, sync
 from flows.tasks.unstick import uninstall, unstick
 
 #: A killed operation and fields that somebody else owns: each may be in the way once, and the second may show only when the first is gone.
 _OBSTACLES = 2
+
+#: How long Argo CD may take until a commit is in place. Weights load after that; the rest of the five minutes of a rollback is theirs.
+SYNC_SECONDS = 180
+
+#: The fact of an error that tells that it came before anything was changed: what serves goes on serving.
+UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +49,8 @@ class Move:
         suite: What it is asked when it is there.
         planned: Names, nodes and deadlines.
         lock: The run's lock of the model in the environment.
+        requester: Who asked for it; empty where nobody is known.
+        reason: Why an environment goes back; empty for a release.
     """
 
     run_id: str
@@ -47,6 +62,8 @@ class Move:
     suite: CheckSuite
     planned: ReleasePlan
     lock: Lock
+    requester: str = ""
+    reason: str = ""
 
     @property
     def where(self) -> str:
@@ -54,28 +71,74 @@ class Move:
         return f"{self.candidate.model} in {self.environment.name}"
 
 
-async def deliver(move: Move) -> HelmRevision:
+async def deliver(move: Move) -> Delivered:
     """Have the cluster run the candidate, which may be new there; does not wait for pods."""
+    if move.at.argocd is not None:
+        return await _by_argocd(move, move.at.argocd, commit)
     return await _by_helm(move, deploy)
 
 
-async def take_back(move: Move) -> HelmRevision:
+async def take_back(move: Move) -> Delivered:
     """Have the cluster run the candidate as it did before; does not wait for pods."""
+    if move.at.argocd is not None:
+        return await _by_argocd(move, move.at.argocd, commit_return)
     return await _by_helm(move, redeploy)
 
 
 async def remove(move: Move) -> None:
-    """Take away what the candidate's Helm release made."""
+    """Take away what the candidate's Helm release made.
+
+    Raises:
+        PipelineError: It cannot be taken away; by Argo CD never, as a folder that Git no longer has is to it a fault and no wish.
+    """
+    if move.at.argocd is not None:
+        raise GitRejected(f"Argo CD keeps what Git says of {move.where}; `kubectl delete` its Application to take it away.")
     await run(uninstall, move.at.helm, move.planned.helm_release, move.environment.namespace)
 
 
-async def _by_helm(move: Move, change: Task[..., HelmRevision]) -> HelmRevision:
+def sync_policy(environment: Environment, model: str, repository: str, requester: str) -> SyncPolicy:
+    """What the model's Application must be there. An environment that asks people first is synced only when the flow asks for it."""
+    return SyncPolicy(
+        repository=repository,
+        values_file=f"{gitops.folder(model, environment.name)}/{gitops.VALUES}",
+        namespace=environment.namespace,
+        automated=not environment.approval.required,
+        requester=requester or "slipway",
+    )
+
+
+async def _by_argocd(move: Move, following: Following, change: Task[..., str]) -> Delivered:
+    """Commit, and have Argo CD go to that very commit."""
+    environment, candidate, planned = move.environment, move.candidate, move.planned
+    application, namespace = planned.helm_release, environment.argocd_namespace
+    wanted = sync_policy(environment, candidate.model, following.gitops.url, move.requester)
+    try:
+        await run(require_application, following.argo, application, namespace, wanted)
+        sha = await run(
+            change, following.gitops, move.at.helm, move.registry, candidate, environment, planned, move.run_id, move.requester, move.reason
+        )
+    except Transient:
+        raise  # the branch may have it
+    except PipelineError as exc:
+        exc.facts.setdefault(UNTOUCHED, not exc.facts.get("branch_changed", False))
+        raise
+    same = partial(_hold_the_same, following.gitops, gitops.folder(candidate.model, environment.name), sha)
+    await run(sync, following.argo, application, namespace, sha, wanted, SYNC_SECONDS, same)
+    return Delivered(git_commit=sha)
+
+
+def _hold_the_same(repository: GitOps, folder: str, one: str, other: str) -> bool:
+    with repository.client() as git:
+        return git.holds_same(folder, one, other)
+
+
+async def _by_helm(move: Move, change: Task[..., HelmRevision]) -> Delivered:
     """Change the Helm release; what a killed operation left, or somebody did beside Helm, is recorded and put right first."""
     at, environment, release = move.at, move.environment, move.planned.helm_release
     overwrite = False
     for _ in range(_OBSTACLES):
         try:
-            return await run(change, at.helm, move.candidate, environment, move.planned, overwrite)
+            return _of_helm(await run(change, at.helm, move.candidate, environment, move.planned, overwrite))
         except HelmStuck as exc:
             await run(note, move.registry, move.candidate, environment, "helm_stuck", {"found": exc.message}, move.run_id)
             repair = await run(unstick, at.helm, release, environment.namespace, move.candidate.fingerprint)
@@ -88,4 +151,8 @@ async def _by_helm(move: Move, change: Task[..., HelmRevision]) -> HelmRevision:
                 note, move.registry, move.candidate, environment, "fields_taken_back", {"found": exc.message, **exc.facts}, move.run_id
             )
             overwrite = True
-    return await run(change, at.helm, move.candidate, environment, move.planned, overwrite)
+    return _of_helm(await run(change, at.helm, move.candidate, environment, move.planned, overwrite))
+
+
+def _of_helm(revision: HelmRevision) -> Delivered:
+    return Delivered(helm_revision=revision.revision)

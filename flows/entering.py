@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from blocks.errors import PipelineError
-from blocks.facts import HelmRevision
 from blocks.registry import Entry
-from flows.delivery import Move
+from flows.delivery import UNTOUCHED, Move
 from flows.outcome import require_passed
+from flows.plan.delivered import Delivered
 from flows.plan.diagnosis import diagnosis_of
 from flows.plan.evidence import Proof
 from flows.plan.naming import release_name
@@ -42,7 +42,7 @@ class Entered:
     fetched_bytes: int
 
 
-async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], watch: Stopwatch, proofs: dict[str, Proof]) -> Entered:
+async def enter(move: Move, bring: Callable[[Move], Awaitable[Delivered]], watch: Stopwatch, proofs: dict[str, Proof]) -> Entered:
     """Bring the candidate into the environment, prove that it answers there, and record it; a failure is recorded, too.
 
     Args:
@@ -64,7 +64,7 @@ async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], wa
         await run(require_lock, move.registry, move.lock)
         deployed = True
         with watch.phase("deploy"):
-            revision = await bring(move)
+            delivered = await bring(move)
         with watch.phase("rollout"):
             await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
         proof = await proven(move.registry, at, candidate, environment, planned, move.suite, run_id, watch, since)
@@ -73,14 +73,14 @@ async def enter(move: Move, bring: Callable[[Move], Awaitable[HelmRevision]], wa
         require_passed(proof, move.where)
     except PipelineError as exc:
         diagnosis, evidence, reason = diagnosis_of(exc), proof.kept if proof else None, failure_reason(exc)
-        deployed = deployed and not exc.facts.get("untouched", False)
+        deployed = deployed and not exc.facts.get(UNTOUCHED, False)
         lost = deployed and not await _still_served(move, before)
         await run(record_failed, move.registry, candidate, environment, reason, diagnosis, evidence, deployed, lost, run_id, move.lock)
         if diagnosis is not None:
             await run(publish_diagnosis, f"{artifact}-diagnosis", diagnosis_page(diagnosis, move.where))
         raise
     with watch.phase("record"):
-        await run(record_ready, move.registry, candidate, environment, revision, proof.kept, run_id, move.lock)
+        await run(record_ready, move.registry, candidate, environment, delivered, proof.kept, run_id, move.lock)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Entered(proof=proof, phases=taken, fetched_bytes=fetched)
 

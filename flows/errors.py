@@ -9,6 +9,7 @@ PipelineError
     ├── VerificationInconclusive    the checks could not tell
     ├── ApprovalDenied              a person said no
     ├── ApprovalExpired             nobody said anything in time
+    ├── Drifted                     something is not as it was recorded
     ├── ReleaseUnderWay             another run changes the model there
     └── NothingToRollBackTo         no earlier verified release is known
 """
@@ -48,6 +49,10 @@ class ApprovalDenied(Refusal):
 
 class ApprovalExpired(Refusal):
     """Nobody said anything in time."""
+
+
+class Drifted(Refusal):
+    """Git, Argo CD or the cluster is not as it was recorded; the message says what to do."""
 
 
 class ReleaseUnderWay(Refusal):

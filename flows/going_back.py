@@ -55,7 +55,7 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
     try:
         before = await run(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
         planned = await run(plan_return, move.at.cluster, move.at.helm, before, move.environment)
-        await enter(replace(move, candidate=before, planned=planned), take_back, Stopwatch(), {})
+        await enter(replace(move, candidate=before, planned=planned, requester=actor, reason=reason), take_back, Stopwatch(), {})
     except PipelineError as exc:
         detail = {"reason": exc.message, "failure": failure.reason, "to": failure.replaces}
         await run(note, move.registry, move.candidate, move.environment, "rollback_failed", detail, move.run_id)

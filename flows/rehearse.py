@@ -20,6 +20,9 @@ from flows.tasks.policy import RESULTS, run
 from flows.tasks.record import recall_candidate
 from flows.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed
 
+#: Who goes back and forward, where Git or Argo CD are told.
+_REHEARSAL = "slipway rehearsal"
+
 
 @flow(name="rehearse", flow_run_name="rehearse {environment}", persist_result=True, result_serializer=RESULTS)
 async def rehearse(environment: EnvironmentName = "staging", models: list[str] = []) -> State[Any] | dict[str, Any]:  # noqa: B006
@@ -67,6 +70,6 @@ async def _one(model: str, environment: str) -> dict[str, float] | None:
         if chosen is None:
             return None
         current, previous = [await run(recall_candidate, ground.registry, model, environment, each) for each in chosen]
-        await go_back_to(ground, previous, lock, run_id)
-        await go_back_to(ground, current, lock, run_id)
+        await go_back_to(ground, previous, lock, run_id, _REHEARSAL, "the rehearsal goes back")
+        await go_back_to(ground, current, lock, run_id, _REHEARSAL, "the rehearsal goes forward again")
         return await run(record_rehearsed, ground.registry, current, previous, ground.environment, run_id)

@@ -157,6 +157,7 @@ def _move(this: Release, environment: Environment, at: Site, planned: ReleasePla
         suite=this.suite,
         planned=planned,
         lock=lock,
+        requester=this.requester,
     )
 
 

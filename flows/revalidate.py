@@ -11,12 +11,14 @@ from prefect.client.schemas.objects import State
 from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
 from blocks.registry import Entry, Registry
 from flows.connections import shared_registry, site
-from flows.errors import VerificationFailed
+from flows.drift import find_drift
+from flows.errors import Drifted, VerificationFailed
 from flows.outcome import ended
+from flows.plan.drift import Drift
 from flows.plan.evidence import Proof
 from flows.plan.measurement import Measurement
 from flows.plan.naming import endpoint, release_name
-from flows.plan.report import cell, measurement_rows
+from flows.plan.report import cell, drift_page, measurement_rows
 from flows.plan.scrub import ScrubReport, damaged
 from flows.plan.verdict import judge
 from flows.scrubbing import scrub_nodes
@@ -24,7 +26,7 @@ from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.tasks.evidence import keep_evidence, recall_reference
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import live_entries, recall_candidate, record_revalidated
+from flows.tasks.record import live_entries, note, recall_candidate, record_revalidated
 from flows.tasks.report import publish
 from flows.tasks.verify import verify
 
@@ -39,7 +41,8 @@ async def revalidate(
 ) -> State[Any] | dict[str, Any]:
     """Verify every entry that serves, record it, and set `degraded` what fails (or `ready` again what recovered).
 
-    Then hash what lies on the nodes again; damaged weights are taken away, and fetched again where they serve.
+    Where Argo CD delivers, look whether the Application, Git and the cluster are still what was recorded. Then hash what lies on the
+    nodes again; damaged weights are taken away, and fetched again where they serve.
 
     Args:
         environments: Environments to check, for example production. Empty: all of them.
@@ -69,15 +72,20 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
 
     results = dict(zip([_name(entry) for entry in entries], await asyncio.gather(*map(one, entries)), strict=True))
     proofs = {name: result for name, result in results.items() if isinstance(result, Proof)}
-    await run(publish, "revalidation", _page(results), measurement_rows(proofs))
+    drifted = await _drifts(deployments, registry, entries, run_id)
+    drifts = {name: found for name, found in drifted.items() if isinstance(found, tuple) and found}
+    await run(publish, "revalidation", _page(results) + drift_page(drifts), measurement_rows(proofs))
     scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
-    errored = [result for result in (*results.values(), *scrubbed) if isinstance(result, PipelineError)]
+    errored = [result for result in (*results.values(), *drifted.values(), *scrubbed) if isinstance(result, PipelineError)]
     failed = {name: proof.verdict for name, proof in proofs.items() if proof.verdict.outcome != "passed"}
     if failed:
         name, verdict = next(iter(failed.items()))
         raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.sentence}.")
     if sentence := damaged([report for report in scrubbed if isinstance(report, ScrubReport)]):
         raise SnapshotCorrupt(sentence)
+    if drifts:
+        first = next(iter(drifts.values()))[0]
+        raise Drifted(f"{len(drifts)} of {len(entries)} live entries are not as they were recorded: {first.sentence}")
     if errored:
         raise errored[0]
     return {"checked": len(entries), "nodes_scrubbed": len(scrubbed)}
@@ -98,6 +106,34 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
     kept = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, {}, run_id)
     await run(record_revalidated, registry, entry, verdict, kept, run_id)
     return Proof(verdict=verdict, kept=kept)
+
+
+async def _drifts(
+    deployments: Deployments, registry: Registry, entries: list[Entry], run_id: str
+) -> dict[str, tuple[Drift, ...] | PipelineError]:
+    """What has drifted of each entry that Argo CD delivers, recorded as an event."""
+    found: dict[str, tuple[Drift, ...] | PipelineError] = {}
+    for entry in entries:
+        environment = deployments.environment(entry.environment)
+        if environment.delivery != "argocd":
+            continue
+        try:
+            drifts = await find_drift(await site(environment), environment, entry)
+            if drifts:
+                detail = {"found": [{"kind": one.kind, "sentence": one.sentence, "difference": list(one.difference)} for one in drifts]}
+                await run(
+                    note,
+                    registry,
+                    await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or ""),
+                    environment,
+                    "drifted",
+                    detail,
+                    run_id,
+                )
+            found[_name(entry)] = drifts
+        except PipelineError as exc:
+            found[_name(entry)] = exc
+    return found
 
 
 def _name(entry: Entry) -> str:

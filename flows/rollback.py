@@ -58,7 +58,7 @@ async def _rollback(model: str, environment: str, reason: str, actor: str, to: s
     ground, run_id = await stand(model, environment), str(runtime.flow_run.id)
     async with locked(ground.registry, model, environment, run_id) as lock:
         candidate = await run(rollback_target, ground.registry, model, ground.environment, to, run_id)
-        await go_back_to(ground, candidate, lock, run_id)
+        await go_back_to(ground, candidate, lock, run_id, actor, reason)
         seconds = await run(record_rolled_back, ground.registry, candidate, ground.environment, actor, reason, False, run_id)
     return {"candidate": candidate.fingerprint, "environment": environment, "seconds": seconds}
 
@@ -99,7 +99,7 @@ async def stand(model: str, environment_name: str) -> Ground:
     )
 
 
-async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: str) -> None:
+async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: str, actor: str, reason: str) -> None:
     """Have the environment serve the candidate, which it served before. If that fails, what served until now comes back.
 
     A run that was lost after it had made the candidate ready has nothing left to do here.
@@ -125,6 +125,8 @@ async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: s
         suite=ground.suite,
         planned=planned,
         lock=lock,
+        requester=actor,
+        reason=reason,
     )
     failure = await run(unsettled_failure, registry, candidate, environment, run_id)
     if failure is not None:  # this run failed and was killed before it had put things right

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sandbox.argocd.controller import ApplicationController
 from sandbox.engine.faults import EngineFaults
 from sandbox.hub import Hub
 from sandbox.kubernetes.cluster import Cluster, NodeSpec
@@ -59,6 +60,7 @@ class World:
         self._kubeconfig = kubeconfig
         self._subnet = subnet
         self._open = ExitStack()
+        self._argo: ApplicationController | None = None
 
     def start(self) -> None:
         """Start all parts; whatever fails, nothing keeps running."""
@@ -94,6 +96,20 @@ class World:
         if self._kubeconfig is None:
             return Cluster(folder, self.loop, nodes=self._nodes, images=images)
         return OutsideCluster(self._kubeconfig, folder, self.loop, nodes=self._nodes, images=images, subnet=self._subnet)
+
+    def start_argo(self, poll_seconds: float = 180.0) -> ApplicationController:
+        """Let Argo CD's stand-in deliver what Applications on the cluster say, from now on; the one that runs where it was started before.
+
+        Args:
+            poll_seconds: How often it asks the Git repositories by itself; Argo CD's own default is three minutes.
+        """
+        if self._argo is None:
+            user = "system:serviceaccount:argocd:argocd-application-controller"
+            argo = ApplicationController(self.cluster.client(user), self.folder / "argocd", poll_seconds=poll_seconds)
+            self._open.callback(lambda: self.loop.run(argo.close()))
+            self.loop.run(argo.start())
+            self._argo = argo
+        return self._argo
 
     def close(self) -> None:
         """End everything. Safe to call twice."""

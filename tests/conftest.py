@@ -18,6 +18,7 @@ from filelock import FileLock
 from tests.outside import Outside, add_options, asked_for
 
 if TYPE_CHECKING:
+    from sandbox.argocd.controller import ApplicationController
     from sandbox.hub import Hub
     from sandbox.world import World
 
@@ -65,6 +66,15 @@ def world(outside: Outside | None, tmp_path_factory: pytest.TempPathFactory) -> 
         pytest.skip("only the sandbox's node knows the images that the flows deploy here: SANDBOX_NODE=yes brings it along")
     with made as world:
         yield world
+
+
+@pytest.fixture
+def argo(world: World) -> Iterator[ApplicationController]:
+    """Argo CD's stand-in in the world; what one test lets it do wrong ends with the test."""
+    argo = world.start_argo()
+    yield argo
+    argo.faults.clear()
+    argo.repositories.down = False
 
 
 @pytest.fixture

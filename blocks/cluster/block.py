@@ -8,10 +8,10 @@ from typing import Self
 from prefect.blocks.core import Block
 from pydantic import Field
 
+from blocks.cluster.documents import Documents
 from blocks.cluster.jobs import Jobs
 from blocks.cluster.mounts import Mounts
 from blocks.cluster.nodes import Nodes
-from blocks.cluster.rollouts import Rollouts
 from blocks.kubeconfig import load_configuration
 
 
@@ -34,7 +34,7 @@ class Cluster(Block):
         return ClusterClient(self)
 
 
-class ClusterClient(Nodes, Jobs, Mounts, Rollouts):
+class ClusterClient(Nodes, Jobs, Mounts, Documents):
     """Talks to one API server over one pool of connections."""
 
     def __init__(self, block: Cluster) -> None:

@@ -42,18 +42,36 @@ class HelmClient:
         Raises:
             HelmRejected: There is no chart, or it cannot be packaged.
         """
+        digest = hashlib.sha256()
+        for name, content in sorted(self._packaged().items()):
+            digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+    def chart_files(self) -> dict[str, bytes]:
+        """The files of the packaged chart, by their paths in it. Packaged again, they have the same digest.
+
+        Raises:
+            HelmRejected: There is no chart, or it cannot be packaged.
+        """
+        return {name.partition("/")[2]: content for name, content in self._packaged().items()}
+
+    def rendered(self, release: str, namespace: str, chart: Path, values: Path) -> list[dict[str, Any]]:
+        """What a chart renders to with a file of values, as `helm template` does for whoever delivers it; touches no cluster.
+
+        Raises:
+            HelmRejected: The values do not match the chart's schema, or the chart refuses them.
+        """
+        command = ["template", release, chart, "--namespace", namespace, "--values", values]
+        return [document for document in yaml.safe_load_all(self._command.wait_for(self._command.run(command))) if document]
+
+    def _packaged(self) -> dict[str, bytes]:
         if not (self._chart / "Chart.yaml").is_file():
             raise HelmRejected(f"There is no chart in {self._chart}: set the Helm block's chart to the folder that holds Chart.yaml.")
         with tempfile.TemporaryDirectory() as folder:
             self._command.wait_for(self._command.run(["package", self._chart, "--destination", folder]))
             (package,) = Path(folder).glob("*.tgz")
             with tarfile.open(package) as archive:
-                members = sorted((member for member in archive if member.isfile()), key=lambda member: member.name)
-                digest = hashlib.sha256()
-                for member in members:
-                    content = hashlib.file_digest(archive.extractfile(member), "sha256")  # type: ignore[arg-type]  # a file has content
-                    digest.update(f"{member.name}\0{content.hexdigest()}\n".encode())
-        return digest.hexdigest()
+                return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]  # a file has content
 
     def default_values(self) -> dict[str, Any]:
         """The chart's own `values.yaml`, which Helm puts below all others."""

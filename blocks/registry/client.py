@@ -64,7 +64,8 @@ class RegistryClient(Lifecycle, Switch, Locks, HealthRecord, Figures, Documents,
             event = row(connection, "previous", Event, {**place, "current": serving.fingerprint if serving else None})
         if event is None or event.fingerprint is None:
             return None
-        return Verified(event.fingerprint, int(str(event.detail["helm_revision"])), event)
+        number = event.detail.get("helm_revision")
+        return Verified(event.fingerprint, int(str(number)) if number is not None else None, event)
 
     def route(
         self, model: str, environment: str = "production", *, hub_revision: str | None = None, organisation: str | None = None

@@ -76,7 +76,8 @@ class Lifecycle(Session):
         model: str,
         environment: str,
         fingerprint: str,
-        helm_revision: int,
+        helm_revision: int | None = None,
+        git_commit: str | None = None,
         evidence_sha256: str,
         run_id: str,
         fence: int | None = None,
@@ -85,6 +86,8 @@ class Lifecycle(Session):
         at: datetime | None = None,
     ) -> Entry:
         """Route to the candidate, which the run began and has verified; take whatever served there before out of service.
+
+        It was delivered either as a revision of its Helm release or as a commit that Argo CD went to.
 
         One transaction: the entry becomes `ready` with this candidate; the others that served the model in the environment, `disabled`.
         Where a person took the model out, the candidate takes the place of what was there and stays out until it is enabled.
@@ -114,14 +117,15 @@ class Lifecycle(Session):
                 raise RegistryRejected(f"evidence {evidence_sha256[:12]} is not in the registry: save it first", sha256=evidence_sha256)
             place = {name: progress.detail[name] for name in ("namespace", "endpoint")}
             out = step.taken_out()
-            if not step.change("ready_entry", helm_revision=helm_revision, **place):
+            if not step.change("ready_entry", helm_revision=helm_revision, git_commit=git_commit, **place):
                 entry = step.present()
                 raise RegistryRejected(
                     f"the entry of {model} in {environment} is {entry.status} with {str(entry.fingerprint)[:12]}, not {fingerprint[:12]}",
                     fingerprint=entry.fingerprint,
                 )
             step.take_out("supersede_entries", "superseded", f"superseded by {fingerprint[:12]}")
-            step.record("ready", {"helm_revision": helm_revision, "evidence_sha256": evidence_sha256, **place})
+            delivered = {"helm_revision": helm_revision} if git_commit is None else {"git_commit": git_commit}
+            step.record("ready", {**delivered, "evidence_sha256": evidence_sha256, **place})
             if out is not None:
                 step.change("keep_out_entry", reason=out.reason)
                 step.record("disabled", {"reason": out.reason}, actor=out.actor)

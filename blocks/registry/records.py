@@ -45,7 +45,8 @@ class Entry:
         status_reason: Why it is degraded, failed or disabled.
         disabled_from: The status that it had when a person took it out (`ready` or `degraded`); None otherwise.
         fingerprint: The candidate that serves here or is being deployed.
-        helm_revision: Number in `helm history`; None until it is verified.
+        helm_revision: Number in `helm history`; None until it is verified, and where Argo CD delivers.
+        git_commit: The commit that Argo CD went to; None until it is verified, and where Helm delivers.
         verified_at: When the candidate last passed verification here.
         last_health_check_at: When its endpoint was last looked at.
         created_at: When the entry was made; None in rows that were there before Slipway and hold no time.
@@ -63,6 +64,7 @@ class Entry:
     disabled_from: Status | None
     fingerprint: str | None
     helm_revision: int | None
+    git_commit: str | None
     verified_at: datetime | None
     last_health_check_at: datetime | None
     created_at: datetime | None
@@ -191,10 +193,10 @@ class Verified(NamedTuple):
 
     Attributes:
         fingerprint: The candidate.
-        helm_revision: The number in `helm history` under which it was verified.
+        helm_revision: The number in `helm history` under which it was verified; None where Argo CD delivered it.
         event: Its latest `ready` event.
     """
 
     fingerprint: str
-    helm_revision: int
+    helm_revision: int | None
     event: Event

@@ -26,11 +26,13 @@ CREATE TABLE model_registry_entries (
     updated_at timestamptz DEFAULT now(),
     disabled_from text,
     health_window text,
+    deployment_git_commit text,
     CONSTRAINT model_registry_entries_pkey PRIMARY KEY (id),
     CONSTRAINT slipway_entry_status_known CHECK (deployment_status IN ('pending', 'deploying', 'ready', 'degraded', 'failed', 'disabled')),
     CONSTRAINT slipway_entry_disabled_from
         CHECK (disabled_from IS NULL OR (disabled_from IN ('ready', 'degraded') AND deployment_status = 'disabled')),
-    CONSTRAINT slipway_entry_health_window CHECK (health_window ~ '^[+-]{0,5}$')
+    CONSTRAINT slipway_entry_health_window CHECK (health_window ~ '^[+-]{0,5}$'),
+    CONSTRAINT slipway_entry_git_commit CHECK (deployment_git_commit ~ '^[0-9a-f]{40}([0-9a-f]{24})?$')
 );
 
 CREATE UNIQUE INDEX slipway_entry_once
@@ -94,13 +96,15 @@ COMMENT ON COLUMN model_registry_entries.hub_revision IS 'Commit SHA on the hub.
 COMMENT ON COLUMN model_registry_entries.deployment_endpoint IS 'Host and port that a router sends requests to.';
 COMMENT ON COLUMN model_registry_entries.deployment_status IS 'pending, deploying, ready, degraded, failed or disabled; only ready is routed.';
 COMMENT ON COLUMN model_registry_entries.candidate_fingerprint IS 'What serves here, or is being deployed: slipway_candidates.fingerprint.';
-COMMENT ON COLUMN model_registry_entries.helm_revision IS 'Number in helm history of the verified release.';
+COMMENT ON COLUMN model_registry_entries.helm_revision IS 'Number in helm history of the verified release; null where Argo CD delivers.';
 COMMENT ON COLUMN model_registry_entries.verified_at IS 'When this candidate last passed verification here.';
 COMMENT ON CONSTRAINT slipway_entry_status_known ON model_registry_entries IS 'The statuses that Slipway knows.';
 COMMENT ON COLUMN model_registry_entries.disabled_from IS 'The status that it had when a person took it out; null where it was superseded.';
 COMMENT ON CONSTRAINT slipway_entry_disabled_from ON model_registry_entries IS 'Only what is disabled was taken out.';
 COMMENT ON COLUMN model_registry_entries.health_window IS 'The last five health checks of what serves, the latest at the end: + good, - bad.';
 COMMENT ON CONSTRAINT slipway_entry_health_window ON model_registry_entries IS 'Five checks are remembered.';
+COMMENT ON COLUMN model_registry_entries.deployment_git_commit IS 'Commit that Argo CD went to for the verified release; null where Helm delivers.';
+COMMENT ON CONSTRAINT slipway_entry_git_commit ON model_registry_entries IS 'A commit is named in full.';
 COMMENT ON INDEX slipway_entry_places IS 'The entries of a model in an environment, in the order in which they count.';
 COMMENT ON INDEX slipway_entry_once IS 'One entry for each organisation, model, hub revision and environment.';
 COMMENT ON TRIGGER slipway_status_moves ON model_registry_entries IS 'Refuses status changes that the release process does not have.';
@@ -449,11 +453,11 @@ GRANT
     INSERT (
         model_name, hub_revision, organisation, deployment_environment, deployment_namespace, deployment_endpoint, deployment_status,
         deployment_status_reason, candidate_fingerprint, helm_revision, verified_at, last_health_check_at, created_at, updated_at,
-        disabled_from, health_window
+        disabled_from, health_window, deployment_git_commit
     ),
     UPDATE (
         deployment_namespace, deployment_endpoint, deployment_status, deployment_status_reason, candidate_fingerprint, helm_revision,
-        verified_at, last_health_check_at, updated_at, disabled_from, health_window
+        verified_at, last_health_check_at, updated_at, disabled_from, health_window, deployment_git_commit
     )
     ON model_registry_entries TO slipway_admin;
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from flows.plan.changes import Change
 from flows.plan.diagnosis import Diagnosis
+from flows.plan.drift import Drift
 from flows.plan.evidence import Proof
 from flows.plan.release import ReleasePlan
 from flows.plan.way_back import Failure
@@ -119,6 +120,17 @@ def _changes(found: Sequence[Change]) -> list[str]:
 def cell(text: str) -> str:
     """Text that cannot leave its cell of a table, nor be taken for markup."""
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
+
+
+def drift_page(found: Mapping[str, Sequence[Drift]]) -> str:
+    """What has drifted, by entry, with the differences; nothing where nothing has."""
+    lines = ["", "", "## Drift", ""] if found else []
+    for name, drifts in found.items():
+        for drift in drifts:
+            lines += [f"**{cell(name)}** ({drift.kind}): {cell(drift.sentence)}", ""]
+            # Indented, so that nothing in a difference is taken for markdown.
+            lines += [*(f"    {line}" for line in drift.difference), ""] if drift.difference else []
+    return "\n".join(lines)
 
 
 def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:

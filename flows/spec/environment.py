@@ -151,7 +151,10 @@ class Environment:
         name: Its name; also the file's name.
         after: The environment that a candidate must be verified in first; none for the first one.
         namespace: The Kubernetes namespace.
-        blocks: The name under which its `Cluster`, `Helm` and `Endpoint` blocks are saved in Prefect.
+        blocks: The name under which its blocks are saved in Prefect: `Cluster`, `Helm` and `Endpoint`; `GitOps` and `Argo`, too, where
+            Argo CD delivers.
+        delivery: Who changes the cluster: `helm`, run by the flow, or `argocd`, which follows the flow's commits.
+        argocd_namespace: Where Argo CD's Applications lie.
         node_selector: Labels of the nodes that may run the engine.
         tolerations: Their taints that its pods tolerate.
         gpu_memory_gib: Memory of one GPU of those nodes in GiB, where no label of theirs says it (`nvidia.com/gpu.memory`).
@@ -173,6 +176,8 @@ class Environment:
     prefetch: PrefetchPolicy
     after: EnvironmentName | None = None
     blocks: DnsLabel = "default"
+    delivery: Literal["helm", "argocd"] = "helm"
+    argocd_namespace: DnsLabel = "argocd"
     node_selector: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     tolerations: tuple[Toleration, ...] = (Toleration(key="gpu-workload", value="true", effect="NoSchedule"),)
     gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None

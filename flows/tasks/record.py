@@ -9,8 +9,8 @@ from typing import Literal
 from prefect import task
 
 from blocks.errors import PipelineError, RegistryRejected
-from blocks.facts import HelmRevision
 from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
+from flows.plan.delivered import Delivered
 from flows.plan.diagnosis import Diagnosis
 from flows.plan.evidence import Evidence, Kept, Proof
 from flows.plan.release import ReleasePlan
@@ -47,7 +47,7 @@ def record_ready(
     registry: Registry,
     candidate: Candidate,
     environment: Environment,
-    revision: HelmRevision,
+    delivered: Delivered,
     evidence: Kept,
     run_id: str,
     lock: Lock,
@@ -58,7 +58,8 @@ def record_ready(
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,
-            helm_revision=revision.revision,
+            helm_revision=delivered.helm_revision,
+            git_commit=delivered.git_commit,
             evidence_sha256=evidence.sha256,
             run_id=run_id,
             fence=lock.fence,

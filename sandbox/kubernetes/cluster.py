@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.controllers import ControllerManager
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
 from sandbox.kubernetes.node.group import WithNodes
@@ -84,6 +85,10 @@ class Cluster(WithNodes):
     def kubeconfig(self) -> Path:
         """A kubeconfig of a user who may do everything."""
         return self.server.admin_kubeconfig
+
+    def client(self, user: str) -> Client:
+        """A client for a further controller, as a user who may do everything; to be used on the loop."""
+        return self.server.local_client(user)
 
     def start(self) -> None:
         """Start everything; returns when all nodes are ready."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.client import LEASES, NODES, PODS, HttpClient
 from sandbox.kubernetes.controllers.nodes import LEASE_NAMESPACE
 from sandbox.kubernetes.errors import ApiError
@@ -75,6 +76,10 @@ class OutsideCluster(WithNodes):
             )
             for spec, share in zip(nodes, shares, strict=True)
         }
+
+    def client(self, user: str) -> Client:
+        """A client for a further controller; it acts as the user of the kubeconfig, whoever it is for."""
+        return self._client
 
     def start(self) -> None:
         """Let the nodes join; returns when all are ready."""

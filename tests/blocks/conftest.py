@@ -1,4 +1,4 @@
-"""One stand-in hub for all tests of blocks: to start and to end one takes longer than most of them."""
+"""One stand-in hub and one API server for all tests of blocks: to start and to end one takes longer than most of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.hub import Hub
+from sandbox.kubernetes.server import ApiServer
 from sandbox.serving import LoopThread
 
 
@@ -23,3 +24,13 @@ def hub(shared_hub: Hub) -> Iterator[Hub]:
     yield shared_hub
     shared_hub.faults.clear()
     shared_hub.tokens.clear()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server without controllers and nodes; each test adds objects of its own."""
+    with LoopThread() as loop:
+        server = ApiServer(tmp_path_factory.mktemp("api"), loop)
+        server.start()
+        yield server
+        server.close()

@@ -17,16 +17,6 @@ from blocks.errors import ClusterRejected
 from blocks.facts import GpuQuota, Taint
 from flows.spec.load import ROOT
 from sandbox.kubernetes.server import ApiServer
-from sandbox.serving import LoopThread
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with LoopThread() as loop:
-        server = ApiServer(tmp_path_factory.mktemp("api"), loop)
-        server.start()
-        yield server
-        server.close()
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,26 @@ def test_a_release_becomes_the_route(releases: Releases, client: RegistryClient)
     assert releases.kinds() == ["deploying", "ready"]
 
 
+def test_what_argo_cd_delivered_names_its_commit_and_no_helm_revision(releases: Releases, client: RegistryClient) -> None:
+    releases.release("a1", "run-1", helm_revision=7)
+    releases.begin("b1", "run-2")
+    evidence = client.save_evidence("verdict", {"outcome": "passed"})
+    place = {"model": "tiny", "environment": "production", "fingerprint": releases.fingerprint("b1"), "run_id": "run-2"}
+
+    with pytest.raises(RegistryRejected, match="slipway_entry_git_commit"):
+        client.mark_ready(**place, git_commit="main", evidence_sha256=evidence)
+    ready = client.mark_ready(**place, git_commit="c" * 40, evidence_sha256=evidence)
+
+    assert (ready.helm_revision, ready.git_commit) == (None, "c" * 40)
+    assert client.current("tiny", "production") == ready
+    # and it can be gone back to, as what Helm delivered can
+    assert releases.previous() == "a1"
+    releases.release("a1", "run-3", helm_revision=8)
+    found = client.previous("tiny", "production")
+    assert found is not None
+    assert (found.helm_revision, found.event.detail["git_commit"]) == (None, "c" * 40)
+
+
 def test_the_routers_plain_query_works(releases: Releases, sql: psycopg.Connection) -> None:
     releases.release("a1", "run-1")
     releases.begin("b1", "run-2")

@@ -6,6 +6,7 @@ SET deployment_status = 'deploying',
     deployment_endpoint = %(endpoint)s,
     candidate_fingerprint = %(fingerprint)s,
     helm_revision = NULL,
+    deployment_git_commit = NULL,
     verified_at = NULL,
     updated_at = %(at)s
 WHERE model_name = %(model)s

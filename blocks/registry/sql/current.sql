@@ -2,7 +2,7 @@
 SELECT
     r.organisation, r.model_name AS model, r.hub_revision, r.deployment_environment AS environment, r.deployment_namespace AS namespace,
     r.deployment_endpoint AS endpoint, r.deployment_status AS status, r.deployment_status_reason AS status_reason,
-    r.disabled_from, r.candidate_fingerprint AS fingerprint, r.helm_revision, r.verified_at::timestamptz AS verified_at,
+    r.disabled_from, r.candidate_fingerprint AS fingerprint, r.helm_revision, r.deployment_git_commit AS git_commit, r.verified_at::timestamptz AS verified_at,
     r.last_health_check_at::timestamptz AS last_health_check_at, r.created_at::timestamptz AS created_at, r.updated_at::timestamptz AS updated_at
 FROM model_registry_entries AS r
 WHERE r.model_name = %(model)s
