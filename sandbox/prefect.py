@@ -65,6 +65,8 @@ class Prefect:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            # A run that is cancelled before its process has begun is given up after this, instead of after five minutes.
+            "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "20",
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
             **self._settings,
