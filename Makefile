@@ -64,6 +64,7 @@ format: setup ## Format and fix what can be fixed
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --no-header --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --python-version 3.11 --extra redis --extra server --no-header --no-annotate --constraint requirements.lock pyproject.toml -o deployments/worker/requirements.lock
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

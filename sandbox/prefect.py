@@ -65,6 +65,8 @@ class Prefect:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            # A run that is cancelled before its process has begun is given up after this, instead of after five minutes.
+            "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "20",
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
             **self._settings,
@@ -97,7 +99,15 @@ class Prefect:
         raise RuntimeError(f"The Prefect server did not start:\n{self.server.last_words(20)}")
 
     def start_worker(self, pool: str) -> Child:
-        """Start a process worker for the work pool."""
+        """Start a process worker for the work pool; the pool is there, with the worker's own template soon, when this returns.
+
+        Raises:
+            RuntimeError: The server does not make the pool.
+        """
+        # Not by the command, whose imports cost more than all of this.
+        made = httpx.post(f"{self.api_url}/work_pools/", json={"name": pool, "type": "process"}, timeout=30, trust_env=False)
+        if made.status_code not in (201, 409):  # 409: it is there already
+            raise RuntimeError(f"The work pool {pool} was not made: {made.text}")
         return self._child("worker", "worker", "start", "--pool", pool, "--type", "process", "--name", "sandbox")
 
     def run(self, *arguments: str, timeout_seconds: float = 120.0) -> str:

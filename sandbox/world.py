@@ -6,6 +6,7 @@ nothing behind but the folder. What each part does not emulate is said in its ow
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from sandbox.serving import LoopThread
 #: Image names that the sandbox's nodes know; every other one cannot be pulled.
 ENGINE_IMAGE = "slipway-sandbox/vllm-openai"
 PREFETCH_IMAGE = "slipway-sandbox/prefetch"
+WORKER_IMAGE = "slipway-sandbox/worker"
 
 #: Two nodes with four GPUs each: three environments, two replicas in production, and room for a surge.
 NODES = (
@@ -47,6 +49,7 @@ class World:
         hub: The stand-in hub.
         cluster: The cluster.
         postgres: A real PostgreSQL.
+        images: What the nodes know by which name; more may be added at any time.
         engine_faults: What the engines are asked to do wrong.
         loop: The event loop that all of it runs on; further servers may use it.
     """
@@ -72,11 +75,12 @@ class World:
 
     def _start(self) -> None:
         self.engine_faults = EngineFaults(self.folder / "engine-faults.json")
-        images = {
+        self.images = {
             ENGINE_IMAGE: Image(
                 command=(sys.executable, "-m", "sandbox.engine"), env={"SANDBOX_ENGINE_FAULTS": str(self.engine_faults.path)}
             ),
             PREFETCH_IMAGE: Image(command=(sys.executable, "-m", "flows.node"), env={}),
+            WORKER_IMAGE: Image(command=(), env={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}),
         }
         self.loop = self._open.enter_context(LoopThread())
         self.postgres = Postgres(self.folder / "postgres")
@@ -86,7 +90,7 @@ class World:
             self.hub = Hub(self.folder / "hub", self.loop)
             self._open.callback(self.hub.close)
             self.hub.start()
-            self.cluster = self._make_cluster(images)
+            self.cluster = self._make_cluster(self.images)
             self._open.callback(self.cluster.close)
             self.cluster.start()
             postgres.result()

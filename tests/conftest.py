@@ -47,7 +47,7 @@ def outside(pytestconfig: pytest.Config) -> Outside | None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take a minute each: at the end, one worker would be busy with them and the others idle."""
-    items.sort(key=lambda item: item.path.name not in ("test_demo.py", "test_browser.py"))
+    items.sort(key=lambda item: item.path.name not in ("test_demo.py", "test_browser.py", "test_work_pool.py"))
 
 
 @pytest.fixture(scope="session")

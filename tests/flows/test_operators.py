@@ -91,7 +91,7 @@ def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start) -> N
 def test_the_owner_migrates_and_the_pipeline_may_not(site: Site, slipway: Start) -> None:
     empty = site.world.postgres.create_database(f"empty_{site.name}")
     Registry(dsn=SecretStr(make_conninfo(empty, options="-c role=slipway_admin"))).save(site.blocks, overwrite=True)
-    Registry(dsn=SecretStr(empty)).save(f"{site.blocks}-owner", overwrite=True)
+    Registry(dsn=SecretStr(empty)).save(f"{site.blocks}-owner")
 
     refused = slipway("migrate")
     said = refused.communicate(timeout=60)[1]

@@ -88,10 +88,9 @@ def office(world: World, tmp_path: Path) -> Iterator[Office]:
         ):
             block.save("default")
         save_authenticator("demo", secret)
-        prefect.run("work-pool", "create", "slipway", "--type", "process")
-        prefect.run("--no-prompt", "deploy", "--name", "release")
         made = Office(prefect=prefect, world=world, database=database, secret=secret)
         made.start_worker()
+        prefect.run("--no-prompt", "deploy", "--name", "release")
         yield made
 
 

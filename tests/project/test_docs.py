@@ -55,6 +55,24 @@ def test_a_slipway_command_is_understood(line: str) -> None:
     assert context.command.name == name
 
 
+@pytest.mark.parametrize("line", typed("prefect"))
+def test_a_prefect_command_is_understood(line: str) -> None:
+    from prefect.cli._app import _app  # two seconds of imports
+
+    _, *arguments = shlex.split(line)
+    command, *_ = _app.parse_args([word for word in arguments if word != "--no-prompt"], exit_on_error=False, print_error=False)
+
+    assert command.__name__.replace("_", "-") in arguments
+
+
+@pytest.mark.parametrize("program", ["prefect", "helm", "kubectl", "docker"])
+def test_the_files_that_a_command_names_exist(program: str) -> None:
+    words = {word for line in typed(program) for word in shlex.split(line) if word.startswith(("deployments/", "charts/"))}
+
+    for word in words:
+        assert (ROOT / word).exists(), word
+
+
 @pytest.mark.parametrize("line", typed("make"))
 def test_a_make_target_exists(line: str) -> None:
     target = next(word for word in shlex.split(line)[1:] if "=" not in word)
