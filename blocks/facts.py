@@ -85,11 +85,12 @@ class GpuQuota:
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """Where a Kubernetes Job stands. `outcome` is none while it runs; `message` says why it failed."""
+    """Where a Kubernetes Job stands. `outcome` is none while it runs; `message` says why it failed; `labels` are its own."""
 
     name: str
     outcome: Literal["succeeded", "failed"] | None
     message: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

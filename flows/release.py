@@ -12,6 +12,7 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from blocks.registry import Lock, Registry
+from flows.clean_up import leave_as_it_was
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.delivery import Move, deliver
 from flows.entering import enter
@@ -50,7 +51,13 @@ class Release:
     keep_failed: bool
 
 
-@flow(name="release", flow_run_name="release {model} {revision}", persist_result=True, result_serializer=RESULTS)
+@flow(
+    name="release",
+    flow_run_name="release {model} {revision}",
+    persist_result=True,
+    result_serializer=RESULTS,
+    on_cancellation=[leave_as_it_was],
+)
 async def release(
     model: Annotated[str, Field(min_length=1)],
     revision: Annotated[str, Field(min_length=1)] = "main",

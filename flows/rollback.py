@@ -11,6 +11,7 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from blocks.registry import Lock, Registry
+from flows.clean_up import leave_as_it_was
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.delivery import Move, take_back
 from flows.entering import enter
@@ -29,7 +30,13 @@ from flows.tasks.record import current_entry, finished, record_rolled_back, roll
 from flows.tasks.report import publish_plan_of_return
 
 
-@flow(name="rollback", flow_run_name="rollback {model} in {environment}", persist_result=True, result_serializer=RESULTS)
+@flow(
+    name="rollback",
+    flow_run_name="rollback {model} in {environment}",
+    persist_result=True,
+    result_serializer=RESULTS,
+    on_cancellation=[leave_as_it_was],
+)
 async def rollback(
     model: Annotated[str, Field(min_length=1)],
     environment: EnvironmentName,

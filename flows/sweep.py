@@ -1,4 +1,4 @@
-"""The sweep: runs every few minutes and looks after releases that wait for people and that no process watches."""
+"""The sweep: runs every two minutes and looks after the runs that no process watches: that wait for people, died, or were cancelled."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
+from blocks.registry import Registry
+from flows.clean_up import clean_up_ended
 from flows.connections import shared_registry
 from flows.outcome import ended
+from flows.picking_up import take_up_again
+from flows.plan.pick_up import Patience
 from flows.plan.sweep import sweep_step
 from flows.spec import Deployments
 from flows.tasks.policy import run
@@ -18,23 +22,39 @@ from flows.tasks.wake import close_request, open_requests, waiting_run, wake
 
 
 @flow(name="sweep")
-async def sweep() -> State[Any] | dict[str, int]:
-    """Wake releases whose request has expired or whose freeze is over, and close the requests of runs that have ended.
+async def sweep(silent_seconds: float = 120, pending_seconds: float = 600) -> State[Any] | dict[str, int]:
+    """Wake releases whose request has expired or whose freeze is over, take up runs that died, and clean up after those that are over.
 
-    A suspended run has no process: nobody but this notices that its time is up, and cancelling it calls no hook.
+    A suspended run has no process: nobody but this notices that its time is up, and cancelling it calls no hook. Nor does Prefect notice by
+    itself that a run's process and its worker are gone.
+
+    Args:
+        silent_seconds: A run that gave no sign of life for so long is dead; signs come every 30 s.
+        pending_seconds: A run that waited for so long for its process to begin will not get one.
     """
     try:
-        registry = await shared_registry(Deployments.default())
-        done = {"leave": 0, "wake": 0, "void": 0}
-        for request in await run(open_requests, registry):
-            run_id = request.run_id or ""
-            seen = await run(waiting_run, run_id)
-            step = sweep_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
-            if step == "wake":
-                await run(wake, run_id)
-            elif step == "void":
-                await run(close_request, registry, request, f"the run ended as {seen.state}" if seen else "the run is gone")
-            done[step] += 1
-        return done
+        deployments = Deployments.default()
+        registry = await shared_registry(deployments)
+        done = await _look_at_requests(registry)
+        patience = Patience(running_seconds=silent_seconds, pending_seconds=pending_seconds)
+        done |= await take_up_again(registry, deployments.names("models"), patience)
+        left, wrong = await clean_up_ended(deployments, registry)
+        if wrong:
+            raise wrong[0]
+        return {**done, "cleaned_up": len(left)}
     except PipelineError as exc:
         return ended(exc)
+
+
+async def _look_at_requests(registry: Registry) -> dict[str, int]:
+    done = {"leave": 0, "wake": 0, "void": 0}
+    for request in await run(open_requests, registry):
+        run_id = request.run_id or ""
+        seen = await run(waiting_run, run_id)
+        step = sweep_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
+        if step == "wake":
+            await run(wake, run_id)
+        elif step == "void":
+            await run(close_request, registry, request, f"the run ended as {seen.state}" if seen else "the run is gone")
+        done[step] += 1
+    return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from blocks.cluster.connection import selector
 from blocks.cluster.pods import Pods
 from blocks.errors import ClusterRejected, ClusterUnreachable
 from blocks.facts import JobState, Pod
@@ -46,6 +47,10 @@ class Jobs(Pods):
         self._versions[namespace, name] = job.metadata.resource_version
         return _job_state(job)
 
+    def jobs(self, namespace: str, labels: Mapping[str, str]) -> tuple[JobState, ...]:
+        """The Jobs that carry all these labels; one request."""
+        return tuple(map(_job_state, self._call(self._batch.list_namespaced_job, namespace, label_selector=selector(labels)).items))
+
     def job_log(self, namespace: str, name: str, lines: int) -> str:
         """The last lines that the Job's newest pod wrote; empty if there is none to read."""
         pods = self._call(self._core.list_namespaced_pod, namespace, label_selector=f"batch.kubernetes.io/job-name={name}").items
@@ -72,11 +77,10 @@ class Jobs(Pods):
 
 
 def _job_state(job: Any) -> JobState:
-    for condition in job.status.conditions or []:
-        if condition.status == "True" and condition.type in ("Complete", "Failed"):
-            return JobState(
-                name=job.metadata.name,
-                outcome="succeeded" if condition.type == "Complete" else "failed",
-                message=condition.message or "",
-            )
-    return JobState(name=job.metadata.name, outcome=None)
+    ended = next((c for c in job.status.conditions or [] if c.status == "True" and c.type in ("Complete", "Failed")), None)
+    return JobState(
+        name=job.metadata.name,
+        outcome=None if ended is None else "succeeded" if ended.type == "Complete" else "failed",
+        message=(ended.message or "") if ended is not None else "",
+        labels=dict(job.metadata.labels or {}),
+    )

@@ -11,12 +11,13 @@ from blocks.registry.lifecycle import Lifecycle
 from blocks.registry.locks import Locks
 from blocks.registry.migrate import apply
 from blocks.registry.records import Entry, Event, Route, Status, Verified
+from blocks.registry.run_record import RunRecord
 from blocks.registry.session import row, rows
 from blocks.registry.statements import migrations
 from blocks.registry.switch import Switch
 
 
-class RegistryClient(Lifecycle, Switch, Locks, HealthRecord, Figures, Documents, Approvals, Audit):
+class RegistryClient(Lifecycle, Switch, Locks, RunRecord, HealthRecord, Figures, Documents, Approvals, Audit):
     """The registry in a PostgreSQL database (15 or newer); a context manager, safe to share between threads.
 
     Every write may be repeated: after a cut connection (`RegistryUnreachable`) the same call either finds what it wrote or writes it.

@@ -153,6 +153,7 @@ CREATE INDEX slipway_events_of_model ON slipway_events (model_name, environment,
 CREATE INDEX slipway_events_of_candidate ON slipway_events (candidate_fingerprint, model_name, environment, id);
 CREATE INDEX slipway_events_of_run ON slipway_events (run_id, id);
 CREATE INDEX slipway_events_requests ON slipway_events (id) WHERE kind = 'approval_requested';
+CREATE INDEX slipway_events_begun ON slipway_events (id) WHERE kind = 'deploying';
 
 -- A value with its length in bytes before it, so that no two rows of values make one text.
 CREATE FUNCTION slipway_chained(value text) RETURNS text

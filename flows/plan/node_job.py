@@ -8,13 +8,22 @@ from typing import Any
 
 from flows.spec import Environment
 
+#: The label of the flow run that made it.
+RUN_LABEL = "slipway.dev/run"
+
 #: Where its container finds what it is asked for, and the store.
 REQUEST_FOLDER = "/etc/slipway/request"
 STORE_MOUNT = "/store"
 
 
 def node_job(
-    name: str, labels: dict[str, str], environment: Environment, node: str, container: dict[str, Any], volumes: Sequence[dict[str, Any]]
+    name: str,
+    labels: dict[str, str],
+    environment: Environment,
+    node: str,
+    run_id: str,
+    container: dict[str, Any],
+    volumes: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """The Job's manifest. It runs on that very node, tries once (the task retries), and tidies itself up after an hour.
 
@@ -23,11 +32,12 @@ def node_job(
         labels: What else its pods are labelled with.
         environment: Where, with which image, for how long, past which taints.
         node: The node's name.
+        run_id: The flow run that makes it.
         container: What the container has beside image, store and security context.
         volumes: What it mounts beside the store.
     """
     policy = environment.prefetch
-    labels = {"app.kubernetes.io/managed-by": "slipway", "slipway.dev/environment": environment.name, **labels}
+    labels = {"app.kubernetes.io/managed-by": "slipway", "slipway.dev/environment": environment.name, RUN_LABEL: run_id, **labels}
     container = {
         **container,
         "image": policy.image,

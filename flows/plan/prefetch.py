@@ -79,4 +79,4 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
     }
     labels = {"app.kubernetes.io/name": "slipway-prefetch", "slipway.dev/candidate": candidate.label}
-    return node_job(name, labels, environment, node, container, volumes)
+    return node_job(name, labels, environment, node, run_id, container, volumes)

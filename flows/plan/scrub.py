@@ -67,7 +67,7 @@ def scrub_job(environment: Environment, node: str, run_id: str) -> dict[str, Any
         "args": ["scrub", "--store", STORE_MOUNT, "--limit-seconds", f"{limit_seconds:g}"],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
     }
-    return node_job(scrub_job_name(run_id, node), {"app.kubernetes.io/name": "slipway-scrub"}, environment, node, container, ())
+    return node_job(scrub_job_name(run_id, node), {"app.kubernetes.io/name": "slipway-scrub"}, environment, node, run_id, container, ())
 
 
 def scrub_rows(reports: Mapping[str, str]) -> list[dict[str, str]]:

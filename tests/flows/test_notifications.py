@@ -7,14 +7,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
+from uuid import uuid4
 
 import pytest
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.events.schemas.automations import AutomationCore
 
 from flows.automations import apply_automations
 from flows.errors import SpecInvalid
 from flows.release import release
+from flows.spec.load import ROOT
 from tests.flows.conftest import Site
 
 
@@ -76,6 +79,14 @@ def test_a_request_and_what_became_of_it_are_sent(site: Site, sink: tuple[str, Q
     assert received.empty()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "automations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_shipped_is_what_prefect_takes(path: Path) -> None:
+    for wanted in yaml.safe_load(path.read_text()):
+        actions = [{**{k: v for k, v in each.items() if k != "block"}, "block_document_id": uuid4()} for each in wanted["actions"]]
+
+        assert AutomationCore.model_validate({**wanted, "actions": actions}).name.startswith("slipway ")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -92,8 +103,6 @@ def test_a_file_that_is_wrong_is_named(prefect_settings: None, tmp_path: Path, t
 
 
 def test_the_release_is_never_cancelled_for_another_one() -> None:
-    from flows.spec.load import ROOT
-
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
     (of_release,) = [deployment for deployment in deployments if deployment["name"] == "release"]

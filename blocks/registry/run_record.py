@@ -1,0 +1,52 @@
+"""What the registry knows of runs: what they began and never ended, what became of those that died, and who gives signs of life."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from blocks.registry.records import Event, Lock
+from blocks.registry.session import Session, rows
+
+#: Beginnings that are looked through for unfinished ones: weeks of releases, and a millisecond of the database's time.
+_LATEST = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Overtaken:
+    run_id: str
+    by_run: str
+
+
+class RunRecord(Session):
+    """The part of the client that answers for runs."""
+
+    def unfinished(self) -> list[Event]:
+        """The `deploying` events whose run has not recorded an end there, and those that are being cleaned up after; oldest first.
+
+        Runs that are under way are among them: whether a run lives is Prefect's to say.
+        """
+        with self._connected() as connection:
+            return rows(connection, "unfinished", Event, {"limit": _LATEST})
+
+    def run_events(self, run_ids: Collection[str], kinds: Collection[str]) -> list[Event]:
+        """The events of these kinds of all these runs, oldest first; one statement however many they are."""
+        with self._connected() as connection:
+            return rows(connection, "run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})
+
+    def overtaken(self, runs: Sequence[tuple[str, str, datetime]]) -> dict[str, str]:
+        """Which of these runs was overtaken by which: another run began with its model after its own last deed.
+
+        Args:
+            runs: For each its id, its model, and when it began.
+        """
+        run_ids, models, began = ([run[index] for run in runs] for index in range(3))
+        with self._connected() as connection:
+            found = rows(connection, "begun_since", _Overtaken, {"run_ids": run_ids, "models": models, "began": began})
+        return {each.run_id: each.by_run for each in found}
+
+    def held_locks(self) -> list[Lock]:
+        """The locks that somebody holds, with the seconds since each holder's last sign of life."""
+        with self._connected() as connection:
+            return rows(connection, "held_locks", Lock, {})

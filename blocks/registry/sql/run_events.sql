@@ -1,0 +1,6 @@
+-- Events of some kinds of some runs, oldest first.
+SELECT
+    id, occurred_at, kind, organisation, model_name AS model, environment, candidate_fingerprint AS fingerprint, run_id, actor, detail
+FROM slipway_events
+WHERE run_id = ANY(%(run_ids)s) AND kind = ANY(%(kinds)s)
+ORDER BY id;

@@ -1,0 +1,54 @@
+"""Executes a run in a process of its own, as a worker does, so that it can be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, get_current_settings
+
+from flows.spec.load import ROOT
+
+_EXECUTE = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from flows.release import release
+
+with get_client(sync_client=True) as client:
+    flow_run = client.read_flow_run(sys.argv[1])
+asyncio.run(run_flow(release, flow_run=flow_run, return_type="state"))
+"""
+
+
+@contextmanager
+def executed(run: FlowRun, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A release that a process of its own executes; whatever happens, the process does not outlive the block."""
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": str(get_current_settings().api.url),
+        "PREFECT_HOME": str(PREFECT_HOME.value()),
+        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+        **settings,
+    }
+    command = [sys.executable, "-c", _EXECUTE, str(run.id)]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 60) -> None:
+    """Wait for the condition, while the process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, "it ended before"
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)

@@ -1,0 +1,75 @@
+"""What the registry knows of runs: what they never ended, which were overtaken, and who holds what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from blocks.registry import RegistryClient
+
+if TYPE_CHECKING:
+    from conftest import Releases
+
+
+def unfinished(client: RegistryClient) -> list[str | None]:
+    return [event.run_id for event in client.unfinished()]
+
+
+def clean(client: RegistryClient, kind: str, run: str, begun: int) -> None:
+    client.add_event(kind, model="tiny", environment="production", run_id=run, detail={"begun": begun})
+
+
+def test_what_a_run_began_is_unfinished_until_it_is_ready_or_failed(client: RegistryClient, releases: Releases) -> None:
+    releases.release("a1", "r1")
+    releases.begin("b1", "r2")
+    assert unfinished(client) == ["r2"]
+    releases.fail("b1", "r2")
+    assert unfinished(client) == []
+
+    # begun again by the same run, as after a retry
+    releases.begin("b1", "r2")
+    releases.begin("c1", "r3")
+    assert unfinished(client) == ["r2", "r3"]
+    releases.ready("c1", "r3")
+    assert unfinished(client) == ["r2"]
+
+
+def test_what_a_clean_up_began_is_unfinished_until_it_is_done(client: RegistryClient, releases: Releases) -> None:
+    releases.begin("a1", "r1")
+    (begun,) = client.unfinished()
+    clean(client, "cleaning_up", "r1", begun.id)
+    releases.fail("a1", "r1")  # killed after this, the rest of the clean-up is still to be done
+    assert unfinished(client) == ["r1"]
+
+    clean(client, "cleaned_up", "r1", begun.id)
+    assert unfinished(client) == []
+    # somebody retries the run: what it begins then is another matter
+    releases.begin("a1", "r1")
+    assert unfinished(client) == ["r1"]
+
+
+def test_a_run_is_overtaken_by_one_that_begins_after_its_own_last_deed(client: RegistryClient, releases: Releases) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    releases.begin("a1", "r1")
+    assert client.overtaken([("r1", "tiny", long_ago)]) == {}
+
+    releases.begin("b1", "r2")
+    releases.begin("c1", "r3")
+    runs = [("r1", "tiny", long_ago), ("r2", "tiny", long_ago), ("r3", "tiny", long_ago), ("r4", "nano", long_ago)]
+    assert client.overtaken(runs) == {"r1": "r3", "r2": "r3"}
+    # one that never came so far as to record anything counts from its beginning
+    assert client.overtaken([("r0", "tiny", long_ago), ("r9", "tiny", datetime.now(UTC))]) == {"r0": "r3"}
+    # that it was taken up again is no deed of its own
+    client.add_event("picked_up", model="tiny", run_id="r1", detail={"state": "s1"})
+    assert client.overtaken(runs[:1]) == {"r1": "r3"}
+    assert [event.detail["state"] for event in client.run_events(["r1", "r2"], ["picked_up"])] == ["s1"]
+
+
+def test_only_held_locks_are_listed(client: RegistryClient) -> None:
+    client.free_lock(client.take_lock("tiny", "staging", "r1"))
+    client.take_lock("tiny", "production", "r2")
+
+    (lock,) = client.held_locks()
+
+    assert (lock.run_id, lock.environment) == ("r2", "production")
+    assert 0 <= lock.silent_seconds < 30

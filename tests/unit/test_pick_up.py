@@ -1,0 +1,110 @@
+"""Which runs are taken up again, and what is done about what a run began and never ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from blocks.facts import HelmRevision
+from flows.plan.clean_up import EndedRun, changed, sentence, way_out, why_clean_up
+from flows.plan.pick_up import Past, Patience, SeenRun, Step, pick_up_step, why_given_up
+from tests.examples import BEGIN
+
+RUN = SeenRun(run_id="r1", name="release tiny main", model="tiny", phase="running", state_id="s3", began=BEGIN, sign_of_life=BEGIN)
+NEW, OLD = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("phase", "silent_seconds", "step"),
+    [
+        ("running", 119, "leave"),
+        ("running", 121, "crashed"),
+        ("pending", 599, "leave"),
+        ("pending", 601, "crashed"),
+        ("cancelling", 119, "leave"),
+        ("cancelling", 121, "cancelled"),
+        ("crashed", 0, "pick-up"),
+    ],
+)
+def test_a_run_without_a_sign_of_life_is_dead_and_a_dead_one_is_taken_up(phase: str, silent_seconds: float, step: Step) -> None:
+    run = replace(RUN, phase=phase)  # type: ignore[arg-type]
+
+    assert pick_up_step(run, Past(), Patience(), BEGIN + timedelta(seconds=silent_seconds)) == step
+
+
+@pytest.mark.parametrize(
+    ("past", "step"),
+    [
+        (Past(crashes=frozenset({"s1"})), "pick-up"),
+        (Past(crashes=frozenset({"s1", "s2"})), "give-up"),
+        # whoever counted this very crash was killed before Prefect was told
+        (Past(crashes=frozenset({"s2", "s3"})), "pick-up"),
+        (Past(crashes=frozenset({"s1", "s2"}), given_up=True), "leave"),
+        (Past(overtaken_by="r2"), "give-up"),
+        (Past(crashes=frozenset({"s3"}), overtaken_by="r2"), "pick-up"),
+    ],
+)
+def test_a_run_is_taken_up_twice_and_not_over_another_one(past: Past, step: Step) -> None:
+    assert pick_up_step(replace(RUN, phase="crashed"), past, Patience(), BEGIN) == step
+
+
+def test_why_it_is_not_is_said() -> None:
+    assert why_given_up(Past(crashes=frozenset({"s1", "s2"}))) == "it crashed again after it was taken up 2 times"
+    assert why_given_up(Past(overtaken_by="r2")) == "run r2 has begun with the model since"
+    assert why_given_up(Past()) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "final", "given_up", "why"),
+    [
+        ("", False, False, "its run is gone from Prefect"),
+        ("Running", False, False, ""),
+        ("Suspended", False, False, ""),
+        ("Crashed", True, False, ""),
+        ("Crashed", True, True, "its run crashed and was given up"),
+        ("Cancelled", True, False, "its run was cancelled"),
+        ("Errored", True, False, "its run ended as Errored before it could record that"),
+    ],
+)
+def test_only_what_nobody_will_end_is_cleaned_up(state: str, final: bool, given_up: bool, why: str) -> None:
+    assert why_clean_up(EndedRun(state=state, final=final, crashed=state == "Crashed", given_up=given_up)) == why
+
+
+@pytest.mark.parametrize(
+    ("serving", "carries", "was"),
+    [
+        (OLD, NEW, True),
+        (None, NEW, True),
+        (OLD, OLD, False),
+        (None, None, False),
+        (None, OLD, False),
+        (NEW, NEW, False),  # the same candidate again
+    ],
+)
+def test_the_cluster_was_changed_if_helm_carries_what_did_not_serve(serving: str | None, carries: str | None, was: bool) -> None:
+    helm = revision(carries) if carries else None
+
+    assert changed(NEW, serving, helm) is was
+
+
+@pytest.mark.parametrize(
+    ("cluster_changed", "served_well", "ever_verified", "way"),
+    [
+        (False, True, True, "none"),
+        (False, False, False, "none"),
+        (True, True, True, "back"),
+        (True, False, False, "remove"),
+        (True, False, True, "leave"),
+    ],
+)
+def test_the_way_out(cluster_changed: bool, served_well: bool, ever_verified: bool, way: str) -> None:
+    assert way_out(cluster_changed=cluster_changed, served_well=served_well, ever_verified=ever_verified) == way
+
+
+def test_what_is_left_is_said_exactly() -> None:
+    assert sentence("back", NEW, OLD, "tiny-production", 1) == (
+        f"Candidate {NEW[:12]} may be behind the endpoint; a run of its own takes it back to {OLD[:12]}. 1 Job of the run was ended."
+    )
+    assert sentence("none", NEW, None, "tiny-production", 0) == "The cluster was not changed: what served there still does."
