@@ -7,6 +7,7 @@ import contextvars
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
@@ -23,6 +24,7 @@ from pydantic import TypeAdapter
 
 from blocks.errors import PipelineError, Transient
 from flows.spec import Candidate, Environment
+from flows.tasks.waiting import ABANDONED
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -135,6 +137,14 @@ _THREADS = ThreadPoolExecutor(64, thread_name_prefix="task")
 
 
 async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a task in a thread beside the flow's event loop, so that the run's heartbeats go on while it waits."""
-    call = partial(contextvars.copy_context().run, task.__call__, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
+    """Run a task in a thread beside the flow's event loop, so that the run's heartbeats go on while it waits.
+
+    A run that is told to end (cancelled, or its node is drained) does not wait for it, and what it waits for ends within seconds.
+    """
+    context, abandoned = contextvars.copy_context(), threading.Event()
+    context.run(ABANDONED.set, abandoned)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(context.run, task.__call__, *args, **kwargs))
+    except asyncio.CancelledError:
+        abandoned.set()
+        raise

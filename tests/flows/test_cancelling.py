@@ -1,0 +1,140 @@
+"""A run that is cancelled leaves the environment as it was, or says exactly what it left: at any step, whoever is left to see to it."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, get_current_settings
+from prefect.states import Cancelled, Cancelling, Pending
+
+from blocks.cluster import Cluster
+from blocks.facts import JobState
+from flows.plan.naming import release_name
+from flows.plan.node_job import RUN_LABEL
+from flows.release import release
+from flows.rollback import rollback
+from flows.spec.load import ROOT
+from flows.sweep import sweep
+from sandbox.hub.faults import Fault
+from tests.flows.conftest import Site
+from tests.flows.processes import executed, until
+
+
+def test_before_the_cluster_is_changed_nothing_is_left(site: Site) -> None:
+    # given a release that waits for an approval, and one that fetches weights, which take their time
+    site.only_production()
+    waiting = site.start(release, model=site.model, environments=["production"])
+    assert site.leg(release, waiting).name == "Suspended"
+    site.publish_own()
+    site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", times=None, bytes_per_second=100_000))
+    fetching = site.start(release, model=site.model, environments=["development"])
+    site.client.set_flow_run_state(fetching.id, Pending())
+    with executed(fetching) as process:
+        until(lambda: bool(jobs(site, fetching)), process)
+        process.kill()
+        process.wait()
+
+    # when both are cancelled, and nothing is left of the processes that might have seen to it
+    for run in (waiting, fetching):
+        site.client.set_flow_run_state(run.id, Cancelling())  # as the UI does
+    assert site.run(sweep, silent_seconds=0).is_completed()
+
+    # then the request is void
+    assert [event.kind for event in site.events(waiting)] == ["approval_requested", "approval_void"]
+    # and the other one is failed, its Job gone, and the lock free
+    assert site.client.read_flow_run(fetching.id).state_name == "Cancelled"
+    assert [event.kind for event in site.events(fetching)] == ["deploying", "cleaning_up", "failed", "cleaned_up"]
+    assert site.statuses() == {"development": "failed"}
+    until(lambda: not jobs(site, fetching))
+    assert left(site, fetching) == "The cluster was not changed: what served there still does. 1 Job of the run was ended."
+    with site.registry() as registry:
+        assert registry.held_locks() == []
+        (entry,) = registry.entries(model=site.model)
+        assert entry.status_reason == "Cancelled: its run was cancelled"
+    # and there is nothing more to do
+    assert site.run(sweep, silent_seconds=0).is_completed()
+    assert len(site.events(fetching)) == 4
+
+
+def test_where_nothing_ever_served_the_release_is_removed_and_its_process_can_do_no_harm(site: Site) -> None:
+    # given a first release that waits for its pods
+    site.world.engine_faults.set(site.model, start_delay_seconds=60)
+    run = site.start(release, model=site.model, environments=["development"])
+    with ThreadPoolExecutor(1) as beside:
+        leg = beside.submit(contextvars.copy_context().run, site.leg, release, run)
+        until(lambda: bool(site.pods()))
+
+        # when it is said to be cancelled although its process lives
+        site.client.set_flow_run_state(run.id, Cancelled(), force=True)
+        assert site.run(sweep).is_completed()
+
+        # then its release is off the cluster
+        until(lambda: site.pods() == ())
+        assert left(site, run).startswith("Nothing was ever verified there; the Helm release ")
+        # and the process ends, and has recorded nothing more
+        leg.result(60)
+    assert [event.kind for event in site.events(run)] == ["deploying", "cleaning_up", "failed", "cleaned_up"]
+    assert site.statuses() == {"development": "failed"}
+
+
+def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site) -> None:
+    rollback.to_deployment("rollback").apply()  # type: ignore[union-attr]
+    # given a release that serves, and the next one under way in a process that Prefect's runner watches over
+    assert site.release().is_completed()
+    served = {pod.labels["slipway.dev/candidate"] for pod in site.pods()}
+    site.publish(seed=1)
+    site.world.engine_faults.set(site.model, start_delay_seconds=60)
+    run = site.start(release, model=site.model, environments=["development"])
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": str(get_current_settings().api.url),
+        "PREFECT_HOME": str(PREFECT_HOME.value()),
+        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+    }
+    command = [sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL) as runner:
+        try:
+            until(lambda: {pod.labels["slipway.dev/candidate"] for pod in site.pods()} - served != set(), runner, 90)
+            # when a person cancels it
+            site.client.set_flow_run_state(run.id, Cancelling())
+            until(lambda: site.client.read_flow_run(run.id).state_name == "Cancelled")
+        finally:
+            runner.terminate()
+            runner.wait(60)
+
+    # then it was cleaned up after at once: neither candidate is routed, and a rollback was asked for, once
+    assert [event.kind for event in site.events(run)] == ["deploying", "cleaning_up", "failed", "displaced", "cleaned_up"]
+    assert sorted(site.all_statuses()) == ["degraded", "failed"]
+    assert site.run(sweep).is_completed()
+    begun = next(event.id for event in site.events(run))
+    wanted = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[f"clean-up/{run.id}/{begun}"]))
+    (back,) = site.client.read_flow_runs(flow_run_filter=wanted)
+    assert str(back.id) in left(site, run)
+
+    # and what served before serves again
+    site.world.engine_faults.clear()
+    ended = site.leg(rollback, back)
+    assert ended.is_completed(), ended.message
+    assert sorted(site.all_statuses()) == ["failed", "ready"]
+    assert {pod.labels["slipway.dev/candidate"] for pod in site.pods() if pod.ready} == served
+    assert site.ask("The capital of France is") == " Paris."
+
+
+def jobs(site: Site, run: FlowRun) -> tuple[JobState, ...]:
+    with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
+        return cluster.jobs(f"development-{site.name}", {RUN_LABEL: str(run.id)})
+
+
+def left(site: Site, run: FlowRun) -> str:
+    """What the registry says that was left; the run's own page says it, too."""
+    said = next(str(event.detail["left"]) for event in site.events(run) if event.kind == "cleaned_up")
+    pages = site.client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])))
+    (page,) = (str(page.data) for page in pages if page.key == release_name(site.model, "left"))
+    assert page == f"{site.model} in development: its run was cancelled. {said}"
+    return said
