@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, get_current_settings
+from prefect.runner import Runner
 from prefect.states import Cancelled, Cancelling, Pending
 
 from blocks.cluster import Cluster
@@ -19,7 +17,6 @@ from flows.plan.naming import release_name
 from flows.plan.node_job import RUN_LABEL
 from flows.release import release
 from flows.rollback import rollback
-from flows.spec.load import ROOT
 from flows.sweep import sweep
 from sandbox.hub.faults import Fault
 from tests.flows.conftest import Site
@@ -48,7 +45,7 @@ def test_before_the_cluster_is_changed_nothing_is_left(site: Site) -> None:
     # then the request is void
     assert [event.kind for event in site.events(waiting)] == ["approval_requested", "approval_void"]
     # and the other one is failed, its Job gone, and the lock free
-    assert site.client.read_flow_run(fetching.id).state_name == "Cancelled"
+    assert state(site, fetching) == "Cancelled"
     assert [event.kind for event in site.events(fetching)] == ["deploying", "cleaning_up", "failed", "cleaned_up"]
     assert site.statuses() == {"development": "failed"}
     until(lambda: not jobs(site, fetching))
@@ -91,22 +88,13 @@ def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site)
     site.publish(seed=1)
     site.world.engine_faults.set(site.model, start_delay_seconds=60)
     run = site.start(release, model=site.model, environments=["development"])
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": str(get_current_settings().api.url),
-        "PREFECT_HOME": str(PREFECT_HOME.value()),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-    }
-    command = [sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL) as runner:
-        try:
-            until(lambda: {pod.labels["slipway.dev/candidate"] for pod in site.pods()} - served != set(), runner, 90)
-            # when a person cancels it
-            site.client.set_flow_run_state(run.id, Cancelling())
-            until(lambda: site.client.read_flow_run(run.id).state_name == "Cancelled")
-        finally:
-            runner.terminate()
-            runner.wait(60)
+    with ThreadPoolExecutor(1) as beside:
+        runner = beside.submit(contextvars.copy_context().run, asyncio.run, Runner().execute_flow_run(run.id))
+        until(lambda: {pod.labels["slipway.dev/candidate"] for pod in site.pods()} - served != set())
+        # when a person cancels it
+        site.client.set_flow_run_state(run.id, Cancelling())
+        runner.result(120)
+    assert state(site, run) == "Cancelled"
 
     # then it was cleaned up after at once: neither candidate is routed, and a rollback was asked for, once
     assert [event.kind for event in site.events(run)] == ["deploying", "cleaning_up", "failed", "displaced", "cleaned_up"]
@@ -129,6 +117,10 @@ def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site)
 def jobs(site: Site, run: FlowRun) -> tuple[JobState, ...]:
     with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
         return cluster.jobs(f"development-{site.name}", {RUN_LABEL: str(run.id)})
+
+
+def state(site: Site, run: FlowRun) -> str:
+    return site.client.read_flow_run(run.id).state_name or ""
 
 
 def left(site: Site, run: FlowRun) -> str:
