@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from blocks.facts import HelmRevision
-
 #: What becomes of the environment. `none`: the cluster was not changed, so nothing. `back`: what served serves again, by a run of its own.
 #: `remove`: nothing ever served there, so the release goes. `leave`: no good candidate is known to have served; a person decides.
 Way = Literal["none", "back", "remove", "leave"]
@@ -40,12 +38,12 @@ def why_clean_up(run: EndedRun) -> str:
     return "its run was cancelled" if run.state == "Cancelled" else f"its run ended as {run.state} before it could record that"
 
 
-def changed(candidate: str, serving: str | None, helm: HelmRevision | None) -> bool:
+def changed(candidate: str, serving: str | None, carried: str | None) -> bool:
     """Whether the run may have changed what the endpoint serves: Helm carries its candidate, and what served is another.
 
     Helm writes its own record before it touches anything, whatever becomes of that.
     """
-    return helm is not None and helm.fingerprint == candidate and serving != candidate
+    return carried == candidate and serving != candidate
 
 
 def way_out(*, cluster_changed: bool, served_well: bool, ever_verified: bool) -> Way:

@@ -81,7 +81,7 @@ def _decide(client: RegistryClient, helm: Helm, environment: Environment, releas
         carries = charts.current(release, environment.namespace)
     serving = client.current(begun.model, environment.name)
     way = way_out(
-        cluster_changed=changed(begun.fingerprint, serving.fingerprint if serving else None, carries),
+        cluster_changed=changed(begun.fingerprint, serving.fingerprint if serving else None, carries.fingerprint if carries else None),
         served_well=serving is not None and "ready" in (serving.status, serving.disabled_from),
         ever_verified=serving is not None or client.previous(begun.model, environment.name) is not None,
     )

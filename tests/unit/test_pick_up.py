@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from blocks.facts import HelmRevision
 from flows.plan.clean_up import EndedRun, changed, sentence, way_out, why_clean_up
 from flows.plan.pick_up import Past, Patience, SeenRun, Step, pick_up_step, why_given_up
 from tests.examples import BEGIN
@@ -84,9 +83,7 @@ def test_only_what_nobody_will_end_is_cleaned_up(state: str, final: bool, given_
     ],
 )
 def test_the_cluster_was_changed_if_helm_carries_what_did_not_serve(serving: str | None, carries: str | None, was: bool) -> None:
-    helm = revision(carries) if carries else None
-
-    assert changed(NEW, serving, helm) is was
+    assert changed(NEW, serving, carries) is was
 
 
 @pytest.mark.parametrize(
