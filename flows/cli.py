@@ -13,6 +13,7 @@ import typer
 
 from blocks.errors import PipelineError
 from flows.cli_approvals import add_commands as add_approvals
+from flows.cli_doctor import add_commands as add_doctor
 from flows.cli_operators import add_commands as add_operators
 from flows.cli_shared import AsJson, open_registry
 from flows.errors import Refusal, SpecInvalid
@@ -244,6 +245,7 @@ def _end(seen: Progress) -> None:
 
 add_approvals(app)
 add_operators(app)
+add_doctor(app)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from blocks.cluster.connection import selector
@@ -15,6 +16,11 @@ class Rollouts(Pods):
     def wait_for_deployment(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
         self._wait(self._apps.list_namespaced_deployment, namespace, name, seconds)
+
+    def deployments(self, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Names of the Kubernetes Deployments that carry all these labels; one request."""
+        listed = self._call(self._apps.list_namespaced_deployment, namespace, label_selector=selector(labels))
+        return tuple(deployment.metadata.name for deployment in listed.items)
 
     def rollout(self, namespace: str, name: str) -> Rollout | None:
         """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""

@@ -139,6 +139,12 @@ class HelmClient:
         with suppress(HelmNotFound):
             self._command.wait_for(self._command.uninstall(release, namespace=namespace, keep_history=keep_history))
 
+    def releases(self, namespace: str) -> dict[str, str]:
+        """Every release of the namespace and the status of its newest revision, in Helm's words; one process."""
+        # Helm 4 lists all of them unless it is told which.
+        lines = self._command.wait_for(self._command.list(include_deployed=False, namespace=namespace))
+        return {str(line["name"]): str(line["status"]) for line in lines}
+
     def revisions(self, release: str, namespace: str) -> Iterator[HelmRevision]:
         """The Helm revisions that are kept, newest first, one process each; nothing where there is no release."""
         newest = self._status(release, namespace)

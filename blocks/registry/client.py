@@ -9,7 +9,7 @@ from blocks.registry.figures import Figures
 from blocks.registry.health import HealthRecord
 from blocks.registry.lifecycle import Lifecycle
 from blocks.registry.locks import Locks
-from blocks.registry.migrate import apply
+from blocks.registry.migrate import apply, missing
 from blocks.registry.records import Entry, Event, Route, Status, Verified
 from blocks.registry.run_record import RunRecord
 from blocks.registry.session import row, rows
@@ -42,6 +42,11 @@ class RegistryClient(Lifecycle, Switch, Locks, RunRecord, HealthRecord, Figures,
         """
         with self._connected() as connection:
             return apply(connection, migrations())
+
+    def missing_migrations(self) -> list[str]:
+        """The migrations of this program that the database does not have; reads only."""
+        with self._connected() as connection:
+            return missing(connection, migrations())
 
     def entries(self, model: str | None = None, environment: str | None = None, status: Status | None = None) -> list[Entry]:
         """The entries, by model and environment, latest change first; what is None does not filter."""

@@ -8,6 +8,9 @@ from blocks.errors import RegistryRejected
 from blocks.registry.session import Connection, change
 from blocks.registry.statements import Migration, statement
 
+#: The migration that lets the pipeline read which were applied.
+_READABLE_SINCE = "0010_unfinished"
+
 
 def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
     """Apply what is missing, in order, and return its names.
@@ -31,6 +34,17 @@ def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
             change(connection, "record_migration", {"name": migration.name, "sha256": migration.sha256})
         applied.append(migration.name)
     return applied
+
+
+def missing(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
+    """Names of the migrations that the database does not have. Whoever may not read which it has lacks the one that lets them."""
+    (table_is_there, may_read) = connection.execute(statement("migrations_table")).fetchall()[0]
+    if not table_is_there:
+        return [migration.name for migration in migrations]
+    if not may_read:
+        return [migration.name for migration in migrations if migration.name >= _READABLE_SINCE]
+    recorded = {name for name, _ in connection.execute(statement("applied_migrations")).fetchall()}
+    return [migration.name for migration in migrations if migration.name not in recorded]
 
 
 def _recorded(connection: Connection, migrations: Sequence[Migration]) -> set[str]:

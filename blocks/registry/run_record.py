@@ -46,6 +46,11 @@ class RunRecord(Session):
             found = rows(connection, "begun_since", _Overtaken, {"run_ids": run_ids, "models": models, "began": began})
         return {each.run_id: each.by_run for each in found}
 
+    def last_scrubs(self) -> list[Event]:
+        """The last `scrubbed` event of each node in each environment."""
+        with self._connected() as connection:
+            return rows(connection, "last_scrubs", Event, {})
+
     def held_locks(self) -> list[Lock]:
         """The locks that somebody holds, with the seconds since each holder's last sign of life."""
         with self._connected() as connection:

@@ -468,3 +468,6 @@ GRANT SELECT ON slipway_routes TO slipway_router, slipway_operator, slipway_admi
 
 GRANT SELECT ON slipway_locks TO slipway_operator, slipway_admin;
 GRANT INSERT, UPDATE ON slipway_locks TO slipway_admin;
+
+-- Whoever looks for what is wrong can see whether the schema is that of the program.
+GRANT SELECT ON slipway_migrations TO slipway_operator, slipway_admin;

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 
-from blocks.registry import Event, Registry
+from blocks.registry import Event, Registry, RegistryClient
 from flows.plan.clean_up import EndedRun
 from flows.tasks.policy import OBSERVES
 
@@ -29,7 +29,12 @@ def unfinished(registry: Registry) -> list[Event]:
 def ended_runs(registry: Registry, run_ids: Sequence[str]) -> dict[str, EndedRun]:
     """What became of each of the runs, by its id: one request for 200 of them."""
     with registry.client() as client:
-        given_up = {event.run_id for event in client.run_events(run_ids, ["abandoned"])}
+        return run_states(client, run_ids)
+
+
+def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, EndedRun]:
+    """The same, of a registry that is open."""
+    given_up = {event.run_id for event in client.run_events(run_ids, ["abandoned"])}
     found: dict[str, State[object] | None] = {}
     with get_client(sync_client=True) as prefect:
         known = [UUID(run_id) for run_id in run_ids if _is_id(run_id)]

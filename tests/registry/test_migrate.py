@@ -50,6 +50,27 @@ def test_migrating_twice_does_nothing_the_second_time(empty_dsn: str) -> None:
         assert client.migrate() == []
 
 
+def test_what_is_missing_is_told_without_changing_anything(empty_dsn: str, dsn_as: Callable[[str], str]) -> None:
+    with RegistryClient(empty_dsn) as client:
+        assert client.missing_migrations() == ALL
+        assert client.missing_migrations() == ALL, "nothing was made"
+        client.migrate()
+        assert client.missing_migrations() == []
+        with psycopg.connect(empty_dsn, autocommit=True) as connection:
+            connection.execute("DELETE FROM slipway_migrations WHERE name = %s", (ALL[-1],))
+        assert client.missing_migrations() == [ALL[-1]]
+    with RegistryClient(dsn_as("slipway_admin")) as client:
+        assert client.missing_migrations() == []
+
+
+def test_whoever_may_not_read_them_lacks_the_one_that_lets_him(dsn: str, dsn_as: Callable[[str], str]) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("REVOKE SELECT ON slipway_migrations FROM slipway_admin, slipway_operator")
+
+    with RegistryClient(dsn_as("slipway_admin")) as client:
+        assert "0010_unfinished" in client.missing_migrations()
+
+
 def test_several_migrators_at_once(empty_dsn: str) -> None:
     applied: list[str] = []
     start = threading.Barrier(4)

@@ -20,8 +20,8 @@ OURS = {"model_registry_entries", "slipway_candidates", "slipway_evidence", "sli
 TABLES = [*sorted(OURS), "slipway_authenticators", "slipway_migrations"]
 READS = {
     "slipway_router": set[str](),
-    "slipway_operator": OURS,
-    "slipway_admin": {*OURS, "slipway_authenticators"},
+    "slipway_operator": {*OURS, "slipway_migrations"},
+    "slipway_admin": {*OURS, "slipway_migrations", "slipway_authenticators"},
 }
 FORGERIES = [
     "UPDATE slipway_events SET actor = 'nobody'",

@@ -73,3 +73,10 @@ def test_only_held_locks_are_listed(client: RegistryClient) -> None:
 
     assert (lock.run_id, lock.environment) == ("r2", "production")
     assert 0 <= lock.silent_seconds < 30
+
+
+def test_the_last_scrub_of_each_node_counts(client: RegistryClient) -> None:
+    for node, corrupt in (("gpu-1", 2), ("gpu-2", 0), ("gpu-1", 0), ("gpu-2", 1)):
+        client.add_event("scrubbed", environment="staging", detail={"node": node, "corrupt": corrupt, "snapshots": []})
+
+    assert [(event.detail["node"], event.detail["corrupt"]) for event in client.last_scrubs()] == [("gpu-1", 0), ("gpu-2", 1)]

@@ -1,0 +1,2 @@
+-- Whether the record of migrations is there, and whether it may be read.
+SELECT found IS NOT NULL, coalesce(has_table_privilege(found, 'SELECT'), false) FROM to_regclass('slipway_migrations') AS found;

@@ -1,0 +1,151 @@
+"""Gathers the facts: seven statements, eight requests to Prefect, and five of each environment, however many models there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+
+from blocks.errors import PipelineError
+from blocks.registry import Registry, RegistryClient
+from flows.connections import Site, shared_registry, site
+from flows.doctor.prefect_site import prefect_facts
+from flows.errors import SpecInvalid
+from flows.plan.clean_up import EndedRun
+from flows.plan.doctor.facts import (
+    EntryFact,
+    EnvironmentFacts,
+    Facts,
+    LockFact,
+    PrefectFacts,
+    ReleaseFact,
+    RequestFact,
+    ScrubFact,
+    SuspendedFact,
+    UnfinishedFact,
+)
+from flows.plan.node_job import RUN_LABEL
+from flows.runs import prefect_client
+from flows.spec import Deployments, Environment
+from flows.tasks.unfinished import run_states
+
+#: What the chart labels everything with.
+_CHART = {"app.kubernetes.io/name": "vllm-deployment"}
+_JOBS = {"app.kubernetes.io/managed-by": "slipway"}
+
+
+async def gather(deployments: Deployments) -> Facts:
+    """Everything that the doctor looks at.
+
+    Raises:
+        SpecInvalid: Prefect cannot be reached, or a file of `deployments/` is wrong.
+        RegistryUnreachable: The registry does not answer.
+    """
+    prefect = await asyncio.to_thread(prefect_facts, deployments)
+    environments = deployments.environments()
+    try:
+        registry = await shared_registry(deployments)
+    except SpecInvalid:  # a missing block is among what was seen of Prefect
+        return Facts(now=datetime.now(UTC), prefect=prefect)
+    seen = dict(
+        zip([each.name for each in environments], await asyncio.gather(*(_environment(each) for each in environments)), strict=True)
+    )
+    models = deployments.names("models")
+    return await asyncio.to_thread(_facts, registry, seen, prefect, models)
+
+
+def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: PrefectFacts, models: Sequence[str]) -> Facts:
+    with registry.client() as client:
+        missing = tuple(client.missing_migrations())
+        if missing:  # what they bring cannot be asked for
+            return Facts(now=datetime.now(UTC), migrations_missing=missing, environments={}, prefect=prefect)
+        unfinished = tuple(
+            UnfinishedFact(
+                event_id=event.id,
+                run_id=event.run_id or "",
+                model=event.model or "",
+                environment=event.environment or "",
+                fingerprint=event.fingerprint or "",
+            )
+            for event in client.unfinished()
+        )
+        locks = tuple(
+            LockFact(model=lock.model, environment=lock.environment, run_id=lock.run_id or "", silent_seconds=lock.silent_seconds)
+            for lock in client.held_locks()
+        )
+        requests = tuple(
+            RequestFact(event_id=each.id, run_id=each.run_id or "", model=each.model or "", environment=each.environment or "")
+            for each in client.open_requests()
+        )
+        runs = {each.run_id for facts in (unfinished, locks, requests) for each in facts}
+        runs |= {job.labels.get(RUN_LABEL, "") for facts in seen.values() for job in facts.jobs if job.outcome is None}
+        return Facts(
+            now=datetime.now(UTC),
+            entries=_entries(client),
+            locks=locks,
+            unfinished=unfinished,
+            requests=requests,
+            runs=_runs(client, runs),
+            suspended=_suspended(models),
+            scrubs=tuple(
+                ScrubFact(
+                    environment=event.environment or "",
+                    node=str(event.detail["node"]),
+                    at=event.occurred_at,
+                    corrupt=int(str(event.detail["corrupt"])),
+                    snapshots=tuple(map(str, event.detail["snapshots"])),  # type: ignore[call-overload]  # a list, as it was written
+                )
+                for event in client.last_scrubs()
+            ),
+            environments=seen,
+            prefect=prefect,
+        )
+
+
+def _entries(client: RegistryClient) -> tuple[EntryFact, ...]:
+    return tuple(
+        EntryFact(
+            model=entry.model,
+            environment=entry.environment,
+            status=entry.status,
+            fingerprint=entry.fingerprint,
+            last_checked_at=entry.last_health_check_at,
+        )
+        for entry in client.entries()
+    )
+
+
+def _runs(client: RegistryClient, run_ids: Iterable[str]) -> dict[str, EndedRun]:
+    with prefect_client():  # its errors are sentences
+        return run_states(client, sorted(run_ids))
+
+
+def _suspended(models: Sequence[str]) -> tuple[SuspendedFact, ...]:
+    wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])))
+    with prefect_client() as prefect:
+        found = prefect.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["release"])), flow_run_filter=wanted, limit=200)
+    return tuple(SuspendedFact(run_id=str(run.id), name=run.name) for run in found if run.parameters.get("model") in models)
+
+
+async def _environment(environment: Environment) -> EnvironmentFacts:
+    try:
+        at = await site(environment)
+        return await asyncio.to_thread(_look, environment, at)
+    except PipelineError as exc:
+        return EnvironmentFacts(namespace=environment.namespace, problem=exc.message)
+
+
+def _look(environment: Environment, at: Site) -> EnvironmentFacts:
+    namespace = environment.namespace
+    with at.cluster.client() as cluster, at.helm.client() as helm:
+        nodes = cluster.nodes(environment.node_selector)
+        return EnvironmentFacts(
+            namespace=namespace,
+            releases=tuple(ReleaseFact(name=name, status=status) for name, status in helm.releases(namespace).items()),
+            deployments=cluster.deployments(namespace, _CHART),
+            pods=cluster.pods(namespace, _CHART),
+            jobs=cluster.jobs(namespace, _JOBS),
+            ready_nodes=sum(node.ready and node.schedulable for node in nodes),
+        )

@@ -1,0 +1,127 @@
+"""Does what mends a symptom: only what is safe whatever has happened since, and so each looks again first."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+
+from blocks.errors import HelmStuck
+from blocks.helm import Helm
+from blocks.registry import Registry
+from flows.automations import apply_automations
+from flows.clean_up import clean_up_one
+from flows.connections import shared_registry, site
+from flows.errors import ReleaseUnderWay
+from flows.plan.doctor.symptom import (
+    ApplyAutomations,
+    CleanUp,
+    CloseRequest,
+    DeleteJob,
+    FreeLock,
+    Remedy,
+    StartRun,
+    Unstick,
+    WakeRun,
+)
+from flows.plan.stuck import require_idle
+from flows.runs import prefect_client, start
+from flows.spec import Deployments, Environment
+from flows.tasks.unfinished import unfinished
+from flows.tasks.unstick import unstick
+from flows.tasks.wake import close_request, open_requests, wake
+
+
+async def mend(deployments: Deployments, remedy: Remedy) -> str:
+    """Apply the remedy; what was done, as a sentence.
+
+    Raises:
+        PipelineError: It could not be done now; the next call may.
+    """
+    with prefect_client():  # what Prefect refuses is a sentence
+        registry = await shared_registry(deployments)
+        match remedy:
+            case CleanUp():
+                return await _clean_up(deployments, registry, remedy)
+            case FreeLock():
+                return await asyncio.to_thread(_free, registry, remedy)
+            case CloseRequest():
+                return await asyncio.to_thread(_close, registry, remedy)
+            case DeleteJob():
+                return await _delete_job(deployments, remedy)
+            case Unstick():
+                return await _unstick(deployments, registry, remedy)
+            case WakeRun():
+                await asyncio.to_thread(wake.fn, remedy.run_id)
+                return f"run {remedy.run_id} looks at its gate"
+            case StartRun():
+                return f"run {start(remedy.deployment, {})} of {remedy.deployment} was started"
+            case ApplyAutomations():
+                return ", ".join(apply_automations(deployments.root / "automations"))
+
+
+async def _clean_up(deployments: Deployments, registry: Registry, remedy: CleanUp) -> str:
+    for event in await asyncio.to_thread(unfinished.fn, registry):
+        if event.id == remedy.begun:
+            left = await clean_up_one(deployments, registry, event, remedy.why)
+            if left is None:
+                raise ReleaseUnderWay("Another run changes the model there now; it is left to that.")
+            return left
+    return "it is done already"
+
+
+def _free(registry: Registry, remedy: FreeLock) -> str:
+    with registry.client() as client:
+        for lock in client.held_locks():
+            if (lock.model, lock.environment, lock.run_id) == (remedy.model, remedy.environment, remedy.run_id):
+                client.free_lock(lock)
+    return "the lock is free"
+
+
+def _close(registry: Registry, remedy: CloseRequest) -> str:
+    for request in open_requests.fn(registry):
+        if request.id == remedy.request:
+            close_request.fn(registry, request, remedy.why)
+    return "the request is void"
+
+
+async def _delete_job(deployments: Deployments, remedy: DeleteJob) -> str:
+    environment = deployments.environment(remedy.environment)
+    at = await site(environment)
+
+    def delete() -> None:
+        with at.cluster.client() as cluster:
+            cluster.delete_job(environment.namespace, remedy.name)
+
+    await asyncio.to_thread(delete)
+    return f"Job {remedy.name} was ended"
+
+
+async def _unstick(deployments: Deployments, registry: Registry, remedy: Unstick) -> str:
+    environment = deployments.environment(remedy.environment)
+    at = await site(environment)
+    return await asyncio.to_thread(_put_right, registry, at.helm, environment, remedy)
+
+
+def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy: Unstick) -> str:
+    """Under the lock, so that no run of ours is at the release; an operation that is young may be somebody else's, and is let be."""
+    mine = f"doctor-{uuid.uuid4()}"
+    with registry.client() as client:
+        lock = client.take_lock(remedy.model, environment.name, mine)
+        if lock.run_id != mine:
+            raise ReleaseUnderWay(f"Run {lock.run_id} is at it.")
+        try:
+            with helm.client() as charts:
+                try:
+                    require_idle(charts.current(remedy.release, environment.namespace), datetime.now(UTC), charts.dead_after_seconds)
+                except HelmStuck:
+                    repair = unstick.fn(helm, remedy.release, environment.namespace, remedy.wanted)
+                else:
+                    repair = None
+            if repair is None:
+                return "it is no longer stuck"
+            detail = {"done": repair.sentence, "kind": repair.kind}
+            client.add_event("helm_unstuck", model=remedy.model, environment=environment.name, run_id=mine, detail=detail)
+            return repair.sentence
+        finally:
+            client.free_lock(lock)

@@ -1,0 +1,19 @@
+"""What is inconsistent between registry, cluster, Helm, nodes and Prefect: pure findings from facts that were gathered before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from flows.plan.doctor.facts import Facts
+from flows.plan.doctor.places import place_symptoms
+from flows.plan.doctor.prefect_site import prefect_symptoms
+from flows.plan.doctor.runs import run_symptoms
+from flows.plan.doctor.symptom import Symptom
+
+#: Who looks at the facts, each for symptoms of its own kind, in the order in which they are shown. What is new is added here.
+EXAMINERS: tuple[Callable[[Facts], Iterable[Symptom]], ...] = (prefect_symptoms, run_symptoms, place_symptoms)
+
+
+def symptoms(facts: Facts) -> list[Symptom]:
+    """Everything that is found."""
+    return [symptom for examine in EXAMINERS for symptom in examine(facts)]

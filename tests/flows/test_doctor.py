@@ -1,0 +1,130 @@
+"""The doctor on a real Prefect server, registry, Helm and cluster: it finds nothing where all is well, and mends what is not."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from kubernetes.client import CoreV1Api
+from kubernetes.config import new_client_from_config
+from prefect.states import Cancelled
+from typer.testing import CliRunner
+
+from blocks.cluster import Cluster
+from flows.cli import app
+from flows.doctor.prefect_site import prefect_facts
+from flows.plan.doctor.facts import WantedDeployment
+from flows.plan.node_job import RUN_LABEL
+from flows.release import release
+from flows.spec import Deployments
+from flows.sweep import sweep
+from tests.flows.conftest import Site
+
+
+def doctor(site: Site, *options: str) -> dict[str, dict[str, Any]]:
+    """What it finds of this site, by kind; the rest is of the server that all tests share."""
+    done = CliRunner().invoke(app, ["doctor", "--json", *options])
+    assert done.exit_code == 1, done.output  # the tests' server has no work pool
+    found = {each["kind"]: each for each in json.loads(done.stdout)}
+    assert "no-work-pool" in found
+    return {kind: each for kind, each in found.items() if site.model in each["about"] or site.name in each["about"]}
+
+
+def test_what_does_not_fit_is_found_and_mended(site: Site) -> None:
+    # given a model that serves, then everything fits
+    assert site.release().is_completed()
+    assert doctor(site) == {}
+
+    # when a run was cancelled and nobody cleaned up after it
+    run = site.start(release, model=site.model, environments=["staging"])
+    with site.registry() as registry:
+        (entry,) = registry.entries(model=site.model)
+        assert entry.fingerprint is not None
+        registry.begin(
+            model=site.model,
+            hub_revision=entry.hub_revision,
+            environment="staging",
+            namespace=f"staging-{site.name}",
+            endpoint="nowhere:8000",
+            fingerprint=entry.fingerprint,
+            run_id=str(run.id),
+        )
+        # and another one holds a lock, that is gone altogether
+        registry.take_lock(site.model, "production", str(uuid.uuid4()))
+    site.client.set_flow_run_state(run.id, Cancelled(), force=True)
+    with psycopg.connect(site.database) as connection:
+        connection.execute("UPDATE slipway_locks SET heartbeat_at = heartbeat_at - interval '61 seconds'")
+    # and a Job of the first runs on, and Helm was killed
+    with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
+        cluster.ensure_job(f"development-{site.name}", job(f"prefetch-{site.name}", str(run.id)), {})
+    kill_helm(site)
+
+    # then each is found, with what mends it
+    found = doctor(site)
+    assert sorted(found) == ["dead-lock", "orphan-job", "stuck-release", "unfinished"]
+    assert all(each["fixable"] and each["fixed"] is None and each["command"] for each in found.values())
+    assert str(run.id) in found["unfinished"]["sentence"]
+
+    # and mended, for good
+    mended = doctor(site, "--fix")
+    assert [each["fixed"] for each in mended.values()] == [True] * 4, mended
+    assert doctor(site) == {}
+    assert site.statuses() == {"development": "ready", "staging": "failed"}
+    assert site.ask("The capital of France is") == " Paris."
+    # what it could not do is said, and counts
+    done = CliRunner().invoke(app, ["doctor", "--fix"])
+    assert done.exit_code == 1
+    assert "custom-webhook/slipway" in "".join(done.stdout.split())
+
+
+def test_what_prefect_lacks_is_seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pool, name = f"pool-{site.name}", f"sweep-{site.name}"
+    manifest = tmp_path_factory.mktemp("manifest") / "prefect.yaml"
+    wanted = {"name": name, "entrypoint": "flows.sweep.sweep", "description": "x", "work_pool": {"name": pool}}
+    manifest.write_text(yaml.safe_dump({"deployments": [{**wanted, "schedules": [{"cron": "*/2 * * * *"}]}]}))
+
+    before = prefect_facts(Deployments.default(), manifest)
+    assert (before.deployed, before.pools) == ({}, {})
+    assert before.wanted[name].parameters == {"silent_seconds", "pending_seconds"}
+    assert before.blocks_wanted - before.blocks == {"custom-webhook/slipway"}
+    assert before.automations_wanted >= {"slipway runs", "slipway approvals"}
+
+    sweep.to_deployment(name, cron="*/2 * * * *", description="x").apply()  # type: ignore[union-attr]
+    there = prefect_facts(Deployments.default(), manifest).deployed[name]
+    assert isinstance(there, WantedDeployment)
+    assert (there.crons, there.parameters, there.active) == (("*/2 * * * *",), {"silent_seconds", "pending_seconds"}, True)
+
+
+def job(name: str, run_id: str) -> dict[str, Any]:
+    """A Job that never begins: no node knows its image."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "x", "image": f"nowhere/nothing@sha256:{'0' * 64}"}]}
+    labels = {"app.kubernetes.io/managed-by": "slipway", RUN_LABEL: run_id}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
+
+
+def kill_helm(site: Site) -> None:
+    """Leave what an upgrade leaves that was killed a while ago: a record that says that it is pending."""
+    namespace = f"development-{site.name}"
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        core = CoreV1Api(api)
+        (secret,) = core.list_namespaced_secret(namespace, label_selector="owner=helm").items
+        record = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret.data["release"]))))
+        record["version"] += 1
+        record["info"] |= {"status": "pending-upgrade", "last_deployed": "2026-01-01T00:00:00Z"}
+        data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
+        labels = {**secret.metadata.labels, "status": "pending-upgrade", "version": str(record["version"])}
+        name = secret.metadata.name.replace(".v1", f".v{record['version']}") if secret.metadata.name.endswith(".v1") else ""
+        assert name
+        body = {"metadata": {"name": name, "labels": labels}, "type": secret.type, "data": {"release": data}}
+        core.create_namespaced_secret(namespace, body)
