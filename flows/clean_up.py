@@ -16,7 +16,7 @@ from flows.plan.clean_up import why_clean_up
 from flows.spec import Deployments
 from flows.tasks.clean_up import Begun, clean_up
 from flows.tasks.policy import run
-from flows.tasks.unfinished import ended_runs, unfinished
+from flows.tasks.unfinished import ended_runs, has_failed, unfinished
 
 
 async def leave_as_it_was(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -61,7 +61,7 @@ async def clean_up_one(deployments: Deployments, registry: Registry, begun: Even
 async def _over(registry: Registry) -> list[tuple[Event, str]]:
     begun = await run(unfinished, registry)
     states = await run(ended_runs, registry, sorted({event.run_id or "" for event in begun})) if begun else {}
-    return [(event, why) for event in begun if (why := why_clean_up(states[event.run_id or ""]))]
+    return [(event, why) for event in begun if (why := why_clean_up(states[event.run_id or ""], failed=has_failed(event)))]
 
 
 def _begun_by(registry: Registry, run_id: str) -> list[Event]:

@@ -29,7 +29,7 @@ from flows.plan.doctor.facts import (
 from flows.plan.node_job import RUN_LABEL
 from flows.runs import prefect_client
 from flows.spec import Deployments, Environment
-from flows.tasks.unfinished import run_states
+from flows.tasks.unfinished import has_failed, run_states
 
 #: What the chart labels everything with.
 _CHART = {"app.kubernetes.io/name": "vllm-deployment"}
@@ -68,6 +68,7 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
                 model=event.model or "",
                 environment=event.environment or "",
                 fingerprint=event.fingerprint or "",
+                failed=has_failed(event),
             )
             for event in client.unfinished()
         )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.spec import FailurePolicy
+
 #: What becomes of the environment. `none`: the cluster was not changed, so nothing. `back`: what served serves again, by a run of its own.
-#: `remove`: nothing ever served there, so the release goes. `leave`: no good candidate is known to have served; a person decides.
-Way = Literal["none", "back", "remove", "leave"]
+#: `ask`: the same, but the environment wants a person to say so. `remove`: nothing ever served there, so the release goes.
+#: `leave`: no good candidate is known to have served, or what failed is to be kept; a person decides.
+Way = Literal["none", "back", "ask", "remove", "leave"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,38 +31,45 @@ class EndedRun:
     given_up: bool
 
 
-def why_clean_up(run: EndedRun) -> str:
-    """Why nobody will end what the run began; empty if somebody still may."""
+def why_clean_up(run: EndedRun, *, failed: bool = False) -> str:
+    """Why nobody will end what the run began; empty if somebody still may.
+
+    Args:
+        run: What Prefect and the registry say of it.
+        failed: Whether it recorded that the candidate failed, and only did not put the environment right: that may have been its last word.
+    """
     if not run.state:
         return "its run is gone from Prefect"
     if not run.final:
         return ""
     if run.crashed:
         return "its run crashed and was given up" if run.given_up else ""
-    return "its run was cancelled" if run.state == "Cancelled" else f"its run ended as {run.state} before it could record that"
+    if run.state == "Cancelled":
+        return "its run was cancelled"
+    return "" if failed else f"its run ended as {run.state} before it could record that"
 
 
-def changed(candidate: str, serving: str | None, carried: str | None) -> bool:
-    """Whether the run may have changed what the endpoint serves: Helm carries its candidate, and what served is another.
-
-    Helm writes its own record before it touches anything, whatever becomes of that.
-    """
-    return carried == candidate and serving != candidate
-
-
-def way_out(*, cluster_changed: bool, served_well: bool, ever_verified: bool) -> Way:
-    """How the environment gets to be what it was before.
+def way_out(
+    *, candidate: str, replaces: str | None, carried: str | None, returning: bool, good: Collection[str], policy: FailurePolicy
+) -> tuple[Way, str | None]:
+    """How the environment gets to be what it was before, and the candidate that it goes back to, if it does.
 
     Args:
-        cluster_changed: Whether the run may have changed what the endpoint serves.
-        served_well: Whether a candidate was `ready` there when the run began (or would have been, had nobody taken it out).
-        ever_verified: Whether any candidate ever was.
+        candidate: What the run was bringing there.
+        replaces: What held the endpoint when it began that; none if nothing did.
+        carried: What Helm's newest revision carries; Helm writes that before it touches anything, whatever becomes of it.
+        returning: Whether the run had failed there with another candidate, and was on its way back.
+        good: Candidates that were verified there, and whose last verdict was good. Empty where none ever was.
+        policy: What the environment wants after a failure.
     """
-    if not cluster_changed:
-        return "none"
-    if served_well:
-        return "back"
-    return "leave" if ever_verified else "remove"
+    if returning and candidate in good:
+        back_to = candidate if (carried, replaces) != (candidate, candidate) else None
+        return ("back", back_to) if back_to is not None else ("none", None)
+    if carried != candidate or replaces == candidate:
+        return "none", None
+    if replaces in good:
+        return ("back" if policy.go_back == "automatic" else "ask"), replaces
+    return ("leave" if replaces is not None or good or policy.first == "keep" else "remove"), None
 
 
 def sentence(way: Way, candidate: str, back_to: str | None, release: str, jobs: int) -> str:
@@ -67,16 +78,17 @@ def sentence(way: Way, candidate: str, back_to: str | None, release: str, jobs: 
     Args:
         way: What becomes of the environment.
         candidate: The run's candidate.
-        back_to: What served before.
+        back_to: What it goes back to.
         release: The Helm release.
         jobs: Jobs of the run that were ended.
     """
+    carries = f"Helm release {release} may carry candidate {candidate[:12]}, which is not routed"
     said = {
         "none": "The cluster was not changed: what served there still does.",
-        "back": f"Candidate {candidate[:12]} may be behind the endpoint; a run of its own takes it back to {(back_to or '')[:12]}.",
+        "back": f"{carries}; a run of its own takes it back to {(back_to or '')[:12]}.",
+        "ask": f"{carries}; a person decides here whether it goes back to {(back_to or '')[:12]}: slipway rollback.",
         "remove": f"Nothing was ever verified there; the Helm release {release} was removed.",
-        "leave": f"Helm release {release} carries candidate {candidate[:12]}, unverified and not routed; what was there before had failed, "
-        "too. Release again, or roll back.",
+        "leave": f"{carries}; nothing good is known to go back to, or it is to be kept. Release again, or slipway rollback.",
     }[way]
     ended = f" {jobs} Job{'s' if jobs != 1 else ''} of the run {'were' if jobs != 1 else 'was'} ended." if jobs else ""
     # Weights that came are no harm: the next prefetch finds them, or makes room.

@@ -12,7 +12,7 @@ from blocks.cluster import Cluster
 from blocks.helm import Helm
 from blocks.registry import Event, Lock, Registry, RegistryClient
 from flows.errors import SpecInvalid
-from flows.plan.clean_up import Way, changed, sentence, way_out
+from flows.plan.clean_up import Way, sentence, way_out
 from flows.plan.naming import release_name
 from flows.plan.node_job import RUN_LABEL
 from flows.spec import Environment
@@ -31,17 +31,26 @@ class Begun:
         run_id: The run.
         model: The model.
         fingerprint: The candidate.
+        replaces: What held the endpoint then; none if nothing did.
     """
 
     event_id: int
     run_id: str
     model: str
     fingerprint: str
+    replaces: str | None
 
     @classmethod
     def of(cls, event: Event) -> Begun:
         """What the event `deploying` says."""
-        return cls(event_id=event.id, run_id=event.run_id or "", model=event.model or "", fingerprint=event.fingerprint or "")
+        replaces = event.detail.get("replaces")
+        return cls(
+            event_id=event.id,
+            run_id=event.run_id or "",
+            model=event.model or "",
+            fingerprint=event.fingerprint or "",
+            replaces=str(replaces) if replaces else None,
+        )
 
 
 def clean_up(registry: Registry, cluster: Cluster, helm: Helm, environment: Environment, begun: Begun, why: str) -> str | None:
@@ -79,14 +88,24 @@ def _decide(client: RegistryClient, helm: Helm, environment: Environment, releas
     """What is to be done; decided from what is there at the first call, and found again by the others."""
     with helm.client() as charts:
         carries = charts.current(release, environment.namespace)
-    serving = client.current(begun.model, environment.name)
-    way = way_out(
-        cluster_changed=changed(begun.fingerprint, serving.fingerprint if serving else None, carries.fingerprint if carries else None),
-        served_well=serving is not None and "ready" in (serving.status, serving.disabled_from),
-        ever_verified=serving is not None or client.previous(begun.model, environment.name) is not None,
+    failed = client.run_events([begun.run_id], ["failed"])
+    way, back_to = way_out(
+        candidate=begun.fingerprint,
+        replaces=begun.replaces,
+        carried=carries.fingerprint if carries else None,
+        returning=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
+        good=_good(client, begun.model, environment.name),
+        policy=environment.failure,
     )
-    back_to = serving.fingerprint if serving is not None and way == "back" else None
     return _record(client, "cleaning_up", begun, environment, {"why": why, "way": way, "back_to": back_to})
+
+
+def _good(client: RegistryClient, model: str, environment: str) -> set[str]:
+    """The candidate that is `ready` there (or would be, had nobody taken it out), and the last good one beside it."""
+    serving, previous = client.current(model, environment), client.previous(model, environment)
+    ready = serving is not None and "ready" in (serving.status, serving.disabled_from)
+    good = {serving.fingerprint or ""} if serving is not None and ready else set()
+    return good | ({previous.fingerprint} if previous is not None else set())
 
 
 def _end_jobs(cluster: Cluster, environment: Environment, run_id: str) -> int:
@@ -103,6 +122,7 @@ def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: str, *
         environment=lock.environment,
         fingerprint=begun.fingerprint,
         reason=f"Cancelled: {why}" if "cancelled" in why else f"Abandoned: {why}",
+        # Its pods may take the endpoint at any moment until it goes back, so that what served is not routed meanwhile.
         cluster_changed=cluster_changed,
         run_id=begun.run_id,
         fence=lock.fence,

@@ -23,7 +23,7 @@ def test_what_a_run_began_is_unfinished_until_it_is_ready_or_failed(client: Regi
     releases.release("a1", "r1")
     releases.begin("b1", "r2")
     assert unfinished(client) == ["r2"]
-    releases.fail("b1", "r2")
+    releases.fail("b1", "r2", cluster_changed=False)
     assert unfinished(client) == []
 
     # begun again by the same run, as after a retry
@@ -32,6 +32,27 @@ def test_what_a_run_began_is_unfinished_until_it_is_ready_or_failed(client: Regi
     assert unfinished(client) == ["r2", "r3"]
     releases.ready("c1", "r3")
     assert unfinished(client) == ["r2"]
+
+
+def test_what_failed_on_the_cluster_is_unfinished_until_it_is_put_right(client: RegistryClient, releases: Releases) -> None:
+    releases.release("a1", "r1")
+    releases.begin("b1", "r2")
+    releases.fail("b1", "r2")
+    (begun,) = client.unfinished()
+    assert (begun.run_id, begun.detail["failed"], begun.detail["replaces"]) == ("r2", True, releases.fingerprint("a1"))
+
+    # the run goes back: that is what is unfinished then
+    releases.begin("a1", "r2")
+    (back,) = client.unfinished()
+    assert (back.fingerprint, back.detail["failed"]) == (releases.fingerprint("a1"), False)
+    releases.ready("a1", "r2")
+    assert unfinished(client) == []
+    # or it says that it leaves things as they are
+    releases.begin("c1", "r3")
+    releases.fail("c1", "r3")
+    assert unfinished(client) == ["r3"]
+    client.add_event("kept", model="tiny", environment="production", run_id="r3")
+    assert unfinished(client) == []
 
 
 def test_what_a_clean_up_began_is_unfinished_until_it_is_done(client: RegistryClient, releases: Releases) -> None:

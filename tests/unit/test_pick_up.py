@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from flows.plan.clean_up import EndedRun, changed, sentence, way_out, why_clean_up
+from flows.plan.clean_up import EndedRun, sentence, way_out, why_clean_up
 from flows.plan.pick_up import Past, Patience, SeenRun, Step, pick_up_step, why_given_up
+from flows.spec import FailurePolicy
 from tests.examples import BEGIN
 
 RUN = SeenRun(run_id="r1", name="release tiny main", model="tiny", phase="running", state_id="s3", began=BEGIN, sign_of_life=BEGIN)
@@ -68,40 +70,46 @@ def test_why_it_is_not_is_said() -> None:
     ],
 )
 def test_only_what_nobody_will_end_is_cleaned_up(state: str, final: bool, given_up: bool, why: str) -> None:
-    assert why_clean_up(EndedRun(state=state, final=final, crashed=state == "Crashed", given_up=given_up)) == why
+    run = EndedRun(state=state, final=final, crashed=state == "Crashed", given_up=given_up)
+
+    assert why_clean_up(run) == why
+    # a run that failed and said so may have meant to leave it at that
+    assert why_clean_up(run, failed=True) == ("" if state == "Errored" else why)
 
 
-@pytest.mark.parametrize(
-    ("serving", "carries", "was"),
-    [
-        (OLD, NEW, True),
-        (None, NEW, True),
-        (OLD, OLD, False),
-        (None, None, False),
-        (None, OLD, False),
-        (NEW, NEW, False),  # the same candidate again
-    ],
-)
-def test_the_cluster_was_changed_if_helm_carries_what_did_not_serve(serving: str | None, carries: str | None, was: bool) -> None:
-    assert changed(NEW, serving, carries) is was
+def way(candidate: str = NEW, **changes: Any) -> tuple[str, str | None]:
+    seen = {"replaces": OLD, "carried": NEW, "returning": False, "good": {OLD}, "policy": FailurePolicy()}
+    return way_out(candidate=candidate, **{**seen, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("cluster_changed", "served_well", "ever_verified", "way"),
-    [
-        (False, True, True, "none"),
-        (False, False, False, "none"),
-        (True, True, True, "back"),
-        (True, False, False, "remove"),
-        (True, False, True, "leave"),
-    ],
-)
-def test_the_way_out(cluster_changed: bool, served_well: bool, ever_verified: bool, way: str) -> None:
-    assert way_out(cluster_changed=cluster_changed, served_well=served_well, ever_verified=ever_verified) == way
+def test_what_was_not_deployed_is_left_as_it_is() -> None:
+    assert way(carried=OLD) == ("none", None)
+    assert way(carried=None, replaces=None, good=set()) == ("none", None)
+    assert way(replaces=NEW, good={NEW}) == ("none", None)  # the same candidate again
+
+
+def test_what_served_well_comes_back_unless_a_person_is_to_say_so() -> None:
+    assert way() == ("back", OLD)
+    assert way(policy=FailurePolicy(go_back="ask")) == ("ask", OLD)
+    assert way(good={"c" * 64}) == ("leave", None)  # a rollback from what was bad already
+
+
+def test_where_nothing_ever_served_the_release_goes_unless_it_is_kept() -> None:
+    assert way(replaces=None, good=set()) == ("remove", None)
+    assert way(replaces=None, good=set(), policy=FailurePolicy(first="keep")) == ("leave", None)
+    assert way(replaces=None) == ("leave", None)
+
+
+@pytest.mark.parametrize(("replaces", "carried"), [(None, NEW), (None, OLD), (OLD, NEW)])
+def test_a_way_back_that_was_interrupted_is_gone_to_its_end(replaces: str | None, carried: str) -> None:
+    # the run had failed with NEW, and was on its way back to OLD
+    assert way(candidate=OLD, replaces=replaces, carried=carried, returning=True) == ("back", OLD)
+    assert way(candidate=OLD, replaces=OLD, carried=OLD, returning=True) == ("none", None)
 
 
 def test_what_is_left_is_said_exactly() -> None:
     assert sentence("back", NEW, OLD, "tiny-production", 1) == (
-        f"Candidate {NEW[:12]} may be behind the endpoint; a run of its own takes it back to {OLD[:12]}. 1 Job of the run was ended."
+        f"Helm release tiny-production may carry candidate {NEW[:12]}, which is not routed; a run of its own takes it back to {OLD[:12]}. "
+        "1 Job of the run was ended."
     )
     assert sentence("none", NEW, None, "tiny-production", 0) == "The cluster was not changed: what served there still does."

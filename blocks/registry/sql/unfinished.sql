@@ -1,11 +1,14 @@
--- What runs began and recorded no end of, and what a clean-up began and did not finish; of the latest beginnings, oldest first.
+-- What runs began and recorded no end of, what failed after it was deployed and was not put right, and what a clean-up began and did not
+-- finish; of the latest beginnings, oldest first. `detail.failed` tells the second kind.
 SELECT
     d.id, d.occurred_at, d.kind, d.organisation, d.model_name AS model, d.environment, d.candidate_fingerprint AS fingerprint,
-    d.run_id, d.actor, d.detail
+    d.run_id, d.actor, d.detail || jsonb_build_object('failed', coalesce(later.failed, false)) AS detail
 FROM (SELECT * FROM slipway_events WHERE kind = 'deploying' AND run_id IS NOT NULL ORDER BY id DESC LIMIT %(limit)s) AS d
 LEFT JOIN LATERAL (
     SELECT
         bool_or(e.kind IN ('deploying', 'ready', 'failed')) AS went_on,
+        bool_or(e.kind = 'failed' AND e.candidate_fingerprint = d.candidate_fingerprint AND (e.detail ->> 'deployed') = 'true') AS failed,
+        bool_or(e.kind IN ('deploying', 'ready', 'rolled_back', 'rollback_failed', 'rollback_declined', 'removed', 'kept')) AS settled,
         bool_or(e.kind = 'cleaning_up' AND e.detail ->> 'begun' = d.id::text) AS cleaning_up,
         bool_or(e.kind = 'cleaned_up' AND e.detail ->> 'begun' = d.id::text) AS cleaned_up
     FROM slipway_events AS e
@@ -16,5 +19,9 @@ LEFT JOIN LATERAL (
         AND e.organisation IS NOT DISTINCT FROM d.organisation
 ) AS later ON true
 WHERE NOT coalesce(later.cleaned_up, false)
-    AND (coalesce(later.cleaning_up, false) OR NOT coalesce(later.went_on, false))
+    AND (
+        coalesce(later.cleaning_up, false)
+        OR NOT coalesce(later.went_on, false)
+        OR (coalesce(later.failed, false) AND NOT coalesce(later.settled, false))
+    )
 ORDER BY d.id;

@@ -33,13 +33,14 @@ class LockFact:
 
 @dataclass(frozen=True, kw_only=True)
 class UnfinishedFact:
-    """What a run began and has not ended: the id of the event, the run, the place."""
+    """What a run began and has not ended: the id of the event, the run, the place; and whether it has failed and was not put right."""
 
     event_id: int
     run_id: str
     model: str
     environment: str
     fingerprint: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

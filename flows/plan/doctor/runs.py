@@ -30,7 +30,7 @@ def _unfinished(facts: Facts) -> Iterator[Symptom]:
         seen = facts.runs[begun.run_id]
         about = f"{begun.model} in {begun.environment}"
         what = f"run {begun.run_id} began candidate {begun.fingerprint[:12]} of {about} and never ended it"
-        if why := why_clean_up(seen):
+        if why := why_clean_up(seen, failed=begun.failed):
             remedy = CleanUp(begun=begun.event_id, why=why)
             yield Symptom(kind="unfinished", about=about, sentence=f"{what}: {why}.", command=FIX, remedy=remedy)
         elif seen.crashed:
