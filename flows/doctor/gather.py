@@ -1,4 +1,4 @@
-"""Gathers the facts: seven statements, eight requests to Prefect, and five of each environment, however many models there are."""
+"""Gathers the facts: a fixed number of statements and requests, and a few for each environment, however many models there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathers what this checkout wants of Prefect, and what is there: seven requests."""
+"""Gathers what this checkout wants of Prefect, and what is there: five requests with one work pool."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_found_and_mended(site: Site) -> None:
 
     # and mended, for good
     mended = doctor(site, "--fix")
-    assert [each["fixed"] for each in mended.values()] == [True] * 4, mended
+    assert {kind: each["done"] for kind, each in mended.items() if not each["fixed"]} == {}
     assert doctor(site) == {}
     assert site.statuses() == {"development": "ready", "staging": "failed"}
     assert site.ask("The capital of France is") == " Paris."
@@ -124,7 +124,6 @@ def kill_helm(site: Site) -> None:
         record["info"] |= {"status": "pending-upgrade", "last_deployed": "2026-01-01T00:00:00Z"}
         data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
         labels = {**secret.metadata.labels, "status": "pending-upgrade", "version": str(record["version"])}
-        name = secret.metadata.name.replace(".v1", f".v{record['version']}") if secret.metadata.name.endswith(".v1") else ""
-        assert name
+        name = f"{secret.metadata.name.removesuffix('.v1')}.v{record['version']}"
         body = {"metadata": {"name": name, "labels": labels}, "type": secret.type, "data": {"release": data}}
         core.create_namespaced_secret(namespace, body)

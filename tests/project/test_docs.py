@@ -132,6 +132,16 @@ def test_every_diagnosis_is_explained() -> None:
         assert f"| `{category}` |" in page, category
 
 
+def test_every_symptom_is_explained() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    kinds = {
+        kind for path in (ROOT / "flows" / "plan" / "doctor").glob("*.py") for kind in re.findall(r'kind="([a-z-]+)"', path.read_text())
+    }
+
+    assert len(kinds) > 20
+    assert {kind for kind in kinds if f"`{kind}`" not in page} == set()
+
+
 def test_every_kind_of_check_is_explained() -> None:
     page = (ROOT / "docs" / "deployments.md").read_text()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
+from blocks.facts import Pod
 from flows.plan.doctor.facts import EntryFact, EnvironmentFacts, Facts
 from flows.plan.doctor.runs import is_held
 from flows.plan.doctor.symptom import FIX, StartRun, Symptom, Unstick
@@ -51,11 +53,14 @@ def place_symptoms(facts: Facts) -> Iterable[Symptom]:
 
 def _pods(environment: str, seen: EnvironmentFacts, entries: list[EntryFact]) -> Iterator[Symptom]:
     """What is ready, and whose pods are another candidate's or not there. A place that a run is changing just now is left out."""
+    of_release: defaultdict[str, list[Pod]] = defaultdict(list)
+    for pod in seen.pods:
+        if not pod.terminating:
+            of_release[pod.labels.get("app.kubernetes.io/instance", "")].append(pod)
     for entry in entries:
         if entry.status != "ready" or entry.fingerprint is None:
             continue
-        release = release_name(entry.model, environment)
-        pods = [pod for pod in seen.pods if pod.labels.get("app.kubernetes.io/instance") == release and not pod.terminating]
+        pods = of_release[release_name(entry.model, environment)]
         wrong = sorted(pod.name for pod in pods if pod.labels.get(_LABEL) != entry.fingerprint[:_LABEL_LENGTH])
         if pods and not wrong:
             continue
