@@ -11,6 +11,7 @@ from flows.plan.phases import Stopwatch
 from flows.plan.report import way_back_page
 from flows.plan.way_back import Failure, next_step
 from flows.tasks.form import Choice, WayBack, ask, given_to, was_opened
+from flows.tasks.lock import require_lock
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import run
 from flows.tasks.record import note, recall_candidate, record_rolled_back
@@ -29,7 +30,11 @@ async def settle(move: Move, failure: Failure, *, keep: bool) -> str:
         move: The candidate that failed, by the run that holds the lock.
         failure: How it failed.
         keep: Whether what failed is to be kept for inspection where nothing served before.
+
+    Raises:
+        ReleaseUnderWay: The run was given up or cancelled meanwhile, and whoever did that puts things right.
     """
+    await run(require_lock, move.registry, move.lock)
     step = next_step(failure, move.candidate.fingerprint, move.environment.failure, keep=keep)
     if step == "ask":
         answer = await _asked(move, failure)

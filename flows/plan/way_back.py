@@ -10,7 +10,7 @@ from blocks.facts import Pod
 from flows.spec import FailurePolicy
 
 #: Kinds of events by which a failure is settled.
-SETTLED = ("rolled_back", "rollback_failed", "rollback_declined", "removed", "kept")
+SETTLED = ("rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up")
 
 #: What is done: go back, ask a person whether to, remove what failed, or leave it for inspection.
 Step = Literal["return", "ask", "remove", "keep"]

@@ -40,7 +40,7 @@ def test_a_run_that_was_killed_on_the_way_back_goes_on() -> None:
     assert unsettled(events, "new", "mine") is not None
 
 
-@pytest.mark.parametrize("kind", ["rolled_back", "rollback_failed", "rollback_declined", "removed", "kept"])
+@pytest.mark.parametrize("kind", ["rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up"])
 def test_what_was_settled_is_not_settled_twice(kind: str) -> None:
     assert unsettled(newest_first(BEGUN, FAILED, Event(kind, "old")), "new", "mine") is None
 
