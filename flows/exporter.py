@@ -37,7 +37,7 @@ PHASE_BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 RUN_BUCKETS = (15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
 
 #: Kinds of events whose last time is told for each model: what alerts ask for, so that their number stays small.
-TOLD = ("ready", "failed", "degraded", "rolled_back", "verified")
+TOLD = ("ready", "failed", "degraded", "rolled_back", "rollback_failed", "verified")
 
 _OUTCOMES = ("passed", "failed", "inconclusive", "errored")
 

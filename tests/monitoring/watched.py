@@ -71,7 +71,10 @@ class Watched:
     def api(self, path: str, **parameters: str) -> Any:
         """The data that an address of Prometheus' API answers with."""
         assert self.process.poll() is None, self.log.read_text()
-        answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters).json()
+        response = self._http.get(f"{self.url}/api/v1/{path}", params=parameters)
+        if response.status_code == 503:  # it is starting
+            response.raise_for_status()
+        answer = response.json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
@@ -95,7 +98,7 @@ class Watched:
             try:
                 if found := condition():
                     return found
-            except httpx.TransportError:  # it does not listen yet
+            except (httpx.TransportError, httpx.HTTPStatusError):  # it does not listen yet, or is not ready
                 assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
