@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_shared import AsJson, open_registry
+from flows.cli_shared import AsJson, open_registry, open_registry_of_file
 from flows.errors import SpecInvalid
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def monitor(
 def exporter(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 9108,
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104  # Prometheus comes from elsewhere
+    dsn_file: Annotated[
+        Path | None, typer.Option(help="A file with the registry's connection string; without it, Prefect's block.")
+    ] = None,
 ) -> None:
     """Serve metrics for Prometheus at /metrics until it is ended."""
     import signal
@@ -96,9 +100,11 @@ def exporter(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with open_registry() as registry:
+    with open_registry_of_file(dsn_file) if dsn_file else open_registry() as registry:
+        figures = Exporter(registry)
+        figures.catch_up()
         try:
-            server, _ = start_http_server(port, addr=address, registry=Exporter(registry).metrics)
+            server, _ = start_http_server(port, addr=address, registry=figures.metrics)
         except OSError as exc:
             raise SpecInvalid(f"The exporter cannot listen on {address}:{port} ({exc.strerror}): choose another with --port.") from exc
         print(f"http://{address}:{server.server_port}/metrics", flush=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.errors import SpecInvalid
 
 if TYPE_CHECKING:
     from blocks.registry import RegistryClient
@@ -27,4 +30,25 @@ def open_registry(block_name: str | None = None) -> Iterator[RegistryClient]:
     with prefect_client():
         block = asyncio.run(load_block(Registry, block_name) if block_name else shared_registry(Deployments.default()))
     with block.client() as client:
+        yield client
+
+
+@contextmanager
+def open_registry_of_file(path: Path) -> Iterator[RegistryClient]:
+    """The registry whose connection string the file holds, for programs that need nothing of Prefect's API.
+
+    Raises:
+        SpecInvalid: The file cannot be read, or is empty.
+    """
+    from blocks.registry import RegistryClient
+
+    try:
+        dsn = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SpecInvalid(
+            f"The registry's connection string cannot be read from {path}: {getattr(exc, 'strerror', 'it is no text')}."
+        ) from exc
+    if not dsn:
+        raise SpecInvalid(f"{path} is empty: it must hold the registry's connection string.")
+    with RegistryClient(dsn) as client:
         yield client

@@ -80,7 +80,8 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
     console.print(f"Everything is up after {time.monotonic() - begin:.0f} s. State and logs: {folder}")
     console.print(f"Prefect UI:  [link={prefect.ui_url}]{prefect.ui_url}[/link]")
     with console.status("Creating the work pool, the blocks and the Prefect deployments ..."), ThreadPoolExecutor(1) as beside:
-        prefect.start_worker(POOL)
+        # Its log is what a collector would get.
+        prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
         deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
         _save_blocks(world)
         deployed.result()

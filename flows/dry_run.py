@@ -11,6 +11,7 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from flows.connections import shared_hub, site
+from flows.log_lines import about
 from flows.outcome import ended
 from flows.plan.naming import release_name
 from flows.plan.preview import environment_row, model_row, preview_page
@@ -45,6 +46,7 @@ async def plan(
 
 
 async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, Any]:
+    about(model=model_name)
     deployments = Deployments.default()
     model = deployments.model(model_name)
     deployments.suite(model.checks)  # refuses a suite that a release could not read
@@ -54,8 +56,10 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
 
     found = await run(inspect, hub, sites[environments[0].name].helm, model, revision)
     candidate = found.candidate
+    about(candidate=candidate.fingerprint)
 
     async def one(environment: Environment) -> Assessment:
+        about(environment=environment.name)
         at = sites[environment.name]
         assessed: Assessment = await run(assess, at.cluster, at.helm, model, candidate, environment)
         return assessed

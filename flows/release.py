@@ -19,6 +19,7 @@ from flows.entering import enter
 from flows.errors import SpecInvalid
 from flows.gate import pass_gate
 from flows.going_back import settle
+from flows.log_lines import about
 from flows.outcome import ended, recalled
 from flows.plan.approval import requester_refusal
 from flows.plan.evidence import Proof
@@ -84,6 +85,7 @@ async def release(
 
 
 async def _release(model_name: str, revision: str, wanted: list[str], requester: str, keep_failed: bool) -> dict[str, Any]:
+    about(model=model_name)
     deployments = Deployments.default()
     model = deployments.model(model_name)
     suite = deployments.suite(model.checks)
@@ -97,6 +99,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     resolving = Stopwatch()
     with resolving.phase("resolve"):
         candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
+    about(candidate=candidate.fingerprint)
     this = Release(
         run_id=str(runtime.flow_run.id),
         model=model,
@@ -119,14 +122,17 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     for environment in left:  # where this run failed and was killed before it had put things right
         failure = await run(unsettled_failure, registry, candidate, environment, this.run_id)
         if failure is not None:
+            about(environment=environment.name)
             async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
                 planned = await run(plan_return, sites[environment.name].cluster, sites[environment.name].helm, candidate, environment)
                 settled = await settle(_move(this, environment, sites[environment.name], planned, lock), failure, keep=keep_failed)
             error = recalled(failure.reason)
             raise type(error)(f"{error.message} {settled}")
     for environment in left:  # before anything is touched anywhere
+        about(environment=environment.name)
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
     for environment in left:
+        about(environment=environment.name)
         if environment.approval.required:
             await _promotable(this, environment)
             await pass_gate(registry, candidate, environment, proofs, approvers, requester, this.run_id)

@@ -13,6 +13,7 @@ from blocks.registry import Entry, Registry
 from flows.connections import shared_registry, site
 from flows.drift import find_drift
 from flows.errors import Drifted, VerificationFailed
+from flows.log_lines import about
 from flows.outcome import ended
 from flows.plan.drift import Drift
 from flows.plan.evidence import Proof
@@ -92,6 +93,7 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
 
 
 async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Proof:
+    about(model=entry.model, environment=entry.environment, candidate=entry.fingerprint or "")
     environment = deployments.environment(entry.environment)
     suite = deployments.suite(deployments.model(entry.model).checks)
     candidate = await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")

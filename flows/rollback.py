@@ -17,6 +17,7 @@ from flows.delivery import Move, take_back
 from flows.entering import enter
 from flows.errors import NothingToRollBackTo
 from flows.going_back import settle
+from flows.log_lines import about
 from flows.outcome import ended, recalled
 from flows.plan.naming import release_name
 from flows.plan.phases import Stopwatch
@@ -62,6 +63,7 @@ async def rollback(
 
 
 async def _rollback(model: str, environment: str, reason: str, actor: str, to: str | None) -> dict[str, Any]:
+    about(model=model, environment=environment)
     ground, run_id = await stand(model, environment), str(runtime.flow_run.id)
     async with locked(ground.registry, model, environment, run_id) as lock:
         candidate = await run(rollback_target, ground.registry, model, ground.environment, to, run_id)
@@ -116,6 +118,7 @@ async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: s
         PipelineError: Why it does not serve it; the message says what became of the environment.
     """
     environment, registry = ground.environment, ground.registry
+    about(model=candidate.model, environment=environment.name, candidate=candidate.fingerprint)
     if await run(finished, registry, candidate, environment, run_id) is not None:
         return
     before = await run(current_entry, registry, candidate.model, environment.name)

@@ -98,8 +98,12 @@ class Prefect:
             time.sleep(0.1)
         raise RuntimeError(f"The Prefect server did not start:\n{self.server.last_words(20)}")
 
-    def start_worker(self, pool: str) -> Child:
+    def start_worker(self, pool: str, settings: Mapping[str, str] | None = None) -> Child:
         """Start a process worker for the work pool; the pool is there, with the worker's own template soon, when this returns.
+
+        Args:
+            pool: Its name.
+            settings: Environment variables for the worker and its runs alone.
 
         Raises:
             RuntimeError: The server does not make the pool.
@@ -108,7 +112,7 @@ class Prefect:
         made = httpx.post(f"{self.api_url}/work_pools/", json={"name": pool, "type": "process"}, timeout=30, trust_env=False)
         if made.status_code not in (201, 409):  # 409: it is there already
             raise RuntimeError(f"The work pool {pool} was not made: {made.text}")
-        return self._child("worker", "worker", "start", "--pool", pool, "--type", "process", "--name", "sandbox")
+        return self._child("worker", "worker", "start", "--pool", pool, "--type", "process", "--name", "sandbox", settings=settings)
 
     def run(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
         """Run a `prefect` command to its end and return its output.
@@ -130,9 +134,10 @@ class Prefect:
             child.close()
         self._children.clear()
 
-    def _child(self, name: str, *arguments: str) -> Child:
+    def _child(self, name: str, *arguments: str, settings: Mapping[str, str] | None = None) -> Child:
         command = [sys.executable, "-m", "prefect", *arguments]
-        child = Child(command, log=self.folder / "logs" / f"{name}.log", environment=self.environment, folder=ROOT)
+        environment = {**self.environment, **(settings or {})}
+        child = Child(command, log=self.folder / "logs" / f"{name}.log", environment=environment, folder=ROOT)
         self._children.append(child)
         return child
 

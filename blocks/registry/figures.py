@@ -35,7 +35,9 @@ class Outcome:
 
     Attributes:
         id: Of the event.
+        occurred_at: When it happened.
         kind: Of the event.
+        organisation: Whose entry it concerns.
         model: Which model it concerns, if one.
         environment: Where, if somewhere.
         detail: The event's facts.
@@ -43,11 +45,32 @@ class Outcome:
     """
 
     id: int
+    occurred_at: datetime
     kind: str
+    organisation: str | None
     model: str | None
     environment: str | None
     detail: Mapping[str, object]
     outcome: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldLock:
+    """A lock that a run holds.
+
+    Attributes:
+        organisation: Whose.
+        model: The name that clients send.
+        environment: Where.
+        held_seconds: Time since the run took it.
+        silent_seconds: Time since its last sign of life.
+    """
+
+    organisation: str | None
+    model: str
+    environment: str
+    held_seconds: float
+    silent_seconds: float
 
 
 class Figures(Session):
@@ -57,6 +80,11 @@ class Figures(Session):
         """The status of each model in each environment."""
         with self._connected() as connection:
             return rows(connection, "place_statuses", PlaceStatus, {})
+
+    def lock_ages(self) -> list[HeldLock]:
+        """The locks that runs hold at the moment."""
+        with self._connected() as connection:
+            return rows(connection, "lock_ages", HeldLock, {})
 
     def outcomes(self, after_id: int, limit: int) -> list[Outcome]:
         """The next events after the one with that id, in the order of their ids.

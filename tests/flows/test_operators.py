@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -42,11 +43,13 @@ def slipway(site: Site) -> Iterator[Start]:
         yield start
 
 
-def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start) -> None:
+def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start, tmp_path: Path) -> None:
     # given what serves, watched by the long-running commands
     assert site.release().is_completed()
     monitor = slipway("monitor", "--interval", "3600", "--json")
-    exporter = slipway("exporter", "--port", "0", "--address", "127.0.0.1")
+    dsn = tmp_path / "dsn"  # as a mounted Secret: of an operator, who may read
+    dsn.write_text(make_conninfo(site.database, options="-c role=slipway_operator"))
+    exporter = slipway("exporter", "--port", "0", "--address", "127.0.0.1", "--dsn-file", str(dsn))
     assert monitor.stdout is not None
     assert exporter.stdout is not None
     seen = json.loads(monitor.stdout.readline())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -25,6 +26,18 @@ def processes_of(folder: Path) -> list[str]:
         if str(folder) in text:
             found.append(" ".join(process.info["cmdline"] or []))
     return found
+
+
+def assert_the_log_says_what_it_is_about(log: Path, shown: set[str]) -> None:
+    """Every line of a run is a JSON object, and those of an environment's steps say which candidate went where."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    steps = [line for line in lines if line.get("task")]
+    assert {line.get("environment") for line in steps} >= {"development", "staging", "production"}
+    assert {(line["flow"], line["model"]) for line in steps} == {("release", "tiny-llama")}
+    assert len({line["run_id"] for line in steps}) == 1, "also after it was suspended"
+    assert {line["candidate"][:12] for line in steps if "environment" in line} == {name[:12] for name in shown}
+    # What is no JSON is the worker's own greeting: no step of a run is told twice.
+    assert not [line for line in log.read_text().splitlines() if "Finished in state" in line and not line.startswith("{")]
 
 
 @pytest.mark.timeout(TIMEOUT_SECONDS + 20)
@@ -59,5 +72,6 @@ def test_the_demo_releases_to_production_and_leaves_nothing_behind(tmp_path: Pat
     assert re.search(r"^curl http://127\.0\.0\.1:\d+/v1/completions", done.stdout, re.MULTILINE)
     assert "The capital of France is Paris." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+    assert_the_log_says_what_it_is_about(state / "prefect" / "logs" / "worker.log", {row[1] for row in table})
     assert processes_of(state) == []
     assert [path for path in home.rglob("*") if path.is_file()] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import click
@@ -13,9 +14,10 @@ import typer.main
 
 from flows.cli import app
 from flows.spec.load import ROOT
+from sandbox.helm import helm_executable, kubectl_executable
 
 PAGES = sorted(
-    path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("charts/*/README.md")]
+    path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("charts/*/README.md")]
 )
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -78,6 +80,19 @@ def test_a_make_target_exists(line: str) -> None:
     target = next(word for word in shlex.split(line)[1:] if "=" not in word)
 
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("program", ["kubectl", "helm"])
+def test_a_command_of_another_program_is_understood_by_it(program: str) -> None:
+    executable = {"kubectl": kubectl_executable, "helm": helm_executable}[program]()
+    for line in typed(program):
+        arguments = shlex.split(line)[1:]
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        # Flags are read before help is given: a flag that there is not is an error, and so is a command.
+        asked = [executable, *arguments[:end], "--help"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert "Usage:" in done.stdout, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -160,6 +175,6 @@ def test_the_published_schemas_are_those_of_the_code() -> None:
 
 def test_nothing_names_a_machine_or_its_registry() -> None:
     forbidden = re.compile(r"(?<![\w./-])/(work|root|farm)/|/home/\w+/")
-    for pattern in ("*.md", "*.toml", "*.yaml", "docs/*", "flows/**/*.py", "blocks/**/*.py", "requirements.lock", "Makefile"):
+    for pattern in ("*.md", "*.toml", "*.yaml", "docs/**/*.*", "flows/**/*.py", "blocks/**/*.py", "requirements.lock", "Makefile"):
         for path in ROOT.glob(pattern):
             assert not forbidden.search(path.read_text().replace("/home/vllm/", "")), path

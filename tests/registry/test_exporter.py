@@ -95,6 +95,73 @@ def test_verdicts_phases_and_bytes(releases: Releases, client: RegistryClient, w
     assert scrape(Exporter(client)) == seen
 
 
+def test_how_long_releases_and_rollbacks_took(releases: Releases, client: RegistryClient, watch: Watch) -> None:
+    exporter = Exporter(client, clock=watch)
+    releases.begin("a1", "run-1")
+    # An environment's series are there before anything is counted: no increase can be seen in one that begins at one.
+    seen = scrape(exporter, watch)
+    assert seen["slipway_release_seconds_count", ("production",)] == 0
+    assert seen["slipway_rollback_seconds_count", ("production",)] == 0
+    assert seen["slipway_events_total", ("production", "failed")] == 0
+    assert seen["slipway_verdicts_total", ("production", "inconclusive")] == 0
+
+    for seconds in (590, 610):
+        client.add_event("timed", model="tiny", environment="production", detail={"total_seconds": seconds})
+    client.add_event("rolled_back", model="tiny", environment="production", actor="ada", detail={"seconds": 45.5})
+    client.add_event("timed", model="tiny", environment="production", detail={"total_seconds": "unknown"})
+
+    seen = scrape(exporter, watch)
+    assert seen["slipway_release_seconds_sum", ("production",)] == 1200
+    # The limit of ten minutes lies between two buckets.
+    assert seen["slipway_release_seconds_bucket", ("production", "600.0")] == 1
+    assert seen["slipway_release_seconds_bucket", ("production", "900.0")] == 2
+    assert seen["slipway_rollback_seconds_sum", ("production",)] == 45.5
+    assert seen["slipway_rollback_seconds_bucket", ("production", "300.0")] == 1
+
+
+def test_when_something_last_happened_to_each_model(releases: Releases, client: RegistryClient, watch: Watch) -> None:
+    exporter = Exporter(client, clock=watch)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    for hours, kind in ((1, "verified"), (3, "verified"), (2, "rolled_back"), (4, "timed")):
+        client.add_event(kind, model="tiny", environment="production", detail={}, at=at + timedelta(hours=hours))
+    client.add_event("verified", environment="production", detail={}, at=at + timedelta(hours=9))
+
+    last = {labels: value for (name, labels), value in scrape(exporter, watch).items() if name == "slipway_last_event_timestamp_seconds"}
+
+    # Only what alerts ask for, and only of models.
+    assert last == {
+        ("production", "verified", "tiny", ""): (at + timedelta(hours=3)).timestamp(),
+        ("production", "rolled_back", "tiny", ""): (at + timedelta(hours=2)).timestamp(),
+    }
+
+
+def test_a_lock_and_whether_its_holder_lives(client: RegistryClient, sql: psycopg.Connection, watch: Watch) -> None:
+    exporter = Exporter(client, clock=watch)
+    lock = client.take_lock("tiny", "production", "run-1")
+    sql.execute("UPDATE slipway_locks SET acquired_at = now() - interval '1 hour', heartbeat_at = now() - interval '5 minutes'")
+
+    seen = scrape(exporter, watch)
+    assert 3600 <= seen["slipway_lock_held_seconds", ("production", "tiny", "")] < 3660
+    assert 300 <= seen["slipway_lock_silent_seconds", ("production", "tiny", "")] < 360
+
+    client.free_lock(lock)
+    assert not any(name.startswith("slipway_lock") for name, _ in scrape(exporter, watch))
+
+
+def test_a_long_record_is_read_before_the_first_scrape(client: RegistryClient, sql: psycopg.Connection) -> None:
+    sql.execute(
+        "INSERT INTO slipway_events (occurred_at, kind, environment) SELECT now(), 'failed', 'production' FROM generate_series(1, 1300)"
+    )
+    failed = ("slipway_events_total", ("production", "failed"))
+    # A scrape reads a bounded number of events ...
+    assert scrape(Exporter(client, page=10))[failed] < 1300
+    # ... so one that begins with a scrape would seem to see hundreds of failures happen.
+    exporter = Exporter(client, page=10)
+    exporter.catch_up()
+
+    assert scrape(exporter)[failed] == 1300
+
+
 def test_an_event_whose_transaction_ended_late_is_counted(
     client: RegistryClient, dsn: str, watch: Watch, waiting: Callable[[], int], wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:

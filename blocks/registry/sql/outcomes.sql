@@ -1,6 +1,6 @@
 -- What ended, in the order of recording: the events after one of them, with the verdict that they tell or were recorded with.
 SELECT
-    e.id, e.kind, e.model_name AS model, e.environment, e.detail,
+    e.id, e.occurred_at, e.kind, e.organisation, e.model_name AS model, e.environment, e.detail,
     CASE e.kind WHEN 'verified' THEN e.detail ->> 'outcome' ELSE v.document -> 'verdict' ->> 'outcome' END AS outcome
 FROM slipway_events AS e
 LEFT JOIN slipway_evidence AS v ON v.sha256 = e.detail ->> 'evidence_sha256' AND v.kind = 'verdict'
