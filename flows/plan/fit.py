@@ -140,6 +140,8 @@ def request_bytes(about: ModelFacts, engine: EngineSettings, tokens: int) -> int
     """Bytes of KV cache that a request of so many tokens takes on each GPU."""
     groups, parallel = about.config.attention, engine.tensor_parallel_size
     size = _kv_number_bytes(engine)
+    if engine.speculative is not None:  # vLLM sets places aside for the tokens that are guessed
+        tokens += engine.speculative.tokens
     batched = argument(engine.extra_args, "max-num-batched-tokens")
     batch = int(batched) if batched is not None and batched.isdecimal() else BATCHED_TOKENS
     total = math.ceil(about.config.state_values * _STATE_BYTES / parallel)

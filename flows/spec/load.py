@@ -28,6 +28,18 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Names another folder than the checkout's `deployments/`.
 ENVIRONMENT_VARIABLE = "SLIPWAY_DEPLOYMENTS"
 
+#: Arguments of `vllm serve` (regular expressions, with hyphens) that have a key of their own → that key.
+_OWN_KEYS = {
+    "trust.*": "allow_remote_code",
+    "max-model-len": "engine.max_model_len",
+    "tensor-parallel-size|tp": "engine.tensor_parallel_size",
+    "dtype": "engine.dtype",
+    "gpu-memory-utilization": "engine.gpu_memory_utilization",
+    "chat-template": "engine.chat_template",
+    "quantization|q": "engine.quantization",
+    "speculative-config": "engine.speculative",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deployments:
@@ -46,11 +58,16 @@ class Deployments:
         Raises:
             SpecInvalid: There is none, or its file is wrong.
         """
-        model = self._load(Model, "models", name)
-        if any(re.match(r"--?trust", argument) for argument in model.engine.extra_args):
-            raise SpecInvalid(
-                f"{self._shown('models', name)}: engine.extra_args: must not hold --trust-remote-code: set allow_remote_code instead."
-            )
+        model, source = self._loaded(Model, "models", name)
+        for argument in model.engine.extra_args:
+            option = argument.partition("=")[0].replace("_", "-")
+            for pattern, own in _OWN_KEYS.items():
+                if re.fullmatch(f"--?({pattern})", option):
+                    raise SpecInvalid(f"{self._shown('models', name)}: engine.extra_args: must not hold {option}: set {own} instead.")
+        guessing = model.engine.speculative
+        if guessing is not None and guessing.lookup_min > guessing.lookup_max:
+            problem = f"is {guessing.lookup_min}, but lookup_max is {guessing.lookup_max}: the least must not be more than the most."
+            raise source.invalid(("engine", "speculative", "lookup_min"), problem)
         template = model.engine.chat_template
         if not template.endswith(".jinja"):
             return model

@@ -25,7 +25,7 @@ from flows.plan.fit import (
 )
 from flows.plan.memory import refuse_memory
 from flows.plan.nodes import find_target
-from flows.spec import EngineSettings
+from flows.spec import EngineSettings, Speculative
 from tests.examples import about, candidate, environment, model, node
 from tests.unit.test_model_config import DEEPSEEK_V3, GEMMA_3_27B, GPT_OSS_20B, LLAMA_31_8B, MIXTRAL_8X7B, QWEN_3_NEXT_80B, QWEN_25_7B
 
@@ -59,6 +59,12 @@ class TestKvCache:
     def test_a_request_takes_whole_blocks(self) -> None:
         assert request_bytes(about(), engine(), 1) == request_bytes(about(), engine(), 16) == 16 * 131_072
         assert request_bytes(about(), engine(), 17) == 32 * 131_072
+
+    def test_tokens_that_are_guessed_have_their_place(self) -> None:
+        guessing = engine(speculative=Speculative(method="ngram", tokens=5))
+
+        assert request_bytes(about(), guessing, 11) == 16 * 131_072
+        assert request_bytes(about(), guessing, 12) == 32 * 131_072
 
     @pytest.mark.parametrize(("parallel", "share"), [(1, 1), (2, 2), (8, 8), (16, 8)])
     def test_heads_are_shared_between_gpus_until_each_has_one(self, parallel: int, share: int) -> None:
