@@ -42,18 +42,19 @@ class SnapshotFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Speculative:
-    """Guessing tokens ahead from what followed the same ones before, in the prompt or in the answer; without a second model.
+    """Guessing tokens ahead without a second model.
 
     Attributes:
-        method: vLLM's name of it. Those that read a second model's weights are not offered: nothing would prove these.
+        method: vLLM's name of it: `ngram` guesses what followed the same tokens before, in the prompt or in the answer; `mtp` lets layers
+            guess that the checkpoint has for it. Methods that read a second model's weights are not offered: nothing would prove these.
         tokens: Tokens guessed at a time.
-        lookup_min: The fewest tokens that must be the same.
-        lookup_max: The most tokens that are compared.
+        lookup_min: The fewest tokens that must be the same; for `ngram`.
+        lookup_max: The most tokens that are compared; for `ngram`.
     """
 
     __pydantic_config__ = STRICT
 
-    method: Literal["ngram"]
+    method: Literal["ngram", "mtp"]
     tokens: Annotated[int, Field(ge=1, le=64)] = 4
     lookup_min: Annotated[int, Field(ge=1, le=64)] = 2
     lookup_max: Annotated[int, Field(ge=1, le=64)] = 4

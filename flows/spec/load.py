@@ -28,16 +28,17 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Names another folder than the checkout's `deployments/`.
 ENVIRONMENT_VARIABLE = "SLIPWAY_DEPLOYMENTS"
 
-#: Arguments of `vllm serve` (regular expressions, with hyphens) that have a key of their own → that key.
-_OWN_KEYS = {
-    "trust.*": "allow_remote_code",
-    "max-model-len": "engine.max_model_len",
-    "tensor-parallel-size|tp": "engine.tensor_parallel_size",
-    "dtype": "engine.dtype",
-    "gpu-memory-utilization": "engine.gpu_memory_utilization",
-    "chat-template": "engine.chat_template",
-    "quantization|q": "engine.quantization",
-    "speculative-config": "engine.speculative",
+#: Arguments of `vllm serve` that a model may not have (regular expressions, with hyphens) → what to do instead.
+_REFUSED_ARGUMENTS = {
+    "trust.*": "set allow_remote_code instead",
+    "max-model-len": "set engine.max_model_len instead",
+    "tensor-parallel-size|tp": "set engine.tensor_parallel_size instead",
+    "dtype": "set engine.dtype instead",
+    "gpu-memory-utilization": "set engine.gpu_memory_utilization instead",
+    "chat-template": "set engine.chat_template instead",
+    "quantization|q": "set engine.quantization instead",
+    "speculative-config": "set engine.speculative instead",
+    "enable-lora|lora-modules": "merge the adapter into the weights, since nothing would pin, prove or check it",
 }
 
 
@@ -61,9 +62,9 @@ class Deployments:
         model, source = self._loaded(Model, "models", name)
         for argument in model.engine.extra_args:
             option = argument.partition("=")[0].replace("_", "-")
-            for pattern, own in _OWN_KEYS.items():
+            for pattern, instead in _REFUSED_ARGUMENTS.items():
                 if re.fullmatch(f"--?({pattern})", option):
-                    raise SpecInvalid(f"{self._shown('models', name)}: engine.extra_args: must not hold {option}: set {own} instead.")
+                    raise SpecInvalid(f"{self._shown('models', name)}: engine.extra_args: must not hold {option}: {instead}.")
         guessing = model.engine.speculative
         if guessing is not None and guessing.lookup_min > guessing.lookup_max:
             problem = f"is {guessing.lookup_min}, but lookup_max is {guessing.lookup_max}: the least must not be more than the most."

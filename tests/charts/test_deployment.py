@@ -213,6 +213,11 @@ def test_another_chat_template_is_another_config_map(chart: Any) -> None:
     assert len(names) == 2
 
 
+def test_guessing_by_the_checkpoints_own_layers_looks_nothing_up(chart: Any) -> None:
+    args = chart.container(above={"engine.speculative": {"method": "mtp", "tokens": 1, "lookupMin": 9}})["args"]
+    assert json.loads(option(args, "--speculative-config")) == {"method": "mtp", "num_speculative_tokens": 1}
+
+
 @pytest.mark.parametrize("scenario", ["full", "keda"])
 def test_compiled_code_is_kept_for_this_candidate_alone(chart: Any, scenario: str) -> None:
     pod = chart.pod("production", scenario)["spec"]

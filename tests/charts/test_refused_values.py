@@ -114,6 +114,7 @@ BETWEEN_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         {"engine.speculative": {"method": "ngram", "lookupMin": 5}},
         "engine.speculative.lookupMin is 5 but engine.speculative.lookupMax is 4",
     ),
+    "adapter that nothing checks": ({"engine.extraArgs": ["--lora-modules", "sql=/a"]}, "engine.extraArgs holds --lora-modules"),
     "argument with a value of its own": ({"engine.extraArgs": ["-q", "fp8"]}, "engine.extraArgs holds -q"),
     "label of the chart's own": ({"podLabels": {"slipway.dev/candidate": "x"}}, "podLabels or podAnnotations holds slipway.dev/candidate"),
     "selector label": ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels or podAnnotations holds app.kubernetes.io/name"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from kubernetes_validate import utils
 from packaging.version import Version
 
 from tests.charts.conftest import COMBINATIONS, ENVIRONMENTS, SCENARIOS
+from tests.charts.value_table import PAGE
 
 #: What every release has, and what scenarios add.
 ALWAYS = {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "Pod"}
@@ -58,6 +60,18 @@ def valid() -> Callable[[dict[str, Any], str], str]:
         return str(kubernetes_validate.validate(json.loads(text), minor, strict=True))
 
     return lambda document, minor: validated(json.dumps(document, sort_keys=True), minor)
+
+
+def test_the_page_tells_what_helm_must_be_allowed(chart: Any) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:`([a-z0-9.]*)`)? ?\| (`[a-z`, ]+`) \|", page, re.MULTILINE)
+    told = {(group, resource) for group, resources in rows for resource in re.findall(r"`([a-z]+)`", resources)}
+    rendered = {(document["apiVersion"], document["kind"]) for each in COMBINATIONS for document in chart.render(*each)}
+    assert told == {(version.rpartition("/")[0], plural(kind)) for version, kind in rendered}
+
+
+def plural(kind: str) -> str:
+    return f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}{'es' if kind.endswith('s') else 's'}"
 
 
 def test_the_scenarios_are_those_that_are_known() -> None:

@@ -73,10 +73,10 @@ def test_an_autoscaled_release_keeps_its_pods_and_its_compiled_code_and_answers_
 @pytest.mark.parametrize("package", sorted(CHARTS.glob("*.tgz")), ids=lambda path: path.stem)
 def test_a_release_of_an_earlier_chart_is_upgraded(world: World, package: Path) -> None:
     namespace, chart = "chart-upgrade", CHARTS.parents[2] / "charts" / "vllm-deployment"
-    values = ["--values", chart / "ci" / "minimal.yaml", "--namespace", namespace]
+    before, now = package.with_suffix(".yaml"), chart / "ci" / "minimal.yaml"
 
-    installed = helm(world, "install", "tiny-llama", package, "--create-namespace", *values)
-    upgraded = helm(world, "upgrade", "tiny-llama", chart, *values)
+    installed = helm(world, "install", "tiny-llama", package, "--create-namespace", "--namespace", namespace, "--values", before)
+    upgraded = helm(world, "upgrade", "tiny-llama", chart, "--namespace", namespace, "--values", now)
 
     with new_client_from_config(str(world.cluster.kubeconfig)) as api:
         deployment: Any = AppsV1Api(api).read_namespaced_deployment("tiny-llama-development", namespace)

@@ -66,6 +66,14 @@ class TestKvCache:
         assert request_bytes(about(), guessing, 11) == 16 * 131_072
         assert request_bytes(about(), guessing, 12) == 32 * 131_072
 
+    def test_layers_that_guess_keep_what_the_others_keep(self) -> None:
+        deepseek = of({**DEEPSEEK_V3, "num_nextn_predict_layers": 1})
+        guessing = engine(speculative=Speculative(method="mtp", tokens=1))
+
+        assert token_bytes(deepseek, guessing) == 70_272 * 62 // 61
+        assert request_bytes(deepseek, guessing, 1599) == 1600 * 70_272 * 62 // 61
+        assert token_bytes(deepseek, engine()) == 70_272
+
     @pytest.mark.parametrize(("parallel", "share"), [(1, 1), (2, 2), (8, 8), (16, 8)])
     def test_heads_are_shared_between_gpus_until_each_has_one(self, parallel: int, share: int) -> None:
         assert request_bytes(about(), engine(tensor_parallel_size=parallel), 1600) == 1600 * 131_072 // share
@@ -262,6 +270,15 @@ class TestRefusals:
         (message,) = self.refusals(about(stored={"BF16": 10**12}, weights_bytes=2 * 10**12), engine(16))
 
         assert message.endswith("no context fits.")
+
+    def test_guessing_by_layers_that_are_not_there_is_refused(self) -> None:
+        guessing = engine(speculative=Speculative(method="mtp"))
+        able = replace(about(), config=replace(about().config, guessing_layers=1))
+
+        (message,) = self.refusals(about(), guessing)
+
+        assert "tells of no layers that guess tokens (num_nextn_predict_layers): use ngram" in message
+        assert self.refusals(able, guessing) == []
 
     def test_a_longer_context_than_the_models_own_is_refused(self) -> None:
         (message,) = self.refusals(about(), engine(131_073))

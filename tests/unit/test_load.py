@@ -84,6 +84,11 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
             "engine: {max_model_len: 256, extra_args: ['--speculative_config={}']}",
             "engine.extra_args: must not hold --speculative-config: set engine.speculative instead",
         ),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, extra_args: [--enable-lora, --lora-modules, sql=/adapters/sql]}",
+            "engine.extra_args: must not hold --enable-lora: merge the adapter into the weights",
+        ),
         ("engine: {max_model_len: 256}", "engine: {max_model_len: 256, speculative: {method: eagle}}", "engine.speculative.method: "),
         (
             "engine: {max_model_len: 256}",

@@ -25,6 +25,9 @@ Rules that a JSON schema cannot state, or could only state without saying why. E
 {{- if regexMatch (include "vllm-deployment.ownArguments" $) . }}
 {{- fail (printf "engine.extraArgs holds %s: the chart sets this argument itself, from the value made for it." .) }}
 {{- end }}
+{{- if regexMatch "^--(enable[-_]lora|lora[-_]modules)(=|$)" . }}
+{{- fail (printf "engine.extraArgs holds %s: an adapter's weights are not among those that are checked; merge it into the model's." .) }}
+{{- end }}
 {{- if regexMatch "^--(hf[-_]token|api[-_]key)(=|$)" . }}
 {{- fail (printf "engine.extraArgs holds %s: a secret must not stand in a pod's arguments." (. | splitList "=" | first)) }}
 {{- end }}
@@ -43,7 +46,7 @@ Rules that a JSON schema cannot state, or could only state without saying why. E
 {{- fail "compileCache.hostPath and compileCache.claim are both set: name one place for compiled code, or none." }}
 {{- end }}
 {{- with .Values.engine.speculative }}
-{{- if and (ne .method "none") (gt (int .lookupMin) (int .lookupMax)) }}
+{{- if and (eq .method "ngram") (gt (int .lookupMin) (int .lookupMax)) }}
 {{- fail (printf "engine.speculative.lookupMin is %d but engine.speculative.lookupMax is %d: the least must not be more than the most." (int .lookupMin) (int .lookupMax)) }}
 {{- end }}
 {{- end }}
