@@ -234,8 +234,8 @@ def test_compiled_code_is_kept_for_this_candidate_alone(chart: Any, scenario: st
     assert preparing["args"] == ["prepare", f"{above['mountPath']}/{mount['subPath']}"]
     assert above["name"] == "compiled"
     variables = {variable["name"]: variable["value"] for variable in engine["env"]}
-    for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        assert variables[name].startswith(f"{mount['mountPath']}/")
+    for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"):
+        assert f"{variables[name]}/".startswith(f"{mount['mountPath']}/")
     if scenario == "full":
         # made by the kubelet it would be root's
         assert volume["hostPath"] == {"path": values["compileCache"]["hostPath"], "type": "Directory"}
