@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,30 @@ def test_an_autoscaled_release_keeps_its_pods_and_its_compiled_code_and_answers_
 
 
 @pytest.mark.parametrize("package", sorted(CHARTS.glob("*.tgz")), ids=lambda path: path.stem)
-def test_a_release_of_an_earlier_chart_is_upgraded(world: World, package: Path) -> None:
-    namespace, chart = "chart-upgrade", CHARTS.parents[2] / "charts" / "vllm-deployment"
-    before, now = package.with_suffix(".yaml"), chart / "ci" / "minimal.yaml"
+def test_a_release_of_an_earlier_chart_is_upgraded_and_hands_its_number_of_pods_over(world: World, package: Path) -> None:
+    namespace, chart = f"upgrade-{uuid.uuid4().hex[:8]}", CHARTS.parents[2] / "charts" / "vllm-deployment"
+    name, scenarios = "tiny-llama-development", chart / "ci"
 
-    installed = helm(world, "install", "tiny-llama", package, "--create-namespace", "--namespace", namespace, "--values", before)
-    upgraded = helm(world, "upgrade", "tiny-llama", chart, "--namespace", namespace, "--values", now)
+    def deploy(verb: str, what: Path, values: Path, *more: str) -> Any:
+        done = helm(world, verb, "tiny-llama", what, "--namespace", namespace, "--values", values, *more)
+        assert done.returncode == 0, done.stderr
+        return apps.read_namespaced_deployment(name, namespace)
 
     with new_client_from_config(str(world.cluster.kubeconfig)) as api:
-        deployment: Any = AppsV1Api(api).read_namespaced_deployment("tiny-llama-development", namespace)
-        CoreV1Api(api).delete_namespace(namespace)
-    assert (installed.returncode, upgraded.returncode) == (0, 0), installed.stderr + upgraded.stderr
-    assert deployment.metadata.labels["helm.sh/chart"] not in (package.stem, "")
+        apps = AppsV1Api(api)
+        try:
+            # given a release of the earlier version
+            deploy("install", package, package.with_suffix(".yaml"), "--set=replicas=2", "--create-namespace")
+
+            # when it is upgraded, then Kubernetes accepts everything
+            upgraded = deploy("upgrade", chart, scenarios / "minimal.yaml", "--set=replicas=2")
+            assert upgraded.metadata.labels["helm.sh/chart"] != package.stem
+
+            # and when somebody else holds the number of pods as well, then an autoscaler finds it as it was
+            held = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 2}}
+            apps.patch_namespaced_deployment(
+                name, namespace, held, field_manager="autoscaler", _content_type="application/apply-patch+yaml"
+            )
+            assert deploy("upgrade", chart, scenarios / "hpa.yaml").spec.replicas == 2
+        finally:
+            CoreV1Api(api).delete_namespace(namespace)
