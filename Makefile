@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify lint format lock clean
+.PHONY: help setup demo test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify charts lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,6 +51,9 @@ bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 e
 
 bench-verify: setup ## Compare the load generator with wrk: build/bench-verify.json
 	@$(BIN)/python -m tests.bench.verify
+
+charts: setup ## Write the chart's golden renders and its table of values anew
+	@$(BIN)/python -m tests.charts.renew
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

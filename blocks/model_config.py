@@ -67,6 +67,7 @@ def read_config(document: Mapping[str, Any]) -> ModelConfig:
         attention=attention,
         state_values=state,
         max_context=_max_context(text),
+        guessing_layers=_number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers") or 0,
     )
 
 

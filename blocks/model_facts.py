@@ -35,6 +35,7 @@ class ModelConfig:
         attention: What its layers keep of each token; empty where that cannot be told from the file.
         state_values: Numbers that its linear-attention layers keep of one request, however long that is.
         max_context: The longest context that it was made for, in tokens, with its RoPE scaling; none if it does not say.
+        guessing_layers: Layers beyond those that guess tokens ahead (multi-token prediction); 0 where it tells of none.
     """
 
     architecture: str
@@ -44,6 +45,7 @@ class ModelConfig:
     attention: tuple[AttentionLayers, ...]
     state_values: int
     max_context: int | None
+    guessing_layers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

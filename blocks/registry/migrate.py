@@ -9,7 +9,7 @@ from blocks.registry.session import Connection, change
 from blocks.registry.statements import Migration, statement
 
 #: The migration that lets the pipeline read which were applied.
-_READABLE_SINCE = "0010_unfinished"
+_READABLE_SINCE = "0009_unfinished"
 
 
 def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:

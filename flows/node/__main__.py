@@ -1,4 +1,4 @@
-"""`python -m flows.node fetch|check|scrub`: the entry point of the prefetch image."""
+"""`python -m flows.node fetch|check|scrub|prepare|ask`: the entry point of Slipway's image on the nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flows.node.report import say
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the commands. Prints JSON lines; the last is `complete` (exit code 0), or `failed` with the error (1).
 
-    `check` is read by people, in the status of a pod: it prints nothing, or one sentence.
+    `check`, `prepare` and `ask` are read by people, in the status or the log of a pod: they print nothing, or one sentence.
     """
     options = _parser().parse_args(arguments)
     # As PID 1 of a container the default action of SIGTERM would be to ignore it. What is under way may end at any byte.
@@ -77,6 +77,18 @@ def _check(options: argparse.Namespace) -> None:
     check(options.folder, options.digest)
 
 
+def _prepare(options: argparse.Namespace) -> None:
+    from flows.node.prepare import prepare
+
+    prepare(options.folder)
+
+
+def _ask(options: argparse.Namespace) -> None:
+    from flows.node.ask import ask
+
+    print(ask(options.endpoint, options.model, options.timeout_seconds), flush=True)
+
+
 def _scrub(options: argparse.Namespace) -> None:
     from flows.node.scrub import scrub
     from flows.node.store import Store
@@ -114,6 +126,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--store", type=Path, required=True, help="folder of all snapshots on this node")
     command.add_argument("--limit-seconds", type=float, default=3000.0, help="stop after so long; the rest comes first next time")
     command.set_defaults(run=_scrub, fail=_say_failed)
+
+    command = commands.add_parser("prepare", help="have a folder that this user may write to")
+    command.add_argument("folder", type=Path, help="the folder; what lies in it stays")
+    command.set_defaults(run=_prepare, fail=_print_sentence)
+
+    command = commands.add_parser("ask", help="require that an engine answers a completion")
+    command.add_argument("endpoint", help="http://HOST:PORT")
+    command.add_argument("--model", required=True, help="the name that clients send")
+    command.add_argument("--timeout-seconds", type=float, default=60.0, help="how long the answer may take")
+    command.set_defaults(run=_ask, fail=_print_sentence)
     return parser
 
 

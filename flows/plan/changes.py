@@ -42,7 +42,9 @@ def _facts(candidate: Candidate) -> dict[str, str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        value = [f"{key}={inner}" for key, inner in value.items()]
     if isinstance(value, (list, tuple)):
         return " ".join(map(str, value)) or "none"
-    text = str(value)
+    text = "" if value is None else str(value)
     return (text if len(text) <= 60 else f"{text[:59]}…") or "none"

@@ -69,6 +69,8 @@ def _crash(trouble: Trouble, container: Container, ended: ContainerExit, gave_up
     words = f": {log.line}" if log else ""
     if ended.reason == "OOMKilled":
         return Finding("out-of-memory", f"{where} was killed for using more memory than its limit", 0.0, evidence)
+    if container.name == "prepare-compiled":  # the chart's other init container, which makes the folder of compiled code
+        return Finding("container-refused", f"{where} ended{words}", 0.0, evidence)
     if container.is_init:
         return Finding("weights-refused", f"{where} refused the snapshot on node {trouble.pod.node}{words}", 0.0, evidence)
     if log is not None and log.cause is not None:
@@ -100,7 +102,8 @@ def _mount(trouble: Trouble) -> Finding | None:
     last = failed[-1]
     sentence = f"pod {trouble.pod.name} on node {trouble.pod.node}: {quoted(last)}"
     if "hostPath type check failed" in last:
-        return Finding("weights-missing", sentence, 0.0, tuple(map(quoted, failed)))
+        category: Category = "container-refused" if 'volume "compiled"' in last else "weights-missing"
+        return Finding(category, sentence, 0.0, tuple(map(quoted, failed)))
     if _FULL in last.lower():
         return Finding("node-disk-full", sentence, OTHERS_LEAVE_SECONDS, tuple(map(quoted, failed)))
     # What is mounted may come a moment after the pod that mounts it.

@@ -133,13 +133,15 @@ def loaded_bytes(about: ModelFacts, engine: EngineSettings) -> int:
 
 def token_bytes(about: ModelFacts, engine: EngineSettings) -> int:
     """Bytes of KV cache that one more token takes over all GPUs, once it is longer than every window."""
-    return sum(group.layers * group.values for group in about.config.attention if group.window is None) * _kv_number_bytes(engine)
+    return sum(group.layers * group.values for group in _layers(about, engine) if group.window is None) * _kv_number_bytes(engine)
 
 
 def request_bytes(about: ModelFacts, engine: EngineSettings, tokens: int) -> int:
     """Bytes of KV cache that a request of so many tokens takes on each GPU."""
-    groups, parallel = about.config.attention, engine.tensor_parallel_size
+    groups, parallel = _layers(about, engine), engine.tensor_parallel_size
     size = _kv_number_bytes(engine)
+    if engine.speculative is not None:  # vLLM sets places aside for the tokens that are guessed
+        tokens += engine.speculative.tokens
     batched = argument(engine.extra_args, "max-num-batched-tokens")
     batch = int(batched) if batched is not None and batched.isdecimal() else BATCHED_TOKENS
     total = math.ceil(about.config.state_values * _STATE_BYTES / parallel)
@@ -158,6 +160,16 @@ def argument(arguments: Sequence[str], name: str) -> str | None:
         if key.replace("_", "-") == f"--{name}":
             found = value if equals else next(iter(arguments[index + 1 : index + 2]), None)
     return found
+
+
+def _layers(about: ModelFacts, engine: EngineSettings) -> tuple[AttentionLayers, ...]:
+    """The layers that keep something, with those that guess ahead if they are asked to; vLLM groups these with the others of their kind."""
+    groups = list(about.config.attention)
+    if engine.speculative is None or engine.speculative.method != "mtp" or not groups:
+        return tuple(groups)
+    place = next((index for index, group in enumerate(groups) if group.window is None), 0)
+    groups[place] = replace(groups[place], layers=groups[place].layers + about.config.guessing_layers)
+    return tuple(groups)
 
 
 def _kv_number_bytes(engine: EngineSettings) -> int:

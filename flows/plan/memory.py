@@ -19,7 +19,7 @@ def refuse_memory(model: Model, about: ModelFacts, engine: EngineSettings, targe
         target: The nodes.
         fit: How memory adds up there; none if it cannot be told.
     """
-    found = [*_heads(model, about, engine), *_context(model, about, engine), *_unknown(model, about)]
+    found = [*_heads(model, about, engine), *_context(model, about, engine), *_unknown(model, about), *_guessing(model, about, engine)]
     if fit is not None and not fit.fits:
         found.append(_too_large(model, about, engine, target, fit))
     return found
@@ -64,6 +64,17 @@ def _unknown(model: Model, about: ModelFacts) -> list[Refusal]:
         DoesNotFit(
             f"The config.json of {model.repository}{kind} does not tell what its KV cache takes: state kv_bytes_per_token (bytes of one "
             f"token on one GPU; vLLM logs the KV cache's size in tokens and in GiB) in deployments/models/{model.name}.yaml."
+        )
+    ]
+
+
+def _guessing(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
+    if engine.speculative is None or engine.speculative.method != "mtp" or about.config.guessing_layers:
+        return []
+    return [
+        DoesNotFit(
+            f"engine.speculative of {model.name} is mtp, but the config.json of {model.repository} tells of no layers that guess tokens "
+            "(num_nextn_predict_layers): use ngram, or leave it out."
         )
     ]
 

@@ -30,6 +30,7 @@ class ReleasePlan:
         strategy: How its pods replace others.
         interruption_seconds: How long nothing may answer meanwhile.
         replicas: Pods that shall serve.
+        gpu: The GPU's name, where all of those nodes have the same one.
     """
 
     helm_release: str
@@ -39,6 +40,7 @@ class ReleasePlan:
     strategy: Strategy
     interruption_seconds: float
     replicas: int
+    gpu: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,7 @@ def raise_first(refusals: Sequence[Refusal], model: str) -> None:
 
 
 def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Way | None) -> ReleasePlan:
+    products = {node.gpu_product for node in target.nodes}
     return ReleasePlan(
         helm_release=naming.release_name(candidate.model, environment.name),
         endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
@@ -207,6 +210,7 @@ def _plan(candidate: Candidate, environment: Environment, target: Target, replic
         strategy=way.strategy if way is not None else "inPlace",
         interruption_seconds=way.interruption_seconds if way is not None else 0.0,
         replicas=replicas,
+        gpu=products.pop() if len(products) == 1 else "",
     )
 
 

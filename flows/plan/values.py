@@ -9,7 +9,7 @@ from typing import Any
 from flows.plan.prefetch import snapshot_digest_of
 from flows.plan.release import ReleasePlan
 from flows.plan.snapshot import snapshot_folder
-from flows.spec import Candidate, Environment
+from flows.spec import Candidate, Environment, Speculative
 
 
 def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePlan) -> dict[str, Any]:
@@ -36,6 +36,8 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "gpuMemoryUtilization": engine.gpu_memory_utilization,
             "extraArgs": [*engine.extra_args, *(["--trust-remote-code"] if candidate.remote_code else [])],
             "chatTemplate": engine.chat_template,
+            "quantization": engine.quantization,
+            "speculative": _speculative(engine.speculative),
         },
         "rollout": {"strategy": plan.strategy},
         "loadBudgetSeconds": plan.budget.load_seconds,
@@ -44,6 +46,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "limits": {"nvidia.com/gpu": engine.tensor_parallel_size},
         },
         "nodeSelector": dict(environment.node_selector),
+        "compileCache": {"gpu": plan.gpu},
         "tolerations": [{key: value for key, value in asdict(toleration).items() if value != ""} for toleration in environment.tolerations],
     }
     return merged(environment.values, decided)
@@ -52,6 +55,12 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
 def mount_path(candidate: Candidate) -> str:
     """Where the engine sees the weights. It names the commit, so `/v1/models` shows as `root` which one is served."""
     return f"/{snapshot_folder(candidate.repository, candidate.commit)}"
+
+
+def _speculative(wanted: Speculative | None) -> dict[str, Any]:
+    if wanted is None:
+        return {"method": "none"}
+    return {"method": wanted.method, "tokens": wanted.tokens, "lookupMin": wanted.lookup_min, "lookupMax": wanted.lookup_max}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What is wanted: models, environments, checks, candidates. Frozen dataclasses; only `flows.spec.load` reads files."""
 
 from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
-from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile
+from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile, Speculative
 from flows.spec.checks import Check, CheckSuite, Expectation, GoldenPrompt
 from flows.spec.environment import (
     BehaviourPolicy,
@@ -38,6 +38,7 @@ __all__ = [
     "RolloutPolicy",
     "Shared",
     "SnapshotFile",
+    "Speculative",
     "StabilityPolicy",
     "Toleration",
 ]

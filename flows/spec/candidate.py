@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter
 
 from blocks.model_facts import ModelFacts
 from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
 
 #: Kubernetes label values hold 63 characters, a SHA-256 has 64: labels carry the first 40 (160 bits).
 LABEL_LENGTH = 40
+
+#: Engine settings that came later, as they are where they say nothing.
+_SAYS_NOTHING = (("quantization", ""), ("speculative", None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,26 @@ class SnapshotFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speculative:
+    """Guessing tokens ahead without a second model.
+
+    Attributes:
+        method: vLLM's name of it: `ngram` guesses what followed the same tokens before, in the prompt or in the answer; `mtp` lets layers
+            guess that the checkpoint has for it. Methods that read a second model's weights are not offered: nothing would prove these.
+        tokens: Tokens guessed at a time.
+        lookup_min: The fewest tokens that must be the same; for `ngram`.
+        lookup_max: The most tokens that are compared; for `ngram`.
+    """
+
+    __pydantic_config__ = STRICT
+
+    method: Literal["ngram", "mtp"]
+    tokens: Annotated[int, Field(ge=1, le=64)] = 4
+    lookup_min: Annotated[int, Field(ge=1, le=64)] = 2
+    lookup_max: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSettings:
     """How vLLM is started; part of the candidate's identity.
 
@@ -48,6 +71,8 @@ class EngineSettings:
         gpu_memory_utilization: Share of GPU memory that vLLM may take, 0 to 1.
         extra_args: Further arguments of `vllm serve`, in order.
         chat_template: A Jinja template that replaces the model's own; empty keeps the model's.
+        quantization: vLLM's `--quantization`; empty takes what the model's configuration says.
+        speculative: How tokens are guessed ahead; none for not at all.
     """
 
     __pydantic_config__ = STRICT
@@ -58,6 +83,8 @@ class EngineSettings:
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     extra_args: tuple[str, ...] = ()
     chat_template: str = ""
+    quantization: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,39})?$")] = ""
+    speculative: Speculative | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +122,7 @@ class Candidate:
         What came to candidates later is left out where it says nothing, so that those that are known keep their fingerprints.
         """
         identity = {key: value for key, value in self.document().items() if key != "about" and (key, value) != ("remote_code", False)}
+        identity["engine"] = {key: value for key, value in identity["engine"].items() if (key, value) not in _SAYS_NOTHING}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

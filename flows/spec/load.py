@@ -28,6 +28,19 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Names another folder than the checkout's `deployments/`.
 ENVIRONMENT_VARIABLE = "SLIPWAY_DEPLOYMENTS"
 
+#: Arguments of `vllm serve` that a model may not have (regular expressions, with hyphens) → what to do instead.
+_REFUSED_ARGUMENTS = {
+    "trust.*": "set allow_remote_code instead",
+    "max-model-len": "set engine.max_model_len instead",
+    "tensor-parallel-size|tp": "set engine.tensor_parallel_size instead",
+    "dtype": "set engine.dtype instead",
+    "gpu-memory-utilization": "set engine.gpu_memory_utilization instead",
+    "chat-template": "set engine.chat_template instead",
+    "quantization|q": "set engine.quantization instead",
+    "speculative-config": "set engine.speculative instead",
+    "enable-lora|lora-modules": "merge the adapter into the weights, since nothing would pin, prove or check it",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deployments:
@@ -46,11 +59,16 @@ class Deployments:
         Raises:
             SpecInvalid: There is none, or its file is wrong.
         """
-        model = self._load(Model, "models", name)
-        if any(re.match(r"--?trust", argument) for argument in model.engine.extra_args):
-            raise SpecInvalid(
-                f"{self._shown('models', name)}: engine.extra_args: must not hold --trust-remote-code: set allow_remote_code instead."
-            )
+        model, source = self._loaded(Model, "models", name)
+        for argument in model.engine.extra_args:
+            option = argument.partition("=")[0].replace("_", "-")
+            for pattern, instead in _REFUSED_ARGUMENTS.items():
+                if re.fullmatch(f"--?({pattern})", option):
+                    raise SpecInvalid(f"{self._shown('models', name)}: engine.extra_args: must not hold {option}: {instead}.")
+        guessing = model.engine.speculative
+        if guessing is not None and guessing.lookup_min > guessing.lookup_max:
+            problem = f"is {guessing.lookup_min}, but lookup_max is {guessing.lookup_max}: the least must not be more than the most."
+            raise source.invalid(("engine", "speculative", "lookup_min"), problem)
         template = model.engine.chat_template
         if not template.endswith(".jinja"):
             return model

@@ -9,7 +9,6 @@ from prefect import task
 
 from blocks.cluster import Cluster
 from blocks.helm import Helm
-from flows.errors import SpecInvalid
 from flows.plan import release
 from flows.plan.capacity import Strategy
 from flows.plan.naming import release_name
@@ -17,6 +16,7 @@ from flows.plan.nodes import takes_pods
 from flows.plan.release import Assessment, ReleasePlan, Surroundings
 from flows.plan.stuck import carried_before
 from flows.plan.values import merged
+from flows.plan.wanted_pods import wanted_pods
 from flows.spec import Candidate, Environment, Model
 from flows.tasks.policy import OBSERVES
 
@@ -29,17 +29,20 @@ def _surroundings(cluster: Cluster, helm: Helm, candidate: Candidate, environmen
     with helm.client() as charts:
         chart_digest = charts.chart_digest()
         values = merged(merged(charts.default_values(), charts.environment_values(environment.name)), environment.values)
-    replicas, grace_seconds = _chart_values(values, environment)
+    wanted = wanted_pods(values, environment)
+    release_of = release_name(candidate.model, environment.name)
     with cluster.client() as client:
         nodes = client.nodes(environment.node_selector)
+        # An upgrade leaves as many pods as the autoscaler has asked for.
+        running = client.rollout(environment.namespace, release_of) if wanted.autoscaled else None
         return Surroundings(
             nodes=nodes,
             gpus_taken=client.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
-            pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_name(candidate.model, environment.name)}),
+            pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_of}),
             quotas=client.gpu_quotas(environment.namespace),
             chart_digest=chart_digest,
-            replicas=replicas,
-            grace_seconds=grace_seconds,
+            replicas=max(wanted.least, running.wanted if running is not None else 0),
+            grace_seconds=wanted.grace_seconds,
         )
 
 
@@ -84,16 +87,3 @@ def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment:
     if carrying is not None and carrying.replicas is not None:
         seen = replace(seen, replicas=carrying.replicas)
     return release.plan_return(candidate, environment, seen, stored if stored in get_args(Strategy) else None)
-
-
-def _chart_values(values: dict[str, Any], environment: Environment) -> tuple[int, float]:
-    """Replicas and grace period in seconds."""
-    file = f"deployments/environments/{environment.name}.yaml"
-    if "strategy" in (environment.values.get("rollout") or {}):
-        raise SpecInvalid(f"{file}: values.rollout.strategy: is chosen by the plan; set rollout.strategy of the environment instead.")
-    replicas, grace = values.get("replicas"), values.get("terminationGracePeriodSeconds")
-    if type(replicas) is not int or replicas < 1:
-        raise SpecInvalid(f"{file}: values.replicas: must be a number of pods, 1 or more.")
-    if type(grace) is not int or grace < 0:
-        raise SpecInvalid(f"{file}: values.terminationGracePeriodSeconds: must be a number of seconds.")
-    return replicas, float(grace)

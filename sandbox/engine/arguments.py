@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def _accept_without_effect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu-memory-utilization", type=_share, default=0.9)
     parser.add_argument("--kv-cache-dtype", default="auto")
     parser.add_argument("--quantization", "-q")
+    parser.add_argument("--speculative-config", type=json.loads)
     parser.add_argument("--max-num-batched-tokens", type=_tokens)
     parser.add_argument("--block-size", type=_positive)
     parser.add_argument("--pipeline-parallel-size", "-pp", type=_positive, default=1)

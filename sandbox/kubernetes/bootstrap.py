@@ -103,7 +103,8 @@ def _roles() -> dict[str, list[JSON]]:
         ],
         "system:discovery": [{"nonResourceURLs": paths, "verbs": ["get"]}],
         "system:public-info-viewer": [{"nonResourceURLs": paths[:5], "verbs": ["get"]}],
-        "system:node": _rules(_NODE, _READ + _WRITE),
+        # The agent also plays kube-proxy, which reads what is behind a Service.
+        "system:node": [*_rules(_NODE, _READ + _WRITE), *_rules({"discovery.k8s.io": ["endpointslices"]}, _READ)],
         "system:kube-scheduler": everything,
         "system:kube-controller-manager": everything,
         "system:auth-delegator": [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import shutil
@@ -14,7 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.plan.values import merged
+
 CHART = Path(__file__).parents[2] / "charts" / "vllm-deployment"
+
+ENVIRONMENTS = ("development", "staging", "production")
+SCENARIOS = tuple(sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
+#: The C parser takes a tenth of the time.
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+COMBINATIONS = list(itertools.product(ENVIRONMENTS, SCENARIOS))
 
 
 @dataclass(kw_only=True)
@@ -24,7 +35,8 @@ class Chart:
     helm: Path
     scratch: Path
     folder: Path = CHART
-    _rendered: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _printed: dict[tuple[str, ...], str] = field(default_factory=dict)
+    _read_texts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         # A home of its own: what the user keeps there (plug-ins, repositories) must not matter.
@@ -40,6 +52,30 @@ class Chart:
             *(f"--set-json={key}={json.dumps(value)}" for key, value in top.items()),
         ]
 
+    def merged_values(self, above: Mapping[str, Any], environment: str = "production", scenario: str = "minimal") -> dict[str, Any]:
+        """The values as Helm coalesces them before it asks the schema; `above` as `--set-json` takes it."""
+        given: dict[str, Any] = {}
+        for name in (f"values-{environment}.yaml", f"ci/{scenario}.yaml"):
+            given = merged(given, self._read(name))
+        for path, value in above.items():
+            given = merged(given, functools.reduce(lambda inner, key: {key: inner}, reversed(path.split(".")), value))
+        defaults = self._read("values.yaml")
+        return _without_nulls(merged(defaults, given), defaults)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        values: dict[str, Any] = yaml.safe_load((self.folder / name).read_text(encoding="utf-8"))
+        return values
+
+    def text(self, environment: str, scenario: str, above: Mapping[str, Any] | None = None, release: str = "tiny-llama") -> str:
+        """What helm prints for a release; it is run once for each."""
+        values = self.values(environment, scenario, above)
+        arguments = ("template", release, str(self.folder), f"--namespace=llm-{environment}", *values)
+        if arguments not in self._printed:
+            done = self.run(*arguments)
+            assert done.returncode == 0, done.stderr
+            self._printed[arguments] = done.stdout
+        return self._printed[arguments]
+
     def render(
         self,
         environment: str = "production",
@@ -47,18 +83,16 @@ class Chart:
         above: Mapping[str, Any] | None = None,
         release: str = "tiny-llama",
     ) -> list[dict[str, Any]]:
-        """All documents of a release, rendered once; do not change them."""
-        arguments = ["template", release, str(self.folder), f"--namespace=llm-{environment}", *self.values(environment, scenario, above)]
-        key = json.dumps(arguments)
-        if key not in self._rendered:
-            done = self.run(*arguments)
-            assert done.returncode == 0, done.stderr
-            self._rendered[key] = [document for document in yaml.safe_load_all(done.stdout) if document]
-        return self._rendered[key]
+        """All documents of a release, read once; do not change them."""
+        text = self.text(environment, scenario, above, release)
+        if text not in self._read_texts:
+            self._read_texts[text] = [document for document in yaml.load_all(text, YAML_LOADER) if document]
+        return self._read_texts[text]
 
     def one(self, kind: str, *arguments: Any, **named: Any) -> dict[str, Any]:
-        """The only document of this kind."""
-        (document,) = [document for document in self.render(*arguments, **named) if document["kind"] == kind]
+        """The only document of this kind, beside that of `helm test`."""
+        documents = [document for document in self.render(*arguments, **named) if document["kind"] == kind]
+        (document,) = [document for document in documents if not document["metadata"]["name"].endswith("-test")]
         return document
 
     def pod(self, *arguments: Any, **named: Any) -> dict[str, Any]:
@@ -78,14 +112,29 @@ class Chart:
         return done.stderr
 
 
-@pytest.fixture(scope="session")
-def helm() -> Path:
+def _without_nulls(values: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """A null takes a default away; one that stands above nothing stays, and the schema refuses it."""
+    known = defaults if isinstance(defaults, dict) else {}
+    return {
+        key: _without_nulls(value, known.get(key)) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None or key not in known
+    }
+
+
+def find_helm() -> Path:
+    """The real helm: the one that is given, the one on PATH, or the sandbox's."""
     given = os.environ.get("SLIPWAY_HELM") or shutil.which("helm")
     if given:
         return Path(given)
     from sandbox.helm import helm_executable
 
     return helm_executable()
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    return find_helm()
 
 
 @pytest.fixture(scope="session")

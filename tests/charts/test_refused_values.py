@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jsonschema
 import pytest
+
+from tests.charts.conftest import ENVIRONMENTS, SCENARIOS
 
 COMMIT = "8f3c1d2a4b5e6f708192a3b4c5d6e7f801122334"
 
-#: Overrides as `--set-json` takes them, and how helm names the field that is wrong.
+#: Overrides as `--set-json` takes them, and the field that is wrong.
 BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "no name": ({"fullname": None}, "'/fullname'"),
     "upper case name": ({"fullname": "Tiny-Llama"}, "'/fullname'"),
@@ -21,16 +24,19 @@ BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "tag instead of digest": ({"image.digest": "latest"}, "'/image/digest'"),
     "digest of another algorithm": ({"image.digest": "md5:" + "0" * 32}, "'/image/digest'"),
     "tag in the repository": ({"image.repository": "vllm/vllm-openai:latest"}, "'/image/repository'"),
-    "tag as a key": ({"image.tag": "v0.32.0"}, "'/image': additional properties 'tag'"),
+    "tag as a key": ({"image.tag": "v0.32.0"}, "'/image': Additional properties are not allowed ('tag' was unexpected)"),
     "short commit": ({"model.commit": COMMIT[:12]}, "'/model/commit'"),
     "branch for a commit": ({"model.commit": "main"}, "'/model/commit'"),
     "repository without organisation": ({"model.repository": "tiny-llama"}, "'/model/repository'"),
     "short fingerprint": ({"candidate.fingerprint": "0" * 40}, "'/candidate/fingerprint'"),
     "no candidate": ({"candidate": None}, "'/candidate'"),
     "no engine window": ({"engine.maxModelLen": None}, "'/engine"),
-    "unknown key": ({"replicaCount": 2}, "additional properties 'replicaCount'"),
-    "unknown key inside": ({"engine.maxModelLength": 256}, "'/engine': additional properties 'maxModelLength'"),
-    "token": ({"engine.hfToken": "hf_example"}, "'/engine': additional properties 'hfToken'"),
+    "unknown key": ({"replicaCount": 2}, "Additional properties are not allowed ('replicaCount' was unexpected)"),
+    "unknown key inside": (
+        {"engine.maxModelLength": 256},
+        "'/engine': Additional properties are not allowed ('maxModelLength' was unexpected)",
+    ),
+    "token": ({"engine.hfToken": "hf_example"}, "'/engine': Additional properties are not allowed ('hfToken' was unexpected)"),
     "no replicas": ({"replicas": 0}, "'/replicas'"),
     "negative replicas": ({"replicas": -1}, "'/replicas'"),
     "half a replica": ({"replicas": 1.5}, "'/replicas'"),
@@ -46,6 +52,13 @@ BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "check of half a digest": ({"weights.check.digest": "0" * 40}, "'/weights/check/digest'"),
     "folder that climbs": ({"weights.hostPath": f"/models/../{COMMIT}"}, "'/weights/hostPath'"),
     "root": ({"security.runAsUser": 0}, "'/security/runAsUser'"),
+    "engine that guesses by a second model": ({"engine.speculative.method": "eagle"}, "'/engine/speculative/method'"),
+    "unknown autoscaler": ({"autoscaling.kind": "vpa"}, "'/autoscaling/kind'"),
+    "no pods at the least": ({"autoscaling.minReplicas": 0}, "'/autoscaling/minReplicas'"),
+    "Prometheus without a scheme": ({"autoscaling.prometheus": "prometheus:9090"}, "'/autoscaling/prometheus'"),
+    "any host": ({"route.host": "*"}, "'/route/host'"),
+    "relative cache": ({"compileCache.hostPath": "cache"}, "'/compileCache/hostPath'"),
+    "spread that is no rule": ({"topologySpread": [{"topologyKey": "zone"}]}, "'/topologySpread/0'"),
     "label with a space": ({"podLabels": {"team": "a b"}}, "'/podLabels/team'"),
     "peer that is everybody": (
         {"networkPolicy.routers": [{"namespaceLabels": {}, "podLabels": {"app": "router"}}]},
@@ -70,6 +83,39 @@ BETWEEN_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "argument of the chart's own": ({"engine.extraArgs": ["--port=9000"]}, "engine.extraArgs holds --port=9000"),
     "the same with underscores": ({"engine.extraArgs": ["--load_format", "auto"]}, "engine.extraArgs holds --load_format"),
+    "autoscaler and a number of pods": (
+        {"autoscaling.kind": "hpa"},
+        "replicas is 2 but autoscaling.kind is hpa: the autoscaler owns the number of pods",
+    ),
+    "nobody says how many pods": ({"replicas": None}, "replicas is missing: set a number of pods, or let an autoscaler choose"),
+    "fewer at the most than at the least": (
+        {"replicas": None, "autoscaling": {"kind": "hpa", "minReplicas": 3}},
+        "autoscaling.minReplicas is 3 but autoscaling.maxReplicas is 2",
+    ),
+    "cold start that no autoscaler waits for": (
+        {"replicas": None, "autoscaling.kind": "hpa", "loadBudgetSeconds": 3541},
+        "autoscaling.kind is hpa but loadBudgetSeconds is 3541",
+    ),
+    "KEDA that asks nobody": ({"replicas": None, "autoscaling.kind": "keda"}, "autoscaling.prometheus is empty"),
+    "name too long for an external metric": (
+        {"replicas": None, "autoscaling.kind": "hpa", "model.name": "m" * 64},
+        "autoscaling.kind is hpa but model.name has 64 characters",
+    ),
+    "route for every host": ({"route.kind": "ingress"}, "route.kind is ingress but route.host is empty"),
+    "route on no gateway": (
+        {"route.kind": "httpRoute", "route.host": "tiny.example.com"},
+        "route.kind is httpRoute but route.gateway.name is empty",
+    ),
+    "two caches": (
+        {"compileCache.hostPath": "/cache", "compileCache.claim": "cache"},
+        "compileCache.hostPath and compileCache.claim are both set",
+    ),
+    "least over most": (
+        {"engine.speculative": {"method": "ngram", "lookupMin": 5}},
+        "engine.speculative.lookupMin is 5 but engine.speculative.lookupMax is 4",
+    ),
+    "adapter that nothing checks": ({"engine.extraArgs": ["--lora-modules", "sql=/a"]}, "engine.extraArgs holds --lora-modules"),
+    "argument with a value of its own": ({"engine.extraArgs": ["-q", "fp8"]}, "engine.extraArgs holds -q"),
     "label of the chart's own": ({"podLabels": {"slipway.dev/candidate": "x"}}, "podLabels or podAnnotations holds slipway.dev/candidate"),
     "selector label": ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels or podAnnotations holds app.kubernetes.io/name"),
 }
@@ -79,8 +125,34 @@ def cases(table: dict[str, tuple[dict[str, Any], str]]) -> list[Any]:
     return [pytest.param(above, named, id=name.replace(" ", "-")) for name, (above, named) in table.items()]
 
 
+@pytest.fixture(scope="module")
+def schema(chart: Any) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads((chart.folder / "values.schema.json").read_text(encoding="utf-8")))
+
+
 @pytest.mark.parametrize(("above", "named"), cases(BY_SCHEMA))
-def test_the_schema_refuses_and_names_the_field(chart: Any, above: dict[str, Any], named: str) -> None:
+def test_the_schema_refuses_and_names_the_field(
+    chart: Any, schema: jsonschema.Draft202012Validator, above: Mapping[str, Any], named: str
+) -> None:
+    said = [f"'/{'/'.join(map(str, error.absolute_path))}': {error.message}" for error in schema.iter_errors(chart.merged_values(above))]
+    assert [sentence for sentence in said if named in sentence]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_schema_takes_every_scenario(chart: Any, schema: jsonschema.Draft202012Validator, environment: str, scenario: str) -> None:
+    assert list(schema.iter_errors(chart.merged_values({"environment": environment}, environment, scenario))) == []
+
+
+@pytest.mark.parametrize(
+    ("above", "named"),
+    [
+        ({"image.digest": "latest"}, "'/image/digest'"),
+        ({"engine.hfToken": "hf_example"}, "'/engine': additional properties 'hfToken'"),
+        ({"weights.check": None}, "'/weights/check': got null"),
+    ],
+)
+def test_helm_asks_the_schema(chart: Any, above: dict[str, Any], named: str) -> None:
     said = chart.refusal(above)
     assert named in said
     assert "don't meet the specifications of the schema" in said

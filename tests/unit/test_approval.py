@@ -11,7 +11,7 @@ import pytest
 from flows.plan.approval import Choice, requester_refusal, subject_of, tally, why_not
 from flows.plan.changes import changes
 from flows.plan.sweep import WaitingRun, sweep_step
-from flows.spec import ApprovalPolicy, Approver, Approvers
+from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
 from tests.examples import candidate, environment
 
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
@@ -138,6 +138,10 @@ def test_what_changes_is_told_and_what_does_not_is_not() -> None:
     assert found["engine.max_model_len"] == ("256", "512")
     assert changes(before, before) == ()
     assert changes(None, after) == ()
+
+    guessing = replace(before, engine=replace(before.engine, speculative=Speculative(method="mtp", tokens=1)))
+    (change,) = changes(before, guessing)
+    assert (change.what, change.now, change.new) == ("engine.speculative", "none", "method=mtp tokens=1 lookup_min=2 lookup_max=4")
 
 
 @dataclass(frozen=True)

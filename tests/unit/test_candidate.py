@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.spec import Candidate, EngineSettings, SnapshotFile
+from flows.spec import Candidate, EngineSettings, SnapshotFile, Speculative
 from tests.examples import about, candidate, digest
 
 
@@ -38,6 +38,8 @@ def test_the_fingerprint_survives_the_registry_and_another_process() -> None:
         {"engine": EngineSettings(max_model_len=512)},
         {"engine": EngineSettings(max_model_len=256, chat_template="{{ messages }}")},
         {"engine": EngineSettings(max_model_len=256, extra_args=("--enforce-eager",))},
+        {"engine": EngineSettings(max_model_len=256, quantization="fp8")},
+        {"engine": EngineSettings(max_model_len=256, speculative=Speculative(method="ngram"))},
         {"files": (SnapshotFile(path="model.safetensors", size_bytes=2_000_000, digest=digest("others"), algorithm="sha256"),)},
     ],
     ids=lambda change: next(iter(change)),
@@ -64,6 +66,15 @@ def test_a_document_from_before_models_were_looked_into_is_the_same_candidate() 
 
     assert again == candidate()
     assert again.fingerprint == candidate().fingerprint
+
+
+def test_settings_that_came_later_survive_the_registry_and_change_nothing_where_they_say_nothing() -> None:
+    guessing = candidate(engine=EngineSettings(max_model_len=256, speculative=Speculative(method="ngram", tokens=2)))
+    document = candidate().document()
+    del document["engine"]["quantization"], document["engine"]["speculative"]
+
+    assert Candidate.from_document(json.loads(json.dumps(guessing.document()))) == guessing
+    assert Candidate.from_document(document) == candidate()
 
 
 def test_the_canonical_form_is_fixed() -> None:

@@ -101,6 +101,27 @@ def test_what_kubernetes_only_tries_again_is_not_waited_for(category: str) -> No
     assert found(TROUBLES[category]).patience_seconds == 0
 
 
+@pytest.mark.parametrize(
+    ("seen", "names"),
+    [
+        (mounting('MountVolume.SetUp failed for volume "compiled" : hostPath type check failed: /cache is not a directory'), "/cache"),
+        (
+            trouble(
+                waiting_pod(LABEL, containers=(crashed(name="prepare-compiled", is_init=True),)),
+                log="/var/cache/slipway/production cannot be had (Permission denied): let the folder belong to user 2000.",
+            ),
+            "Permission denied",
+        ),
+    ],
+)
+def test_a_place_for_compiled_code_that_is_not_to_be_had_is_no_fault_of_the_weights(seen: Trouble, names: str) -> None:
+    diagnosis = found(seen)
+
+    assert diagnosis.category == "container-refused"
+    assert diagnosis.patience_seconds == 0
+    assert names in diagnosis.sentence
+
+
 def test_what_may_pass_is_waited_for() -> None:
     assert found(TROUBLES["image-not-pulled"]).patience_seconds is None
     assert found(TROUBLES["no-gpu"]).patience_seconds == 180

@@ -25,7 +25,7 @@ from flows.plan.fit import (
 )
 from flows.plan.memory import refuse_memory
 from flows.plan.nodes import find_target
-from flows.spec import EngineSettings
+from flows.spec import EngineSettings, Speculative
 from tests.examples import about, candidate, environment, model, node
 from tests.unit.test_model_config import DEEPSEEK_V3, GEMMA_3_27B, GPT_OSS_20B, LLAMA_31_8B, MIXTRAL_8X7B, QWEN_3_NEXT_80B, QWEN_25_7B
 
@@ -59,6 +59,20 @@ class TestKvCache:
     def test_a_request_takes_whole_blocks(self) -> None:
         assert request_bytes(about(), engine(), 1) == request_bytes(about(), engine(), 16) == 16 * 131_072
         assert request_bytes(about(), engine(), 17) == 32 * 131_072
+
+    def test_tokens_that_are_guessed_have_their_place(self) -> None:
+        guessing = engine(speculative=Speculative(method="ngram", tokens=5))
+
+        assert request_bytes(about(), guessing, 11) == 16 * 131_072
+        assert request_bytes(about(), guessing, 12) == 32 * 131_072
+
+    def test_layers_that_guess_keep_what_the_others_keep(self) -> None:
+        deepseek = of({**DEEPSEEK_V3, "num_nextn_predict_layers": 1})
+        guessing = engine(speculative=Speculative(method="mtp", tokens=1))
+
+        assert token_bytes(deepseek, guessing) == 70_272 * 62 // 61
+        assert request_bytes(deepseek, guessing, 1599) == 1600 * 70_272 * 62 // 61
+        assert token_bytes(deepseek, engine()) == 70_272
 
     @pytest.mark.parametrize(("parallel", "share"), [(1, 1), (2, 2), (8, 8), (16, 8)])
     def test_heads_are_shared_between_gpus_until_each_has_one(self, parallel: int, share: int) -> None:
@@ -256,6 +270,15 @@ class TestRefusals:
         (message,) = self.refusals(about(stored={"BF16": 10**12}, weights_bytes=2 * 10**12), engine(16))
 
         assert message.endswith("no context fits.")
+
+    def test_guessing_by_layers_that_are_not_there_is_refused(self) -> None:
+        guessing = engine(speculative=Speculative(method="mtp"))
+        able = replace(about(), config=replace(about().config, guessing_layers=1))
+
+        (message,) = self.refusals(about(), guessing)
+
+        assert "tells of no layers that guess tokens (num_nextn_predict_layers): use ngram" in message
+        assert self.refusals(able, guessing) == []
 
     def test_a_longer_context_than_the_models_own_is_refused(self) -> None:
         (message,) = self.refusals(about(), engine(131_073))

@@ -74,6 +74,27 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
             "engine: {max_model_len: 256, extra_args: [--trust_remote_code]}",
             "engine.extra_args: must not hold --trust-remote-code: set allow_remote_code instead",
         ),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, extra_args: [-q, fp8]}",
+            "engine.extra_args: must not hold -q: set engine.quantization instead",
+        ),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, extra_args: ['--speculative_config={}']}",
+            "engine.extra_args: must not hold --speculative-config: set engine.speculative instead",
+        ),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, extra_args: [--enable-lora, --lora-modules, sql=/adapters/sql]}",
+            "engine.extra_args: must not hold --enable-lora: merge the adapter into the weights",
+        ),
+        ("engine: {max_model_len: 256}", "engine: {max_model_len: 256, speculative: {method: eagle}}", "engine.speculative.method: "),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, speculative: {method: ngram, lookup_min: 5}}",
+            "engine.speculative.lookup_min: is 5, but lookup_max is 4: the least must not be more than the most.",
+        ),
         ("engine: {max_model_len: 256}", "engine: {max_model_len: 256}\nconcurrency: 0", "concurrency: "),
         (f"@sha256:{'0' * 64}", ":latest", "image: must name the image by digest (repository@sha256:…), not by tag"),
     ],

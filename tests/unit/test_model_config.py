@@ -98,6 +98,17 @@ def test_a_published_configuration_is_understood(
     assert config.max_context == max_context
 
 
+@pytest.mark.parametrize(
+    ("said", "layers"),
+    [({"num_nextn_predict_layers": 1}, 1), ({"mtp_num_hidden_layers": 2}, 2), ({"num_nextn_predict_layers": 0}, 0), ({}, 0)],
+)
+def test_layers_that_guess_ahead_are_none_of_the_others(said: dict[str, Any], layers: int) -> None:
+    config = read_config({**DEEPSEEK_V3, **said})
+
+    assert config.guessing_layers == layers
+    assert config.attention == read_config(DEEPSEEK_V3).attention
+
+
 def test_linear_attention_keeps_a_state_and_no_tokens() -> None:
     state = 32 * 128 * 128 + (2 * 16 * 128 + 32 * 128) * 3
 

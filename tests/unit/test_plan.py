@@ -15,7 +15,8 @@ from flows.plan.promotion import require_verified
 from flows.plan.release import ReleasePlan, assess, chosen_environments, plan_release, plan_return
 from flows.plan.rollback import choose_target
 from flows.plan.values import chart_values, merged
-from flows.spec import Candidate, EngineSettings, Environment
+from flows.plan.wanted_pods import WantedPods, wanted_pods
+from flows.spec import Candidate, EngineSettings, Environment, Speculative
 from tests.examples import about, candidate, digest, environment, hub_file, model, node, surroundings
 
 
@@ -169,6 +170,39 @@ class TestBudget:
         assert budget.rollout_seconds > budget.load_seconds
 
 
+class TestWantedPods:
+    def wanted(self, environment_values: dict[str, Any] | None = None, **values: Any) -> WantedPods:
+        return wanted_pods({"terminationGracePeriodSeconds": 60, **values}, environment(values=environment_values or {}))
+
+    def test_the_values_say_it(self) -> None:
+        assert self.wanted(replicas=3) == WantedPods(least=3, autoscaled=False, grace_seconds=60.0)
+        assert self.wanted(replicas=1, autoscaling={"kind": "none", "minReplicas": 4}).least == 1
+
+    def test_an_autoscaler_owns_the_number_from_its_least_on(self) -> None:
+        scaled = self.wanted(replicas=None, autoscaling={"kind": "keda", "minReplicas": 2})
+
+        assert scaled == WantedPods(least=2, autoscaled=True, grace_seconds=60.0)
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"replicas": 0}, "values.replicas: must be a number of pods"),
+            ({"replicas": True}, "values.replicas: must be a number of pods"),
+            ({}, "values.replicas: must be a number of pods"),
+            (
+                {"replicas": 2, "autoscaling": {"kind": "hpa", "minReplicas": 2}},
+                "values.replicas: is 2, but values.autoscaling.kind is hpa",
+            ),
+            ({"autoscaling": {"kind": "hpa"}}, "values.autoscaling.minReplicas: must be a number of pods"),
+            ({"replicas": 1, "terminationGracePeriodSeconds": "60"}, "values.terminationGracePeriodSeconds: must be a number of seconds"),
+            ({"replicas": 1, "environment_values": {"rollout": {"strategy": "surge"}}}, "values.rollout.strategy: is chosen by the plan"),
+        ],
+    )
+    def test_what_says_nothing_or_too_much_is_refused(self, values: dict[str, Any], says: str) -> None:
+        with pytest.raises(SpecInvalid, match=rf"^deployments/environments/staging\.yaml: {says}"):
+            self.wanted(**values)
+
+
 class TestValues:
     def test_they_carry_the_candidate_and_nothing_floating(self) -> None:
         made, where = candidate(), environment(values={"resources": {"requests": {"memory": "1Gi"}}, "replicas": 2})
@@ -184,6 +218,27 @@ class TestValues:
         assert values["replicas"] == 2
         assert values["loadBudgetSeconds"] == way.budget.load_seconds
         assert values["tolerations"] == [{"key": "gpu-workload", "operator": "Equal", "value": "true", "effect": "NoSchedule"}]
+
+    def test_how_the_engine_guesses_and_calculates_is_the_candidates(self) -> None:
+        fast = EngineSettings(max_model_len=256, quantization="fp8", speculative=Speculative(method="ngram", tokens=3))
+        where = environment(
+            values={"engine": {"quantization": "awq", "speculative": {"tokens": 9}}, "compileCache": {"hostPath": "/cache"}}
+        )
+
+        engine = chart_values(candidate(engine=fast), where, plan(candidate(), where))["engine"]
+        plain = chart_values(candidate(), where, plan(candidate(), where))["engine"]
+
+        assert engine["quantization"] == "fp8"
+        assert engine["speculative"] == {"method": "ngram", "tokens": 3, "lookupMin": 2, "lookupMax": 4}
+        assert (plain["quantization"], plain["speculative"]["method"]) == ("", "none")
+
+    def test_compiled_code_is_kept_by_gpu_where_all_nodes_have_the_same(self) -> None:
+        where = environment(values={"compileCache": {"hostPath": "/cache"}})
+        same = plan(candidate(), where, node("gpu-1", gpu_product="H100"), node("gpu-2", gpu_product="H100"))
+        mixed = plan(candidate(), where, node("gpu-1", gpu_product="H100"), node("gpu-2", gpu_product="L4"))
+
+        assert chart_values(candidate(), where, same)["compileCache"] == {"hostPath": "/cache", "gpu": "H100"}
+        assert chart_values(candidate(), where, mixed)["compileCache"]["gpu"] == ""
 
     def test_the_environment_cannot_override_the_candidate(self) -> None:
         where = environment(values={"image": {"digest": "sha256:other"}, "candidate": {"fingerprint": "x"}})

@@ -69,42 +69,88 @@ Peers of a network policy, from a list of {namespaceLabels, podLabels}.
 {{- end }}
 
 {{/*
-The arguments of `vllm serve` that the chart sets, or that would undo what it sets, as a regular expression.
+Labels of the pod of `helm test`. Its name is another one, or the Service would send it requests.
 */}}
-{{- define "vllm-deployment.ownArguments" -}}
-^(--(model|host|port|uds|served[-_]model[-_]name|load[-_]format|max[-_]model[-_]len|tensor[-_]parallel[-_]size|dtype|gpu[-_]memory[-_]utilization|chat[-_]template|shutdown[-_]timeout|revision|tokenizer[-_]revision|download[-_]dir|config)|-tp)(=|$)
+{{- define "vllm-deployment.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/*
-Rules that a JSON schema cannot state, or could only state without saying why. Each ends Helm with one sentence.
+What every container may do: nothing but run.
 */}}
-{{- define "vllm-deployment.validate" -}}
-{{- $parallel := int .Values.engine.tensorParallelSize }}
-{{- range $kind := list "requests" "limits" }}
-{{- $gpus := index $.Values.resources $kind "nvidia.com/gpu" | int }}
-{{- if ne $gpus $parallel }}
-{{- fail (printf "engine.tensorParallelSize is %d but resources.%s.nvidia.com/gpu is %d: they must be equal, one GPU for each rank." $parallel $kind $gpus) }}
+{{- define "vllm-deployment.confined" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop:
+    - ALL
 {{- end }}
+
+{{/*
+The most pods that there may be: what the autoscaler may ask for, or what the values ask for.
+*/}}
+{{- define "vllm-deployment.mostReplicas" -}}
+{{ ternary .Values.replicas .Values.autoscaling.maxReplicas (eq .Values.autoscaling.kind "none") | int }}
 {{- end }}
-{{- range $field, $path := pick .Values.weights "hostPath" "mountPath" }}
-{{- if not (hasSuffix (printf "/%s" $.Values.model.commit) $path) }}
-{{- fail (printf "weights.%s is %s but model.commit is %s: the folder must be the one of that commit." $field $path $.Values.model.commit) }}
+
+{{/*
+Seconds that a queue must have been short before a pod goes: longer than a new one would take to load (with 60 s to be scheduled and
+started in), or the autoscaler would throw away what it has just waited for.
+*/}}
+{{- define "vllm-deployment.cooldownSeconds" -}}
+{{ add (int .Values.loadBudgetSeconds) 60 }}
 {{- end }}
+
+{{/*
+How an autoscaler takes pods away: one a minute, after the cooldown.
+*/}}
+{{- define "vllm-deployment.scaleDown" -}}
+stabilizationWindowSeconds: {{ include "vllm-deployment.cooldownSeconds" . }}
+policies:
+  - type: Pods
+    value: 1
+    periodSeconds: 60
 {{- end }}
-{{- range .Values.engine.extraArgs }}
-{{- if regexMatch (include "vllm-deployment.ownArguments" $) . }}
-{{- fail (printf "engine.extraArgs holds %s: the chart sets this argument itself, from the value made for it." .) }}
+
+{{/*
+The volume of the weights. Directory, not DirectoryOrCreate: a node without the snapshot must fail to start the pod, not serve an
+empty folder.
+*/}}
+{{- define "vllm-deployment.weightsVolume" -}}
+name: weights
+hostPath:
+  path: {{ .Values.weights.hostPath | quote }}
+  type: Directory
 {{- end }}
-{{- if regexMatch "^--(hf[-_]token|api[-_]key)(=|$)" . }}
-{{- fail (printf "engine.extraArgs holds %s: a secret must not stand in a pod's arguments." (. | splitList "=" | first)) }}
+
+{{/*
+Whether compiled code is kept from one pod to the next; empty if not.
+*/}}
+{{- define "vllm-deployment.keepsCompiled" -}}
+{{ or .Values.compileCache.hostPath .Values.compileCache.claim }}
 {{- end }}
+
+{{/*
+The folder of compiled code, for this environment, image, GPU and candidate alone: what lies there is run by the engine, so no other
+candidate may write to it.
+*/}}
+{{- define "vllm-deployment.compiledFolder" -}}
+{{ .Values.environment }}/{{ .Values.image.digest | trimPrefix "sha256:" | trunc 16 }}-{{ .Values.compileCache.gpu | default "gpu" }}/{{ .Values.candidate.fingerprint | trunc 40 }}
 {{- end }}
-{{- range $key, $_ := merge dict .Values.podLabels .Values.podAnnotations }}
-{{- if or (hasPrefix "slipway.dev/" $key) (has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance")) }}
-{{- fail (printf "podLabels or podAnnotations holds %s: the chart sets this key itself." $key) }}
-{{- end }}
-{{- end }}
-{{- if lt (include "vllm-deployment.shutdownTimeoutSeconds" . | int) 1 }}
-{{- fail (printf "terminationGracePeriodSeconds is %d but preStopSleepSeconds is %d: the grace period must be at least 6 s longer, or running requests are cut off." (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSleepSeconds)) }}
+
+{{/*
+The volume of compiled code. Directory, not DirectoryOrCreate: what the kubelet makes belongs to root, and the engine is not root.
+*/}}
+{{- define "vllm-deployment.compiledVolume" -}}
+name: compiled
+{{- if .Values.compileCache.hostPath }}
+hostPath:
+  path: {{ .Values.compileCache.hostPath | quote }}
+  type: Directory
+{{- else }}
+persistentVolumeClaim:
+  claimName: {{ .Values.compileCache.claim | quote }}
 {{- end }}
 {{- end }}

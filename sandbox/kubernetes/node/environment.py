@@ -10,6 +10,7 @@ from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.node.images import Image
 from sandbox.kubernetes.node.mounts import VARIABLE, Rewriter, expand
+from sandbox.kubernetes.node.names import resolved
 from sandbox.kubernetes.node.process import Command
 from sandbox.kubernetes.node.references import MissingReference, contents, field, resource
 
@@ -53,7 +54,8 @@ async def command_of(
     }
     declared = await _variables(client, pod, container, allocatable)
     given = [*(container.get("command") or []), *(container.get("args") or [])]
-    argv = rewritten([expand(text, declared) for text in given], rewriter)
+    given = [expand(text, declared) for text in given]
+    argv = rewritten(await resolved(client, pod["metadata"]["namespace"], given), rewriter)
     if not container.get("command"):
         argv = (*image.command, *argv)  # the image's own command names files of this machine, which no mount hides
     # Only what the pod says has mount paths in it; the image's own values name files of this machine.

@@ -1,0 +1,94 @@
+{{/*
+The arguments of `vllm serve` that the chart sets, or that would undo what it sets, as a regular expression.
+*/}}
+{{- define "vllm-deployment.ownArguments" -}}
+^(--(model|host|port|uds|served[-_]model[-_]name|load[-_]format|max[-_]model[-_]len|tensor[-_]parallel[-_]size|dtype|gpu[-_]memory[-_]utilization|chat[-_]template|shutdown[-_]timeout|quantization|speculative[-_]config|revision|tokenizer[-_]revision|download[-_]dir|config)|-tp|-q)(=|$)
+{{- end }}
+
+{{/*
+Rules that a JSON schema cannot state, or could only state without saying why. Each ends Helm with one sentence.
+*/}}
+{{- define "vllm-deployment.validate" -}}
+{{- $parallel := int .Values.engine.tensorParallelSize }}
+{{- range $kind := list "requests" "limits" }}
+{{- $gpus := index $.Values.resources $kind "nvidia.com/gpu" | int }}
+{{- if ne $gpus $parallel }}
+{{- fail (printf "engine.tensorParallelSize is %d but resources.%s.nvidia.com/gpu is %d: they must be equal, one GPU for each rank." $parallel $kind $gpus) }}
+{{- end }}
+{{- end }}
+{{- range $field, $path := pick .Values.weights "hostPath" "mountPath" }}
+{{- if not (hasSuffix (printf "/%s" $.Values.model.commit) $path) }}
+{{- fail (printf "weights.%s is %s but model.commit is %s: the folder must be the one of that commit." $field $path $.Values.model.commit) }}
+{{- end }}
+{{- end }}
+{{- range .Values.engine.extraArgs }}
+{{- if regexMatch (include "vllm-deployment.ownArguments" $) . }}
+{{- fail (printf "engine.extraArgs holds %s: the chart sets this argument itself, from the value made for it." .) }}
+{{- end }}
+{{- if regexMatch "^--(enable[-_]lora|lora[-_]modules)(=|$)" . }}
+{{- fail (printf "engine.extraArgs holds %s: an adapter's weights are not among those that are checked; merge it into the model's." .) }}
+{{- end }}
+{{- if regexMatch "^--(hf[-_]token|api[-_]key)(=|$)" . }}
+{{- fail (printf "engine.extraArgs holds %s: a secret must not stand in a pod's arguments." (. | splitList "=" | first)) }}
+{{- end }}
+{{- end }}
+{{- range $key, $_ := merge dict .Values.podLabels .Values.podAnnotations }}
+{{- if or (hasPrefix "slipway.dev/" $key) (has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance")) }}
+{{- fail (printf "podLabels or podAnnotations holds %s: the chart sets this key itself." $key) }}
+{{- end }}
+{{- end }}
+{{- if lt (include "vllm-deployment.shutdownTimeoutSeconds" . | int) 1 }}
+{{- fail (printf "terminationGracePeriodSeconds is %d but preStopSleepSeconds is %d: the grace period must be at least 6 s longer, or running requests are cut off." (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSleepSeconds)) }}
+{{- end }}
+{{- include "vllm-deployment.validateAutoscaling" . }}
+{{- include "vllm-deployment.validateRoute" . }}
+{{- if and .Values.compileCache.hostPath .Values.compileCache.claim }}
+{{- fail "compileCache.hostPath and compileCache.claim are both set: name one place for compiled code, or none." }}
+{{- end }}
+{{- with .Values.engine.speculative }}
+{{- if and (eq .method "ngram") (gt (int .lookupMin) (int .lookupMax)) }}
+{{- fail (printf "engine.speculative.lookupMin is %d but engine.speculative.lookupMax is %d: the least must not be more than the most." (int .lookupMin) (int .lookupMax)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+Rules of autoscaling. An HPA waits for an hour at the most before it takes a pod away.
+*/}}
+{{- define "vllm-deployment.validateAutoscaling" -}}
+{{- $scaling := .Values.autoscaling }}
+{{- if eq $scaling.kind "none" }}
+{{- if not (hasKey .Values "replicas") }}
+{{- fail "replicas is missing: set a number of pods, or let an autoscaler choose one (autoscaling.kind)." }}
+{{- end }}
+{{- else }}
+{{- if hasKey .Values "replicas" }}
+{{- fail (printf "replicas is %d but autoscaling.kind is %s: the autoscaler owns the number of pods, so set replicas to null." (int .Values.replicas) $scaling.kind) }}
+{{- end }}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}
+{{- fail (printf "autoscaling.minReplicas is %d but autoscaling.maxReplicas is %d: the least must not be more than the most." (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
+{{- end }}
+{{- if gt (include "vllm-deployment.cooldownSeconds" . | int) 3600 }}
+{{- fail (printf "autoscaling.kind is %s but loadBudgetSeconds is %d: no autoscaler waits for longer than 3600 s before it takes a pod away, so it would do that before a new one has loaded; set replicas instead." $scaling.kind (int .Values.loadBudgetSeconds)) }}
+{{- end }}
+{{- if and (eq $scaling.kind "keda") (not $scaling.prometheus) }}
+{{- fail "autoscaling.kind is keda but autoscaling.prometheus is empty: state the address of the Prometheus that KEDA shall ask." }}
+{{- end }}
+{{- if and (eq $scaling.kind "hpa") (gt (len .Values.model.name) 63) }}
+{{- fail (printf "autoscaling.kind is hpa but model.name has %d characters: the selector of an external metric holds 63; use keda." (len .Values.model.name)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+Rules of the route from outside.
+*/}}
+{{- define "vllm-deployment.validateRoute" -}}
+{{- $route := .Values.route }}
+{{- if and (ne $route.kind "none") (not $route.host) }}
+{{- fail (printf "route.kind is %s but route.host is empty: name the host that clients use, or every host would lead here." $route.kind) }}
+{{- end }}
+{{- if and (eq $route.kind "httpRoute") (not $route.gateway.name) }}
+{{- fail "route.kind is httpRoute but route.gateway.name is empty: name the Gateway that the route hangs on." }}
+{{- end }}
+{{- end }}
