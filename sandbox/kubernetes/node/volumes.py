@@ -30,10 +30,17 @@ class VolumeFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A volume as it lies on the node: its folder, and whether the kubelet mounted it read-only."""
+    """A volume as it lies on the node.
+
+    Attributes:
+        local: Its folder.
+        read_only: Whether containers can only read it.
+        sealed: Whether it is mounted read-only on the node itself, so that the kubelet can make no folder in it either.
+    """
 
     local: Path
     read_only: bool
+    sealed: bool = False
 
 
 class Volumes:
@@ -99,7 +106,7 @@ class Volumes:
             if not local.exists():
                 name = bound["metadata"]["name"]
                 raise VolumeFailed(f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist')
-            return Volume(local=local, read_only=read_only)
+            return Volume(local=local, read_only=read_only, sealed=read_only)
         if "hostPath" in bound["spec"]:
             return Volume(local=self._host_path(bound["spec"]["hostPath"]), read_only=read_only)
         raise MissingReference("persistent volumes of this kind are not emulated: only local and hostPath")
@@ -189,7 +196,7 @@ def mounts_of(container: Object, volumes: Mapping[str, Volume], variables: Mappi
         sub_path = entry.get("subPath") or expand(entry.get("subPathExpr") or "", variables)
         if sub_path:
             local = local / sub_path
-            if not local.exists() and volume.read_only:
+            if not local.exists() and volume.sealed:
                 where = f'volumeMount "{entry["name"]}" of container "{container["name"]}"'
                 raise MissingReference(f"failed to create subPath directory for {where}")
             if not local.exists():
