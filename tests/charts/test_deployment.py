@@ -104,13 +104,14 @@ def test_everything_the_engine_writes_to_is_a_volume_of_limited_size(chart: Any,
 @pytest.mark.parametrize(("environment", "scenario"), COMBINATIONS)
 def test_the_weights_are_read_only_and_are_what_the_engine_serves(chart: Any, environment: str, scenario: str) -> None:
     pod = chart.pod(environment, scenario)
-    (volume,) = [volume for volume in pod["spec"]["volumes"] if "hostPath" in volume]
+    (volume,) = [volume for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume]
     container = pod["spec"]["containers"][0]
     (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
     commit = pod["metadata"]["annotations"]["slipway.dev/commit"]
-    assert volume["hostPath"]["type"] == "Directory"
-    assert volume["hostPath"]["path"].endswith(f"/{commit}")
+    # the volume, too: what is missing in it is then not made
+    assert volume["persistentVolumeClaim"]["readOnly"] is True
     assert mount["readOnly"] is True
+    assert mount["subPath"].endswith(f"/{commit}")
     assert container["args"][0] == mount["mountPath"]
     assert option(container["args"], "--load-format") == "safetensors"
 

@@ -2,63 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """A pod, or (without labels) an address outside the pod network."""
-
-    address: str
-    namespace_labels: Mapping[str, str] | None = None
-    pod_labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def selected(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    assert selector.keys() <= {"matchLabels"}, f"this evaluator does not know {sorted(selector)}"
-    return bool(selector.get("matchLabels", {}).items() <= labels.items())
-
-
-def matches(rule_peer: Mapping[str, Any], peer: Peer) -> bool:
-    assert rule_peer.keys() in ({"namespaceSelector", "podSelector"}, {"ipBlock"}), f"this evaluator does not know {sorted(rule_peer)}"
-    if "ipBlock" in rule_peer:
-        assert rule_peer["ipBlock"].keys() == {"cidr"}
-        return ipaddress.ip_address(peer.address) in ipaddress.ip_network(rule_peer["ipBlock"]["cidr"])
-    if peer.namespace_labels is None:
-        return False
-    return selected(rule_peer["namespaceSelector"], peer.namespace_labels) and selected(rule_peer["podSelector"], peer.pod_labels)
-
-
-def permitted(rules: Sequence[Mapping[str, Any]], side: str, peer: Peer, port: int, protocol: str) -> bool:
-    """Whether any rule lets the peer through. A rule that leaves out peers or ports means all of them."""
-    for rule in rules:
-        assert rule.keys() <= {side, "ports"}
-        peers, ports = rule.get(side) or [], rule.get("ports") or []
-        if peers and not any(matches(candidate, peer) for candidate in peers):
-            continue
-        assert all(opened.keys() == {"port", "protocol"} for opened in ports)
-        if not ports or any((opened["port"], opened["protocol"]) == (port, protocol) for opened in ports):
-            return True
-    return False
-
-
-def allowed(policy: Mapping[str, Any], engine: Peer, direction: str, peer: Peer, port: int, protocol: str) -> bool:
-    """Whether traffic passes between the engine and the peer, in the direction seen from the engine."""
-    spec = policy["spec"]
-    assert engine.namespace_labels is not None
-    isolated = selected(spec["podSelector"], engine.pod_labels) and direction in spec["policyTypes"]
-    side = {"Ingress": "from", "Egress": "to"}[direction]
-    return not isolated or permitted(spec.get(direction.lower(), []), side, peer, port, protocol)
-
-
-def pod(namespace: str, labels: Mapping[str, str], address: str = "10.1.0.9") -> Peer:
-    return Peer(address=address, namespace_labels={"kubernetes.io/metadata.name": namespace}, pod_labels=labels)
-
+from tests.charts.network import Peer, allowed, pod
 
 ROUTER = pod("llm-router", {"app.kubernetes.io/name": "llm-router", "pod-template-hash": "5d9c"})
 PROMETHEUS = pod("monitoring", {"app.kubernetes.io/name": "prometheus"})
@@ -115,29 +64,29 @@ def direction(table: Sequence[tuple[Peer, int, str, bool]], way: str) -> list[tu
 @pytest.mark.parametrize("environment", ["development", "staging", "production"])
 def test_who_may_talk_to_whom(chart: Any, environment: str, way: str, peer: Peer, port: int, protocol: str, expected: bool) -> None:
     policy = chart.one("NetworkPolicy", environment)
-    assert allowed(policy, engine_of(chart, environment), way, peer, port, protocol) is expected
+    assert allowed([policy], engine_of(chart, environment), way, peer, port, protocol) is expected
 
 
 def test_the_control_plane_gets_in_where_its_range_is_listed(chart: Any) -> None:
     policy, engine = chart.one("NetworkPolicy", "production", "full"), engine_of(chart, "production", scenario="full")
-    assert allowed(policy, engine, "Ingress", API_SERVER, 8000, "TCP")
-    assert not allowed(policy, engine, "Ingress", API_SERVER, 22, "TCP")
-    assert not allowed(policy, engine, "Ingress", INTERNET, 8000, "TCP")
+    assert allowed([policy], engine, "Ingress", API_SERVER, 8000, "TCP")
+    assert not allowed([policy], engine, "Ingress", API_SERVER, 22, "TCP")
+    assert not allowed([policy], engine, "Ingress", INTERNET, 8000, "TCP")
 
 
 def test_other_peers_replace_the_default_ones(chart: Any) -> None:
     policy, engine = chart.one("NetworkPolicy", "production", "full"), engine_of(chart, "production", scenario="full")
-    assert allowed(policy, engine, "Ingress", pod("gateway", {"app": "gateway"}), 8000, "TCP")
-    assert allowed(policy, engine, "Ingress", PROMETHEUS, 8000, "TCP")
-    assert not allowed(policy, engine, "Ingress", ROUTER, 8000, "TCP")
-    assert not allowed(policy, engine, "Ingress", VERIFIER, 8000, "TCP")
+    assert allowed([policy], engine, "Ingress", pod("gateway", {"app": "gateway"}), 8000, "TCP")
+    assert allowed([policy], engine, "Ingress", PROMETHEUS, 8000, "TCP")
+    assert not allowed([policy], engine, "Ingress", ROUTER, 8000, "TCP")
+    assert not allowed([policy], engine, "Ingress", VERIFIER, 8000, "TCP")
 
 
 def test_no_peers_means_nobody_and_not_everybody(chart: Any) -> None:
     above: dict[str, list[str]] = {f"networkPolicy.{who}": [] for who in ("routers", "prometheus", "verifiers", "dns")}
     policy, engine = chart.one("NetworkPolicy", above=above), engine_of(chart, "production", above=above)
-    assert not any(allowed(policy, engine, "Ingress", peer, port, protocol) for peer, port, protocol, _ in INGRESS)
-    assert not any(allowed(policy, engine, "Egress", peer, port, protocol) for peer, port, protocol, _ in EGRESS)
+    assert not any(allowed([policy], engine, "Ingress", peer, port, protocol) for peer, port, protocol, _ in INGRESS)
+    assert not any(allowed([policy], engine, "Egress", peer, port, protocol) for peer, port, protocol, _ in EGRESS)
 
 
 def test_the_control_plane_alone_is_let_in_alone(chart: Any) -> None:
@@ -145,16 +94,16 @@ def test_the_control_plane_alone_is_let_in_alone(chart: Any) -> None:
         "networkPolicy.controlPlane": ["192.0.2.16/28"]
     }
     policy, engine = chart.one("NetworkPolicy", above=above), engine_of(chart, "production", above=above)
-    assert allowed(policy, engine, "Ingress", API_SERVER, 8000, "TCP")
+    assert allowed([policy], engine, "Ingress", API_SERVER, 8000, "TCP")
     assert not any(
-        allowed(policy, engine, "Ingress", peer, port, protocol) for peer, port, protocol, _ in INGRESS if peer is not API_SERVER
+        allowed([policy], engine, "Ingress", peer, port, protocol) for peer, port, protocol, _ in INGRESS if peer is not API_SERVER
     )
 
 
 def test_the_policy_leaves_other_pods_of_the_namespace_alone(chart: Any) -> None:
     policy = chart.one("NetworkPolicy")
-    assert allowed(policy, NEIGHBOUR, "Ingress", INTERNET, 8000, "TCP")
-    assert allowed(policy, OTHER_ENGINE, "Egress", INTERNET, 443, "TCP")
+    assert allowed([policy], NEIGHBOUR, "Ingress", INTERNET, 8000, "TCP")
+    assert allowed([policy], OTHER_ENGINE, "Egress", INTERNET, 443, "TCP")
 
 
 def test_it_can_be_left_out(chart: Any) -> None:

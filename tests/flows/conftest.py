@@ -15,8 +15,6 @@ from uuid import UUID
 
 import pytest
 import yaml
-from kubernetes.client import CoreV1Api
-from kubernetes.config import new_client_from_config
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -53,6 +51,10 @@ from flows.sweep import sweep
 from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.world import World
+from tests.environments import install_environments, remove_environments
+
+#: The environments of each site, in the order of promotion.
+ENVIRONMENTS = ("development", "staging", "production")
 
 
 @pytest.fixture(scope="session")
@@ -188,13 +190,10 @@ class Site:
         """The site's registry."""
         return RegistryClient(self.database)
 
-    def clear(self) -> None:
-        """Let go of what runs in the site's namespaces."""
-        with new_client_from_config(str(self.world.cluster.kubeconfig)) as api:
-            core = CoreV1Api(api)
-            for namespace in core.list_namespace().items:
-                if namespace.metadata.name.endswith(f"-{self.name}"):
-                    core.delete_namespace(namespace.metadata.name)
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces of its environments."""
+        return tuple(f"{name}-{self.name}" for name in ENVIRONMENTS)
 
     def publish(self, **changes: Any) -> str:
         """Publish a commit of the model on the hub; its SHA."""
@@ -260,11 +259,12 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
         )
         shipped = yaml.safe_load((deployments / "models" / "tiny-llama.yaml").read_text())
         (deployments / "models" / f"{model}.yaml").write_text(yaml.safe_dump({**shipped, "name": model, "repository": made.repository}))
-        for name in ("development", "staging", "production"):
+        install_environments(kubeconfig, made.namespaces)
+        for name in ENVIRONMENTS:
             # One replica each: a test needs two GPUs at the most.
             made.edit(f"environments/{name}.yaml", namespace=f"{name}-{unique}", blocks=blocks, values={"replicas": 1})
         made.publish()
         yield made
         world.engine_faults.clear()
         world.hub.faults.clear()
-        made.clear()
+        remove_environments(kubeconfig, made.namespaces)

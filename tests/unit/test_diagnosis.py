@@ -54,7 +54,9 @@ TROUBLES = {
     ),
     "image-not-pulled": pulling("ErrImagePull", "failed to resolve reference: dial tcp 10.0.0.1:443: i/o timeout"),
     "container-refused": pulling("CreateContainerConfigError", 'secret "engine-settings" missing'),
-    "weights-missing": mounting('MountVolume.SetUp failed for volume "weights" : hostPath type check failed: /a is not a directory'),
+    "weights-missing": pulling(
+        "CreateContainerConfigError", 'failed to create subPath directory for volumeMount "weights" of container "check-weights"'
+    ),
     "node-disk-full": pulling("ErrImagePull", "failed to extract layer: write /var/lib: no space left on device"),
     "weights-refused": trouble(
         waiting_pod(LABEL, containers=(crashed(name="check-weights", is_init=True),)),
@@ -99,6 +101,14 @@ def test_each_trouble_has_its_category_and_a_remedy(category: str) -> None:
 @pytest.mark.parametrize("category", [kind for kind in TROUBLES if kind not in ("image-not-pulled", "node-disk-full", "no-gpu", "no-room")])
 def test_what_kubernetes_only_tries_again_is_not_waited_for(category: str) -> None:
     assert found(TROUBLES[category]).patience_seconds == 0
+
+
+def test_a_node_without_the_store_is_told_from_one_without_the_snapshot() -> None:
+    store = 'MountVolume.NewMounter initialization failed for volume "llm-weights" : path "/var/lib/slipway" does not exist'
+
+    assert found(mounting(store)).category == "container-refused"
+    assert found(mounting(store)).patience_seconds == 0
+    assert "make that folder on the node" in found(mounting(store)).sentence
 
 
 def test_what_may_pass_is_waited_for() -> None:
