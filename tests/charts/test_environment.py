@@ -113,6 +113,16 @@ def test_weights_come_by_claims_that_only_their_own_volumes_satisfy(
     assert ("ro" in volume.get("mountOptions", ())) is (claim == WEIGHTS_CLAIM)
 
 
+def test_compiled_code_has_a_place_of_its_own_where_one_is_given(environment_chart: Any) -> None:
+    assert "slipway-compiled" not in [document["metadata"]["name"] for document in environment_chart.render()]
+    claim = environment_chart.named("PersistentVolumeClaim", "slipway-compiled", "full")
+    volume = environment_chart.named("PersistentVolume", claim["spec"]["volumeName"], "full")["spec"]
+
+    assert volume["local"]["path"] == "/mnt/nvme0/compiled/development"
+    assert volume["claimRef"]["name"] == "slipway-compiled"
+    assert claim["spec"]["accessModes"] == volume["accessModes"] == ["ReadWriteMany"]
+
+
 def test_a_quota_counts_gpus_and_no_service_opens_another_way_in(environment_chart: Any) -> None:
     hard = environment_chart.named("ResourceQuota", "environment", "full")["spec"]["hard"]
 
@@ -209,6 +219,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "fewer GPUs than none": ({"quota.gpus": -1}, "'/quota/gpus'"),
     "relative store": ({"store.path": "slipway"}, "'/store/path'"),
     "store that climbs": ({"store.path": "/var/../etc"}, "'/store/path'"),
+    "cache in the store": ({"compileCache.path": "/var/lib/slipway/compiled"}, "neither may lie in the other"),
+    "store in the cache": ({"compileCache.path": "/var/lib"}, "neither may lie in the other"),
     "upper-case namespace": ({"namespace": "LLM"}, "'/namespace'"),
     "empty peer": (
         {"networkPolicy.routers": [{"namespaceLabels": {}, "podLabels": {"a": "b"}}]},

@@ -85,6 +85,10 @@ Rules that a JSON schema cannot state. Each ends Helm with one sentence.
 {{- if has $namespace (list "default" "kube-system" "kube-public" "kube-node-lease") }}
 {{- fail (printf "namespace is %s, which belongs to the cluster: choose one of the environment's own." $namespace) }}
 {{- end }}
+{{- $cache := .Values.compileCache.path }}
+{{- if and $cache (or (hasPrefix (printf "%s/" .Values.store.path) (printf "%s/" $cache)) (hasPrefix (printf "%s/" $cache) (printf "%s/" .Values.store.path))) }}
+{{- fail (printf "compileCache.path is %s and store.path is %s: neither may lie in the other, or engines could write to weights." $cache .Values.store.path) }}
+{{- end }}
 {{- if and .Values.deployer.serviceProxy (not .Values.networkPolicy.controlPlane) }}
 {{- fail "deployer.serviceProxy is true but networkPolicy.controlPlane is empty: list the API servers' address ranges, or their proxy reaches no engine." }}
 {{- end }}
