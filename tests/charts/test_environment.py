@@ -175,7 +175,7 @@ class TestRights:
 
     def test_a_way_through_the_api_server_is_granted_only_where_it_is_asked_for(self, environment_chart: Any) -> None:
         assert not granted(environment_chart.named("Role", "deployer")["rules"], "get", "", "services/proxy")
-        assert granted(environment_chart.named("Role", "deployer", "full")["rules"], "create", "", "pods/proxy")
+        assert granted(environment_chart.named("Role", "deployer", "full")["rules"], "create", "", "services/proxy")
 
     def test_the_bindings_name_the_service_account_and_whoever_was_given(self, environment_chart: Any) -> None:
         account = {"kind": "ServiceAccount", "name": "development-deployer", "namespace": "slipway-development"}
