@@ -207,10 +207,24 @@ def test_the_documented_commands_do_what_the_page_says(world: World, tmp_path: P
         assert "llm-development" not in [volume.spec.claim_ref.namespace for volume in CoreV1Api(api).list_persistent_volume().items]
 
 
-def test_the_examples_of_the_page_can_be_read() -> None:
+def test_the_examples_of_the_page_are_what_they_should_be(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "environments.md").read_text()
 
     documents = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    values, secrets = [d for d in documents if "kind" not in d], [d for d in documents if "kind" in d]
 
-    assert [document.get("kind") for document in documents] == [None, "SealedSecret", "ExternalSecret"]
-    assert {document["metadata"]["namespace"] for document in documents[1:]} == {"llm-development"}
+    assert [secret["kind"] for secret in secrets] == ["SealedSecret", "ExternalSecret"]
+    assert {secret["metadata"]["namespace"] for secret in secrets} == {"llm-development"}
+    # the others are values that the chart takes
+    for number, given in enumerate(values):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump(given))
+        done = subprocess.run(
+            [helm_executable(), "template", "development", CHART, "--namespace", "slipway-development", "--values", path],
+            env={"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr

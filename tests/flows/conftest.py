@@ -15,6 +15,8 @@ from uuid import UUID
 
 import pytest
 import yaml
+from kubernetes.client import CoreV1Api
+from kubernetes.config import new_client_from_config
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -190,6 +192,13 @@ class Site:
         """The site's registry."""
         return RegistryClient(self.database)
 
+    def clear(self) -> None:
+        """Let go of what runs in the site's namespaces, and of their volumes."""
+        kubeconfig = self.world.cluster.kubeconfig
+        with new_client_from_config(str(kubeconfig)) as api:
+            named = [namespace.metadata.name for namespace in CoreV1Api(api).list_namespace().items]
+        remove_environments(kubeconfig, [name for name in named if name.endswith(f"-{self.name}")])
+
     @property
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces of its environments."""
@@ -267,4 +276,4 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
         yield made
         world.engine_faults.clear()
         world.hub.faults.clear()
-        remove_environments(kubeconfig, made.namespaces)
+        made.clear()
