@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ POOL = "slipway"
 #: The approver of deployments/approvers.yaml whose authenticator the demo plays.
 APPROVER = "demo"
 QUESTION = "The capital of France is"
+#: Those of `deployments/environments`.
+ENVIRONMENTS = ("development", "staging", "production")
 
 #: Everything that the demo writes, unless another folder is asked for.
 STATE = ROOT / ".slipway" / "demo"
@@ -83,6 +86,7 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
         # Its log is what a collector would get.
         prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
         deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
+        _install_environments(world, caches)
         _save_blocks(world)
         deployed.result()
         _pause_schedules()
@@ -182,6 +186,19 @@ def _pause_schedules() -> None:
                 client.pause_deployment(deployment.id)
 
 
+def _install_environments(world: World, caches: Mapping[str, str]) -> None:
+    """Make the three environments on the cluster, as anywhere: one `helm install` each."""
+    for name in ENVIRONMENTS:
+        command = [str(helm_executable()), "install", name, str(ROOT / "charts" / "environment"), "--namespace", f"slipway-{name}"]
+        subprocess.run(
+            [*command, "--create-namespace", "--kubeconfig", str(world.cluster.kubeconfig)],
+            env={**os.environ, **caches},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+
+
 def _save_blocks(world: World) -> None:
     """Save the blocks that `deployments/` names, for the sandbox."""
     from pydantic import SecretStr
@@ -225,7 +242,7 @@ def _summary(world: World, run_id: UUID) -> Table:
     table.add_column("evidence")
     with RegistryClient(world.postgres.dsn) as registry:
         events = {(event.kind, event.environment): event for event in registry.events(run_id=str(run_id))}
-        for name in ("development", "staging", "production"):
+        for name in ENVIRONMENTS:
             entry = registry.current(MODEL, name)
             verified, timed = events.get(("verified", name)), events.get(("timed", name))
             if entry is None or verified is None or timed is None:

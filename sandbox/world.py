@@ -29,6 +29,9 @@ ENGINE_IMAGE = "slipway-sandbox/vllm-openai"
 PREFETCH_IMAGE = "slipway-sandbox/prefetch"
 WORKER_IMAGE = "slipway-sandbox/worker"
 
+#: The folder that whoever sets up a node makes on its disk, for the weights.
+STORE = "/var/lib/slipway"
+
 #: Two nodes with four GPUs each: three environments, two replicas in production, and room for a surge.
 NODES = (
     NodeSpec(name="gpu-1", gpus=4, cpus=64, memory_bytes=256 << 30),
@@ -93,6 +96,8 @@ class World:
             self.cluster = self._make_cluster(self.images)
             self._open.callback(self.cluster.close)
             self.cluster.start()
+            for node in self.cluster.nodes:
+                (node.disk / STORE.lstrip("/")).mkdir(parents=True, exist_ok=True)
             postgres.result()
 
     def _make_cluster(self, images: Mapping[str, Image]) -> Cluster | OutsideCluster:

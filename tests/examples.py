@@ -15,6 +15,7 @@ from flows.plan.evidence import Evidence
 from flows.plan.evidence import evidence as build_evidence
 from flows.plan.latency import level
 from flows.plan.measurement import Measurement
+from flows.plan.naming import STORE_CLAIM, WEIGHTS_CLAIM
 from flows.plan.phases import pod_times
 from flows.plan.release import Surroundings
 from flows.plan.verdict import Verdict, judge
@@ -80,7 +81,14 @@ def model(**changes: Any) -> Model:
 
 def surroundings(*nodes: Node, **changes: Any) -> Surroundings:
     made = Surroundings(
-        nodes=nodes or (node(),), gpus_taken={}, pods=(), quotas=(), chart_digest=digest("chart"), replicas=1, grace_seconds=60.0
+        nodes=nodes or (node(),),
+        gpus_taken={},
+        pods=(),
+        quotas=(),
+        claims=(STORE_CLAIM, WEIGHTS_CLAIM),
+        chart_digest=digest("chart"),
+        replicas=1,
+        grace_seconds=60.0,
     )
     return replace(made, **changes)
 

@@ -14,12 +14,6 @@ from blocks.facts import JobState, Pod
 class Jobs(Pods):
     """Runs Jobs to their end; every write can be repeated."""
 
-    def ensure_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        """Create the namespace if it is not there; one that is there is left as it is."""
-        body = {"metadata": {"name": name, "labels": dict(labels)}}
-        if self._found(self._core.read_namespace, name) is None:
-            self._create(self._core.create_namespace, body)
-
     def ensure_job(self, namespace: str, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
         """Create a Job and the ConfigMap of the same name that it mounts, unless they are there; a failed Job is made anew.
 

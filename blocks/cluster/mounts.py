@@ -1,15 +1,31 @@
-"""What pods mount of their nodes."""
+"""What pods mount, and what there is to be mounted."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from blocks.cluster.connection import Connection
 
 
 class Mounts(Connection):
-    """Reads the volumes of pods."""
+    """Reads claims, and the volumes of pods."""
 
-    def host_paths(self, node: str) -> tuple[str, ...]:
-        """The node's own folders that pods on it mount, those of all namespaces; pods that have ended mount nothing any more."""
+    def bound_claims(self, namespace: str) -> tuple[str, ...]:
+        """The names of the namespace's persistent volume claims that have a volume; none where there is no such namespace."""
+        listed = self._call(self._core.list_namespaced_persistent_volume_claim, namespace)
+        return tuple(claim.metadata.name for claim in listed.items if claim.status.phase == "Bound")
+
+    def claimed_folders(self, node: str) -> tuple[str, ...]:
+        """The folders of persistent volumes that pods on the node mount, as paths below the volume, in all namespaces.
+
+        An engine's pod holds no lock on the node (its own container knows nothing of Slipway, and its init container has ended), but the
+        cluster knows what every pod mounts. A pod that is terminating still counts; one that has ended mounts nothing any more.
+        """
         listed = self._call(self._core.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}").items
-        pods = [pod for pod in listed if pod.status.phase not in ("Succeeded", "Failed")]
-        return tuple(volume.host_path.path for pod in pods for volume in pod.spec.volumes or () if volume.host_path is not None)
+        return tuple(folder for pod in listed if pod.status.phase not in ("Succeeded", "Failed") for folder in _claimed(pod.spec))
+
+
+def _claimed(pod: Any) -> set[str]:
+    claims = {volume.name for volume in pod.volumes or () if volume.persistent_volume_claim is not None}
+    mounts = [mount for container in [*(pod.init_containers or ()), *pod.containers] for mount in container.volume_mounts or ()]
+    return {mount.sub_path for mount in mounts if mount.name in claims and mount.sub_path}

@@ -60,7 +60,7 @@ class Nodes(Connection):
             if exc.facts.get("code") != 403:
                 raise
             raise ClusterRejected(
-                f"{exc.message.rstrip('.')}: {what} cannot be counted; grant the ClusterRole slipway-planner of docs/operations.md.",
+                f"{exc.message.rstrip('.')}: {what} cannot be counted; docs/environments.md says what a worker needs to be granted.",
                 **exc.facts,
             ) from exc
 

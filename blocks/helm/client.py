@@ -115,7 +115,10 @@ class HelmClient:
             HelmConflict: Somebody else owns fields that the chart sets.
             HelmRejected: The chart or its values are wrong, or the cluster refuses what they render.
         """
-        call = self._command.install_or_upgrade(release, self._chart, dict(values), namespace=namespace, force_conflicts=take_back)
+        # The namespace is the environment's own: who deploys models into it need not be let make namespaces.
+        call = self._command.install_or_upgrade(
+            release, self._chart, dict(values), namespace=namespace, create_namespace=False, force_conflicts=take_back
+        )
         return _revision(self._command.wait_for(call))
 
     def rollback(self, release: str, namespace: str, number: int, *, take_back: bool = False) -> HelmRevision:

@@ -16,6 +16,10 @@ _DENIED = re.compile(r"unauthorized|denied|authentication required|no basic auth
 _UNKNOWN = re.compile(r"not found|manifest unknown|name unknown|does not exist|InvalidImageName|couldn't parse image|Never", re.IGNORECASE)
 _FULL = "no space left on device"
 
+#: What the kubelet says of a folder that a volume lacks, where it may not make it; and of a node's folder that is not there.
+_NO_FOLDER = "failed to create subPath directory for volumeMount"
+_NO_PLACE = re.compile(r"hostPath type check failed|MountVolume\.NewMounter initialization failed for volume .* path .* does not exist")
+
 #: Exit codes of processes that a signal ended: SIGKILL and SIGTERM.
 _SIGNALLED = frozenset({137, 143})
 
@@ -37,6 +41,8 @@ def _container(trouble: Trouble, container: Container) -> Finding | None:
     shown = f"{trouble.pod.name}/{container.name}: {container.reason}: {container.message}"
     if container.reason in _NO_IMAGE:
         return _image(trouble, container)
+    if _NO_FOLDER in container.message:
+        return Finding("weights-missing", f"{where} on node {trouble.pod.node}: {quoted(container.message)}", 0.0, (quoted(shown),))
     if container.reason in _REFUSED:
         return Finding("container-refused", f"{where}: {container.reason}: {quoted(container.message)}", 0.0, (quoted(shown),))
     gave_up = container.reason == "CrashLoopBackOff"
@@ -101,9 +107,8 @@ def _mount(trouble: Trouble) -> Finding | None:
         return None
     last = failed[-1]
     sentence = f"pod {trouble.pod.name} on node {trouble.pod.node}: {quoted(last)}"
-    if "hostPath type check failed" in last:
-        category: Category = "container-refused" if 'volume "compiled"' in last else "weights-missing"
-        return Finding(category, sentence, 0.0, tuple(map(quoted, failed)))
+    if _NO_PLACE.search(last):
+        return Finding("container-refused", f"{sentence}: make that folder on the node", 0.0, tuple(map(quoted, failed)))
     if _FULL in last.lower():
         return Finding("node-disk-full", sentence, OTHERS_LEAVE_SECONDS, tuple(map(quoted, failed)))
     # What is mounted may come a moment after the pod that mounts it.

@@ -13,6 +13,10 @@ MAX_RELEASE_NAME = 53
 #: The port that every endpoint serves on.
 PORT = 8000
 
+#: The claims that `charts/environment` puts into an environment's namespace: the nodes' weights, to write and only to read.
+STORE_CLAIM = "slipway-store"
+WEIGHTS_CLAIM = "slipway-weights"
+
 _HASH_LENGTH = 8
 _LOOKS_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_LENGTH}}}$")
 

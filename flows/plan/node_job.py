@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from flows.plan.naming import STORE_CLAIM
 from flows.spec import Environment
 
 #: The label of the flow run that made it.
@@ -14,6 +15,9 @@ RUN_LABEL = "slipway.dev/run"
 #: Where its container finds what it is asked for, and the store.
 REQUEST_FOLDER = "/etc/slipway/request"
 STORE_MOUNT = "/store"
+
+#: User and group of its program, the same on every node: the store's folders are theirs. Not the engine's: that only reads.
+USER = 65532
 
 
 def node_job(
@@ -43,14 +47,7 @@ def node_job(
         "image": policy.image,
         "volumeMounts": [{"name": "store", "mountPath": STORE_MOUNT}, *container.get("volumeMounts", ())],
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        # The store's folder belongs to root on the node, and the kubelet does not change a hostPath's owner.
-        "securityContext": {
-            "runAsUser": 0,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
     }
     on_this_node = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     pod = {
@@ -59,8 +56,17 @@ def node_job(
         "enableServiceLinks": False,
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [on_this_node]}}},
         "tolerations": [{key: value for key, value in asdict(t).items() if value != ""} for t in environment.tolerations],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            # The kubelet gives the store to this group when it mounts it for the first time, and looks at no file after that.
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [container],
-        "volumes": [{"name": "store", "hostPath": {"path": policy.store, "type": "DirectoryOrCreate"}}, *volumes],
+        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": STORE_CLAIM}}, *volumes],
     }
     return {
         "apiVersion": "batch/v1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -18,15 +18,6 @@ HOME_MOUNT = "/home/slipway"
 
 #: Entries with these statuses serve, or are about to: their snapshots stay on the nodes, as does each model's previous one.
 KEPT_STATUSES: tuple[Literal["deploying", "ready", "degraded"], ...] = ("deploying", "ready", "degraded")
-
-
-def snapshots_in_use(store: str, host_paths: Iterable[str]) -> set[str]:
-    """Folders of snapshots, below the store, that pods mount, by the host paths that they mount.
-
-    An engine's pod holds no lock on the node (its own container knows nothing of Slipway, and its init container has ended), but the
-    cluster knows what every pod mounts; a pod that is terminating still counts.
-    """
-    return {path.removeprefix(f"{store}/") for path in host_paths if path.startswith(f"{store}/")}
 
 
 def prefetch_files(candidate: Candidate, keep: Sequence[str] = ()) -> dict[str, str]:

@@ -52,6 +52,7 @@ class Surroundings:
         gpus_taken: GPUs that pods hold on them, by node.
         pods: Pods of the present release of the model.
         quotas: The namespace's quotas of GPUs.
+        claims: The namespace's claims that have a volume.
         chart_digest: Digest of the chart that lies here now.
         replicas: Pods that shall serve, by the chart's values.
         grace_seconds: What an old pod may take to end, by the chart's values.
@@ -61,6 +62,7 @@ class Surroundings:
     gpus_taken: Mapping[str, int]
     pods: tuple[Pod, ...]
     quotas: tuple[GpuQuota, ...]
+    claims: tuple[str, ...]
     chart_digest: str
     replicas: int
     grace_seconds: float
@@ -104,7 +106,8 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: S
         SpecInvalid: The model's name cannot become a DNS label.
     """
     target, about, engine = find_target(candidate, environment, seen.nodes), candidate.about, candidate.engine
-    fit, way, refusals = None, None, [*_other_chart(candidate, seen.chart_digest)]
+    fit, way = None, None
+    refusals: list[Refusal] = [*_other_chart(candidate, seen.chart_digest), *_not_installed(environment, seen.claims)]
     if about is not None:
         refusals += refuse_licence(candidate.model, about, environment)
     refusals += target.refusals
@@ -221,6 +224,18 @@ def _other_chart(candidate: Candidate, chart_digest: str) -> list[Refusal]:
         PromotionRefused(
             f"The chart changed since candidate {candidate.short} was made (its digest {candidate.chart_digest[:12]}…, "
             f"here {chart_digest[:12]}…): start a new release, so that every environment gets the same chart."
+        )
+    ]
+
+
+def _not_installed(environment: Environment, claims: Sequence[str]) -> list[Refusal]:
+    missing = [claim for claim in (naming.STORE_CLAIM, naming.WEIGHTS_CLAIM) if claim not in claims]
+    if not missing:
+        return []
+    return [
+        SpecInvalid(
+            f"The namespace {environment.namespace} has no volume for {' and '.join(missing)}: install the environment with "
+            f"helm install {environment.name} charts/environment (docs/environments.md)."
         )
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from flows.plan.naming import WEIGHTS_CLAIM
 from flows.plan.prefetch import snapshot_digest_of
 from flows.plan.release import ReleasePlan
 from flows.plan.snapshot import snapshot_folder
@@ -16,7 +17,6 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
     """Values for `charts/vllm-deployment`: the environment's own below, what the pipeline decides on top."""
     image, digest = candidate.image.split("@")
     checker, checker_digest = environment.prefetch.image.split("@")
-    folder = snapshot_folder(candidate.repository, candidate.commit)
     engine = candidate.engine
     decided = {
         "fullname": plan.helm_release,
@@ -25,7 +25,8 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
         "candidate": {"fingerprint": candidate.fingerprint},
         "image": {"repository": image, "digest": digest},
         "weights": {
-            "hostPath": f"{environment.prefetch.store}/{folder}",
+            "claim": WEIGHTS_CLAIM,
+            "folder": snapshot_folder(candidate.repository, candidate.commit),
             "mountPath": mount_path(candidate),
             "check": {"image": {"repository": checker, "digest": checker_digest}, "digest": snapshot_digest_of(candidate)},
         },

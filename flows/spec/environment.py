@@ -126,7 +126,8 @@ class PrefetchPolicy:
 
     Attributes:
         image: The image that holds Slipway's own fetch program, by digest.
-        store: The folder on each node that holds all snapshots.
+        store: The folder on each node that holds all snapshots, as `store.path` of the environment's chart says; what environments share is
+            scrubbed once.
         timeout_seconds: How long a node may take.
         disk_gib: Size of the disk that holds `store`, in GiB, where it is not the one that the kubelet counts as ephemeral storage.
         reserve_percent: Share of the node's disk that stays free; the kubelet evicts pods and deletes images above 85 % use.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from blocks import errors
 from blocks.cluster import ClusterClient
+from blocks.facts import Pod
 from flows.errors import DoesNotFit, SpecInvalid
+from flows.plan.container_trouble import container_finding
 from flows.plan.node_report import said
 from flows.plan.rollout import is_hopeless
 from flows.spec import Environment
@@ -50,11 +52,11 @@ def run_on_node(
     """
     name, namespace, limit = job["metadata"]["name"], environment.namespace, environment.prefetch.timeout_seconds
     what = f"The Job {name} on node {node}"
-    client.ensure_namespace(namespace, {"slipway.dev/environment": environment.name})
     client.ensure_job(namespace, job, files)
-    for _ in looks(limit, partial(client.wait_for_job, namespace, name), PAUSE_SECONDS):
+    for waited in looks(limit, partial(client.wait_for_job, namespace, name), PAUSE_SECONDS):
         state = client.job(namespace, name)
-        problem = "; ".join(pod.problem for pod in client.job_pods(namespace, name) if pod.problem)
+        pods = client.job_pods(namespace, name)
+        problem = "; ".join(pod.problem for pod in pods if pod.problem)
         line = said(client.job_log(namespace, name, lines=1).strip())
         if state is not None and state.outcome == "succeeded":
             return line
@@ -63,9 +65,20 @@ def run_on_node(
             if kind is None:  # the program always has a last word; without one its node or its pod was lost
                 raise errors.ClusterUnreachable(f"{what} was lost ({problem or state.message or 'no word from it'}).")
             raise kind(f"Node {node}: {line['message']}")
-        if is_hopeless(problem):
+        why = problem if is_hopeless(problem) else _unmounted(client, namespace, pods, waited)
+        if why:
             client.delete_job(namespace, name)
-            raise errors.ClusterRejected(f"{what} cannot start: {problem}.")
+            raise errors.ClusterRejected(f"{what} cannot start: {why}.")
         tell(line)
     client.delete_job(namespace, name)
     raise errors.ClusterRejected(f"{what} did not end within {limit:.0f} s: {problem or 'it still runs'}.")
+
+
+def _unmounted(client: ClusterClient, namespace: str, pods: Sequence[Pod], waited: float) -> str:
+    """Why what a pod mounts will not be there; empty if it may be yet."""
+    for pod in pods:
+        if pod.phase == "Pending" and pod.node is not None and not pod.problem:
+            finding = container_finding(client.trouble(namespace, pod))
+            if finding is not None and finding.patience_seconds is not None and waited >= finding.patience_seconds:
+                return finding.sentence
+    return ""

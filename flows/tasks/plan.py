@@ -40,6 +40,7 @@ def _surroundings(cluster: Cluster, helm: Helm, candidate: Candidate, environmen
             gpus_taken=client.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
             pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_of}),
             quotas=client.gpu_quotas(environment.namespace),
+            claims=client.bound_claims(environment.namespace),
             chart_digest=chart_digest,
             replicas=max(wanted.least, running.wanted if running is not None else 0),
             grace_seconds=wanted.grace_seconds,

@@ -10,7 +10,7 @@ from prefect import task
 from blocks.cluster import Cluster
 from blocks.registry import Registry
 from flows.plan.node_report import fetched_bytes, progress
-from flows.plan.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job, snapshots_in_use
+from flows.plan.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job
 from flows.plan.snapshot import snapshot_folder
 from flows.spec import Candidate, Environment
 from flows.tasks.node_job import run_on_node
@@ -35,7 +35,7 @@ def prefetch(
     """
     shown = ProgressArtifact(f"prefetch-{environment.name}-{node}")
     with cluster.client() as client:
-        in_use = snapshots_in_use(environment.prefetch.store, client.host_paths(node))
+        in_use = client.claimed_folders(node)
         last = run_on_node(
             client,
             environment,

@@ -66,6 +66,8 @@ def _volumes(spec: JSON, path: str, problems: Problems) -> set[str]:
             problems.required(f"{where}.hostPath.path")
         elif ".." in dig(volume, "hostPath", "path", default="").split("/"):
             problems.invalid(f"{where}.hostPath.path", volume["hostPath"]["path"], "must not contain '..'")
+        if "persistentVolumeClaim" in volume and not volume["persistentVolumeClaim"].get("claimName"):
+            problems.required(f"{where}.persistentVolumeClaim.claimName")
         if "secret" in volume and not volume["secret"].get("secretName"):
             problems.required(f"{where}.secret.secretName")
         if "configMap" in volume and not volume["configMap"].get("name"):

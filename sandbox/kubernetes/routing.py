@@ -11,7 +11,7 @@ from sandbox.kubernetes.deletion import delete, delete_collection
 from sandbox.kubernetes.discovery import Discovery
 from sandbox.kubernetes.legacy_events import to_core, to_new
 from sandbox.kubernetes.listing import Show, list_objects, open_watch
-from sandbox.kubernetes.objects import Objects
+from sandbox.kubernetes.objects import APPLY_PATCH, Objects
 from sandbox.kubernetes.requests import Request, Target, action, parse_path, verb
 from sandbox.kubernetes.resources import Registry
 from sandbox.kubernetes.reviews import Reviews
@@ -77,10 +77,12 @@ class Router:
                 raise errors.ApiError(403, "Forbidden", f"forbidden: {denial(request.user, wanted)}", details={})
             return None
         target = parse_path(request.path, self._registry)
-        wanted = action(request, target)
+        self._authorize(request, target, action(request, target))
+        return target
+
+    def _authorize(self, request: Request, target: Target, wanted: Action) -> None:
         if not self._authorizer.allowed(request.user, wanted):
             raise errors.forbidden(*target.resource.names, target.name, denial(request.user, wanted))
-        return target
 
     def answer(self, request: Request) -> Answer:
         """Answer a request.
@@ -118,6 +120,9 @@ class Router:
                 return Answer(body=delete_collection(self._store, request, target))
             case "create":
                 return Answer(code=201, body=show(self._objects.create(request, target).obj))
+        if request.content_type == APPLY_PATCH and self._store.get(target.resource.key, target.namespace, target.name) is None:
+            # An apply that makes the object needs both rights.
+            self._authorize(request, target, replace(action(request, target), verb="create"))
         written = self._objects.update(request, target) if word == "update" else self._objects.patch(request, target)
         return Answer(code=201 if written.created else 200, body=show(written.obj))
 

@@ -173,7 +173,8 @@ def _compile_list(schema: Mapping[str, Any], name: str, resolve: Resolve, strate
 
 def _refined(target: Type, schema: Mapping[str, Any]) -> Type:
     """A referenced type with what the referring field says about it."""
-    atomic = target.atomic or schema.get("x-kubernetes-map-type") == "atomic"
+    said = schema.get("x-kubernetes-map-type")  # the field's own word wins, such as "granular" for a volume's claimRef
+    atomic = said == "atomic" if said else target.atomic
     retain = "retainKeys" in str(schema.get("x-kubernetes-patch-strategy", ""))
     if atomic == target.atomic and not retain:
         return target

@@ -60,7 +60,7 @@ class Stage:
 
     def kill_in_the_middle(self, fingerprint: str) -> HelmRevision:
         """Begin to put a candidate in place, and kill Helm while it waits."""
-        command = [self.block.executable, "upgrade", self.name, self.block.chart, "--install", "--create-namespace", "--wait"]
+        command = [self.block.executable, "upgrade", self.name, self.block.chart, "--install", "--wait"]
         command += ["--namespace", self.namespace, "--kubeconfig", self.block.kubeconfig or ""]
         command += ["--set", f"candidate.fingerprint={fingerprint},endless=true"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -89,6 +89,7 @@ def stage(world: World, tmp_path: Path) -> Iterator[Stage]:
     namespace = f"helm-{uuid.uuid4().hex[:8]}"
     with new_client_from_config(str(world.cluster.kubeconfig)) as api:
         core = CoreV1Api(api)
+        core.create_namespace({"metadata": {"name": namespace}})
         yield Stage(block=block, namespace=namespace, api=core)
         core.delete_namespace(namespace)
 

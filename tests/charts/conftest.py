@@ -140,3 +140,41 @@ def helm() -> Path:
 @pytest.fixture(scope="session")
 def chart(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Chart:
     return Chart(helm=helm, scratch=tmp_path_factory.mktemp("helm-home"))
+
+
+@dataclass(kw_only=True)
+class EnvironmentChart:
+    """`charts/environment` as the release `development` from the namespace `slipway-development`."""
+
+    chart: Chart
+    folder: Path = CHART.parent / "environment"
+    _rendered: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.chart.run(*arguments)
+
+    def render(self, scenario: str = "default") -> list[dict[str, Any]]:
+        """All documents, rendered once; do not change them. `default` gives no values."""
+        if scenario not in self._rendered:
+            values = [] if scenario == "default" else [f"--values={self.folder / 'ci' / f'{scenario}.yaml'}"]
+            done = self.run("template", "development", self.folder, "--namespace=slipway-development", *values)
+            assert done.returncode == 0, done.stderr
+            self._rendered[scenario] = [document for document in yaml.safe_load_all(done.stdout) if document]
+        return self._rendered[scenario]
+
+    def named(self, kind: str, name: str, scenario: str = "default") -> dict[str, Any]:
+        """The document of that kind and name."""
+        (document,) = [d for d in self.render(scenario) if (d["kind"], d["metadata"]["name"]) == (kind, name)]
+        return document
+
+    def refusal(self, above: Mapping[str, Any]) -> str:
+        """What helm says to values that must be refused."""
+        values = [f"--set-json={key}={json.dumps(value)}" for key, value in above.items()]
+        done = self.run("template", "development", self.folder, "--namespace=slipway-development", *values)
+        assert done.returncode != 0, f"helm rendered the chart with {above}"
+        return done.stderr
+
+
+@pytest.fixture(scope="session")
+def environment_chart(chart: Chart) -> EnvironmentChart:
+    return EnvironmentChart(chart=chart)

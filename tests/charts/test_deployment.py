@@ -67,9 +67,10 @@ def test_the_weights_are_read_only_and_are_what_the_engine_serves(chart: Any, en
     container = pod["spec"]["containers"][0]
     (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
     commit = pod["metadata"]["annotations"]["slipway.dev/commit"]
-    assert volume["hostPath"]["type"] == "Directory"
-    assert volume["hostPath"]["path"].endswith(f"/{commit}")
+    # the volume, too: what is missing in it is then not made
+    assert volume["persistentVolumeClaim"]["readOnly"] is True
     assert mount["readOnly"] is True
+    assert mount["subPath"].endswith(f"/{commit}")
     assert container["args"][0] == mount["mountPath"]
     assert option(container["args"], "--load-format") == "safetensors"
 

@@ -2,65 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """A pod, or (without labels) an address outside the pod network."""
-
-    address: str
-    namespace_labels: Mapping[str, str] | None = None
-    pod_labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def selected(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    assert selector.keys() <= {"matchLabels"}, f"this evaluator does not know {sorted(selector)}"
-    return bool(selector.get("matchLabels", {}).items() <= labels.items())
-
-
-def matches(rule_peer: Mapping[str, Any], peer: Peer, namespace: str) -> bool:
-    known: tuple[set[str], ...] = ({"namespaceSelector", "podSelector"}, {"podSelector"}, {"ipBlock"})
-    assert rule_peer.keys() in known, f"this evaluator does not know {sorted(rule_peer)}"
-    if "ipBlock" in rule_peer:
-        assert rule_peer["ipBlock"].keys() == {"cidr"}
-        return ipaddress.ip_address(peer.address) in ipaddress.ip_network(rule_peer["ipBlock"]["cidr"])
-    if peer.namespace_labels is None:
-        return False
-    # Without a selector of namespaces, the policy's own is meant.
-    namespaces = rule_peer.get("namespaceSelector", {"matchLabels": {"kubernetes.io/metadata.name": namespace}})
-    return selected(namespaces, peer.namespace_labels) and selected(rule_peer["podSelector"], peer.pod_labels)
-
-
-def permitted(policy: Mapping[str, Any], direction: str, peer: Peer, port: int, protocol: str) -> bool:
-    """Whether any rule lets the peer through. A rule that leaves out peers or ports means all of them."""
-    side = {"Ingress": "from", "Egress": "to"}[direction]
-    for rule in policy["spec"].get(direction.lower(), []):
-        assert rule.keys() <= {side, "ports"}
-        peers, ports = rule.get(side) or [], rule.get("ports") or []
-        if peers and not any(matches(candidate, peer, policy["metadata"]["namespace"]) for candidate in peers):
-            continue
-        assert all(opened.keys() == {"port", "protocol"} for opened in ports)
-        if not ports or any((opened["port"], opened["protocol"]) == (port, protocol) for opened in ports):
-            return True
-    return False
-
-
-def allowed(policies: Sequence[Mapping[str, Any]], of: Peer, direction: str, peer: Peer, port: int, protocol: str) -> bool:
-    """Whether traffic passes between a pod and the peer, in the direction seen from the pod, by what all policies together say."""
-    assert of.namespace_labels is not None
-    own = [p for p in policies if selected(p["spec"]["podSelector"], of.pod_labels) and direction in p["spec"]["policyTypes"]]
-    return not own or any(permitted(policy, direction, peer, port, protocol) for policy in own)
-
-
-def pod(namespace: str, labels: Mapping[str, str], address: str = "10.1.0.9") -> Peer:
-    return Peer(address=address, namespace_labels={"kubernetes.io/metadata.name": namespace}, pod_labels=labels)
-
+from tests.charts.network import Peer, allowed, pod
 
 ROUTER = pod("llm-router", {"app.kubernetes.io/name": "llm-router", "pod-template-hash": "5d9c"})
 PROMETHEUS = pod("monitoring", {"app.kubernetes.io/name": "prometheus"})

@@ -115,3 +115,16 @@ def test_requests_are_remembered_with_user_and_outcome(api: Api) -> None:
     last = api.server.exchanges[-1]
     assert (last.method, last.path, last.code) == ("GET", api.path("secrets"), 403)
     assert last.user == f"system:serviceaccount:{api.namespace}:reader"
+
+
+def test_an_apply_that_makes_an_object_needs_the_right_to_create(api: Api) -> None:
+    patcher = api.acting_as(account_token(api, "patcher"))
+    allow(api, "patcher", verbs=["patch"], resources=["configmaps"])
+    api.made("configmaps", {"metadata": {"name": "there"}})
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}}
+
+    assert patcher.patch("configmaps", "there", body, "apply-patch+yaml", fieldManager="m").status_code == 200
+    refused = patcher.patch("configmaps", "new", body, "apply-patch+yaml", fieldManager="m")
+
+    assert refused.status_code == 403
+    assert 'cannot create resource "configmaps"' in refused.json()["message"]

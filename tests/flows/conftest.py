@@ -53,6 +53,10 @@ from flows.sweep import sweep
 from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.world import World
+from tests.environments import install_environments, remove_environments
+
+#: The environments of each site, in the order of promotion.
+ENVIRONMENTS = ("development", "staging", "production")
 
 
 @pytest.fixture(scope="session")
@@ -189,12 +193,16 @@ class Site:
         return RegistryClient(self.database)
 
     def clear(self) -> None:
-        """Let go of what runs in the site's namespaces."""
-        with new_client_from_config(str(self.world.cluster.kubeconfig)) as api:
-            core = CoreV1Api(api)
-            for namespace in core.list_namespace().items:
-                if namespace.metadata.name.endswith(f"-{self.name}"):
-                    core.delete_namespace(namespace.metadata.name)
+        """Let go of what runs in the site's namespaces, and of their volumes."""
+        kubeconfig = self.world.cluster.kubeconfig
+        with new_client_from_config(str(kubeconfig)) as api:
+            named = [namespace.metadata.name for namespace in CoreV1Api(api).list_namespace().items]
+        remove_environments(kubeconfig, [name for name in named if name.endswith(f"-{self.name}")])
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces of its environments."""
+        return tuple(f"{name}-{self.name}" for name in ENVIRONMENTS)
 
     def publish(self, **changes: Any) -> str:
         """Publish a commit of the model on the hub; its SHA."""
@@ -260,7 +268,8 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
         )
         shipped = yaml.safe_load((deployments / "models" / "tiny-llama.yaml").read_text())
         (deployments / "models" / f"{model}.yaml").write_text(yaml.safe_dump({**shipped, "name": model, "repository": made.repository}))
-        for name in ("development", "staging", "production"):
+        install_environments(kubeconfig, made.namespaces)
+        for name in ENVIRONMENTS:
             # One replica each: a test needs two GPUs at the most.
             made.edit(f"environments/{name}.yaml", namespace=f"{name}-{unique}", blocks=blocks, values={"replicas": 1})
         made.publish()

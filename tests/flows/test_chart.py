@@ -14,6 +14,7 @@ from kubernetes.config import new_client_from_config
 from flows.plan.naming import release_name
 from sandbox.helm import helm_executable
 from sandbox.world import World
+from tests.environments import COMPILED
 from tests.flows.conftest import Site
 
 CHARTS = Path(__file__).parents[1] / "charts" / "released"
@@ -26,11 +27,12 @@ def helm(world: World, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 def test_an_autoscaled_release_keeps_its_pods_and_its_compiled_code_and_answers_helm_test(site: Site) -> None:
     # given an environment whose number of pods an autoscaler owns, and nodes with a folder for compiled code
-    cache = f"/cache-{site.name}"
-    disk = next(iter(site.world.cluster.nodes)).disk / cache.lstrip("/")
-    disk.mkdir()
+    disk = next(iter(site.world.cluster.nodes)).disk / f"{COMPILED}/development-{site.name}".lstrip("/")
+    disk.mkdir(parents=True)
     scaling = {"kind": "hpa", "minReplicas": 1, "maxReplicas": 3}
-    site.edit("environments/development.yaml", values={"replicas": None, "autoscaling": scaling, "compileCache": {"hostPath": cache}})
+    site.edit(
+        "environments/development.yaml", values={"replicas": None, "autoscaling": scaling, "compileCache": {"claim": "slipway-compiled"}}
+    )
     model = f"models/{site.model}.yaml"
     engine = {"max_model_len": 256, "quantization": "fp8", "speculative": {"method": "ngram", "tokens": 3}}
     site.edit(model, engine=engine, checks="smoke")

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from kubernetes.client import CoreV1Api
+from kubernetes.client import BatchV1Api, CoreV1Api
 from kubernetes.config import new_client_from_config
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
 from prefect.client.schemas.objects import FlowRun
 
 from flows import runs
 from flows.dry_run import plan
-from flows.plan.naming import release_name
+from flows.plan.naming import STORE_CLAIM, release_name
 from flows.spec import Candidate
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
@@ -32,10 +32,17 @@ def engine(site: Site, **changes: Any) -> None:
     site.edit(path, engine={**settings, **changes})
 
 
-def namespaces(site: Site) -> list[str]:
-    """The site's namespaces on the cluster; none before something was touched there."""
+def touched(site: Site) -> list[str]:
+    """What releases put into the site's namespaces: Jobs with their ConfigMaps, and what Helm makes with its Secrets."""
     with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
-        return [found.metadata.name for found in CoreV1Api(api).list_namespace().items if found.metadata.name.endswith(f"-{site.name}")]
+        core, batch = CoreV1Api(api), BatchV1Api(api)
+        return [
+            found.metadata.name
+            for namespace in site.namespaces
+            for listed in (core.list_namespaced_config_map, core.list_namespaced_secret, batch.list_namespaced_job)
+            for found in listed(namespace).items
+            if found.metadata.name != "kube-root-ca.crt"
+        ]
 
 
 def limit_gpus(site: Site, environment: str, count: int) -> None:
@@ -43,9 +50,14 @@ def limit_gpus(site: Site, environment: str, count: int) -> None:
     namespace = f"{environment}-{site.name}"
     with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
         core = CoreV1Api(api)
-        core.create_namespace({"metadata": {"name": namespace}})
         quota = {"metadata": {"name": "gpus"}, "spec": {"hard": {"requests.nvidia.com/gpu": str(count)}}}
         core.create_namespaced_resource_quota(namespace, quota)
+
+
+def unclaim_store(site: Site, environment: str) -> None:
+    """Take away what the environment's chart made for the Jobs on the nodes."""
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        CoreV1Api(api).delete_namespaced_persistent_volume_claim(STORE_CLAIM, f"{environment}-{site.name}")
 
 
 def started_run(site: Site) -> FlowRun:
@@ -86,7 +98,7 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     assert rows["production"]["largest_context"] == 2048
     assert all(row["ok"] and row["refusals"] == "" for row in rows.values())
     # and neither the cluster nor the registry knows of it, nor were weights fetched
-    assert namespaces(site) == []
+    assert touched(site) == []
     assert site.statuses() == {}
 
 
@@ -111,7 +123,7 @@ def test_a_plan_shows_everything_that_speaks_against_a_release(site: Site) -> No
     assert page.count("has the licence cc-by-nc-4.0, which is not among the licences of deployments/environments/") == 2
     assert page.count("is 4,096, but the model was made for 2,048 tokens at the most") == 3
     assert page.count("There are not enough free GPUs: 1000 new pod(s)") == 1
-    assert namespaces(site) == []
+    assert touched(site) == []
 
 
 def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site: Site, prefect_api: str, tmp_path: Path) -> None:
@@ -154,9 +166,13 @@ def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site:
             lambda site: site.edit("environments/development.yaml", values={"replicas": 1000}),
             "development: There are not enough free GPUs: 1000 new pod(s) of {model} need 1 each",
         ),
+        (
+            lambda site: unclaim_store(site, "development"),
+            "has no volume for slipway-store: install the environment with helm install development",
+        ),
         (lambda site: limit_gpus(site, "development", 0), "development: The namespace's ResourceQuota gpus has too few GPUs: 1 new pod(s)"),
     ],
-    ids=["memory", "code", "licence", "gpus", "quota"],
+    ids=["memory", "code", "licence", "gpus", "environment", "quota"],
 )
 def test_a_release_that_cannot_work_is_refused_before_anything_is_touched(site: Site, change: Any, says: str) -> None:
     change(site)
@@ -169,7 +185,7 @@ def test_a_release_that_cannot_work_is_refused_before_anything_is_touched(site: 
     assert "\n" not in ended.message
     assert site.statuses() == {}
     assert site.pods() == ()
-    assert "quota" in says.lower() or namespaces(site) == []
+    assert touched(site) == []
 
 
 def test_code_of_the_repository_runs_where_its_model_is_allowed_to(site: Site) -> None:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from contextvars import copy_context
 from dataclasses import replace
 
 import pytest
+from kubernetes.client import CoreV1Api
+from kubernetes.config import new_client_from_config
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from blocks.cluster import Cluster
+from blocks.errors import ClusterRejected
 from blocks.registry import Registry, RegistryClient
 from flows.plan.node_report import Progress
-from flows.plan.prefetch import snapshots_in_use
+from flows.plan.scrub import scrub_job
 from flows.plan.snapshot import snapshot_folder
 from flows.release import release
 from flows.spec import Candidate
+from flows.tasks.node_job import run_on_node
 from flows.tasks.prefetch import snapshots_to_keep
 from flows.tasks.progress import ProgressArtifact
 from sandbox.hub import Fault
+from sandbox.world import World
+from tests.environments import claim_volumes, remove_environments
+from tests.examples import environment
 from tests.flows.conftest import Site
 
 
@@ -70,7 +78,7 @@ def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:
 
     kept = snapshots_to_keep.fn(Registry(dsn=SecretStr(site.database)))
     with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as client:
-        in_use = snapshots_in_use("/var/lib/slipway", client.host_paths("gpu-1"))
+        in_use = client.claimed_folders("gpu-1")
 
     assert kept == [snapshot_folder(site.repository, each.commit) for each in later]
     assert snapshot_folder(site.repository, first.commit) in in_use
@@ -107,6 +115,22 @@ def test_a_disk_without_room_fails_the_release_with_the_numbers(site: Site) -> N
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "stay reserved" in ended.message
+
+
+def test_a_node_without_the_store_is_named_at_once(world: World) -> None:
+    kubeconfig, namespace = world.cluster.kubeconfig, f"bare-{uuid.uuid4().hex[:8]}"
+    where = environment(namespace=namespace)
+    with new_client_from_config(str(kubeconfig)) as api, Cluster(kubeconfig=kubeconfig).client() as client:
+        CoreV1Api(api).create_namespace({"metadata": {"name": namespace}})
+        claim_volumes(CoreV1Api(api), namespace, path="/mnt/forgotten")
+
+        node = client.nodes(where.node_selector)[0].name
+        job = scrub_job(where, node, "run")
+        with pytest.raises(ClusterRejected, match=r'path "/mnt/forgotten" does not exist: make that folder on the node\.$'):
+            run_on_node(client, where, node, job, {}, lambda line: None)
+
+        assert client.job(namespace, job["metadata"]["name"]) is None
+    remove_environments(kubeconfig, [namespace])
 
 
 def test_progress_that_cannot_be_shown_stops_nothing() -> None:

@@ -15,10 +15,12 @@ from kubernetes.config import new_client_from_config
 
 from blocks.cluster import Cluster
 from blocks.errors import RolloutStalled
+from flows.plan.naming import WEIGHTS_CLAIM
 from flows.spec import Candidate
 from flows.tasks.rollout import rollout
 from sandbox import models
 from sandbox.world import ENGINE_IMAGE, PREFETCH_IMAGE, World
+from tests.environments import claim_volumes, remove_environments
 from tests.examples import candidate, digest, environment
 
 NAME = "tiny"
@@ -81,7 +83,7 @@ def place(world: World) -> Iterator[Place]:
         core.create_namespace({"metadata": {"name": name}})
         yield Place(world=world, api=api, namespace=name)
         world.engine_faults.clear()
-        core.delete_namespace(name)
+        remove_environments(world.cluster.kubeconfig, [name])
 
 
 def test_a_quota_that_is_too_small(place: Place) -> None:
@@ -125,12 +127,14 @@ def test_a_secret_that_does_not_exist(place: Place) -> None:
 
 
 def test_weights_that_are_not_on_the_node(place: Place) -> None:
-    volume = {"name": "weights", "hostPath": {"path": "/var/lib/slipway/models/gone", "type": "Directory"}}
+    claim_volumes(CoreV1Api(place.api), place.namespace)
+    volume = {"name": "weights", "persistentVolumeClaim": {"claimName": WEIGHTS_CLAIM, "readOnly": True}}
+    mount = {"name": "weights", "mountPath": "/models", "subPath": "models/gone"}
 
-    stalled = place.stalled(volumes=[volume], container={"volumeMounts": [{"name": "weights", "mountPath": "/models"}]})
+    stalled = place.stalled(volumes=[volume], container={"volumeMounts": [mount]})
 
     assert stalled.facts["category"] == "weights-missing"
-    assert "/var/lib/slipway/models/gone is not a directory" in stalled.message
+    assert 'failed to create subPath directory for volumeMount "weights" of container "vllm"' in stalled.message
 
 
 def test_weights_that_are_not_the_candidates(place: Place) -> None:

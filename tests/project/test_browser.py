@@ -31,6 +31,7 @@ from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.prefect import Prefect
 from sandbox.world import World
+from tests.environments import install_environments
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -78,6 +79,7 @@ def office(world: World, tmp_path: Path) -> Iterator[Office]:
             registry.migrate()
         world.hub.add("slipway-demo/tiny-llama", models.make_model())
         kubeconfig = world.cluster.kubeconfig
+        install_environments(kubeconfig, ["browser"])
         chart = ROOT / "charts" / "vllm-deployment"
         for block in (
             Registry(dsn=SecretStr(database)),

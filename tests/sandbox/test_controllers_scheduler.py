@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.kubernetes.client import LEASES, NODES, PODS
+from sandbox.kubernetes.client import CLAIMS, LEASES, NODES, PODS, VOLUMES
 from sandbox.kubernetes.controllers.fitting import misfit, requested, unschedulable_message
 from sandbox.kubernetes.node import NodeSpec
 from sandbox.kubernetes.values import quantity
@@ -168,3 +168,18 @@ def test_a_node_says_what_it_is(own_bench: Starter) -> None:
     assert quantity(node["status"]["allocatable"]["memory"]) == 32 * 2**30
     first = bench.request("GET", LEASES.one("kube-node-lease", "gpu-1"))["spec"]["renewTime"]
     wait_for(lambda: bench.request("GET", LEASES.one("kube-node-lease", "gpu-1"))["spec"]["renewTime"] > first)
+
+
+def test_a_pod_goes_where_its_volume_is(own_bench: Starter) -> None:
+    bench = own_bench([NodeSpec(name="gpu-1"), NodeSpec(name="gpu-2")])
+    modes, size = {"accessModes": ["ReadOnlyMany"]}, {"storage": "1Gi"}
+    for name in ("gpu-2", "gpu-3"):
+        terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [name]}]}]
+        volume = {"local": {"path": "/x"}, "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}, "capacity": size, **modes}
+        bench.create(VOLUMES, name, spec=volume)
+        bench.create(CLAIMS, name, spec={"volumeName": name, "storageClassName": "", "resources": {"requests": size}, **modes})
+        bench.pod(f"on-{name}", "true", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": name}}])
+
+    assert bench.wait(PODS, "on-gpu-2", lambda pod: pod["spec"].get("nodeName"))["spec"]["nodeName"] == "gpu-2"
+    refused = bench.wait(PODS, "on-gpu-3", lambda pod: "volume" in conditions(pod).get("PodScheduled", {}).get("message", ""))
+    assert "2 node(s) had volume node affinity conflict" in conditions(refused)["PodScheduled"]["message"]

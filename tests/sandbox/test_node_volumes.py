@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sandbox.kubernetes.client import CONFIG_MAPS, PODS, SECRETS
+from sandbox.kubernetes.client import CLAIMS, CONFIG_MAPS, PODS, SECRETS, VOLUMES
 from sandbox.kubernetes.node.mounts import Mount, Rewriter, expand
-from tests.sandbox.bench import Bench, wait_for
+from tests.sandbox.bench import Bench, conditions, wait_for
 
 Object = dict[str, Any]
 
@@ -151,3 +151,78 @@ def test_programs_can_look_mounts_up() -> None:
 
 def test_variables_expand_as_in_kubernetes() -> None:
     assert expand("$(A)-$(B)-$$(A)-$A-$$$(A)", {"A": "1"}) == "1-$(B)-$(A)-$A-$1"
+
+
+def local_volume(bench: Bench, path: str, **spec: Any) -> None:
+    """A volume that every node has under this path, and the claim that it is kept for; both named after the bench."""
+    affinity = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "Exists"}]}]}
+    modes, size = {"accessModes": ["ReadWriteMany"]}, {"storage": "1Gi"}
+    claim = {"namespace": bench.namespace, "name": "claim"}
+    bench.create(
+        VOLUMES,
+        bench.namespace,
+        spec={"capacity": size, **modes, "local": {"path": path}, "nodeAffinity": {"required": affinity}, "claimRef": claim, **spec},
+    )
+    bench.create(CLAIMS, "claim", spec={**modes, "volumeName": bench.namespace, "storageClassName": "", "resources": {"requests": size}})
+
+
+CLAIMED: Object = {"name": "store", "persistentVolumeClaim": {"claimName": "claim"}}
+
+
+def test_a_claim_is_bound_to_its_volume_and_pods_share_the_nodes_own_folder(bench: Bench) -> None:
+    disk = bench.cluster.node("node-1").disk / bench.namespace
+    disk.mkdir(parents=True)
+    (disk / "weights").write_text("abc")
+    # a pod that comes first waits, in the scheduler's words
+    container = {"volumeMounts": [mount("store", "/store")]}
+    bench.pod("once", "cat /store/weights; echo more > /store/new", container=container, restartPolicy="Never", volumes=[CLAIMED])
+    waiting = bench.wait(PODS, "once", lambda pod: "PodScheduled" in conditions(pod))
+    assert 'persistentvolumeclaim "claim" not found. ' in conditions(waiting)["PodScheduled"]["message"]
+
+    local_volume(bench, f"/{bench.namespace}")
+    bench.wait(PODS, "once", lambda pod: pod["status"].get("phase") == "Succeeded")
+
+    assert bench.logs("once") == "abc\n"
+    assert (disk / "new").read_text() == "more\n"
+    claim, volume = bench.get(CLAIMS, "claim"), bench.get(VOLUMES, bench.namespace)
+    assert (claim["status"]["phase"], volume["status"]["phase"]) == ("Bound", "Bound")
+    assert volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"]
+
+
+def test_a_volume_whose_folder_the_node_lacks_holds_the_pod_back(bench: Bench) -> None:
+    local_volume(bench, f"/{bench.namespace}")
+    bench.pod("web", "true", container={"volumeMounts": [mount("store", "/store")]}, volumes=[CLAIMED])
+
+    told = wait_for(lambda: bench.events("web", "FailedMount"))
+
+    why = f'path "/{bench.namespace}" does not exist'
+    assert told == [f'MountVolume.NewMounter initialization failed for volume "{bench.namespace}" : {why}']
+
+
+def test_a_folder_that_a_read_only_volume_lacks_is_not_made(bench: Bench) -> None:
+    disk = bench.cluster.node("node-1").disk / bench.namespace
+    disk.mkdir(parents=True)
+    local_volume(bench, f"/{bench.namespace}", mountOptions=["ro"])
+    container = {"volumeMounts": [mount("store", "/store", subPath="models/gone")]}
+    bench.pod("web", "true", container=container, volumes=[CLAIMED])
+
+    status = bench.wait_container("web", lambda status: "message" in status["state"].get("waiting", {}))
+
+    assert status["state"]["waiting"] == {
+        "reason": "CreateContainerConfigError",
+        "message": 'failed to create subPath directory for volumeMount "store" of container "c"',
+    }
+    assert not (disk / "models").exists()
+
+
+def test_a_volume_is_for_its_claim_alone_and_released_with_it(bench: Bench) -> None:
+    local_volume(bench, "/x")
+    bench.wait(CLAIMS, "claim", lambda claim: claim["status"]["phase"] == "Bound")
+    spec = bench.get(CLAIMS, "claim")["spec"]
+    bench.create(CLAIMS, "other", spec=spec)
+
+    bench.delete(CLAIMS, "claim")
+    bench.wait(VOLUMES, bench.namespace, lambda volume: volume["status"]["phase"] == "Released")
+    bench.create(CLAIMS, "claim", spec=spec)
+
+    assert {claim["status"]["phase"] for claim in bench.list(CLAIMS)} == {"Pending"}

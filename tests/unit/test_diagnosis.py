@@ -54,7 +54,9 @@ TROUBLES = {
     ),
     "image-not-pulled": pulling("ErrImagePull", "failed to resolve reference: dial tcp 10.0.0.1:443: i/o timeout"),
     "container-refused": pulling("CreateContainerConfigError", 'secret "engine-settings" missing'),
-    "weights-missing": mounting('MountVolume.SetUp failed for volume "weights" : hostPath type check failed: /a is not a directory'),
+    "weights-missing": pulling(
+        "CreateContainerConfigError", 'failed to create subPath directory for volumeMount "weights" of container "check-weights"'
+    ),
     "node-disk-full": pulling("ErrImagePull", "failed to extract layer: write /var/lib: no space left on device"),
     "weights-refused": trouble(
         waiting_pod(LABEL, containers=(crashed(name="check-weights", is_init=True),)),
@@ -120,6 +122,14 @@ def test_a_place_for_compiled_code_that_is_not_to_be_had_is_no_fault_of_the_weig
     assert diagnosis.category == "container-refused"
     assert diagnosis.patience_seconds == 0
     assert names in diagnosis.sentence
+
+
+def test_a_node_without_the_store_is_told_from_one_without_the_snapshot() -> None:
+    store = 'MountVolume.NewMounter initialization failed for volume "llm-weights" : path "/var/lib/slipway" does not exist'
+
+    assert found(mounting(store)).category == "container-refused"
+    assert found(mounting(store)).patience_seconds == 0
+    assert "make that folder on the node" in found(mounting(store)).sentence
 
 
 def test_what_may_pass_is_waited_for() -> None:

@@ -131,7 +131,7 @@ def test_nothing_is_found_where_everything_fits() -> None:
             StartRun(deployment="revalidate/revalidate"),
         ),
         ({"entries": (replace(ENTRY, last_checked_at=None),)}, "unwatched", "the health of 1 of 1 ready entries", None),
-        ({"migrations_missing": ("0009_unfinished",)}, "not-migrated", "0010_unfinished", None),
+        ({"migrations_missing": ("0009_unfinished",)}, "not-migrated", "0009_unfinished", None),
         ({"prefect": prefect(pools={})}, "no-work-pool", "no work pool 'slipway'", None),
         ({"prefect": prefect(pools={"slipway": True})}, "work-pool-paused", "no run starts", None),
         ({"prefect": prefect(workers={"slipway": 0})}, "no-worker", "no run starts", None),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flows.plan.node_report import fetched_bytes, progress, said
-from flows.plan.prefetch import prefetch_files, prefetch_job, snapshots_in_use
+from flows.plan.prefetch import prefetch_files, prefetch_job
 from flows.plan.scrub import ScrubReport, damaged, scrub_job
 from flows.plan.snapshot import snapshot_digest
+from sandbox.kubernetes.pod_security import violation
 from tests.examples import candidate, environment
 
 
@@ -38,7 +40,16 @@ def test_the_job_runs_on_its_node_once_and_confined() -> None:
     assert job["spec"]["backoffLimit"] == 0
     security = pod["containers"][0]["securityContext"]
     assert security["readOnlyRootFilesystem"] is True
-    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("job", [prefetch_job(candidate(), environment(), "gpu-1", "run", "hub"), scrub_job(environment(), "gpu-1", "run")])
+def test_jobs_on_nodes_meet_the_restricted_profile(job: dict[str, Any]) -> None:
+    namespace = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+
+    assert violation(namespace, "enforce", "/pods", job["spec"]["template"]) is None
+    # what they write is theirs on every node, whoever the kubelet is
+    security = job["spec"]["template"]["spec"]["securityContext"]
+    assert security["fsGroup"] == security["runAsGroup"] == security["runAsUser"] > 0
 
 
 def test_the_request_names_the_files_and_what_stays() -> None:
@@ -47,12 +58,6 @@ def test_the_request_names_the_files_and_what_stays() -> None:
     assert request["commit"] == candidate().commit
     assert [file["path"] for file in request["files"]] == ["config.json", "model.safetensors"]
     assert request["keep"] == ["models/a", "models/b"]
-
-
-def test_pods_use_what_they_mount_of_the_store() -> None:
-    mounted = ["/var/lib/slipway/models/a--b/1", "/var/lib/slipway", "/var/lib/slipway-other/models/c", "/etc"]
-
-    assert snapshots_in_use("/var/lib/slipway", mounted) == {"models/a--b/1"}
 
 
 def test_the_digest_of_a_snapshot_changes_with_everything_in_it() -> None:

@@ -36,6 +36,13 @@ class TestRelease:
         with pytest.raises(PromotionRefused, match="staging: The chart changed"):
             plan(candidate(), environment(), chart_digest=digest("another chart"))
 
+    @pytest.mark.parametrize(
+        ("claims", "missing"), [((), "slipway-store and slipway-weights"), (("other", "slipway-store"), "slipway-weights")]
+    )
+    def test_an_environment_that_is_not_installed_is_refused_with_the_command(self, claims: tuple[str, ...], missing: str) -> None:
+        with pytest.raises(SpecInvalid, match=rf"llm-staging has no volume for {missing}: .* helm install staging charts/environment"):
+            plan(candidate(), environment(), claims=claims)
+
     def test_everything_that_speaks_against_it_is_found_and_the_first_is_raised(self) -> None:
         large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
         where = environment(licences=("mit",))
@@ -212,7 +219,7 @@ class TestValues:
 
         assert values["candidate"] == {"fingerprint": made.fingerprint}
         assert values["image"] == {"repository": "slipway-sandbox/vllm-openai", "digest": f"sha256:{digest('image')}"}
-        assert values["weights"]["hostPath"].endswith(f"/models/slipway-demo--tiny-llama/{made.commit}")
+        assert values["weights"]["folder"] == f"models/slipway-demo--tiny-llama/{made.commit}"
         assert values["weights"]["mountPath"].endswith(made.commit)
         assert values["resources"]["requests"] == {"memory": "1Gi", "nvidia.com/gpu": 1}
         assert values["replicas"] == 2

@@ -115,14 +115,14 @@ policies:
 {{- end }}
 
 {{/*
-The volume of the weights. Directory, not DirectoryOrCreate: a node without the snapshot must fail to start the pod, not serve an
+The volume of the weights. Read-only as a whole: on a node without the snapshot the kubelet must fail to start the pod, not make it an
 empty folder.
 */}}
 {{- define "vllm-deployment.weightsVolume" -}}
 name: weights
-hostPath:
-  path: {{ .Values.weights.hostPath | quote }}
-  type: Directory
+persistentVolumeClaim:
+  claimName: {{ .Values.weights.claim | quote }}
+  readOnly: true
 {{- end }}
 
 {{/*

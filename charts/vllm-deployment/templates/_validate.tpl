@@ -16,7 +16,7 @@ Rules that a JSON schema cannot state, or could only state without saying why. E
 {{- fail (printf "engine.tensorParallelSize is %d but resources.%s.nvidia.com/gpu is %d: they must be equal, one GPU for each rank." $parallel $kind $gpus) }}
 {{- end }}
 {{- end }}
-{{- range $field, $path := pick .Values.weights "hostPath" "mountPath" }}
+{{- range $field, $path := pick .Values.weights "folder" "mountPath" }}
 {{- if not (hasSuffix (printf "/%s" $.Values.model.commit) $path) }}
 {{- fail (printf "weights.%s is %s but model.commit is %s: the folder must be the one of that commit." $field $path $.Values.model.commit) }}
 {{- end }}

@@ -59,13 +59,14 @@ def allocatable(node: Object) -> dict[str, Decimal]:
     return {name: quantity(amount) for name, amount in dig(node, "status", "allocatable", default={}).items()}
 
 
-def misfit(pod: Object, node: Object, used: Amounts) -> Misfit | None:
+def misfit(pod: Object, node: Object, used: Amounts, volumes: Sequence[Object] = ()) -> Misfit | None:
     """Why the node cannot take the pod, or None if it can; checked in the order of the real scheduler's filters.
 
     Args:
         pod: The pod that waits.
         node: The node.
         used: What the pods on the node have taken already.
+        volumes: The persistent volumes that the pod mounts.
     """
     if dig(node, "spec", "unschedulable") and not tolerates(pod, {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}):
         return Misfit(reasons=("node(s) were unschedulable",), hopeless=True)
@@ -80,6 +81,8 @@ def misfit(pod: Object, node: Object, used: Amounts) -> Misfit | None:
         for name, amount in requested(pod).items()
         if amount > 0 and amount > free.get(name, Decimal(0)) - used.get(name, Decimal(0))
     ]
+    if not short and not all(_reaches(volume, node) for volume in volumes):
+        return Misfit(reasons=("node(s) had volume node affinity conflict",), hopeless=True)
     if not short:
         return None
     reasons = tuple("Too many pods" if name == "pods" else f"Insufficient {name}" for name, _ in short)
@@ -104,14 +107,22 @@ def matches_node(pod: Object, node: Object) -> bool:
     if any(labels.get(key) != value for key, value in (pod["spec"].get("nodeSelector") or {}).items()):
         return False
     required = dig(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
-    if required is None:
-        return True
-    fields = {"metadata.name": node["metadata"]["name"]}
+    return required is None or _any_term(required, node)
+
+
+def _reaches(volume: Object, node: Object) -> bool:
+    """Whether the volume can be mounted on the node."""
+    required = dig(volume, "spec", "nodeAffinity", "required", "nodeSelectorTerms")
+    return required is None or _any_term(required, node)
+
+
+def _any_term(terms: Iterable[Object], node: Object) -> bool:
+    labels, fields = node["metadata"].get("labels") or {}, {"metadata.name": node["metadata"]["name"]}
     return any(
         (term.get("matchExpressions") or term.get("matchFields"))
         and _matches(term.get("matchExpressions") or [], labels)
         and _matches(term.get("matchFields") or [], fields)
-        for term in required
+        for term in terms
     )
 
 
@@ -120,6 +131,11 @@ def _matches(expressions: Iterable[Object], values: Mapping[str, str]) -> bool:
         Requirement(key=item["key"], operator=_OPERATORS[item["operator"]], values=frozenset(item.get("values") or ())).matches(values)
         for item in expressions
     )
+
+
+def unbound_message(trouble: str, nodes: int) -> str:
+    """The same sentence where a claim of the pod's rules out every node."""
+    return f"0/{nodes} nodes are available: {trouble}. preemption: 0/{nodes} nodes are available: {nodes} {NOT_HELPFUL}."
 
 
 def unschedulable_message(misfits: Sequence[Misfit], *, may_preempt: bool = True) -> str:

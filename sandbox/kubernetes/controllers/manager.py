@@ -14,6 +14,7 @@ from sandbox.kubernetes.controllers.nodes import NodeController
 from sandbox.kubernetes.controllers.replicaset import ReplicaSetController
 from sandbox.kubernetes.controllers.scheduler import Scheduler
 from sandbox.kubernetes.controllers.view import Controller, View
+from sandbox.kubernetes.controllers.volumes import VolumeController
 
 
 class ControllerManager:
@@ -34,6 +35,7 @@ class ControllerManager:
             EndpointsController(self._view),
             DisruptionController(self._view),
             NodeController(self._view, grace_seconds=node_grace_seconds),
+            VolumeController(self._view),
             Scheduler(self._view),
             GarbageCollector(self._view),
         ]

@@ -1,7 +1,7 @@
 """The scheduler: gives each pending pod a node that fits, or says in Kubernetes' words why there is none.
 
 Not emulated: preemption by priority (the message says that no victim was found), pod affinity and topology spread, preferred terms,
-volume binding, host ports, several profiles. Among the nodes that fit, the one with the largest free share wins.
+delayed volume binding, host ports, several profiles. Among the nodes that fit, the one with the largest free share wins.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from sandbox.kubernetes.client import NODES, PODS, Object
-from sandbox.kubernetes.controllers.fitting import Misfit, allocatable, misfit, requested, unschedulable_message
+from sandbox.kubernetes.client import CLAIMS, NODES, PODS, VOLUMES, Object
+from sandbox.kubernetes.controllers.fitting import Misfit, allocatable, misfit, requested, unbound_message, unschedulable_message
 from sandbox.kubernetes.controllers.objects import condition, is_deleting, is_finished
 from sandbox.kubernetes.controllers.view import Controller, View
 from sandbox.kubernetes.errors import ApiError
@@ -30,6 +30,8 @@ class Scheduler(Controller):
         self._assumed: dict[str, str] = {}
         view.informer(PODS).subscribe(self._pod_changed)
         view.informer(NODES).subscribe(self._node_changed)
+        view.informer(CLAIMS).subscribe(self._claim_changed)
+        view.informer(VOLUMES)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None and _waits(new):
@@ -49,6 +51,10 @@ class Scheduler(Controller):
         if relevant(old) != relevant(new):
             self._retry_all()
 
+    def _claim_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None and dig(old or {}, "status", "phase") != dig(new, "status", "phase"):
+            self._retry_all()
+
     def _retry_all(self) -> None:
         for pod in self.view.informer(PODS).list():
             if _waits(pod):
@@ -59,21 +65,41 @@ class Scheduler(Controller):
         pod = self.view.informer(PODS).get(key)
         if pod is None or not _waits(pod) or pod["metadata"]["uid"] in self._assumed:
             return None
+        nodes = self.view.informer(NODES).list()
+        volumes = self._volumes(pod)
+        if isinstance(volumes, str):
+            await self._refuse(pod, unbound_message(volumes, len(nodes)))
+            return None
         used = self._used()
         misfits: list[Misfit] = []
         fitting: list[Object] = []
-        for node in self.view.informer(NODES).list():
-            reason = misfit(pod, node, used.get(node["metadata"]["name"], {}))
+        for node in nodes:
+            reason = misfit(pod, node, used.get(node["metadata"]["name"], {}), volumes)
             if reason is None:
                 fitting.append(node)
             else:
                 misfits.append(reason)
         if not fitting:
-            await self._refuse(pod, misfits)
+            await self._refuse(pod, unschedulable_message(misfits, may_preempt=pod["spec"].get("preemptionPolicy") != "Never"))
             return None
         best = min(fitting, key=lambda node: (_busy_share(node, used.get(node["metadata"]["name"], {})), str(node["metadata"]["name"])))
         await self._bind(pod, best["metadata"]["name"])
         return None
+
+    def _volumes(self, pod: Object) -> list[Object] | str:
+        """The persistent volumes that the pod mounts, or why they cannot be had."""
+        found = []
+        for volume in pod["spec"].get("volumes") or []:
+            if (name := dig(volume, "persistentVolumeClaim", "claimName")) is None:
+                continue
+            claim = self.view.informer(CLAIMS).get(f"{pod['metadata']['namespace']}/{name}")
+            if claim is None:
+                return f'persistentvolumeclaim "{name}" not found'
+            bound = self.view.informer(VOLUMES).get(f"/{dig(claim, 'spec', 'volumeName', default='')}")
+            if bound is None or dig(claim, "status", "phase") != "Bound":
+                return "pod has unbound immediate PersistentVolumeClaims"
+            found.append(bound)
+        return found
 
     def _used(self) -> dict[str, dict[str, Decimal]]:
         used: dict[str, dict[str, Decimal]] = {}
@@ -105,8 +131,7 @@ class Scheduler(Controller):
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {node}"
         self._bindings.tell(pod, "Normal", "Scheduled", message)
 
-    async def _refuse(self, pod: Object, misfits: list[Misfit]) -> None:
-        message = unschedulable_message(misfits, may_preempt=pod["spec"].get("preemptionPolicy") != "Never")
+    async def _refuse(self, pod: Object, message: str) -> None:
         old = condition(pod, "PodScheduled")
         self._failures.tell(pod, "Warning", "FailedScheduling", message)
         if old is not None and old.get("message") == message:

@@ -21,7 +21,7 @@ from sandbox.kubernetes.node.probing import Reactions, watch_probes
 from sandbox.kubernetes.node.process import Command, Exit, Process, StartFailed
 from sandbox.kubernetes.node.pulling import pull
 from sandbox.kubernetes.node.references import MissingReference
-from sandbox.kubernetes.node.volumes import mounts_of
+from sandbox.kubernetes.node.volumes import Volume, mounts_of
 from sandbox.kubernetes.values import parse_time
 
 FORGIVEN_AFTER_SECONDS = 600.0
@@ -44,7 +44,7 @@ class Container:
     def __init__(self, host: Host, pod: Callable[[], Object], spec: Object, *, is_init: bool, changed: Callable[[], None]) -> None:
         self.spec = spec
         self.name: str = spec["name"]
-        self.volumes: dict[str, Path] = {}
+        self.volumes: dict[str, Volume] = {}
         self.state: Object = {"waiting": {"reason": "ContainerCreating"}}
         self.last_state: Object = {}
         self.restart_count = 0
@@ -167,7 +167,7 @@ class Container:
         home.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                rewriter = Rewriter(mounts_of(pod, self.spec, self.volumes, {}))
+                rewriter = Rewriter(mounts_of(self.spec, self.volumes, {}))
                 command = await command_of(
                     self._host.client,
                     pod,

@@ -16,7 +16,7 @@ from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.node.container import Container
 from sandbox.kubernetes.node.host import Host
 from sandbox.kubernetes.node.status import conditions_of, phase_of
-from sandbox.kubernetes.node.volumes import VolumeFailed, Volumes
+from sandbox.kubernetes.node.volumes import Volume, VolumeFailed, Volumes
 from sandbox.kubernetes.values import clone, dig, now
 
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
@@ -144,7 +144,7 @@ class PodWorker:
             for container in self._containers:
                 group.create_task(container.run())
 
-    async def _mount(self) -> dict[str, Path]:
+    async def _mount(self) -> dict[str, Volume]:
         volumes = Volumes(self._host.client, disk=self._host.disk, folder=self.folder, allocatable=self._host.allocatable)
         while True:
             try:

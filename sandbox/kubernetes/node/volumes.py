@@ -1,20 +1,22 @@
-"""A pod's volumes as folders: hostPath, emptyDir, Secret, ConfigMap, downward API and projected ones.
+"""A pod's volumes as folders: hostPath, emptyDir, Secret, ConfigMap, downward API, projected ones, and claims of local volumes.
 
-Not emulated: updates of mounted Secrets, ConfigMaps and tokens while the pod runs, size limits and memory-backed emptyDirs,
-persistent volume claims, CSI and network volumes (they stay unmounted, with an event that says so).
+Not emulated: updates of mounted Secrets, ConfigMaps and tokens while the pod runs, size limits and memory-backed emptyDirs, owners
+and groups (`fsGroup`), CSI and network volumes (they stay unmounted, with an event that says so).
 """
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import SERVICE_ACCOUNTS, Object
+from sandbox.kubernetes.client import CLAIMS, SERVICE_ACCOUNTS, VOLUMES, Object
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.node.mounts import Mount, expand
 from sandbox.kubernetes.node.references import MissingReference, contents, field, resource
+from sandbox.kubernetes.values import dig
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
@@ -24,6 +26,21 @@ _ALWAYS_READ_ONLY = {"secret", "configMap", "downwardAPI", "projected"}
 
 class VolumeFailed(Exception):
     """A volume cannot be mounted; the message is the kubelet's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A volume as it lies on the node.
+
+    Attributes:
+        local: Its folder.
+        read_only: Whether containers can only read it.
+        sealed: Whether it is mounted read-only on the node itself, so that the kubelet can make no folder in it either.
+    """
+
+    local: Path
+    read_only: bool
+    sealed: bool = False
 
 
 class Volumes:
@@ -42,7 +59,7 @@ class Volumes:
         self._folder = folder
         self._allocatable = allocatable
 
-    async def realise(self, pod: Object) -> dict[str, Path]:
+    async def realise(self, pod: Object) -> dict[str, Volume]:
         """Make all volumes; return where each is.
 
         Raises:
@@ -51,7 +68,12 @@ class Volumes:
         found = {}
         for volume in pod["spec"].get("volumes") or []:
             try:
-                found[volume["name"]] = await self._realise(pod, volume)
+                if (claim := volume.get("persistentVolumeClaim")) is not None:
+                    found[volume["name"]] = await self._claimed(pod["metadata"]["namespace"], claim)
+                else:
+                    found[volume["name"]] = Volume(
+                        local=await self._realise(pod, volume), read_only=bool(volume.keys() & _ALWAYS_READ_ONLY)
+                    )
             except (MissingReference, ApiError, OSError) as exc:
                 reason = exc.message if isinstance(exc, ApiError) else str(exc)
                 raise VolumeFailed(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {reason}') from exc
@@ -74,6 +96,20 @@ class Volumes:
             raise MissingReference(f"volumes of this kind are not emulated: {', '.join(sorted(set(volume) - {'name'}))}")
         await self._project(pod, folder, source, next(iter(source.values())).get("defaultMode", DEFAULT_MODE))
         return folder
+
+    async def _claimed(self, namespace: str, source: Object) -> Volume:
+        claim = await self._client.request("GET", CLAIMS.one(namespace, source["claimName"]))
+        bound = await self._client.request("GET", VOLUMES.one("", claim["spec"]["volumeName"]))
+        read_only = bool(source.get("readOnly")) or "ro" in bound["spec"].get("mountOptions", ())
+        if (path := dig(bound, "spec", "local", "path")) is not None:
+            local = self._disk / str(path).lstrip("/")
+            if not local.exists():
+                name = bound["metadata"]["name"]
+                raise VolumeFailed(f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist')
+            return Volume(local=local, read_only=read_only, sealed=read_only)
+        if "hostPath" in bound["spec"]:
+            return Volume(local=self._host_path(bound["spec"]["hostPath"]), read_only=read_only)
+        raise MissingReference("persistent volumes of this kind are not emulated: only local and hostPath")
 
     def _host_path(self, source: Object) -> Path:
         path = self._disk / str(source["path"]).lstrip("/")
@@ -147,17 +183,24 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     path.chmod(mode)
 
 
-def mounts_of(pod: Object, container: Object, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[Mount]:
-    """The mounts of a container over the pod's volumes; a missing `subPath` is made as a folder."""
+def mounts_of(container: Object, volumes: Mapping[str, Volume], variables: Mapping[str, str]) -> list[Mount]:
+    """The mounts of a container over the pod's volumes; a missing `subPath` is made as a folder.
+
+    Raises:
+        MissingReference: The `subPath` is missing on a volume that is mounted read-only.
+    """
     mounts = []
-    fixed = {volume["name"] for volume in pod["spec"].get("volumes") or [] if volume.keys() & _ALWAYS_READ_ONLY}
     for entry in container.get("volumeMounts") or []:
-        local = volumes[entry["name"]]
+        volume = volumes[entry["name"]]
+        local = volume.local
         sub_path = entry.get("subPath") or expand(entry.get("subPathExpr") or "", variables)
         if sub_path:
             local = local / sub_path
+            if not local.exists() and volume.sealed:
+                where = f'volumeMount "{entry["name"]}" of container "{container["name"]}"'
+                raise MissingReference(f"failed to create subPath directory for {where}")
             if not local.exists():
                 local.mkdir(parents=True)
-        read_only = bool(entry.get("readOnly")) or entry["name"] in fixed
+        read_only = bool(entry.get("readOnly")) or volume.read_only
         mounts.append(Mount(mount_path=entry["mountPath"], local=local, read_only=read_only))
     return mounts
