@@ -55,7 +55,8 @@ async def clean_up_one(deployments: Deployments, registry: Registry, begun: Even
     """Clean up after one run in one environment; what was left, none while another run holds the model there."""
     environment = deployments.environment(begun.environment or "")
     at = await site(environment)
-    return await asyncio.to_thread(clean_up, registry, at.cluster, at.helm, environment, Begun.of(begun), why)
+    repository = at.argocd.gitops if at.argocd is not None else None
+    return await asyncio.to_thread(clean_up, registry, at.cluster, at.helm, repository, environment, Begun.of(begun), why)
 
 
 async def _over(registry: Registry) -> list[tuple[Event, str]]:

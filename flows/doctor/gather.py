@@ -144,6 +144,7 @@ def _look(environment: Environment, at: Site) -> EnvironmentFacts:
         nodes = cluster.nodes(environment.node_selector)
         return EnvironmentFacts(
             namespace=namespace,
+            by_helm=at.argocd is None,
             releases=tuple(ReleaseFact(name=name, status=status) for name, status in helm.releases(namespace).items()),
             deployments=cluster.deployments(namespace, _CHART),
             pods=cluster.pods(namespace, _CHART),

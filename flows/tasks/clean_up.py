@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import ObjectNotFound
 
 from blocks.cluster import Cluster
+from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.registry import Event, Lock, Registry, RegistryClient
 from flows.errors import SpecInvalid
+from flows.plan import gitops
 from flows.plan.clean_up import Way, sentence, way_out
 from flows.plan.naming import release_name
 from flows.plan.node_job import RUN_LABEL
@@ -53,11 +55,22 @@ class Begun:
         )
 
 
-def clean_up(registry: Registry, cluster: Cluster, helm: Helm, environment: Environment, begun: Begun, why: str) -> str | None:
+def clean_up(
+    registry: Registry, cluster: Cluster, helm: Helm, repository: GitOps | None, environment: Environment, begun: Begun, why: str
+) -> str | None:
     """Leave the environment as it was before the run, or say what is left; that sentence, or none while another run holds it.
 
     Idempotent: killed at any point, the next call goes on. What is to be done is decided once, recorded, and kept to; the lock is taken in
     the run's own name, so that a process of it that still lives may not write any more.
+
+    Args:
+        registry: Where it is recorded.
+        cluster: Where the run's Jobs are.
+        helm: What carries candidates there.
+        repository: What does, where Argo CD delivers; none where Helm does.
+        environment: Where.
+        begun: What the run began.
+        why: Why nobody will end it.
 
     Raises:
         PipelineError: Something cannot be reached or refuses; call again.
@@ -67,7 +80,7 @@ def clean_up(registry: Registry, cluster: Cluster, helm: Helm, environment: Envi
         lock = client.take_lock(begun.model, environment.name, begun.run_id)
         if lock.run_id != begun.run_id:
             return None
-        decided = _decide(client, helm, environment, release, begun, why)
+        decided = _decide(client, _carried(helm, repository, environment, release, begun), environment, begun, why, repository is not None)
         way: Way = decided.detail["way"]  # type: ignore[assignment]  # as it was written
         back_to = decided.detail["back_to"]
         jobs = _end_jobs(cluster, environment, begun.run_id)
@@ -84,18 +97,30 @@ def clean_up(registry: Registry, cluster: Cluster, helm: Helm, environment: Envi
     return left
 
 
-def _decide(client: RegistryClient, helm: Helm, environment: Environment, release: str, begun: Begun, why: str) -> Event:
-    """What is to be done; decided from what is there at the first call, and found again by the others."""
-    with helm.client() as charts:
-        carries = charts.current(release, environment.namespace)
+def _carried(helm: Helm, repository: GitOps | None, environment: Environment, release: str, begun: Begun) -> str | None:
+    """The candidate that Helm's newest revision carries; where Argo CD delivers the run's, if that is what Git says."""
+    if repository is None:
+        with helm.client() as charts:
+            newest = charts.current(release, environment.namespace)
+        return newest.fingerprint if newest is not None else None
+    with repository.client() as git, git.checkout() as tree:
+        said = tree.read(f"{gitops.folder(begun.model, environment.name)}/{gitops.RELEASE}")
+    return begun.fingerprint if said is not None and begun.fingerprint in said else None
+
+
+def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: str, stays: bool) -> Event:
+    """What is to be done; decided from what is there at the first call, and found again by the others.
+
+    `stays` tells that what is there cannot be taken away: to Argo CD a folder that Git no longer has is a fault and no wish.
+    """
     failed = client.run_events([begun.run_id], ["failed"])
     way, back_to = way_out(
         candidate=begun.fingerprint,
         replaces=begun.replaces,
-        carried=carries.fingerprint if carries else None,
+        carried=carried,
         returning=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
         good=_good(client, begun.model, environment.name),
-        policy=environment.failure,
+        policy=replace(environment.failure, first="keep") if stays else environment.failure,
     )
     return _record(client, "cleaning_up", begun, environment, {"why": why, "way": way, "back_to": back_to})
 

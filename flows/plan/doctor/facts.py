@@ -86,6 +86,7 @@ class EnvironmentFacts:
 
     Attributes:
         namespace: The namespace.
+        by_helm: Whether the flow runs Helm; Argo CD makes no Helm releases.
         releases: Its Helm releases.
         deployments: Names of the chart's Kubernetes Deployments.
         pods: The chart's pods.
@@ -95,6 +96,7 @@ class EnvironmentFacts:
     """
 
     namespace: str
+    by_helm: bool = True
     releases: tuple[ReleaseFact, ...] = ()
     deployments: tuple[str, ...] = ()
     pods: tuple[Pod, ...] = ()

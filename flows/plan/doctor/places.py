@@ -96,7 +96,7 @@ def _helm(environment: str, seen: EnvironmentFacts, entries: list[EntryFact], bu
             )
     known = {release.name for release in seen.releases}
     for deployment in seen.deployments:
-        if deployment not in known:
+        if seen.by_helm and deployment not in known:
             yield Symptom(
                 kind="unknown-deployment",
                 about=f"{deployment} in {seen.namespace}",
