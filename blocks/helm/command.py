@@ -25,6 +25,7 @@ _UNREACHABLE = (
     "tls handshake timeout",
     "connection reset",
     "unexpected eof",
+    '": eof',  # the connection was closed before there was an answer: Put "https://…": EOF
     "etcdserver",
     "service unavailable",
 )

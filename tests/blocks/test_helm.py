@@ -15,7 +15,7 @@ import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 
-from blocks.errors import HelmConflict, HelmRejected, HelmStuck
+from blocks.errors import HelmConflict, HelmRejected, HelmStuck, HelmUnreachable
 from blocks.facts import HelmRevision
 from blocks.helm import Helm, HelmClient
 from flows.plan.stuck import require_idle
@@ -161,3 +161,14 @@ def test_fields_of_the_chart_are_taken_back_and_no_others(stage: Stage) -> None:
 
     stage.install("new", take_back=True)
     assert stage.api.read_namespaced_config_map(stage.name, stage.namespace).data == {"carries": "new", "note": "mine"}
+
+
+def test_a_connection_that_ends_without_an_answer_is_tried_again(tmp_path: Path) -> None:
+    # what Helm 4 printed when the API server went away while it wrote its own record
+    said = 'Error: UPGRADE FAILED: update: failed to update: Put "https://10.0.0.1/api/v1/namespaces/llm/secrets/tiny.v6": EOF'
+    helm = tmp_path / "helm"
+    helm.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    helm.chmod(0o755)
+
+    with pytest.raises(HelmUnreachable, match="EOF"):
+        Helm(executable=str(helm), chart=tmp_path).client().upgrade("tiny", "llm", {})
