@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from prefect import task
 
-from blocks.errors import PipelineError
+from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.registry import Lock, Registry
 from flows.errors import ReleaseUnderWay
 from flows.tasks.policy import OBSERVES, run
 
 #: Seconds between signs of life; the registry gives a holder up after six of them.
 HEARTBEAT_SECONDS = 10.0
+
+#: Seconds before each attempt to give the lock back: a database that restarts is waited for, so that a dead lock refuses nobody.
+FREEING_PAUSES = (0.0, 1.0, 4.0)
 
 
 @asynccontextmanager
@@ -82,5 +86,14 @@ def _beat(registry: Registry, lock: Lock, ended: threading.Event) -> None:
 
 def _free(registry: Registry, lock: Lock, heart: threading.Thread) -> None:
     heart.join()
-    with suppress(PipelineError), registry.client() as client:  # it goes stale by itself
-        client.free_lock(lock)
+    for pause_seconds in FREEING_PAUSES:
+        time.sleep(pause_seconds)
+        try:
+            with registry.client() as client:
+                client.free_lock(lock)
+            return
+        except RegistryUnreachable:
+            continue
+        except PipelineError:
+            return
+    # It goes stale by itself.
