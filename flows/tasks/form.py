@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
+from uuid import UUID
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from prefect.input.run_input import keyset_from_base_key
+from prefect.input.run_input import Keyset, keyset_from_base_key
 from pydantic import Field, SecretStr, ValidationError
 
 
@@ -24,7 +25,17 @@ class Decision(StrEnum):
     EMERGENCY = "approve-emergency"
 
 
-class Approval(RunInput):
+class Form(RunInput):
+    """A form that is kept once: saving it again changes nothing."""
+
+    @classmethod
+    async def asave(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> None:
+        """Keep the form, unless it is kept already."""
+        if await _inputs(keyset["description"]) is None:
+            await super().asave(keyset, flow_run_id)
+
+
+class Approval(Form):
     """The form that a release manager fills in to resume a suspended production release."""
 
     decision: Decision = Field(
@@ -50,7 +61,7 @@ class Choice(StrEnum):
     LEAVE = "leave"
 
 
-class WayBack(RunInput):
+class WayBack(Form):
     """The form that decides what becomes of an environment in which a release failed."""
 
     decision: Choice = Field(
@@ -60,11 +71,11 @@ class WayBack(RunInput):
     reason: str = Field(min_length=3, max_length=2000, description="Why; kept in the registry.", json_schema_extra={"position": 2})
 
 
-Form = TypeVar("Form", bound=RunInput)
+F = TypeVar("F", bound=Form)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given(Generic[Form]):
+class Given(Generic[F]):
     """What was given to a round of a gate.
 
     Attributes:
@@ -74,11 +85,11 @@ class Given(Generic[Form]):
     """
 
     at: datetime
-    answer: Form | None
+    answer: F | None
     problem: str = ""
 
 
-async def ask(form: type[RunInput], key: str, description: str) -> None:
+async def ask(form: type[Form], key: str, description: str) -> None:
     """Suspend the run until its form is filled in. To be called in a flow, outside of tasks and transactions.
 
     A run that was suspended under this key before and was resumed since goes on at once.
@@ -88,10 +99,13 @@ async def ask(form: type[RunInput], key: str, description: str) -> None:
         key: The round's name in the run.
         description: Markdown above the form.
     """
-    await suspend_flow_run(wait_for_input=form.with_initial_data(description=description), key=key)  # type: ignore[misc]
+    shown = form.with_initial_data(description=description)
+    # Prefect suspends the run and keeps its form then: a run that is killed in between would wait for an answer that nobody can give.
+    await shown.asave(keyset_from_base_key(f"suspended-{key}"))
+    await suspend_flow_run(wait_for_input=shown, key=key)  # type: ignore[misc]
 
 
-async def given_to(form: type[Form], key: str) -> Given[Form] | None:
+async def given_to(form: type[F], key: str) -> Given[F] | None:
     """What the round was given, as it is kept by Prefect's server, whoever put it there; none if nothing."""
     found = await _inputs(keyset_from_base_key(f"suspended-{key}")["response"])
     if found is None:
