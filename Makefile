@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify charts lint format lock clean
+.PHONY: help setup demo chaos test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify charts lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,6 +39,9 @@ test: setup ## Run the whole test suite
 test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECONFIG; SANDBOX_NODE=yes brings a node, SANDBOX_SUBNET its addresses
 	@$(BIN)/python -m pytest -n 0 -p no:randomly -r fEs --kubeconfig "$(KUBECONFIG)" $(if $(filter yes,$(SANDBOX_NODE)),--sandbox-node) \
 	  $(if $(SANDBOX_SUBNET),--sandbox-subnet "$(SANDBOX_SUBNET)") $(or $(ARGS),tests/contract tests/flows)
+
+chaos: setup ## Kill everything at every moment and see what is left: build/chaos.json; ARGS="--only TEXT" is a part of it
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
 	@$(BIN)/python -m tests.bench.prefetch $(ARGS)

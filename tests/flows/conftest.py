@@ -76,7 +76,11 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def prefect_deployments(prefect_settings: None) -> dict[str, UUID]:
-    """The Prefect deployments of all flows: a run without one cannot be suspended."""
+    return deploy_flows()
+
+
+def deploy_flows() -> dict[str, UUID]:
+    """Make Prefect deployments of all flows, by the flows' names: a run without one cannot be suspended."""
     flows: tuple[Flow[..., Any], ...] = (release, plan, rollback, rehearse, revalidate, monitor, sweep)
     suffix = uuid.uuid4().hex[:8]
     return {flow.name: flow.to_deployment(f"test-{suffix}").apply() for flow in flows}  # type: ignore[union-attr,misc]

@@ -1,0 +1,105 @@
+"""`make chaos`: kills runs at every point, picks them up, and checks what must hold. Exit code 1 if something does not.
+
+python -m tests.chaos [--only TEXT] [--lanes N] [--list]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.prefect import Prefect
+    from tests.chaos.scenarios import Result
+
+#: Patience of the tasks in seconds, as an operator may set it: short at first, 46 s in all, more than an API server is gone here.
+RETRIES = "0.3,0.7,1,2,4,8,15,15"
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "build" / "chaos.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all points; 0 if everything held."""
+    parser = argparse.ArgumentParser(prog="make chaos", description="Kill the pipeline everywhere and see what is left.")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only points whose name contains this")
+    parser.add_argument("--lanes", type=int, default=3, help="sites at the same time")
+    parser.add_argument("--list", action="store_true", help="only list the points")
+    given = parser.parse_args(arguments)
+    from sandbox.prefect import Prefect
+
+    with tempfile.TemporaryDirectory(prefix="slipway-chaos-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        folder = Path(name)
+        caches = {key: str(folder / "helm") for key in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
+        prefect = Prefect(folder / "prefect", caches)
+        # Both are read when Prefect and the tasks are imported, here and in the legs.
+        os.environ.update({**prefect.environment, "SLIPWAY_RETRY_SECONDS": RETRIES})
+        stack.callback(prefect.close)
+        print("Starting Prefect, PostgreSQL, a hub and a cluster ...", flush=True)
+        return _run(prefect, folder, stack, given)
+
+
+def _run(prefect: Prefect, folder: Path, stack: ExitStack, given: argparse.Namespace) -> int:
+    from sandbox.serving import LoopThread
+    from sandbox.world import NODES, World
+    from tests.chaos.happenings import FAKETIME, Machines
+    from tests.chaos.legs import Zygote
+
+    begin = time.monotonic()
+    node = replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)
+    with ThreadPoolExecutor(1) as beside:
+        server = beside.submit(prefect.start)
+        world = stack.enter_context(World(folder / "world", [node]))
+        zygote = stack.enter_context(Zygote())
+        machines = Machines(world=world, prefect=prefect)
+        jumping = None
+        if FAKETIME:
+            machines.clock = folder / "clock"
+            machines.set_clock(0)
+            jumping = stack.enter_context(Zygote(machines.clock_environment))
+        else:
+            print("No clock jumps here: Debian's package faketime is not installed.")
+        loop = stack.enter_context(LoopThread("chaos"))
+        server.result()
+    from tests.chaos.runner import Runner
+    from tests.flows.conftest import deploy_flows
+
+    runner = Runner(machines, deploy_flows(), zygote, jumping, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
+    points = runner.points(given.only)
+    if given.list:
+        print("\n".join(placed.point.name for placed in points))
+        return 0
+    print(f"{len(points)} points, {given.lanes} sites at a time ({time.monotonic() - begin:.0f} s so far)", flush=True)
+    results = runner.run(points)
+    return _report(results, time.monotonic() - begin)
+
+
+def _report(results: Sequence[Result], seconds: float) -> int:
+    REPORT.parent.mkdir(exist_ok=True)
+    table = [{"point": each.point, "outcome": each.outcome, "invariants": sorted(each.invariants)} for each in results]
+    REPORT.write_text(json.dumps(table, indent=1) + "\n")
+    red = [each for each in results if each.invariants]
+    width = max(len(each.point) for each in results)
+    print()
+    for each in results:
+        print(f"{each.point:<{width}}  {each.outcome:<24}  {', '.join(sorted(each.invariants)) or 'all hold'}")
+    for each in red:
+        print(f"\n{each.point}: {each.outcome}")
+        for invariant, why in each.invariants.items():
+            print(f"  {invariant}: {why}")
+    print(f"\n{len(results)} points in {seconds:.0f} s: {len(results) - len(red)} hold, {len(red)} do not. {REPORT.relative_to(ROOT)}")
+    return 1 if red else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""What is there after a run, read past every proxy: the facts that the invariants judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import psycopg
+from kubernetes.client import BatchV1Api, CoreV1Api
+from kubernetes.config import new_client_from_config
+from prefect.client.schemas.objects import FlowRun
+
+from blocks.endpoint import Endpoint
+from blocks.errors import PipelineError
+from blocks.helm import Helm
+from flows.plan.naming import release_name
+from flows.spec.load import ROOT
+from sandbox.helm import helm_executable
+from tests.chaos.facts import HelmRecord, Row, Seen
+from tests.chaos.traffic import Traffic
+from tests.flows.conftest import Site
+
+
+def look(site: Site, environment: str, run: FlowRun, traffic: Traffic | None = None, processes: Sequence[str] = ()) -> Seen:
+    """Look at everything that a run of the site's model in the environment may have left."""
+    namespace, release = f"{environment}-{site.name}", release_name(site.model, environment)
+    kubeconfig = site.world.cluster.kubeconfig
+    with new_client_from_config(str(kubeconfig)) as api:
+        secrets = CoreV1Api(api).list_namespaced_secret(namespace, label_selector="owner=helm").items
+        jobs = BatchV1Api(api).list_namespaced_job(namespace).items
+        pods = CoreV1Api(api).list_namespaced_pod(namespace, label_selector=f"app.kubernetes.io/instance={release}").items
+    helm = Helm(kubeconfig=kubeconfig, chart=ROOT / "charts" / "vllm-deployment", executable=str(helm_executable())).client()
+    current = helm.current(release, namespace)
+    labels = tuple(sorted(str((pod.metadata.labels or {}).get("slipway.dev/candidate")) for pod in pods if _serves(pod)))
+    with site.registry() as registry:
+        entries = registry.entries(model=site.model)
+        events = [event for event in reversed(registry.events(run_id=str(run.id))) if event.environment in (environment, None)]
+        broken = registry.verify_chain().broken
+    with psycopg.connect(site.database) as connection:
+        locks = dict(connection.execute("SELECT environment, holder FROM slipway_locks WHERE holder IS NOT NULL").fetchall())
+        codes = connection.execute(
+            "SELECT actor, count(*) FROM slipway_events WHERE kind = 'approved' AND run_id = %s GROUP BY actor", [str(run.id)]
+        )
+        used = dict(codes.fetchall())
+    state = site.client.read_flow_run(run.id).state
+    rows = tuple(
+        Row(
+            fingerprint=entry.fingerprint,
+            commit=entry.hub_revision,
+            status=entry.status,
+            labels=labels if entry.status == "ready" else (),
+            roots=_roots(site, entry.endpoint) if entry.status == "ready" else (),
+        )
+        for entry in entries
+        if entry.environment == environment
+    )
+    return Seen(
+        state=(state.name or "") if state else "",
+        message=(state.message or "") if state else "",
+        helm=tuple(
+            HelmRecord(
+                release=secret.metadata.labels["name"],
+                number=int(secret.metadata.labels["version"]),
+                status=secret.metadata.labels["status"],
+            )
+            for secret in secrets
+        ),
+        helm_release=release,
+        helm_fingerprint=current.fingerprint if current else None,
+        jobs={job.metadata.name: "ended" if job.status.succeeded or job.status.failed else "unfinished" for job in jobs},
+        locks=locks,
+        rows=rows,
+        kinds=Counter(event.kind for event in events),
+        twice=tuple(sorted(kind for (kind, _), times in Counter((event.kind, event.fingerprint) for event in events).items() if times > 1)),
+        codes_used=used,
+        broken_chain=broken,
+        processes=tuple(processes),
+        refused=traffic.refused if traffic else (),
+        wrong=traffic.wrong if traffic else (),
+        asked=traffic.asked if traffic else 0,
+    )
+
+
+def _serves(pod: object) -> bool:
+    conditions = pod.status.conditions or []  # type: ignore[attr-defined]
+    ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+    return ready and pod.metadata.deletion_timestamp is None  # type: ignore[attr-defined]
+
+
+def _roots(site: Site, endpoint: str | None) -> tuple[str, ...]:
+    if endpoint is None:
+        return ()
+    try:
+        with Endpoint(via="service-proxy", kubeconfig=site.world.cluster.kubeconfig).client(endpoint) as client:
+            return tuple(model.root for model in client.models())
+    except PipelineError:
+        return ()

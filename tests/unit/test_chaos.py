@@ -1,0 +1,175 @@
+"""The harness of `make chaos`: each invariant can say no, and the points follow from what a run was seen to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.facts import HelmRecord, Intended, Row, Seen
+from tests.chaos.http_reader import HttpReader, cluster_request, prefect_request
+from tests.chaos.invariants import INVARIANTS, broken
+from tests.chaos.points import points_of
+from tests.chaos.postgres_reader import PostgresReader
+from tests.chaos.trap import Noted
+
+OLD, NEW = "a" * 64, "b" * 64
+COMMIT = "c" * 40
+SERVES = Row(fingerprint=NEW, commit=COMMIT, status="ready", labels=(NEW[:16],), roots=(f"/models/{COMMIT}",))
+REPLACED = Row(fingerprint=OLD, commit="d" * 40, status="disabled")
+INTENDED = Intended(commit=COMMIT, approvals=1)
+GOOD = Seen(
+    state="Completed",
+    message="",
+    helm=(HelmRecord(release="tiny", number=1, status="superseded"), HelmRecord(release="tiny", number=2, status="deployed")),
+    helm_release="tiny",
+    helm_fingerprint=NEW,
+    jobs={"prefetch-1": "ended"},
+    locks={},
+    rows=(SERVES, REPLACED),
+    kinds={"deploying": 1, "verified": 1, "ready": 1, "timed": 1, "approved": 1, "approval_granted": 1},
+    twice=(),
+    codes_used={"ada": 1},
+    broken_chain=None,
+    asked=40,
+)
+
+#: What is doctored → the invariants that must notice, and a word of what they say.
+DOCTORED: dict[str, tuple[dict[str, object], str, str]] = {
+    "the run failed": ({"state": "Errored", "message": "no"}, "ends_as_intended", "Errored"),
+    "a second Helm release": (
+        {"helm": (*GOOD.helm, HelmRecord(release="other", number=1, status="deployed"))},
+        "one_helm_release",
+        "other",
+    ),
+    "no Helm release": ({"helm": ()}, "one_helm_release", "[]"),
+    "Helm is pending": ({"helm": (HelmRecord(release="tiny", number=3, status="pending-upgrade"),)}, "one_helm_release", "pending-upgrade"),
+    "two are deployed": ({"helm": (replace(GOOD.helm[0], status="deployed"), GOOD.helm[1])}, "one_helm_release", "all marked"),
+    "Helm carries the old one": ({"helm_fingerprint": OLD}, "one_helm_release", "aaaa"),
+    "a Job works on": ({"jobs": {"prefetch-2": "unfinished"}}, "no_orphan_job", "prefetch-2"),
+    "helm works on": ({"processes": ("helm upgrade",)}, "no_orphan_process", "helm upgrade"),
+    "a lock is held": ({"locks": {"development": "run-1"}}, "no_lock", "run-1"),
+    "nothing is ready": ({"rows": (replace(SERVES, status="failed"), REPLACED)}, "ready_serves", "0 rows"),
+    "two are ready": ({"rows": (SERVES, replace(SERVES, fingerprint=OLD))}, "ready_serves", "2 rows"),
+    "nothing answers": ({"rows": (replace(SERVES, roots=()),)}, "ready_serves", "nothing answers"),
+    "no pod is there": ({"rows": (replace(SERVES, labels=()),)}, "ready_serves", "nothing answers"),
+    "an old pod is still behind it": ({"rows": (replace(SERVES, labels=(OLD[:16], NEW[:16])),)}, "ready_serves", "aaaa"),
+    "another commit answers": ({"rows": (replace(SERVES, roots=("/models/" + "d" * 40,)),)}, "ready_serves", "dddd"),
+    "a row is left deploying": ({"rows": (SERVES, replace(REPLACED, status="deploying"))}, "ready_serves", "left deploying"),
+    "another revision is ready": (
+        {"rows": (replace(SERVES, commit="d" * 40, roots=("/models/" + "d" * 40,)),)},
+        "ready_serves",
+        "not cccc",
+    ),
+    "a request was refused": ({"refused": ("after 1.0 s: 503",)}, "serves_meanwhile", "1 of 40 requests were refused"),
+    "an answer was wrong": ({"wrong": ("after 1.0 s: 'x'",)}, "serves_meanwhile", "neither"),
+    "an approval was lost": ({"kinds": {**GOOD.kinds, "approved": 0}, "codes_used": {}}, "approvals_count_once", "0 approvals"),
+    "an approval counted twice": ({"kinds": {**GOOD.kinds, "approved": 2}}, "approvals_count_once", "2 approvals"),
+    "the gate opened by itself": ({"kinds": {**GOOD.kinds, "approval_granted": 0}}, "approvals_count_once", "passed 0 times"),
+    "a code was asked for twice": ({"kinds": {**GOOD.kinds, "approval_refused": 1}}, "approvals_count_once", "refused"),
+    "one person approved twice": ({"codes_used": {"ada": 2}}, "approvals_count_once", "more than once"),
+    "the chain is broken": ({"broken_chain": "event 3 was altered"}, "chain_intact", "event 3"),
+    "it is on record twice": ({"twice": ("ready",)}, "recorded_once", "twice"),
+    "it went back twice": ({"kinds": {**GOOD.kinds, "rolled_back": 2}}, "recorded_once", "2 times"),
+    "it is not on record": ({"kinds": {**GOOD.kinds, "ready": 0}}, "recorded_once", "no `ready`"),
+    "a failure that was none": ({"kinds": {**GOOD.kinds, "failed": 1}}, "recorded_once", "failure"),
+}
+
+
+def test_a_world_in_order_breaks_nothing() -> None:
+    assert broken(GOOD, INTENDED) == {}
+
+
+@pytest.mark.parametrize("name", DOCTORED)
+def test_an_invariant_notices(name: str) -> None:
+    changes, invariant, says = DOCTORED[name]
+
+    found = broken(replace(GOOD, **changes), INTENDED)  # type: ignore[arg-type]
+
+    assert list(found) == [invariant]
+    assert says in found[invariant]
+
+
+def test_every_invariant_is_proven_to_say_no() -> None:
+    assert {invariant for _, invariant, _ in DOCTORED.values()} == {invariant.__name__ for invariant in INVARIANTS}
+
+
+def test_without_a_spare_gpu_requests_may_be_refused() -> None:
+    assert broken(replace(GOOD, refused=("after 1.0 s: 503",)), replace(INTENDED, spare_gpu=False)) == {}
+
+
+def test_points_follow_what_a_run_was_seen_to_do() -> None:
+    noted = [
+        *(Noted(task="look", what="GET pods", writes=False, number=number) for number in range(1, 6)),
+        Noted(task="write", what="helm POST secrets", writes=True, number=1),
+        Noted(task="write", what="registry keep_lock", writes=True, number=2),
+        Noted(task="write", what="helm PATCH services", writes=True, number=1),
+    ]
+
+    points = points_of("release", noted, ["begin look", "end look", "begin write", "end write"])
+
+    assert [point.name for point in points] == [
+        "release/look/begins",
+        "release/look/in its middle",
+        "release/write/begins",
+        "release/write/before helm POST secrets",
+        "release/write/before helm POST secrets, helm lives on",
+        "release/write/between helm POST secrets and helm PATCH services",
+        "release/write/after helm PATCH services",
+        "release/write/ends",
+    ]
+    assert len({point.name for point in points}) == len(points)
+
+
+def test_requests_are_found_wherever_the_stream_is_cut() -> None:
+    stream = (
+        b"POST /api/v1/namespaces/n/secrets HTTP/1.1\r\nUser-Agent: Helm/4.0\r\nContent-Length: 5\r\n\r\nGET /"
+        b"PATCH /apis/apps/v1/namespaces/n/deployments/d?force=true HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        b"GET /api/v1/namespaces/n/pods/p:8000/proxy/health HTTP/1.1\r\n\r\n"
+    )
+    for size in (1, 7, len(stream)):
+        reader = HttpReader(cluster_request)
+        pieces = [piece for begin in range(0, len(stream), size) for piece in reader.split(stream[begin : begin + size])]
+
+        assert b"".join(data for data, _ in pieces) == stream
+        requests = [(request.what, request.writes) for _, request in pieces if request is not None]
+        assert requests == [("helm POST secrets", True), ("PATCH deployments", True), ("GET /health", False)]
+
+
+def test_what_prefect_is_asked_is_no_write() -> None:
+    run = "0f0f0f0f-0000-0000-0000-000000000000"
+    named = [
+        prefect_request("POST", f"/api/flow_runs/{run}/set_state", {}),
+        prefect_request("POST", "/api/flow_runs/filter", {}),
+        prefect_request("GET", f"/api/flow_runs/{run}", {}),
+    ]
+
+    assert [request.what if request else None for request in named] == ["Prefect POST flow_runs/ID/set_state", None, None]
+
+
+def test_a_commit_is_named_by_what_it_writes() -> None:
+    def message(kind: bytes, body: bytes) -> bytes:
+        return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+    def bound(text: bytes) -> bytes:
+        return message(b"P", b"\0" + text + b"\0\0\0") + message(b"B", b"\0\0\0\0\0\0\0\0")
+
+    begin, commit = message(b"Q", b"BEGIN\0"), message(b"Q", b"COMMIT\0")
+    stream = (
+        (8).to_bytes(4, "big")
+        + (196608).to_bytes(4, "big")
+        + begin
+        + bound(b"SELECT 1")
+        + commit
+        + begin
+        + bound(b"-- A note.\nINSERT INTO slipway_locks VALUES ($1)")
+        + commit
+        + bound(b"UPDATE slipway_locks SET x = $1")
+    )
+    for size in (1, len(stream)):
+        reader = PostgresReader()
+        pieces = [piece for begin_at in range(0, len(stream), size) for piece in reader.split(stream[begin_at : begin_at + size])]
+
+        assert b"".join(data for data, _ in pieces) == stream
+        writes = [request.what for _, request in pieces if request is not None and request.writes]
+        assert writes == ["COMMIT insert", "registry update"]
