@@ -31,7 +31,7 @@ class Found:
 
 
 def find(registry: RegistryClient, which: str, environment: str | None) -> Found:
-    """The evidence with that hash (or its beginning), or the last of that run (in the environment, if one is named).
+    """The evidence with that hash (or its beginning), or the last of that run's own candidate (there, if an environment is named).
 
     Raises:
         SpecInvalid: There is none, or what there is is not of a verification that this version can read.
@@ -54,8 +54,11 @@ def _of_run(registry: RegistryClient, which: str, environment: str | None) -> st
         run_id = str(UUID(which))  # of any run, ended or not
     except ValueError:
         run_id = str(runs.find(which))
-    for event in registry.events(run_id=run_id, environment=environment):
-        if event.kind == "verified":
+    events = registry.events(run_id=run_id, environment=environment)
+    # What the run was about is what it began with; what an environment went back to after a failure was verified by the same run.
+    about = {event.environment: event.fingerprint for event in events if event.kind == "deploying"}
+    for event in events:
+        if event.kind == "verified" and event.fingerprint == about.get(event.environment, event.fingerprint):
             return str(event.detail["evidence_sha256"])
     where = f" in {environment}" if environment else ""
     raise SpecInvalid(f"Run {which} has verified nothing{where} so far.")

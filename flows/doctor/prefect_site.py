@@ -32,6 +32,7 @@ def prefect_facts(deployments: Deployments, manifest: Path = MANIFEST) -> Prefec
     """
     wanted = _wanted(manifest)
     automations, for_automations = _automations(deployments.root / "automations")
+    blocks = _blocks(deployments) | for_automations
     with prefect_client() as client:
         pools, workers = {}, {}
         for name in {each.work_pool for each in wanted.values()}:
@@ -46,14 +47,19 @@ def prefect_facts(deployments: Deployments, manifest: Path = MANIFEST) -> Prefec
             pools=pools,
             workers=workers,
             automations_wanted=automations,
-            automations=frozenset(automation.name for automation in client.read_automations(limit=200)),
-            blocks_wanted=_blocks(deployments) | for_automations,
-            blocks=frozenset(
-                f"{each.block_type.slug}/{each.name}"
-                for each in client.read_block_documents(include_secrets=False, limit=200)
-                if each.block_type is not None
-            ),
+            automations=frozenset(name for name in automations if client.read_automations_by_name(name)),
+            blocks_wanted=blocks,
+            blocks=frozenset(block for block in blocks if _has_block(client, block)),
         )
+
+
+def _has_block(client: SyncPrefectClient, block: str) -> bool:
+    slug, _, name = block.partition("/")
+    try:
+        client.read_block_document_by_name(name, slug, include_secrets=False)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def _wanted(manifest: Path) -> dict[str, WantedDeployment]:

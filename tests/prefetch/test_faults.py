@@ -139,7 +139,8 @@ def test_links_that_expire_in_the_middle_are_asked_for_anew(node: Node) -> None:
     assert wanted.is_whole()
     assert [request for request in node.gets() if request.status == 403]
     heads = [r for r in node.hub.requests if r.method == "HEAD" and r.path.endswith("model-1.safetensors")]
-    assert 2 <= len(heads) <= 1 + 4  # once for all, then once more for those who were refused
+    # once for all, then once more for those who were refused; on a busy machine a second round begins with links of before
+    assert 2 <= len(heads) <= 1 + 2 * 4
 
 
 def test_what_the_hub_client_must_fetch_is_hashed_all_the_same(node: Node) -> None:

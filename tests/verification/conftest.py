@@ -19,7 +19,7 @@ from flows.plan.values import mount_path
 from flows.plan.verdict import Verdict
 from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
 from flows.spec.load import ROOT
-from flows.tasks.verify import revalidate
+from flows.tasks.verify import verify
 from sandbox.models import make_model
 from sandbox.world import World
 from tests.examples import candidate, environment
@@ -108,7 +108,7 @@ class Served:
         **changes: Any,
     ) -> Verdict:
         """Verify the candidate as the task does, in this process and without Prefect's server."""
-        return revalidate.fn(
+        return verify.fn(
             endpoint or self.endpoint(timeout_seconds),
             self.cluster,
             replace(self.candidate, **{name: changes.pop(name) for name in list(changes) if name in ("commit", "image", "engine")}),
