@@ -29,10 +29,11 @@ from flows.plan.release import ReleasePlan, chosen_environments
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
 from flows.tasks.evidence import record_phases
+from flows.tasks.interrupted import had_ended
 from flows.tasks.lock import locked
 from flows.tasks.plan import plan, plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, last_verified, unsettled_failure
+from flows.tasks.record import current_entry, finished, last_verified, settled_failure, unsettled_failure
 from flows.tasks.resolve import resolve
 
 
@@ -128,6 +129,10 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
                 settled = await settle(_move(this, environment, sites[environment.name], planned, lock), failure, keep=keep_failed)
             error = recalled(failure.reason)
             raise type(error)(f"{error.message} {settled}")
+        failure = await run(settled_failure, registry, candidate, environment, this.run_id)
+        if failure is not None and not await run(had_ended, this.run_id):
+            error = recalled(failure.reason)
+            raise type(error)(f"{error.message} The environment was put right before the run was interrupted.")
     for environment in left:  # before anything is touched anywhere
         about(environment=environment.name)
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)

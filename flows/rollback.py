@@ -24,10 +24,11 @@ from flows.plan.phases import Stopwatch
 from flows.plan.report import return_page
 from flows.spec import Candidate, CheckSuite, Deployments, Environment
 from flows.spec.types import EnvironmentName
+from flows.tasks.interrupted import had_ended
 from flows.tasks.lock import locked
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, record_rolled_back, rollback_target, unsettled_failure
+from flows.tasks.record import current_entry, finished, record_rolled_back, rollback_target, settled_failure, unsettled_failure
 from flows.tasks.report import publish_plan_of_return
 
 
@@ -121,6 +122,10 @@ async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: s
     about(model=candidate.model, environment=environment.name, candidate=candidate.fingerprint)
     if await run(finished, registry, candidate, environment, run_id) is not None:
         return
+    failure = await run(settled_failure, registry, candidate, environment, run_id)
+    if failure is not None and not await run(had_ended, run_id):
+        error = recalled(failure.reason)
+        raise type(error)(f"{error.message} The environment was put right before the run was interrupted.")
     before = await run(current_entry, registry, candidate.model, environment.name)
     if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
         raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")

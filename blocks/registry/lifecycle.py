@@ -59,7 +59,7 @@ class Lifecycle(Session):
             entry = step.entry()
             done = progress is not None and (
                 progress.kind == "deploying"
-                or (progress.kind == "ready" and entry is not None and entry.fingerprint == fingerprint and entry.status in _SERVING)
+                or (progress.kind == "ready" and entry is not None and entry.fingerprint == fingerprint and entry.status == "ready")
             )
             if not done:
                 step.change("add_entry", namespace=namespace, endpoint=endpoint)

@@ -75,6 +75,23 @@ def unsettled(events: Sequence[Happened], fingerprint: str, run_id: str) -> Fail
     return None
 
 
+def settled(events: Sequence[Happened], fingerprint: str, run_id: str) -> Failure | None:
+    """The failure of this run's candidate that the run has settled as its last deed there; none if there is none.
+
+    A run that is lost after that has nothing left to do but to end as it would have ended.
+
+    Args:
+        events: The model's events in the environment, newest first.
+        fingerprint: The candidate.
+        run_id: The run.
+    """
+    own = [event for event in events if event.run_id == run_id and event.kind in (*SETTLED, "deploying", "ready", "failed")]
+    if not own or own[0].kind not in SETTLED:
+        return None
+    failed = next((event for event in own if event.kind == "failed" and event.fingerprint == fingerprint), None)
+    return Failure(reason=str(failed.detail["reason"]), replaces=None) if failed is not None else None
+
+
 def next_step(failure: Failure, fingerprint: str, policy: FailurePolicy, *, keep: bool) -> Step:
     """What to do after the failure.
 

@@ -16,7 +16,7 @@ from flows.plan.evidence import Evidence, Kept, Proof
 from flows.plan.release import ReleasePlan
 from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
-from flows.plan.way_back import Failure, unsettled
+from flows.plan.way_back import Failure, settled, unsettled
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES, ONCE
 
@@ -211,6 +211,14 @@ def unsettled_failure(registry: Registry, candidate: Candidate, environment: Env
     with registry.client() as client:
         events = client.events(model=candidate.model, environment=environment.name, limit=200)
     return unsettled(events, candidate.fingerprint, run_id)
+
+
+@task(task_run_name="look for a settled failure in {environment.name}", **OBSERVES)
+def settled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
+    """The failure of this run's candidate after which the run has put the environment right; none if that was not its last deed there."""
+    with registry.client() as client:
+        events = client.events(model=candidate.model, environment=environment.name, limit=200)
+    return settled(events, candidate.fingerprint, run_id)
 
 
 @task(task_run_name="note {kind} in {environment.name}", **OBSERVES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prefect.states import Crashed, Scheduled
+
 from blocks.helm import Helm
 from flows.plan.naming import release_name
 from flows.release import release
@@ -52,6 +54,17 @@ def test_a_verdict_that_says_no_takes_the_environment_back(site: Site) -> None:
         ("rolled_back", True),
     ]
     assert (events[-1].actor, events[-1].detail["automatic"]) == ("slipway", True)
+
+    # when the process was lost before Prefect had heard of the end, and the run is taken up again
+    site.client.set_flow_run_state(run.id, Crashed(), force=True)
+    site.client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry"), force=True)
+    again = site.leg(release, run)
+
+    # then it ends as it would have ended, and does not release what failed once more
+    assert again.name == "Failed"
+    assert "capital-of-france" in str(again.message)
+    assert len(site.events(run)) == len(events)
+    assert fingerprints(site)[old] == "ready"
 
 
 def test_a_rollout_that_stalls_beside_what_serves_takes_nothing_out_of_service(site: Site) -> None:

@@ -381,3 +381,18 @@ def test_the_callers_time_is_kept(releases: Releases, client: RegistryClient) ->
 
     (event, *_) = client.events(limit=1)
     assert (event.kind, event.occurred_at) == ("degraded", then)
+
+
+def test_a_candidate_that_lost_its_endpoint_again_comes_back_by_the_same_run(releases: Releases) -> None:
+    # given a run that failed, went back, and failed with its candidate once more
+    releases.begin("a1", "first")
+    releases.ready("a1", "first")
+    for _ in range(2):
+        releases.begin("b1", "second")
+        releases.fail("b1", "second")
+        assert releases.statuses() == {"a": "degraded", "b": "failed"}
+
+        releases.begin("a1", "second")
+        releases.ready("a1", "second")
+
+        assert releases.statuses() == {"a": "ready", "b": "failed"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.plan.way_back import Failure, next_step, still_serves, unsettled
+from flows.plan.way_back import Failure, next_step, settled, still_serves, unsettled
 from flows.spec import FailurePolicy
 from tests.examples import pod
 
@@ -43,6 +43,16 @@ def test_a_run_that_was_killed_on_the_way_back_goes_on() -> None:
 @pytest.mark.parametrize("kind", ["rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up"])
 def test_what_was_settled_is_not_settled_twice(kind: str) -> None:
     assert unsettled(newest_first(BEGUN, FAILED, Event(kind, "old")), "new", "mine") is None
+
+
+def test_a_run_that_is_lost_after_it_settled_its_failure_has_only_to_end() -> None:
+    events = newest_first(BEGUN, FAILED, Event("deploying", "old"), Event("ready", "old"), Event("rolled_back", "old"))
+
+    assert settled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces=None)
+    assert settled(events, "other", "mine") is None
+    assert settled(events, "new", "another") is None
+    assert settled([BEGUN, *events], "new", "mine") is None, "it began anew"
+    assert settled(newest_first(BEGUN, FAILED), "new", "mine") is None
 
 
 @pytest.mark.parametrize("kind", ["deploying", "ready", "failed"])
