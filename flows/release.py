@@ -131,6 +131,8 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             raise type(error)(f"{error.message} {settled}")
         failure = await run(settled_failure, registry, candidate, environment, this.run_id)
         if failure is not None and not await run(had_ended, this.run_id):
+            async with locked(registry, candidate.model, environment.name, this.run_id):
+                pass  # what the lost process held is given back
             error = recalled(failure.reason)
             raise type(error)(f"{error.message} The environment was put right before the run was interrupted.")
     for environment in left:  # before anything is touched anywhere
