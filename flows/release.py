@@ -30,7 +30,7 @@ from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environmen
 from flows.spec.types import EnvironmentName
 from flows.tasks.evidence import record_phases
 from flows.tasks.interrupted import had_ended
-from flows.tasks.lock import locked
+from flows.tasks.lock import give_back, locked
 from flows.tasks.plan import plan, plan_return
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.record import current_entry, finished, last_verified, settled_failure, unsettled_failure
@@ -118,6 +118,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     for environment in environments:  # what this run did before it was suspended or lost is not done again
         done = await run(finished, registry, candidate, environment, this.run_id)
         if done is not None:
+            await run(give_back, registry, candidate, environment, this.run_id)
             proofs[environment.name] = done
     left = [environment for environment in environments if environment.name not in proofs]
     for environment in left:  # where this run failed and was killed before it had put things right
@@ -131,8 +132,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             raise type(error)(f"{error.message} {settled}")
         failure = await run(settled_failure, registry, candidate, environment, this.run_id)
         if failure is not None and not await run(had_ended, this.run_id):
-            async with locked(registry, candidate.model, environment.name, this.run_id):
-                pass  # what the lost process held is given back
+            await run(give_back, registry, candidate, environment, this.run_id)
             error = recalled(failure.reason)
             raise type(error)(f"{error.message} The environment was put right before the run was interrupted.")
     for environment in left:  # before anything is touched anywhere

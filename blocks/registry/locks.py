@@ -44,6 +44,13 @@ class Locks(Session):
         with self._connected() as connection:
             change(connection, "free_lock", asdict(lock))
 
+    def give_back_lock(self, model: str, environment: str, run_id: str, *, organisation: str | None = None) -> None:
+        """Give back what an earlier process of the run took and, being lost, did not; nothing if the run does not hold it."""
+        with self._connected() as connection:
+            change(
+                connection, "give_back_lock", {"model": model, "environment": environment, "organisation": organisation, "run_id": run_id}
+            )
+
 
 def require_lock(connection: Connection, who: Mapping[str, object], fence: int | None) -> None:
     """Refuse a write of a run that does not hold the lock (any longer), and one without a number while somebody holds it.

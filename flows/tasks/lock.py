@@ -16,6 +16,7 @@ from prefect import task
 from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.registry import Lock, Registry
 from flows.errors import ReleaseUnderWay
+from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES, run
 
 #: Seconds between signs of life; the registry gives a holder up after six of them.
@@ -60,6 +61,13 @@ def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> 
             run_id=lock.run_id,
         )
     return lock
+
+
+@task(task_run_name="give back what a lost process held of {environment.name}", **OBSERVES)
+def give_back(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> None:
+    """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
+    with registry.client() as client:
+        client.give_back_lock(candidate.model, environment.name, run_id)
 
 
 @task(task_run_name="keep the lock", **OBSERVES)

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Crashed
 
 from flows.release import release
 from flows.rollback import rollback
@@ -44,6 +45,22 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_touches_nothing(
 
     # and gives the lock back
     assert site.run(rollback, model=site.model, environment="development", reason="see who holds it", actor="on-call").name == "Failed"
+    with site.registry() as registry:
+        assert registry.take_lock(site.model, "development", "next").run_id == "next"
+
+
+def test_a_run_that_was_lost_when_all_was_done_gives_back_what_it_held(site: Site) -> None:
+    # given a release whose process died after its last write, before it gave the lock back
+    run = site.start(release, model=site.model, environments=["development"])
+    assert site.leg(release, run).is_completed()
+    with site.registry() as registry:
+        registry.take_lock(site.model, "development", str(run.id))
+    site.client.set_flow_run_state(run.id, Crashed(), force=True)
+
+    # when it is taken up again
+    assert site.leg(release, run).is_completed()
+
+    # then the next one need not wait until the lock goes stale
     with site.registry() as registry:
         assert registry.take_lock(site.model, "development", "next").run_id == "next"
 

@@ -54,6 +54,16 @@ def test_it_is_given_back_and_numbers_only_rise(client: RegistryClient) -> None:
     assert client.take_lock(*PLACE, "run-3").run_id == "run-2"
 
 
+def test_a_lost_process_of_a_run_is_cleaned_up_after_by_the_run_alone(client: RegistryClient) -> None:
+    client.take_lock(*PLACE, "run-1")
+
+    client.give_back_lock(*PLACE, "run-2")
+    assert client.take_lock(*PLACE, "run-3").run_id == "run-1"
+
+    client.give_back_lock(*PLACE, "run-1")
+    assert client.take_lock(*PLACE, "run-3").run_id == "run-3"
+
+
 def test_a_silent_holder_is_taken_over_from_and_knows_it(client: RegistryClient, sql: psycopg.Connection) -> None:
     first = client.take_lock(*PLACE, "run-1")
     assert client.keep_lock(first)

@@ -1,0 +1,7 @@
+-- Give back what an earlier process of the run held.
+UPDATE slipway_locks
+SET holder = NULL
+WHERE model_name = %(model)s
+    AND environment = %(environment)s
+    AND organisation IS NOT DISTINCT FROM %(organisation)s
+    AND holder = %(run_id)s;
