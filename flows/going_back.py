@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from blocks.errors import PipelineError
 from flows.delivery import Move, remove, take_back
-from flows.entering import enter
+from flows.entering import Entered, enter
+from flows.plan.delivered import Delivered
+from flows.plan.evidence import Proof
 from flows.plan.phases import Stopwatch
 from flows.plan.report import way_back_page
 from flows.plan.way_back import Failure, next_step
@@ -14,13 +17,37 @@ from flows.tasks.form import Choice, WayBack, ask, given_to, was_opened
 from flows.tasks.lock import require_lock
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import run
-from flows.tasks.record import note, recall_candidate, record_rolled_back
+from flows.tasks.record import note, recall_candidate, record_rolled_back, unsettled_failure
 
 #: Who the registry names where no person asked for a rollback.
 AUTOMATIC = "slipway"
 
 #: Forms that are opened at most.
 _MAX_ROUNDS = 20
+
+
+async def enter_or_go_back(
+    move: Move, bring: Callable[[Move], Awaitable[Delivered]], watch: Stopwatch, proofs: dict[str, Proof], *, keep: bool
+) -> Entered:
+    """Enter the environment; if that fails there, do what is to be done after it.
+
+    Args:
+        move: What goes where.
+        bring: `deliver`, or `take_back` for a candidate that ran there before.
+        watch: The times of the phases so far.
+        proofs: What this run has proven so far, by environment.
+        keep: Whether what failed is to be kept for inspection where nothing served before.
+
+    Raises:
+        PipelineError: Why it does not serve there, and what became of the environment.
+    """
+    try:
+        return await enter(move, bring, watch, proofs)
+    except PipelineError as exc:
+        failure = await run(unsettled_failure, move.registry, move.candidate, move.environment, move.run_id)
+        if failure is None:
+            raise
+        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=keep)}", **exc.facts) from exc
 
 
 async def settle(move: Move, failure: Failure, *, keep: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -15,12 +16,12 @@ from blocks.registry import Lock, Registry
 from flows.clean_up import leave_as_it_was
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.delivery import Move, deliver
-from flows.entering import enter
 from flows.errors import SpecInvalid
 from flows.gate import pass_gate
-from flows.going_back import settle
+from flows.going_back import enter_or_go_back
 from flows.log_lines import about
-from flows.outcome import ended, recalled
+from flows.outcome import ended
+from flows.owed import made_good, owed
 from flows.plan.approval import requester_refusal
 from flows.plan.evidence import Proof
 from flows.plan.phases import Stopwatch
@@ -29,11 +30,10 @@ from flows.plan.release import ReleasePlan, chosen_environments
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
 from flows.tasks.evidence import record_phases
-from flows.tasks.interrupted import had_ended
 from flows.tasks.lock import give_back, locked
-from flows.tasks.plan import plan, plan_return
+from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, last_verified, settled_failure, unsettled_failure
+from flows.tasks.record import current_entry, finished, last_verified
 from flows.tasks.resolve import resolve
 
 
@@ -121,20 +121,14 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             await run(give_back, registry, candidate, environment, this.run_id)
             proofs[environment.name] = done
     left = [environment for environment in environments if environment.name not in proofs]
-    for environment in left:  # where this run failed and was killed before it had put things right
-        failure = await run(unsettled_failure, registry, candidate, environment, this.run_id)
-        if failure is not None:
+    for environment in left:  # where this run failed, and was lost before it had said so
+        owing = await owed(registry, candidate, environment, this.run_id)
+        if owing is not None:
             about(environment=environment.name)
+            at = sites[environment.name]
             async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
-                planned = await run(plan_return, sites[environment.name].cluster, sites[environment.name].helm, candidate, environment)
-                settled = await settle(_move(this, environment, sites[environment.name], planned, lock), failure, keep=keep_failed)
-            error = recalled(failure.reason)
-            raise type(error)(f"{error.message} {settled}")
-        failure = await run(settled_failure, registry, candidate, environment, this.run_id)
-        if failure is not None and not await run(had_ended, this.run_id):
-            await run(give_back, registry, candidate, environment, this.run_id)
-            error = recalled(failure.reason)
-            raise type(error)(f"{error.message} The environment was put right before the run was interrupted.")
+                move = partial(_move, this, environment, at, lock)
+                raise await made_good(owing, at, candidate, environment, move, keep=keep_failed)
     for environment in left:  # before anything is touched anywhere
         about(environment=environment.name)
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
@@ -155,18 +149,11 @@ async def _enter(this: Release, environment: Environment, at: Site, proofs: dict
     await _promotable(this, environment)
     with watch.phase("plan"):
         planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
-    move = _move(this, environment, at, planned, lock)
-    try:
-        entered = await enter(move, deliver, watch, proofs)
-    except PipelineError as exc:
-        failure = await run(unsettled_failure, this.registry, candidate, environment, this.run_id)
-        if failure is None:
-            raise
-        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=this.keep_failed)}", **exc.facts) from exc
+    entered = await enter_or_go_back(_move(this, environment, at, lock, planned), deliver, watch, proofs, keep=this.keep_failed)
     await run(record_phases, this.registry, candidate, environment, entered.phases, entered.fetched_bytes, this.run_id)
 
 
-def _move(this: Release, environment: Environment, at: Site, planned: ReleasePlan, lock: Lock) -> Move:
+def _move(this: Release, environment: Environment, at: Site, lock: Lock, planned: ReleasePlan) -> Move:
     return Move(
         run_id=this.run_id,
         registry=this.registry,

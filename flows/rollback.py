@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -14,21 +15,20 @@ from blocks.registry import Lock, Registry
 from flows.clean_up import leave_as_it_was
 from flows.connections import Site, shared_hub, shared_registry, site
 from flows.delivery import Move, take_back
-from flows.entering import enter
 from flows.errors import NothingToRollBackTo
-from flows.going_back import settle
+from flows.going_back import enter_or_go_back
 from flows.log_lines import about
-from flows.outcome import ended, recalled
+from flows.outcome import ended
+from flows.owed import made_good, owed
 from flows.plan.naming import release_name
 from flows.plan.phases import Stopwatch
 from flows.plan.report import return_page
 from flows.spec import Candidate, CheckSuite, Deployments, Environment
 from flows.spec.types import EnvironmentName
-from flows.tasks.interrupted import had_ended
 from flows.tasks.lock import locked
 from flows.tasks.plan import plan_return
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, record_rolled_back, rollback_target, settled_failure, unsettled_failure
+from flows.tasks.record import current_entry, finished, record_rolled_back, rollback_target
 from flows.tasks.report import publish_plan_of_return
 
 
@@ -122,15 +122,8 @@ async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: s
     about(model=candidate.model, environment=environment.name, candidate=candidate.fingerprint)
     if await run(finished, registry, candidate, environment, run_id) is not None:
         return
-    failure = await run(settled_failure, registry, candidate, environment, run_id)
-    if failure is not None and not await run(had_ended, run_id):
-        error = recalled(failure.reason)
-        raise type(error)(f"{error.message} The environment was put right before the run was interrupted.")
-    before = await run(current_entry, registry, candidate.model, environment.name)
-    if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
-        raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")
-    planned = await run(plan_return, ground.at.cluster, ground.at.helm, candidate, environment)
-    move = Move(
+    move = partial(
+        Move,
         run_id=run_id,
         registry=registry,
         hub_endpoint=ground.hub_endpoint,
@@ -138,20 +131,16 @@ async def go_back_to(ground: Ground, candidate: Candidate, lock: Lock, run_id: s
         environment=environment,
         candidate=candidate,
         suite=ground.suite,
-        planned=planned,
         lock=lock,
         requester=actor,
         reason=reason,
     )
-    failure = await run(unsettled_failure, registry, candidate, environment, run_id)
-    if failure is not None:  # this run failed and was killed before it had put things right
-        error = recalled(failure.reason)
-        raise type(error)(f"{error.message} {await settle(move, failure, keep=True)}")
+    owing = await owed(registry, candidate, environment, run_id)
+    if owing is not None:
+        raise await made_good(owing, ground.at, candidate, environment, lambda planned: move(planned=planned), keep=True)
+    before = await run(current_entry, registry, candidate.model, environment.name)
+    if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
+        raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")
+    planned = await run(plan_return, ground.at.cluster, ground.at.helm, candidate, environment)
     await run(publish_plan_of_return, release_name(candidate.model, "rollback"), return_page(candidate, environment, planned, before))
-    try:
-        await enter(move, take_back, Stopwatch(), {})
-    except PipelineError as exc:
-        failure = await run(unsettled_failure, registry, candidate, environment, run_id)
-        if failure is None:
-            raise
-        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=True)}", **exc.facts) from exc
+    await enter_or_go_back(move(planned=planned), take_back, Stopwatch(), {}, keep=True)
