@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(prefect: Prefect, folder: Path, stack: ExitStack, given: argparse.Namespace) -> int:
     from sandbox.serving import LoopThread
     from sandbox.world import NODES, World
-    from tests.chaos.happenings import FAKETIME, Machines
+    from tests.chaos.happenings import Machines
     from tests.chaos.legs import Zygote
 
     begin = time.monotonic()
@@ -63,19 +63,12 @@ def _run(prefect: Prefect, folder: Path, stack: ExitStack, given: argparse.Names
         world = stack.enter_context(World(folder / "world", [node]))
         zygote = stack.enter_context(Zygote())
         machines = Machines(world=world, prefect=prefect)
-        jumping = None
-        if FAKETIME:
-            machines.clock = folder / "clock"
-            machines.set_clock(0)
-            jumping = stack.enter_context(Zygote(machines.clock_environment))
-        else:
-            print("No clock jumps here: Debian's package faketime is not installed.")
         loop = stack.enter_context(LoopThread("chaos"))
         server.result()
     from tests.chaos.runner import Runner
     from tests.flows.conftest import deploy_flows
 
-    runner = Runner(machines, deploy_flows(), zygote, jumping, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
+    runner = Runner(machines, deploy_flows(), zygote, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
     points = runner.points(given.only)[:: given.every]
     if given.list:
         print("\n".join(placed.point.name for placed in points))

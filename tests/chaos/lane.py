@@ -39,6 +39,7 @@ from sandbox.models import Knowledge
 from sandbox.router import Router
 from sandbox.serving import LoopThread
 from sandbox.world import World
+from tests.chaos.clock import Clock
 from tests.chaos.facts import Seen
 from tests.chaos.happenings import Machines
 from tests.chaos.http_reader import HttpReader, cluster_request, hub_request, prefect_request
@@ -70,6 +71,9 @@ class Lane:
         folder: For files.
         home: Where Prefect keeps the results of all legs of all runs.
         machines: What may happen to the world.
+
+    Attributes:
+        clock: The clock of the legs.
     """
 
     def __init__(self, site: Site, zygote: Zygote, loop: LoopThread, folder: Path, home: Path, machines: Machines) -> None:
@@ -79,6 +83,7 @@ class Lane:
         self.leg: Leg | None = None
         self._zygote = zygote
         self._folder = folder
+        self.clock = Clock(folder / "clock")
         self._home = home
         self._words = _words(site.name)
         self._open = ExitStack()
@@ -165,6 +170,7 @@ class Lane:
             environment={"SLIPWAY_DEPLOYMENTS": str(self.site.deployments)},
             die=die,
             log=self._folder / "legs.log",
+            clock=self.clock.file,
             heard=self.trap.heard,
         )
         return self.leg

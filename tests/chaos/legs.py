@@ -86,7 +86,7 @@ class Zygote:
     """Starts legs; use it as a context manager.
 
     Args:
-        environment: Further environment variables, for example a clock.
+        environment: Further environment variables.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -106,9 +106,10 @@ class Zygote:
         environment: Mapping[str, str],
         die: str | None,
         log: Path,
+        clock: Path,
         heard: Callable[[str], None],
     ) -> Leg:
-        """Execute a run in a new process, which ends itself at the task boundary `die` if one is named."""
+        """Execute a run in a new process, which ends itself at the task boundary `die` if one is named; its clock follows a file."""
         number = next(self._numbers)
         leg = Leg(number=number, log=log, heard=heard)
         self._legs[number] = leg
@@ -121,6 +122,7 @@ class Zygote:
             "environment": dict(environment),
             "die": die,
             "log": str(leg.log),
+            "clock": str(clock),
         }
         assert self._process.stdin is not None
         with self._writing:

@@ -35,8 +35,8 @@ class Happening:
 
     @property
     def alone(self) -> bool:
-        """Whether every site suffers; all legs whose clock jumps share one."""
-        return self.to in ("PostgreSQL", "Prefect server", "node agent", "clock")
+        """Whether every site suffers."""
+        return self.to in ("PostgreSQL", "Prefect server", "node agent")
 
     @property
     def sentence(self) -> str:

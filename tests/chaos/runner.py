@@ -33,11 +33,6 @@ class Placed:
     point: Point
 
     @property
-    def clock(self) -> bool:
-        """Whether the run's clock jumps."""
-        return self.point.happening is not None and self.point.happening.to == "clock"
-
-    @property
     def alone(self) -> bool:
         """Whether no other site may be used meanwhile."""
         return self.point.happening is not None and self.point.happening.alone
@@ -53,7 +48,6 @@ class Runner:
         machines: The world, and what may happen to it.
         deployments: The Prefect deployments of the flows.
         zygote: Where legs come from.
-        jumping: Where legs come from whose clock jumps; None where it cannot.
         loop: Where proxies serve.
         home: Prefect's home, for results.
         lanes: Sites at the same time.
@@ -64,7 +58,6 @@ class Runner:
         machines: Machines,
         deployments: Mapping[str, UUID],
         zygote: Zygote,
-        jumping: Zygote | None,
         loop: LoopThread,
         home: Path,
         lanes: int,
@@ -72,13 +65,12 @@ class Runner:
         self._machines = machines
         self._deployments = deployments
         self._zygote = zygote
-        self._jumping = jumping
         self._loop = loop
         self._home = home
         self._lanes = lanes
 
-    def _lane(self, zygote: Zygote) -> AbstractContextManager[Lane]:
-        return open_lane(self._machines, self._deployments, zygote, self._loop, self._home)
+    def _lane(self) -> AbstractContextManager[Lane]:
+        return open_lane(self._machines, self._deployments, self._zygote, self._loop, self._home)
 
     def points(self, only: str) -> list[Placed]:
         """The points whose names contain a text: what is killed, from undisturbed runs, and what else happens.
@@ -88,7 +80,7 @@ class Runner:
         happenings = [Placed(scenario=Over, point=point) for point in release_faults()]
         happenings += [Placed(scenario=Gate, point=point) for point in approval_faults()]
         happenings += [Placed(scenario=Worked, point=point) for point in worker_faults()]
-        happenings = [each for each in happenings if only in each.point.name and (self._jumping is not None or not each.clock)]
+        happenings = [each for each in happenings if only in each.point.name]
         named = [scenario for scenario in SCENARIOS.values() if only.startswith(f"{scenario.name}/")]
         to_record = named or ([] if only and happenings else list(SCENARIOS.values()))
         with ThreadPoolExecutor(self._lanes) as pool:
@@ -96,7 +88,7 @@ class Runner:
         return [*(placed for placed in found if only in placed.point.name), *happenings]
 
     def _record(self, scenario: type[Scenario]) -> list[Placed]:
-        with self._lane(self._zygote) as lane:
+        with self._lane() as lane:
             return [Placed(scenario=scenario, point=point) for point in scenario(lane).points()]
 
     def run(self, points: Sequence[Placed]) -> list[Result]:
@@ -116,12 +108,11 @@ class Runner:
 
     def _serve(self, points: Sequence[Placed], lanes: int, tell: Tell) -> None:
         work: queue.SimpleQueue[list[Placed]] = queue.SimpleQueue()
-        for clock in (True, False):
-            for scenario in dict.fromkeys(placed.scenario for placed in points):
-                mine = [placed for placed in points if placed.scenario is scenario and placed.clock is clock]
-                size = 1 if scenario is First else CHUNK
-                for begin in range(0, len(mine), size):
-                    work.put(mine[begin : begin + size])
+        for scenario in dict.fromkeys(placed.scenario for placed in points):
+            mine = [placed for placed in points if placed.scenario is scenario]
+            size = 1 if scenario is First else CHUNK
+            for begin in range(0, len(mine), size):
+                work.put(mine[begin : begin + size])
 
         def serve() -> None:
             while True:
@@ -139,10 +130,8 @@ class Runner:
     def _some(self, chunk: list[Placed], tell: Tell) -> list[Placed]:
         """Try points on one site until one leaves something broken; the rest."""
         left = list(chunk)
-        zygote = self._jumping if left[0].clock else self._zygote
-        assert zygote is not None
         try:
-            with self._lane(zygote) as lane:
+            with self._lane() as lane:
                 scenario = left[0].scenario(lane)
                 while left:
                     result = scenario.try_out(left[0].point)

@@ -128,7 +128,8 @@ class Scenario(ABC):
             reached = self.drive(run, point)
         self.lane.machines.wait()
         if point.happening is not None and point.happening.to == "clock":
-            self.lane.machines.set_clock(0)
+            reached = reached and self.lane.clock.has_been(point.happening.seconds)
+            self.lane.clock.set(0)
         seen = self.lane.look(self.environment, run, traffic)
         invariants = broken(seen, intended)
         if not reached:
@@ -165,6 +166,8 @@ class Scenario(ABC):
 
     def happen(self, what: Happening) -> Callable[[], None]:
         """What makes it happen."""
+        if what.to == "clock":
+            return partial(self.lane.clock.set, what.seconds)
         return partial(self.lane.machines.happen, what, self.lane.proxies)
 
     def pick_up(self, run: FlowRun) -> None:

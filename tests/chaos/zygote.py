@@ -37,6 +37,7 @@ from prefect.settings import (
 import flows.tasks
 from flows.release import release
 from flows.rollback import rollback
+from tests.chaos.clock import follow
 
 FLOWS = {flow.name: flow for flow in (release, rollback)}
 
@@ -82,6 +83,7 @@ def _fork(order: dict[str, Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(order["environment"])
         _hook(order, tell)
+        follow(Path(order["clock"]))
         _tell_on(tell, leg=order["leg"], pid=os.getpid())
         _execute(order)
         status = 0
