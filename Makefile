@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo chaos test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify charts lint format lock clean
 
+# Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

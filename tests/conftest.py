@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sandbox.world import World
 
 
+# Dozens of interpreters are started: without bytecode on disk each would compile Prefect anew, which takes it two to four seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Read when the tasks are imported: what is down on purpose stays down, so there is no use in being patient.
 os.environ["SLIPWAY_RETRY_SECONDS"] = "0.1,0.1"
 
