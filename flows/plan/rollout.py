@@ -8,9 +8,6 @@ from typing import Literal
 from blocks.facts import Node, Rollout, Trouble
 from flows.plan.diagnosis import Diagnosis, diagnose, is_of, overdue
 
-#: Container states in which Kubernetes only tries the same again.
-_STUCK_REASONS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
-
 
 def is_complete(rollout: Rollout, label: str) -> bool:
     """Whether every pod of the Kubernetes Deployment serves the candidate with this label, and the Service sends to no other."""
@@ -52,8 +49,3 @@ def judge_rollout(
     if rollout.deadline_exceeded or waited_seconds > limit_seconds:
         return diagnosis or overdue(rollout, label, troubles)
     return "progressing"
-
-
-def is_hopeless(problem: str) -> bool:
-    """Whether Kubernetes will only try the same again, so that waiting cures nothing."""
-    return any(reason in problem for reason in _STUCK_REASONS)

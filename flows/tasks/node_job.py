@@ -12,7 +12,6 @@ from blocks.facts import Pod
 from flows.errors import DoesNotFit, SpecInvalid
 from flows.plan.container_trouble import container_finding
 from flows.plan.node_report import said
-from flows.plan.rollout import is_hopeless
 from flows.spec import Environment
 from flows.tasks.waiting import looks
 
@@ -65,7 +64,7 @@ def run_on_node(
             if kind is None:  # the program always has a last word; without one its node or its pod was lost
                 raise errors.ClusterUnreachable(f"{what} was lost ({problem or state.message or 'no word from it'}).")
             raise kind(f"Node {node}: {line['message']}")
-        why = problem if is_hopeless(problem) else _unmounted(client, namespace, pods, waited)
+        why = _hopeless(client, namespace, pods, waited)
         if why:
             client.delete_job(namespace, name)
             raise errors.ClusterRejected(f"{what} cannot start: {why}.")
@@ -74,10 +73,10 @@ def run_on_node(
     raise errors.ClusterRejected(f"{what} did not end within {limit:.0f} s: {problem or 'it still runs'}.")
 
 
-def _unmounted(client: ClusterClient, namespace: str, pods: Sequence[Pod], waited: float) -> str:
-    """Why what a pod mounts will not be there; empty if it may be yet."""
+def _hopeless(client: ClusterClient, namespace: str, pods: Sequence[Pod], waited: float) -> str:
+    """Why a pod on its node will never start, as its image or what it mounts will not be there; empty if it may yet."""
     for pod in pods:
-        if pod.phase == "Pending" and pod.node is not None and not pod.problem:
+        if pod.phase == "Pending" and pod.node is not None:
             finding = container_finding(client.trouble(namespace, pod))
             if finding is not None and finding.patience_seconds is not None and waited >= finding.patience_seconds:
                 return finding.sentence

@@ -27,7 +27,7 @@ from flows.tasks.node_job import run_on_node
 from flows.tasks.prefetch import snapshots_to_keep
 from flows.tasks.progress import ProgressArtifact
 from sandbox.hub import Fault
-from sandbox.world import World
+from sandbox.world import STORE, World
 from tests.environments import claim_volumes, remove_environments
 from tests.examples import environment
 from tests.flows.conftest import Site
@@ -117,16 +117,25 @@ def test_a_disk_without_room_fails_the_release_with_the_numbers(site: Site) -> N
     assert "stay reserved" in ended.message
 
 
-def test_a_node_without_the_store_is_named_at_once(world: World) -> None:
+@pytest.mark.parametrize(
+    ("store", "image", "why"),
+    [
+        pytest.param("/mnt/forgotten", None, r'path "/mnt/forgotten" does not exist: make that folder on the node\.$', id="store"),
+        pytest.param(STORE, "slipway-sandbox/forgotten", r"cannot start: pod .*: \w*Image\w*: .*slipway-sandbox/forgotten", id="image"),
+    ],
+)
+def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, image: str | None, why: str) -> None:
     kubeconfig, namespace = world.cluster.kubeconfig, f"bare-{uuid.uuid4().hex[:8]}"
     where = environment(namespace=namespace)
+    if image is not None:
+        where = replace(where, prefetch=replace(where.prefetch, image=f"{image}@sha256:{'0' * 64}"))
     with new_client_from_config(str(kubeconfig)) as api, Cluster(kubeconfig=kubeconfig).client() as client:
         CoreV1Api(api).create_namespace({"metadata": {"name": namespace}})
-        claim_volumes(CoreV1Api(api), namespace, path="/mnt/forgotten")
+        claim_volumes(CoreV1Api(api), namespace, path=store)
 
         node = client.nodes(where.node_selector)[0].name
         job = scrub_job(where, node, "run")
-        with pytest.raises(ClusterRejected, match=r'path "/mnt/forgotten" does not exist: make that folder on the node\.$'):
+        with pytest.raises(ClusterRejected, match=why):
             run_on_node(client, where, node, job, {}, lambda line: None)
 
         assert client.job(namespace, job["metadata"]["name"]) is None
