@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
@@ -54,8 +56,10 @@ from flows.spec.load import ROOT
 from flows.sweep import sweep
 from sandbox import models
 from sandbox.helm import helm_executable
+from sandbox.prefect import one_authority
 from sandbox.world import World
 from tests.environments import install_environments, remove_environments
+from tests.flows.saving import save_blocks
 
 #: The environments of each site, in the order of promotion.
 ENVIRONMENTS = ("development", "staging", "production")
@@ -65,14 +69,17 @@ ENVIRONMENTS = ("development", "staging", "production")
 def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """This process talks to the tests' Prefect server, and keeps results in a folder of its own."""
     home = tmp_path_factory.mktemp("prefect-home")
+    authority = str(one_authority(home))
     updates = {
         PREFECT_API_URL: prefect_api,
+        PREFECT_API_SSL_CERT_FILE: authority,
         PREFECT_HOME: home,
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
         # A sync flow waits up to a second for its heartbeat thread; runs here are short and watched.
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     }
-    with temporary_settings(updates):
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(updates):
+        patch.setenv("PREFECT_API_SSL_CERT_FILE", authority)  # for the processes that tests start
         yield
 
 
@@ -219,7 +226,7 @@ class Site:
 
     def publish(self, **changes: Any) -> str:
         """Publish a commit of the model on the hub; its SHA."""
-        return self.world.hub.add(self.repository, models.make_model(**changes))
+        return self.world.hub.add(self.repository, models.make_model(**changes) if changes else _usual_model())
 
     def publish_own(self) -> str:
         """Publish a commit whose weights no other test has: the node's store knows a content again, whatever it is called."""
@@ -234,6 +241,11 @@ class Site:
         """Change keys of a file of `deployments/`."""
         path = self.deployments / name
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+
+
+@functools.cache
+def _usual_model() -> dict[str, bytes]:
+    return models.make_model()
 
 
 @pytest.fixture
@@ -260,13 +272,17 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
     people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in secrets]
     people[-1]["roles"] = ["developer"]
     (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
-    # The pipeline is no superuser: it has the rights of its role and no more.
-    Registry(dsn=SecretStr(make_conninfo(dsn, options="-c role=slipway_admin"))).save(blocks)
-    Hub(endpoint=world.hub.url).save(blocks)
-    Cluster(kubeconfig=kubeconfig).save(blocks)
-    Helm(kubeconfig=kubeconfig, chart=ROOT / "charts" / "vllm-deployment", executable=str(helm_executable())).save(blocks)
-    Endpoint(via="service-proxy", kubeconfig=kubeconfig).save(blocks)
     with get_client(sync_client=True) as client:
+        save_blocks(
+            client,
+            blocks,
+            # The pipeline is no superuser: it has the rights of its role and no more.
+            Registry(dsn=SecretStr(make_conninfo(dsn, options="-c role=slipway_admin"))),
+            Hub(endpoint=world.hub.url),
+            Cluster(kubeconfig=kubeconfig),
+            Helm(kubeconfig=kubeconfig, chart=ROOT / "charts" / "vllm-deployment", executable=str(helm_executable())),
+            Endpoint(via="service-proxy", kubeconfig=kubeconfig),
+        )
         made = Site(
             world=world,
             name=unique,
