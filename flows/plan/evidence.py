@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from flows.plan.behaviour import Reference
@@ -17,6 +16,7 @@ from flows.plan.measurement import plain
 from flows.plan.phases import BUDGET_SECONDS
 from flows.plan.verdict import Verdict
 from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Environment, LatencyPolicy, StabilityPolicy
+from flows.spec.adapter import adapter
 from flows.spec.types import STRICT
 
 
@@ -88,7 +88,7 @@ class Evidence:
         Raises:
             ValueError: It is none, or of another version.
         """
-        return TypeAdapter(cls).validate_python(document)
+        return adapter(cls).validate_python(document)
 
 
 @dataclass(frozen=True, kw_only=True)

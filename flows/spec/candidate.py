@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints
 
 from blocks.model_facts import ModelFacts
+from flows.spec.adapter import adapter
 from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
 
 #: Kubernetes label values hold 63 characters, a SHA-256 has 64: labels carry the first 40 (160 bits).
@@ -148,4 +149,4 @@ class Candidate:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The candidate that `document` was made of."""
-        return TypeAdapter(cls).validate_python(document)
+        return adapter(cls).validate_python(document)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from flows.errors import SpecInvalid
+from flows.spec.adapter import adapter
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Source:
             SpecInvalid: It is not one; the message names the first field that is wrong.
         """
         try:
-            return TypeAdapter(of).validate_python(self.data)
+            return adapter(of).validate_python(self.data)
         except ValidationError as exc:
             place, problem = explain(exc, self.data)
             raise self.invalid(place, problem) from exc
