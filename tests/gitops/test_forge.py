@@ -83,7 +83,7 @@ def test_what_takes_too_long_is_ended_with_its_helpers(forge: Forge) -> None:
     with pytest.raises(GitUnreachable, match=r"did not answer within 0\.5 s"):
         publish(of(forge, timeout_seconds=0.5))
 
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60, "the hook never ends by itself"
     (forge.repository.folder / "slow").unlink()
     # The push may have come through behind our back: it is found, not made again.
     publish(of(forge))

@@ -63,7 +63,7 @@ def test_somebody_listens_but_does_not_answer() -> None:
         error = error_of(lambda: open_and_close(f"postgresql://slipway:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/models"))
 
     assert isinstance(error, RegistryUnreachable)
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 30
     assert SECRET not in everything_said(error)
 
 

@@ -126,7 +126,7 @@ def test_a_slow_body_takes_its_time(hub: Hub) -> None:
     started = time.monotonic()
 
     assert get(hub).content == WEIGHTS
-    assert 0.2 <= time.monotonic() - started < 2
+    assert 0.2 <= time.monotonic() - started < 30  # the upper limit is for what never ends, on a busy machine, too
 
 
 def test_a_delay_comes_before_the_answer(hub: Hub) -> None:

@@ -231,7 +231,7 @@ def test_a_pre_stop_hook_delays_the_end_and_the_grace_ends_the_hook(bench: Bench
 
     assert time.monotonic() - began >= 1
     bench.wait_gone(PODS, "hasty")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50, "its hook would take a minute"
 
 
 def test_a_container_that_will_not_end_is_killed_after_its_grace(bench: Bench) -> None:

@@ -86,7 +86,7 @@ def test_nothing_runs_after_close_although_a_client_is_connected(tmp_path: Path)
         started = time.monotonic()
         server.close()
 
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 9, "after ten seconds it is killed"
         assert processes_of(tmp_path) == []
     server.close()
 

@@ -199,7 +199,7 @@ def test_an_answer_that_dribbles_for_ever_ends_in_time(loop: LoopThread) -> None
     server.close()
     assert {sample.status for sample in load.samples} == {None}
     assert len(load.samples) == 2
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 25, "the budget of 30 s is not used up"
 
 
 def test_nothing_there_is_unreachable_and_may_be_tried_again(served: Served) -> None:
