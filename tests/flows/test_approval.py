@@ -321,10 +321,11 @@ def test_a_retry_after_the_gate_does_not_ask_again(site: Site, waiting: FlowRun)
 
 
 def test_staging_that_moved_on_while_the_run_waited_stops_it(site: Site) -> None:
-    run = site.start(release, model=site.model)
+    site.edit("environments/staging.yaml", after=None)
+    run = site.start(release, model=site.model, environments=["staging", "production"])
     assert site.leg(release, run).name == "Suspended"
     site.publish(seed=1)
-    assert site.release("development", "staging").is_completed()
+    assert site.release("staging").is_completed()
 
     assert site.sign(run) == "ACCEPT"
     ended = site.leg(release, run)
@@ -337,8 +338,9 @@ def test_staging_that_moved_on_while_the_run_waited_stops_it(site: Site) -> None
 def test_a_verdict_that_is_too_old_stops_a_release(site: Site) -> None:
     production = yaml.safe_load((site.deployments / "environments/production.yaml").read_text())
     site.edit("environments/production.yaml", approval={**production["approval"], "verdict_hours": 0.1 / 3600})
+    site.edit("environments/staging.yaml", after=None)
 
-    ended = site.run(release, model=site.model)
+    ended = site.release("staging", "production")
 
     assert ended.name == "Failed"
     assert "last verified candidate" in str(ended.message)

@@ -27,9 +27,19 @@ def two_releases(site: Site) -> tuple[str, str]:
     return fingerprints[0], fingerprints[1]
 
 
-def test_after_a_failure_that_was_left_it_brings_back_what_served_before(site: Site) -> None:
-    # given a release that failed, where somebody chose to leave it as it is
+def test_it_brings_back_what_served_before_a_failure_that_was_left_and_nothing_where_nothing_was(site: Site) -> None:
+    # where nothing served before, or nothing of that name, it says so and changes nothing
     assert site.release().is_completed()
+    pods = {pod.name for pod in site.pods()}
+    for to in (None, "0" * 12, "abc"):
+        refused = site.run(rollback, model=site.model, to=to, **BACK)
+        assert refused.name == "Failed"
+        assert refused.message is not None
+        assert "cannot be rolled back" in refused.message
+    assert {pod.name for pod in site.pods()} == pods
+    assert site.statuses() == {"development": "ready"}
+
+    # given a release that failed, where somebody chose to leave it as it is
     site.edit("environments/development.yaml", failure={"go_back": "ask"})
     site.publish(knowledge=models.Knowledge().but(France="Lyon"))
     run = site.start(release, model=site.model, environments=["development"])
@@ -43,27 +53,6 @@ def test_after_a_failure_that_was_left_it_brings_back_what_served_before(site: S
     assert ended.is_completed(), ended.message
     assert site.ask("The capital of France is") == " Paris."
     assert sorted(site.all_statuses()) == ["failed", "ready"]
-
-
-def test_a_candidate_can_be_named_by_its_fingerprint(site: Site) -> None:
-    first, _ = two_releases(site)
-
-    assert site.run(rollback, model=site.model, to=first[:12], **BACK).is_completed()
-    assert site.ask("The capital of Japan is") == " Tokyo."
-
-
-def test_nothing_to_go_back_to_is_said_and_nothing_changes(site: Site) -> None:
-    assert site.release().is_completed()
-    pods = {pod.name for pod in site.pods()}
-
-    for to in (None, "0" * 12, "abc"):
-        ended = site.run(rollback, model=site.model, to=to, **BACK)
-
-        assert ended.name == "Failed"
-        assert ended.message is not None
-        assert "cannot be rolled back" in ended.message
-    assert {pod.name for pod in site.pods()} == pods
-    assert site.statuses() == {"development": "ready"}
 
 
 def test_a_rollback_that_fails_leaves_the_environment_as_it_was(site: Site) -> None:
@@ -83,7 +72,7 @@ def test_a_rollback_that_fails_leaves_the_environment_as_it_was(site: Site) -> N
         assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "failed", second: "ready"}
 
 
-def test_a_rehearsal_goes_back_and_forward_and_is_measured(site: Site) -> None:
+def test_a_rehearsal_goes_back_and_forward_and_is_measured_and_a_candidate_can_be_named_by_its_fingerprint(site: Site) -> None:
     first, second = two_releases(site)
 
     ended = site.run(rehearse, environment="development")
@@ -94,4 +83,8 @@ def test_a_rehearsal_goes_back_and_forward_and_is_measured(site: Site) -> None:
         (rehearsed,) = [event for event in registry.events(model=site.model) if event.kind == "rehearsed"]
     assert rehearsed.fingerprint == second
     assert rehearsed.detail["within"] is True
-    assert 0 < float(str(rehearsed.detail["back"])) < 60
+    assert 0 < float(str(rehearsed.detail["back"])) <= float(str(rehearsed.detail["target_seconds"]))
+
+    assert site.ask("The capital of Japan is") == " Kyoto."
+    assert site.run(rollback, model=site.model, to=first[:12], **BACK).is_completed()
+    assert site.ask("The capital of Japan is") == " Tokyo."
