@@ -14,6 +14,7 @@ from blocks.registry import Event, Registry
 from flows.connections import shared_registry, site
 from flows.plan.clean_up import why_clean_up
 from flows.spec import Deployments
+from flows.tasks.carriers import ByArgo, ByHelm
 from flows.tasks.clean_up import Begun, clean_up
 from flows.tasks.policy import run
 from flows.tasks.unfinished import ended_runs, has_failed, unfinished
@@ -55,8 +56,12 @@ async def clean_up_one(deployments: Deployments, registry: Registry, begun: Even
     """Clean up after one run in one environment; what was left, none while another run holds the model there."""
     environment = deployments.environment(begun.environment or "")
     at = await site(environment)
-    repository = at.argocd.gitops if at.argocd is not None else None
-    return await asyncio.to_thread(clean_up, registry, at.cluster, at.helm, repository, environment, Begun.of(begun), why)
+    carrier = (
+        ByHelm(helm=at.helm, environment=environment)
+        if at.argocd is None
+        else ByArgo(argo=at.argocd.argo, repository=at.argocd.gitops, environment=environment)
+    )
+    return await asyncio.to_thread(clean_up, registry, at.cluster, carrier, environment, Begun.of(begun), why)
 
 
 async def _over(registry: Registry) -> list[tuple[Event, str]]:

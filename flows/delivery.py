@@ -7,7 +7,7 @@ from functools import partial
 
 from prefect import Task
 
-from blocks.errors import GitRejected, HelmConflict, HelmStuck, PipelineError, Transient
+from blocks.errors import HelmConflict, HelmStuck, PipelineError, Transient
 from blocks.facts import HelmRevision
 from blocks.gitops import GitOps
 from blocks.registry import Lock, Registry
@@ -15,21 +15,19 @@ from flows.connections import Following, Site
 from flows.plan import gitops
 from flows.plan.delivered import Delivered
 from flows.plan.release import ReleasePlan
-from flows.plan.sync import SyncPolicy
+from flows.plan.sync import SYNC_SECONDS, sync_policy
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.tasks.commit import commit, commit_return
 from flows.tasks.deploy import deploy
 from flows.tasks.policy import run
 from flows.tasks.record import note
 from flows.tasks.redeploy import redeploy
+from flows.tasks.removal import commit_removal, or_by_hand
 from flows.tasks.sync import require_application, sync
 from flows.tasks.unstick import uninstall, unstick
 
 #: A killed operation and fields that somebody else owns: each may be in the way once, and the second may show only when the first is gone.
 _OBSTACLES = 2
-
-#: How long Argo CD may take until a commit is in place. Weights load after that; the rest of the five minutes of a rollback is theirs.
-SYNC_SECONDS = 180
 
 #: The fact of an error that tells that it came before anything was changed: what serves goes on serving.
 UNTOUCHED = "untouched"
@@ -86,25 +84,27 @@ async def take_back(move: Move) -> Delivered:
 
 
 async def remove(move: Move) -> None:
-    """Take away what the candidate's Helm release made.
+    """Take away what the candidate's Helm release or Application made; what another candidate made stays.
 
     Raises:
-        PipelineError: It cannot be taken away; by Argo CD never, as a folder that Git no longer has is to it a fault and no wish.
+        PipelineError: It cannot be taken away; the message says what is left.
     """
     if move.at.argocd is not None:
-        raise GitRejected(f"Argo CD keeps what Git says of {move.where}; `kubectl delete` its Application to take it away.")
-    await run(uninstall, move.at.helm, move.planned.helm_release, move.environment.namespace)
+        await _empty(move, move.at.argocd)
+    else:
+        await run(uninstall, move.at.helm, move.planned.helm_release, move.environment.namespace)
 
 
-def sync_policy(environment: Environment, model: str, repository: str, requester: str) -> SyncPolicy:
-    """What the model's Application must be there. An environment that asks people first is synced only when the flow asks for it."""
-    return SyncPolicy(
-        repository=repository,
-        values_file=f"{gitops.folder(model, environment.name)}/{gitops.VALUES}",
-        namespace=environment.namespace,
-        automated=not environment.approval.required,
-        requester=requester or "slipway",
-    )
+async def _empty(move: Move, following: Following) -> None:
+    """Commit that nothing is released there, and have Argo CD take away what is."""
+    environment, candidate, application = move.environment, move.candidate, move.planned.helm_release
+    grounds = gitops.Grounds(run_id=move.run_id, requester=move.requester, reason=move.reason)
+    sha = await run(commit_removal, following.gitops, candidate.model, environment.name, candidate.fingerprint, grounds)
+    if sha is not None:
+        wanted = sync_policy(environment, candidate.model, following.gitops.url, move.requester, empties=True)
+        same = partial(_hold_the_same, following.gitops, gitops.folder(candidate.model, environment.name), sha)
+        with or_by_hand(application, environment.argocd_namespace, sha):
+            await run(sync, following.argo, application, environment.argocd_namespace, sha, wanted, SYNC_SECONDS, same)
 
 
 async def _by_argocd(move: Move, following: Following, change: Task[..., str]) -> Delivered:
@@ -112,11 +112,17 @@ async def _by_argocd(move: Move, following: Following, change: Task[..., str]) -
     environment, candidate, planned = move.environment, move.candidate, move.planned
     application, namespace = planned.helm_release, environment.argocd_namespace
     wanted = sync_policy(environment, candidate.model, following.gitops.url, move.requester)
+    wish = gitops.Change(
+        candidate=candidate,
+        environment=environment,
+        plan=planned,
+        run_id=move.run_id,
+        requester=move.requester,
+        reason=move.reason,
+    )
     try:
         await run(require_application, following.argo, application, namespace, wanted)
-        sha = await run(
-            change, following.gitops, move.at.helm, move.registry, candidate, environment, planned, move.run_id, move.requester, move.reason
-        )
+        sha = await run(change, following.gitops, move.at.helm, move.registry, wish)
     except Transient:
         raise  # the branch may have it
     except PipelineError as exc:

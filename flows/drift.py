@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from blocks.registry import Entry
 from flows.connections import Site
-from flows.delivery import sync_policy
 from flows.plan.drift import Drift
+from flows.plan.sync import sync_policy
 from flows.spec import Environment
 from flows.tasks.drift import look_for_drift
 from flows.tasks.policy import run

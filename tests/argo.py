@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -74,6 +75,11 @@ class Repository:
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "--message=change")
         return self._git("rev-parse", "HEAD")
+
+    def remove(self, folder: str) -> str:
+        """Commit that the folder is gone; the commit."""
+        shutil.rmtree(self._folder / folder)
+        return self.commit({})
 
     @property
     def head(self) -> str:

@@ -57,7 +57,7 @@ def way_out(
     Args:
         candidate: What the run was bringing there.
         replaces: What held the endpoint when it began that; none if nothing did.
-        carried: What Helm's newest revision carries; Helm writes that before it touches anything, whatever becomes of it.
+        carried: What the Helm release's newest revision carries, or Git says: both are written before anything is touched.
         returning: Whether the run had failed there with another candidate, and was on its way back.
         good: Candidates that were verified there, and whose last verdict was good. Empty where none ever was.
         policy: What the environment wants after a failure.
@@ -72,22 +72,22 @@ def way_out(
     return ("leave" if replaces is not None or good or policy.first == "keep" else "remove"), None
 
 
-def sentence(way: Way, candidate: str, back_to: str | None, release: str, jobs: int) -> str:
+def sentence(way: Way, candidate: str, back_to: str | None, carrier: str, jobs: int) -> str:
     """What was left, exactly.
 
     Args:
         way: What becomes of the environment.
         candidate: The run's candidate.
         back_to: What it goes back to.
-        release: The Helm release.
+        carrier: What carries it: the Helm release or the Application, by its name.
         jobs: Jobs of the run that were ended.
     """
-    carries = f"Helm release {release} may carry candidate {candidate[:12]}, which is not routed"
+    carries = f"{carrier} may carry candidate {candidate[:12]}, which is not routed"
     said = {
         "none": "The cluster was not changed: what served there still does.",
         "back": f"{carries}; a run of its own takes it back to {(back_to or '')[:12]}.",
         "ask": f"{carries}; a person decides here whether it goes back to {(back_to or '')[:12]}: slipway rollback.",
-        "remove": f"Nothing was ever verified there; the Helm release {release} was removed.",
+        "remove": f"Nothing was ever verified there; what {carrier} had deployed was removed.",
         "leave": f"{carries}; nothing good is known to go back to, or it is to be kept. Release again, or slipway rollback.",
     }[way]
     ended = f" {jobs} Job{'s' if jobs != 1 else ''} of the run {'were' if jobs != 1 else 'was'} ended." if jobs else ""

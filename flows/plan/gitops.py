@@ -21,6 +21,11 @@ VALUES, RELEASE, CHART = "values.yaml", "release.yaml", "chart"
 _ABOUT_VALUES = (
     "# The values with which Argo CD renders chart/. Written by Slipway: keys come from its environments and models, comments stay.\n"
 )
+_EMPTY_CHART = b"""# Nothing is released here: a chart without templates, so that Argo CD takes away what there was. Written by Slipway.
+apiVersion: v2
+name: nothing
+version: 0.0.0
+"""
 _ABOUT_RELEASE = "# What was promoted, and on which grounds. Written by Slipway.\n"
 
 
@@ -56,6 +61,32 @@ class Grounds:
     evidence_sha256: str | None = None
     approvals: tuple[Approval, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What Git is to say, and in whose name.
+
+    Attributes:
+        candidate: What is to run.
+        environment: Where.
+        plan: Its name there, and how its pods are replaced.
+        run_id: The flow run that commits.
+        requester: Who asked for it; empty where nobody is known.
+        reason: Why an environment goes back; empty for a release.
+    """
+
+    candidate: Candidate
+    environment: Environment
+    plan: ReleasePlan
+    run_id: str
+    requester: str = ""
+    reason: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where Git keeps it."""
+        return folder(self.candidate.model, self.environment.name)
 
 
 def folder(model: str, environment: str) -> str:
@@ -111,6 +142,18 @@ def release_text(before: str | None, candidate: Candidate, environment: Environm
     return rewritten(before or f"{_ABOUT_RELEASE}application: 0\n", document, where)
 
 
+def empty_chart() -> dict[str, bytes]:
+    """The files of a chart that renders to nothing: to Argo CD a folder that is gone is a fault, and an empty one is a wish."""
+    return {"Chart.yaml": _EMPTY_CHART}
+
+
+def removed_text(before: str, where: str) -> str:
+    """The same file, saying that nothing is released there."""
+    document = parsed(before)
+    kept = document if isinstance(document, dict) else {}
+    return rewritten(before, {**kept, "candidate": None, "evidence": None, "approvals": []}, f"{where}/{RELEASE}")
+
+
 def promoted(text: str | None) -> str | None:
     """The fingerprint that a `release.yaml` names; none if there is no such file, or it names none."""
     try:
@@ -124,20 +167,28 @@ def promoted(text: str | None) -> str | None:
 
 def message(candidate: Candidate, environment: Environment, grounds: Grounds, *, back: bool = False) -> str:
     """The commit's message: a subject, what it is about, and trailers that programs read."""
-    verb = "back to" if back else "promote"
-    lines = [f"{candidate.model} in {environment.name}: {verb} candidate {candidate.short}", ""]
-    if grounds.reason:
-        lines += [_one_line(grounds.reason), ""]
-    lines += [f"{candidate.repository} at {candidate.commit}", ""]
-    lines += [f"{key}: {_one_line(value)}" for key, value in _trailers(candidate, environment, grounds) if value]
+    verb, about = "back to" if back else "promote", f"{candidate.repository} at {candidate.commit}"
+    return _message(verb, candidate.model, environment.name, candidate.fingerprint, grounds, about)
+
+
+def message_of_removal(model: str, environment: str, fingerprint: str, grounds: Grounds) -> str:
+    """The message of the commit that takes a candidate away."""
+    return _message("remove", model, environment, fingerprint, grounds, "")
+
+
+def _message(verb: str, model: str, environment: str, fingerprint: str, grounds: Grounds, about: str) -> str:
+    lines = [f"{model} in {environment}: {verb} candidate {fingerprint[:12]}", ""]
+    for paragraph in (_one_line(grounds.reason), about):
+        lines += [paragraph, ""] if paragraph else []
+    lines += [f"{key}: {_one_line(value)}" for key, value in _trailers(model, environment, fingerprint, grounds) if value]
     return "\n".join(lines) + "\n"
 
 
-def _trailers(candidate: Candidate, environment: Environment, grounds: Grounds) -> Sequence[tuple[str, str]]:
+def _trailers(model: str, environment: str, fingerprint: str, grounds: Grounds) -> Sequence[tuple[str, str]]:
     return (
-        ("Candidate", candidate.fingerprint),
-        ("Model", candidate.model),
-        ("Environment", environment.name),
+        ("Candidate", fingerprint),
+        ("Model", model),
+        ("Environment", environment),
         ("Run", grounds.run_id),
         ("Evidence", grounds.evidence_sha256 or ""),
         ("Requested-by", grounds.requester),

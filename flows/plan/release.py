@@ -14,7 +14,7 @@ from flows.plan.capacity import Rollout, Room, Strategy, find_room
 from flows.plan.fit import Fit, judge_fit
 from flows.plan.memory import refuse_memory
 from flows.plan.nodes import Target, find_target
-from flows.plan.way import Present, Way, choose_return, choose_way
+from flows.plan.way import Present, Way, choose_return, choose_return_anew, choose_way
 from flows.spec import Candidate, Environment, Model
 
 
@@ -144,7 +144,7 @@ def plan_return(candidate: Candidate, environment: Environment, seen: Surroundin
         candidate: What to go back to.
         environment: Where.
         seen: What is there now.
-        stored: The strategy of the revision that carried it; none if that is not kept.
+        stored: The strategy of the Helm revision that carried it; none if that is not kept.
 
     Raises:
         DoesNotFit: No node could run it.
@@ -152,7 +152,11 @@ def plan_return(candidate: Candidate, environment: Environment, seen: Surroundin
     target = find_target(candidate, environment, seen.nodes)
     if not target.nodes:
         raise target.refusals[0]
-    way = choose_return(stored, *_choice(candidate, environment, target, seen))
+    present, room_for = _choice(candidate, environment, target, seen)
+    if environment.delivery == "argocd":  # the commit says it, whatever was said before
+        way = choose_return_anew(environment.rollout, present, room_for)
+    else:
+        way = choose_return(stored, present, room_for)
     return _plan(candidate, environment, target, seen.replicas, way)
 
 

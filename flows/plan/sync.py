@@ -6,6 +6,11 @@ import re
 from dataclasses import dataclass
 
 from blocks.argo_facts import Application, ApplicationSource
+from flows.plan import gitops
+from flows.spec import Environment
+
+#: How long Argo CD may take until a commit is in place. Weights load after that; the rest of the five minutes of a rollback is theirs.
+SYNC_SECONDS = 180
 
 #: A scheme, and who one is there.
 _SCHEME = re.compile(r"^(?:[a-z+]+://)?(?:[^/@]*@)?")
@@ -28,6 +33,7 @@ class SyncPolicy:
         automated: Whether Argo CD is to sync it by itself; otherwise it may only sync when it is asked.
         requester: Who asks, as Argo CD shows it.
         prune: Whether what Git no longer has is deleted.
+        empties: Whether the commit takes everything away. Argo CD does not do that by itself (`allowEmpty`), so it is asked for everywhere.
         operation_limit_seconds: How long one operation may run before it is ended and tried again. It takes seconds, unless the
             Application has sync waves or hooks that wait for the model to load.
     """
@@ -38,7 +44,26 @@ class SyncPolicy:
     automated: bool
     requester: str
     prune: bool = True
+    empties: bool = False
     operation_limit_seconds: float = 300.0
+
+
+def sync_policy(environment: Environment, model: str, repository: str, requester: str, *, empties: bool = False) -> SyncPolicy:
+    """What the model's Application must be there. An environment that asks people first is synced only when the flow asks for it."""
+    return SyncPolicy(
+        repository=repository,
+        values_file=f"{gitops.folder(model, environment.name)}/{gitops.VALUES}",
+        namespace=environment.namespace,
+        automated=not environment.approval.required,
+        requester=requester or "slipway",
+        empties=empties,
+    )
+
+
+def by_hand(application: str, namespace: str, commit: str) -> str:
+    """What a person types to have the Application brought to a commit, where the flow could not."""
+    sync = f'{{"operation": {{"initiatedBy": {{"username": "NAME"}}, "sync": {{"revision": "{commit}", "prune": true}}}}}}'
+    return f"kubectl patch application -n {namespace} {application} --type merge -p '{sync}'"
 
 
 def unfit(seen: Application | None, application: str, namespace: str, policy: SyncPolicy) -> str:

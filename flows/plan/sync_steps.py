@@ -197,6 +197,9 @@ def _wants_sync(seen: Application, commit: str, policy: SyncPolicy, asked: Asked
     tried = operation is not None and revision_of(operation.revisions, seen, policy) == commit and operation.whole
     if tried and operation is not None and operation.phase in ("Failed", "Error"):
         return True  # Argo CD does not try a commit again by itself that it failed with
+    if policy.automated and policy.empties:
+        # Not before Argo CD knows the commit: it would put back at once what the branch said when it looked last.
+        return _is_known(seen, commit, policy, same) and (not tried or _is_late(asked, waited))
     if not policy.automated:
         # What succeeded only has to be compared once more: the branch that Argo CD remembers may be older than the commit.
         return not tried or (_is_known(seen, commit, policy, same) and _is_late(asked, waited))

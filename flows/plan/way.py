@@ -89,6 +89,12 @@ def choose_return(stored: Strategy | None, present: Present, room_for: Callable[
     return _way("recreate", present, replace(room_for("recreate"), refusals=()))
 
 
+def choose_return_anew(policy: RolloutPolicy, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+    """The way back where a commit is made for it: the best that there are GPUs for, as for a release, but never refused."""
+    way = choose_way(replace(policy, interruption="allowed"), present, room_for)
+    return choose_return("recreate", present, room_for) if way.room.refusals else way
+
+
 def _way(strategy: Strategy, present: Present, room: Room) -> Way:
     # In place one pod may be missing; of one replica that is the only one.
     all_go = strategy == "recreate" or (strategy == "inPlace" and present.replicas == 1)

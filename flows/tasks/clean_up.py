@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import ObjectNotFound
 
 from blocks.cluster import Cluster
-from blocks.gitops import GitOps
-from blocks.helm import Helm
 from blocks.registry import Event, Lock, Registry, RegistryClient
 from flows.errors import SpecInvalid
-from flows.plan import gitops
 from flows.plan.clean_up import Way, sentence, way_out
 from flows.plan.naming import release_name
 from flows.plan.node_job import RUN_LABEL
 from flows.spec import Environment
+from flows.tasks.carriers import Carrier
 
 #: The Prefect deployment that takes an environment back, and who asks for it.
 ROLLBACK = "rollback/rollback"
@@ -55,9 +53,7 @@ class Begun:
         )
 
 
-def clean_up(
-    registry: Registry, cluster: Cluster, helm: Helm, repository: GitOps | None, environment: Environment, begun: Begun, why: str
-) -> str | None:
+def clean_up(registry: Registry, cluster: Cluster, carrier: Carrier, environment: Environment, begun: Begun, why: str) -> str | None:
     """Leave the environment as it was before the run, or say what is left; that sentence, or none while another run holds it.
 
     Idempotent: killed at any point, the next call goes on. What is to be done is decided once, recorded, and kept to; the lock is taken in
@@ -66,8 +62,7 @@ def clean_up(
     Args:
         registry: Where it is recorded.
         cluster: Where the run's Jobs are.
-        helm: What carries candidates there.
-        repository: What does, where Argo CD delivers; none where Helm does.
+        carrier: What carries the model's candidate there.
         environment: Where.
         begun: What the run began.
         why: Why nobody will end it.
@@ -75,20 +70,19 @@ def clean_up(
     Raises:
         PipelineError: Something cannot be reached or refuses; call again.
     """
-    release = release_name(begun.model, environment.name)
     with registry.client() as client:
         lock = client.take_lock(begun.model, environment.name, begun.run_id)
         if lock.run_id != begun.run_id:
             return None
-        decided = _decide(client, _carried(helm, repository, environment, release, begun), environment, begun, why, repository is not None)
+        decided = _decide(client, carrier.carried(begun.model), environment, begun, why)
         way: Way = decided.detail["way"]  # type: ignore[assignment]  # as it was written
         back_to = decided.detail["back_to"]
         jobs = _end_jobs(cluster, environment, begun.run_id)
         _record_failed(client, lock, begun, why, cluster_changed=way != "none")
         if way == "remove":
-            _remove(helm, environment, release, begun)
+            carrier.remove(begun.model, begun.fingerprint, begun.run_id, why)
         client.free_lock(lock)
-        left = sentence(way, begun.fingerprint, str(back_to), release, jobs)
+        left = sentence(way, begun.fingerprint, str(back_to), carrier.shown(begun.model), jobs)
         if way == "back":
             run_id = _start_rollback(begun, environment, why, str(back_to))
             left = f"{left} ({ROLLBACK} {run_id})"
@@ -97,22 +91,8 @@ def clean_up(
     return left
 
 
-def _carried(helm: Helm, repository: GitOps | None, environment: Environment, release: str, begun: Begun) -> str | None:
-    """The candidate that Helm's newest revision carries; where Argo CD delivers the run's, if that is what Git says."""
-    if repository is None:
-        with helm.client() as charts:
-            newest = charts.current(release, environment.namespace)
-        return newest.fingerprint if newest is not None else None
-    with repository.client() as git, git.checkout() as tree:
-        said = tree.read(f"{gitops.folder(begun.model, environment.name)}/{gitops.RELEASE}")
-    return begun.fingerprint if said is not None and begun.fingerprint in said else None
-
-
-def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: str, stays: bool) -> Event:
-    """What is to be done; decided from what is there at the first call, and found again by the others.
-
-    `stays` tells that what is there cannot be taken away: to Argo CD a folder that Git no longer has is a fault and no wish.
-    """
+def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: str) -> Event:
+    """What is to be done; decided from what is there at the first call, and found again by the others."""
     failed = client.run_events([begun.run_id], ["failed"])
     way, back_to = way_out(
         candidate=begun.fingerprint,
@@ -120,7 +100,7 @@ def _decide(client: RegistryClient, carried: str | None, environment: Environmen
         carried=carried,
         returning=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
         good=_good(client, begun.model, environment.name),
-        policy=replace(environment.failure, first="keep") if stays else environment.failure,
+        policy=environment.failure,
     )
     return _record(client, "cleaning_up", begun, environment, {"why": why, "way": way, "back_to": back_to})
 
@@ -153,13 +133,6 @@ def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: str, *
         fence=lock.fence,
         actor=ACTOR,
     )
-
-
-def _remove(helm: Helm, environment: Environment, release: str, begun: Begun) -> None:
-    with helm.client() as charts:
-        carries = charts.current(release, environment.namespace)
-        if carries is not None and carries.fingerprint == begun.fingerprint:
-            charts.uninstall(release, environment.namespace)
 
 
 def _start_rollback(begun: Begun, environment: Environment, why: str, back_to: str) -> str:

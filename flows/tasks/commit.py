@@ -11,8 +11,7 @@ from blocks.gitops import Checkout, GitOps
 from blocks.helm import Helm, HelmClient
 from blocks.registry import Event, Registry, RegistryClient
 from flows.plan import gitops
-from flows.plan.gitops import CHART, RELEASE, VALUES, Approval, Grounds
-from flows.plan.release import ReleasePlan
+from flows.plan.gitops import CHART, RELEASE, VALUES, Approval, Change, Grounds
 from flows.plan.values import chart_values, merged
 from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES
@@ -21,18 +20,8 @@ from flows.tasks.policy import OBSERVES
 _LOOKED_THROUGH = 1000
 
 
-@task(task_run_name="commit {environment.name}", **OBSERVES)
-def commit(
-    repository: GitOps,
-    helm: Helm,
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    plan: ReleasePlan,
-    run_id: str,
-    requester: str,
-    reason: str,
-) -> str:
+@task(task_run_name="commit {change.environment.name}", **OBSERVES)
+def commit(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
     """Have Git say that the environment runs the candidate: its values, its chart and the grounds; return the commit that does.
 
     Idempotent: where Git says so already, the commit is the one that made it so. What would not render is never committed.
@@ -44,31 +33,21 @@ def commit(
         GitUnreachable: The repository did not answer; retried.
         GitConflict: Others pushed first each time; retried.
     """
-    where = gitops.folder(candidate.model, environment.name)
+    candidate, environment, where = change.candidate, change.environment, change.folder
     with registry.client() as known:
-        grounds = _grounds(known, candidate, environment, run_id, requester, reason)
+        grounds = _grounds(known, change)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
-        values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, plan))
+        values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, change.plan))
         tree.write(f"{where}/{VALUES}", gitops.values_text(tree.read(f"{where}/{VALUES}"), values, where))
-        release = gitops.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, plan, grounds)
+        release = gitops.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, change.plan, grounds)
         tree.write(f"{where}/{RELEASE}", release)
         # With the chart beside them, the values stay what they were whatever becomes of the chart elsewhere.
         tree.replace(f"{where}/{CHART}", charts.chart_files())
-        return _published(tree, charts, where, gitops.message(candidate, environment, grounds), environment, plan)
+        return _published(tree, charts, change, gitops.message(candidate, environment, grounds))
 
 
-@task(task_run_name="commit return of {environment.name}", **OBSERVES)
-def commit_return(
-    repository: GitOps,
-    helm: Helm,
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    plan: ReleasePlan,
-    run_id: str,
-    requester: str,
-    reason: str,
-) -> str:
+@task(task_run_name="commit return of {change.environment.name}", **OBSERVES)
+def commit_return(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
     """Have Git say again what it said when the candidate was verified in the environment; return the commit that does.
 
     Not `git revert`: between the two there may be failed releases, and other commits than ours. The files are those of the verified commit,
@@ -77,10 +56,10 @@ def commit_return(
     Raises:
         GitRejected: Besides, no commit that carried the candidate is known.
     """
-    where = gitops.folder(candidate.model, environment.name)
+    candidate, environment, where = change.candidate, change.environment, change.folder
     with registry.client() as known:
         verified = _verified_commit(known, candidate, environment)
-        grounds = Grounds(run_id=run_id, requester=requester, reason=reason)
+    grounds = Grounds(run_id=change.run_id, requester=change.requester, reason=change.reason)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         source = verified or tree.last_with(f"{where}/{RELEASE}", candidate.fingerprint)
         if source is None:
@@ -95,28 +74,30 @@ def commit_return(
                 f"release its hub revision {candidate.commit} again instead."
             )
         # The present pods hold GPUs that the old values may not have reckoned with.
-        tree.write(f"{where}/{VALUES}", gitops.with_strategy(tree.read(f"{where}/{VALUES}"), plan.strategy, where))
-        return _published(tree, charts, where, gitops.message(candidate, environment, grounds, back=True), environment, plan)
+        tree.write(f"{where}/{VALUES}", gitops.with_strategy(tree.read(f"{where}/{VALUES}"), change.plan.strategy, where))
+        return _published(tree, charts, change, gitops.message(candidate, environment, grounds, back=True))
 
 
-def _published(tree: Checkout, charts: HelmClient, where: str, message: str, environment: Environment, plan: ReleasePlan) -> str:
+def _published(tree: Checkout, charts: HelmClient, change: Change, message: str) -> str:
+    where, release = change.folder, change.plan.helm_release
     if tree.changed(where):
         here = tree.folder / where
-        charts.rendered(plan.helm_release, environment.namespace, here / CHART, here / VALUES)
-    return tree.publish(where, message, topic=plan.helm_release)
+        charts.rendered(release, change.environment.namespace, here / CHART, here / VALUES)
+    return tree.publish(where, message, topic=release)
 
 
-def _grounds(known: RegistryClient, candidate: Candidate, environment: Environment, run_id: str, requester: str, reason: str) -> Grounds:
+def _grounds(known: RegistryClient, change: Change) -> Grounds:
     """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
-    gate = known.events(model=candidate.model, environment=environment.name, run_id=run_id)
+    candidate, environment = change.candidate, change.environment
+    gate = known.events(model=candidate.model, environment=environment.name, run_id=change.run_id)
     asked = next((event for event in gate if event.kind == "approval_requested" and event.fingerprint == candidate.fingerprint), None)
     evidence = asked.detail.get("evidence_sha256") if asked else _verdict(known, candidate, environment)
     return Grounds(
-        run_id=run_id,
-        requester=requester,
+        run_id=change.run_id,
+        requester=change.requester,
         evidence_sha256=str(evidence) if evidence else None,
         approvals=_approvals(gate),
-        reason=reason,
+        reason=change.reason,
     )
 
 

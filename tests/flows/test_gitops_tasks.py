@@ -19,18 +19,20 @@ from blocks.errors import GitRejected, HelmRejected
 from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.registry import Gate, Registry, RegistryClient
-from flows.delivery import sync_policy
 from flows.errors import SpecInvalid
 from flows.plan.budget import load_budget
 from flows.plan.capacity import Strategy
 from flows.plan.drift import Drift
+from flows.plan.gitops import Change, Grounds
 from flows.plan.leaks import looks_secret
 from flows.plan.naming import release_name
 from flows.plan.release import ReleasePlan
+from flows.plan.sync import sync_policy
 from flows.spec import Candidate, EngineSettings, Environment
 from flows.spec.load import ROOT
 from flows.tasks.commit import commit, commit_return
 from flows.tasks.drift import look_for_drift
+from flows.tasks.removal import commit_removal
 from flows.tasks.sync import sync
 from sandbox.argocd.controller import ApplicationController
 from sandbox.git import BareRepository, git
@@ -71,12 +73,12 @@ class Desk:
 
     def commit(self, run_id: str = "run-1", **changes: Any) -> str:
         given = {"candidate": self.candidate, "environment": self.environment, **changes}
-        return commit.fn(self.block, self.helm, self.registry, given["candidate"], given["environment"], self.plan, run_id, "zoe", "")
+        return commit.fn(self.block, self.helm, self.registry, Change(**given, plan=self.plan, run_id=run_id, requester="zoe"))
 
     def back(self, wanted: Candidate, run_id: str = "run-9") -> str:
-        return commit_return.fn(
-            self.block, self.helm, self.registry, wanted, self.environment, self.plan, run_id, "on-call", "answers are cut off"
-        )
+        why = {"requester": "on-call", "reason": "answers are cut off"}
+        change = Change(candidate=wanted, environment=self.environment, plan=self.plan, run_id=run_id, **why)
+        return commit_return.fn(self.block, self.helm, self.registry, change)
 
     def verified(self, wanted: Candidate, sha: str, run_id: str) -> None:
         """Record what a release records that ends well."""
@@ -178,6 +180,38 @@ def test_what_would_not_render_or_looks_like_a_secret_is_refused_before_the_comm
     assert desk.repository.log()[1:] == log
 
 
+def test_what_is_removed_says_so_once_and_is_released_again_as_before(desk: Desk) -> None:
+    def remove(fingerprint: str) -> str | None:
+        grounds = Grounds(run_id="run-2", reason="it answers wrongly")
+        return commit_removal.fn(desk.block, desk.candidate.model, "production", fingerprint, grounds)
+
+    # given nothing, or somebody else's candidate, then nothing is removed
+    assert remove(desk.candidate.fingerprint) is None
+    first = desk.commit()
+    assert remove("f" * 64) is None
+    told = desk.repository.read(f"{desk.folder}/values.yaml").replace("replicas:", "# two in summer\nreplicas:")
+    desk.repository.commit({f"{desk.folder}/values.yaml": told})
+
+    # when it is removed, twice as if it were killed, then it is one commit, and what Git has renders to nothing
+    sha = remove(desk.candidate.fingerprint)
+    assert sha is not None
+    assert remove(desk.candidate.fingerprint) == sha == desk.repository.head
+    subject, why, *_, candidate_, _, _, by = desk.repository.log()[0][1].replace("\n\n", "\n").splitlines()
+    assert subject.endswith(f"in production: remove candidate {desk.candidate.short}")
+    assert (why, candidate_, by) == ("it answers wrongly", f"Candidate: {desk.candidate.fingerprint}", "Run: run-2")
+    release, before = desk.read("release.yaml"), desk.read("release.yaml", first)
+    assert release == {**before, "candidate": None, "evidence": None, "approvals": []}
+    with desk.helm.client() as charts, desk.block.client() as git_, git_.checkout() as tree:
+        here = tree.folder / desk.folder
+        assert charts.rendered("tiny", "nowhere", here / "chart", here / "values.yaml") == []
+
+    # and the next release is what the first one was, with people's comments
+    again = desk.commit("run-3")
+    assert desk.read("release.yaml", again) == before
+    assert desk.read("values.yaml", again) == desk.read("values.yaml", first)
+    assert "# two in summer\nreplicas:" in desk.repository.read(f"{desk.folder}/values.yaml")
+
+
 def test_going_back_restores_the_verified_commit_whatever_came_between(desk: Desk) -> None:
     # given a verified candidate, with a comment and a file of somebody's
     once = desk.commit()
@@ -217,7 +251,8 @@ def test_no_commit_holds_anything_that_looks_like_a_secret(desk: Desk) -> None:
     desk.commit("run-2", candidate=replace(desk.candidate, engine=EngineSettings(max_model_len=128, chat_template="{{ messages }}\n")))
     desk.back(desk.candidate)
     token = desk.block.model_copy(update={"token": SecretStr("hf_" + "a1B2" * 8)})
-    commit.fn(token, desk.helm, desk.registry, replace(desk.candidate, commit="e" * 40), desk.environment, desk.plan, "run-4", "zoe", "")
+    other = replace(desk.candidate, commit="e" * 40)
+    commit.fn(token, desk.helm, desk.registry, Change(candidate=other, environment=desk.environment, plan=desk.plan, run_id="run-4"))
 
     for sha, message in desk.repository.log()[:-2]:
         assert looks_secret(message) is None

@@ -71,6 +71,21 @@ def test_where_argo_must_be_asked_it_is_for_this_commit_in_the_name_of_who_asks(
     assert (app["status"]["sync"]["revision"], app["status"]["operationState"]["operation"]["sync"]["prune"]) == (later, True)
 
 
+def test_everything_is_taken_away_where_it_is_asked_for(apps: Applications, block: Argo) -> None:
+    first, name = apps.repository.head, apps.add("emptied", AUTOMATED)
+    apps.synced(name, first)
+    templates = apps.repository.remove("charts/small/templates")
+
+    # Argo CD does not do that by itself
+    apps.refresh(name)
+    refused = apps.wait(name, lambda app: app["status"]["sync"].get("revision") == templates)
+    assert "wipe out all resources" in refused["status"]["conditions"][0]["message"]
+    sync.fn(block, name, "argocd", templates, replace(policy(apps, automated=True), empties=True), 30)
+
+    assert operations(apps.get(name)) == [("argo", first), ("zoe", templates)]
+    assert [app.metadata.name for app in apps.apps.list_namespaced_deployment(apps.namespace).items] == []
+
+
 def test_an_operation_that_a_killed_process_asked_for_is_not_asked_for_again(
     apps: Applications, block: Argo, argo: ApplicationController
 ) -> None:

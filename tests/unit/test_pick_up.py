@@ -108,8 +108,8 @@ def test_a_way_back_that_was_interrupted_is_gone_to_its_end(replaces: str | None
 
 
 def test_what_is_left_is_said_exactly() -> None:
-    assert sentence("back", NEW, OLD, "tiny-production", 1) == (
+    assert sentence("back", NEW, OLD, "Helm release tiny-production", 1) == (
         f"Helm release tiny-production may carry candidate {NEW[:12]}, which is not routed; a run of its own takes it back to {OLD[:12]}. "
         "1 Job of the run was ended."
     )
-    assert sentence("none", NEW, None, "tiny-production", 0) == "The cluster was not changed: what served there still does."
+    assert sentence("none", NEW, None, "Helm release tiny-production", 0) == "The cluster was not changed: what served there still does."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 
 from blocks.argo_facts import Application, ApplicationSource, ArgoOperation
+from blocks.errors import SyncStalled
 from flows.plan.sync import SyncPolicy, unfit, wanted_revisions
 from flows.plan.sync_steps import Asked, Stalled, next_step, noted, stepped
+from flows.tasks.removal import or_by_hand
 
 COMMIT, OLD, LATER = "c" * 40, "a" * 40, "e" * 40
 GIT = "https://git.example.com/deployments.git"
@@ -74,6 +78,29 @@ def test_a_commit_that_is_known_but_not_in_place_is_not_done(status: str) -> Non
 def test_nothing_is_done_while_an_operation_runs_or_waits_to_run() -> None:
     assert decide(app(revisions=(COMMIT,), operation=operation("Running")), AUTOMATED) == "wait"
     assert decide(app(revisions=(COMMIT,), requested=True), MANUAL) == "wait"
+
+
+def test_what_takes_everything_away_is_asked_for_even_where_argo_syncs_by_itself() -> None:
+    skipped = app(automated=True, sync_status="OutOfSync", revisions=(COMMIT,), conditions={"SyncError": "auto-sync will wipe out all"})
+    emptied = replace(AUTOMATED, empties=True)
+
+    # before Argo CD knows of it, it would put back what it knows of
+    assert decide(app(automated=True, sync_status="OutOfSync"), emptied) == "refresh"
+    assert decide(skipped, emptied) == "sync"
+    assert decide(skipped, emptied, Asked(syncs=1, synced=0), waited=1) == "wait"
+    assert decide(app(automated=True, revisions=(COMMIT,)), emptied) == "done"
+
+
+def test_a_removal_that_argo_does_not_come_to_says_what_is_left_and_what_ends_it() -> None:
+    with pytest.raises(SyncStalled) as caught, or_by_hand("tiny-production", "argocd", COMMIT):
+        raise SyncStalled("Argo CD did not come to it.", application="tiny-production")
+
+    said, _, command = caught.value.message.partition(" until Argo CD has synced it: ")
+    assert said == f"Argo CD did not come to it. Git says since {COMMIT[:12]} that nothing is released there, but pods may hold GPUs"
+    assert caught.value.facts == {"application": "tiny-production"}
+    *kubectl, patch = shlex.split(command)
+    assert kubectl == ["kubectl", "patch", "application", "-n", "argocd", "tiny-production", "--type", "merge", "-p"]
+    assert json.loads(patch)["operation"]["sync"] == {"revision": COMMIT, "prune": True}
 
 
 def test_where_argo_syncs_by_itself_it_is_only_told_to_look() -> None:

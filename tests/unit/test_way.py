@@ -77,3 +77,23 @@ def test_the_way_back_never_waits_for_a_gpu_that_the_present_pods_hold(
     there = environment(rollout=RolloutPolicy(interruption="refused"))
 
     assert plan_return(candidate(), there, seen, stored).strategy == strategy  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "pods", "wish", "strategy"),
+    [
+        (2, OLD[:1], "auto", "surge"),
+        (1, OLD[:1], "auto", "inPlace"),
+        (1, OLD[:1], "surge", "recreate"),
+        (2, OLD[:1], "inPlace", "inPlace"),
+        (2, OLD[:1], "surge", "surge"),
+    ],
+)
+def test_where_git_is_written_for_it_the_way_back_is_chosen_like_one_forward(
+    gpus: int, pods: tuple[Pod, ...], wish: str, strategy: str
+) -> None:
+    seen = surroundings(node(gpus=gpus), gpus_taken={"gpu-1": sum(each.gpus for each in pods)}, pods=pods)
+    there = environment(rollout=RolloutPolicy(strategy=wish, interruption="refused"), delivery="argocd")  # type: ignore[arg-type]
+
+    # what Helm keeps from before the environment was switched does not count
+    assert plan_return(candidate(), there, seen, "inPlace").strategy == strategy
