@@ -32,6 +32,7 @@ from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_LOGGING_TO_API_ENABLED,
     temporary_settings,
 )
 from prefect.states import Pending
@@ -77,6 +78,8 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
         # A sync flow waits up to a second for its heartbeat thread; runs here are short and watched.
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        # No test reads the log of a run in this process; that it reaches the server is seen where the work pool's pods run.
+        PREFECT_LOGGING_TO_API_ENABLED: False,
     }
     with pytest.MonkeyPatch.context() as patch, temporary_settings(updates):
         patch.setenv("PREFECT_API_SSL_CERT_FILE", authority)  # for the processes that tests start
