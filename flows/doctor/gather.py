@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
@@ -11,6 +12,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from blocks.errors import PipelineError
 from blocks.registry import Registry, RegistryClient
 from flows.connections import Site, shared_registry, site
+from flows.doctor.drift import drift_facts
 from flows.doctor.prefect_site import prefect_facts
 from flows.errors import SpecInvalid
 from flows.plan.clean_up import EndedRun
@@ -53,7 +55,8 @@ async def gather(deployments: Deployments) -> Facts:
         zip([each.name for each in environments], await asyncio.gather(*(_environment(each) for each in environments)), strict=True)
     )
     models = deployments.names("models")
-    return await asyncio.to_thread(_facts, registry, seen, prefect, models)
+    facts = await asyncio.to_thread(_facts, registry, seen, prefect, models)
+    return facts if facts.migrations_missing else replace(facts, drifts=await drift_facts(deployments, registry))
 
 
 def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: PrefectFacts, models: Sequence[str]) -> Facts:

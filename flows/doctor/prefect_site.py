@@ -115,5 +115,6 @@ def _blocks(deployments: Deployments) -> frozenset[str]:
     if shared.health_cache:
         wanted.add(f"slipway-health-cache/{shared.health_cache}")
     for environment in deployments.environments():
-        wanted |= {f"slipway-{kind}/{environment.blocks}" for kind in ("cluster", "helm", "endpoint")}
+        kinds = ("cluster", "helm", "endpoint", *(("argo", "gitops") if environment.delivery == "argocd" else ()))
+        wanted |= {f"slipway-{kind}/{environment.blocks}" for kind in kinds}
     return frozenset(wanted)

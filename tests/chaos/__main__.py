@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prefect = Prefect(folder / "prefect", caches)
         # Both are read when Prefect and the tasks are imported, here and in the legs.
         os.environ.update({**prefect.environment, "SLIPWAY_RETRY_SECONDS": RETRIES})
+        # Repositories of the lanes add theirs to it.
+        os.environ["GIT_SSL_CAINFO"] = str(folder / "authorities.pem")
         stack.callback(prefect.close)
         print("Starting Prefect, PostgreSQL, a hub and a cluster ...", flush=True)
         return _run(prefect, folder, stack, given)

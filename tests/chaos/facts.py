@@ -16,6 +16,7 @@ class Intended:
         commit: The hub revision that is to answer.
         approvals: How many approvals the run used.
         spare_gpu: Whether requests must be answered all the time.
+        commits: The commits that the run makes where Argo CD delivers, each by its first word: `promote`, `back`, `remove`.
     """
 
     state: str = "Completed"
@@ -23,6 +24,12 @@ class Intended:
     commit: str
     approvals: int = 0
     spare_gpu: bool = True
+    commits: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is to be there: what failed was the first."""
+        return not self.commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +61,33 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InArgo:
+    """Git and the Argo CD Application that follows it.
+
+    Attributes:
+        head: The branch's newest commit.
+        promoted: The candidate that it says.
+        commits: The run's commits, oldest first, each by its first word and its candidate.
+        recorded: The commit that the registry has of the ready row, if there is one.
+        delivered: The newest commit that changed the model's folder.
+        sync: Argo CD's word for how the cluster is: `Synced` or another one.
+        revision: The commit that it has compared with.
+        operation: The phase of an operation that has not ended; empty if none runs.
+        resources: What it has on the cluster.
+    """
+
+    head: str
+    promoted: str | None
+    commits: tuple[tuple[str, str], ...]
+    recorded: str | None
+    delivered: str
+    sync: str
+    revision: str
+    operation: str = ""
+    resources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """Everything that the invariants look at."""
 
@@ -73,3 +107,4 @@ class Seen:
     refused: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     asked: int = 0
+    argo: InArgo | None = None

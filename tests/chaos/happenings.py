@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sandbox.prefect import Prefect
 from sandbox.world import World
-from tests.chaos.points import Happening
+from tests.chaos.points import ARGO, Happening
 
 if TYPE_CHECKING:
     from tests.chaos.proxy import Proxy
@@ -44,6 +45,8 @@ class Machines:
             self._later(self._restart_prefect)
         elif what.to == "node agent":
             self._later(self._restart_agent)
+        elif what.to in ARGO:
+            self._later(partial(self._break_argo, what))
         else:
             raise ValueError(what.to)
 
@@ -56,6 +59,12 @@ class Machines:
         thread = threading.Thread(target=do, name="happening", daemon=True)  # type: ignore[arg-type]
         self._under_way.append(thread)
         thread.start()
+
+    def _break_argo(self, what: Happening) -> None:
+        faults = self.world.start_argo().faults
+        faults.down, faults.stuck = what.to == "is gone", what.to == "is stuck"
+        time.sleep(what.seconds)
+        faults.clear()
 
     def _restart_prefect(self) -> None:
         assert self.prefect is not None

@@ -105,3 +105,10 @@ def prefect_request(method: str, path: str, headers: Mapping[str, str]) -> Reque
 def hub_request(method: str, path: str, headers: Mapping[str, str]) -> Request | None:
     """A request to the hub; nothing is ever written to it."""
     return Request(what=f"hub {method}", writes=False)
+
+
+def git_request(method: str, path: str, headers: Mapping[str, str]) -> Request | None:
+    """A request of git: a push is what changes the repository, the rest is what it looks at before."""
+    service = path.rpartition("/")[2].rpartition("=")[2]
+    pushes = method == "POST" and service == "git-receive-pack"
+    return Request(what="git push" if pushes else f"git {method}", writes=pushes)

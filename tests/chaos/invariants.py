@@ -22,6 +22,8 @@ def one_helm_release(seen: Seen, intended: Intended) -> str | None:
     The record of an operation that was killed stays in the history as pending; Helm looks at the newest one alone.
     """
     names = {record.release for record in seen.helm}
+    if seen.argo is not None:
+        return f"Argo CD delivers, and there are the Helm releases {sorted(names)}" if names else None
     if names != {seen.helm_release}:
         return f"the namespace holds the Helm releases {sorted(names)}, not {seen.helm_release} alone"
     newest = max(seen.helm, key=lambda record: record.number)
@@ -53,14 +55,15 @@ def no_lock(seen: Seen, intended: Intended) -> str | None:
 def ready_serves(seen: Seen, intended: Intended) -> str | None:
     """One row is ready; its endpoint answers with that candidate, and so does every pod behind it. None is left deploying."""
     ready = [row for row in seen.rows if row.status == "ready"]
-    if len(ready) != 1:
+    if len(ready) != (0 if intended.nothing else 1):
         return f"{len(ready)} rows are ready"
-    if (lie := _lie(ready[0])) is not None:
+    if ready and (lie := _lie(ready[0])) is not None:
         return lie
     deploying = [str(row.fingerprint)[:12] for row in seen.rows if row.status in ("deploying", "pending")]
     if deploying:
         return f"rows are left deploying: {', '.join(deploying)}"
-    return f"hub revision {ready[0].commit[:12]} is ready, not {intended.commit[:12]}" if ready[0].commit != intended.commit else None
+    wrong = [row.commit[:12] for row in ready if row.commit != intended.commit]
+    return f"hub revision {wrong[0]} is ready, not {intended.commit[:12]}" if wrong else None
 
 
 def _lie(row: Row) -> str | None:
@@ -116,6 +119,36 @@ def recorded_once(seen: Seen, intended: Intended) -> str | None:
     return None
 
 
+def git_agrees(seen: Seen, intended: Intended) -> str | None:
+    """Git says what the registry says, at the commit that it has recorded, and Argo CD has just that on the cluster."""
+    if seen.argo is None:
+        return None
+    argo = seen.argo
+    serving = next((row.fingerprint for row in seen.rows if row.status == "ready"), None)
+    if argo.promoted != serving:
+        return f"Git says candidate {str(argo.promoted)[:12]}, and the registry {str(serving)[:12]}"
+    if serving is not None and argo.recorded != argo.delivered:
+        return f"the registry has commit {str(argo.recorded)[:12]} on record, and {argo.delivered[:12]} was the last one"
+    if (argo.sync, argo.revision) != ("Synced", argo.head):
+        return f"Argo CD is {argo.sync} at {argo.revision[:12]}, and Git at {argo.head[:12]}"
+    if serving is None and argo.resources:
+        return f"nothing is released, and {', '.join(argo.resources)} is there"
+    return None
+
+
+def committed_once(seen: Seen, intended: Intended) -> str | None:
+    """Each promotion, return and removal of the run is one commit, whatever it was killed at."""
+    if seen.argo is None:
+        return None
+    made = tuple(verb for verb, _ in seen.argo.commits)
+    return f"the run made the commits {list(made)}, not {list(intended.commits)}" if made != intended.commits else None
+
+
+def no_operation_left(seen: Seen, intended: Intended) -> str | None:
+    """No operation of Argo CD runs, or waits to."""
+    return f"an operation of Argo CD is {seen.argo.operation}" if seen.argo is not None and seen.argo.operation else None
+
+
 INVARIANTS: tuple[Invariant, ...] = (
     ends_as_intended,
     one_helm_release,
@@ -127,6 +160,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     approvals_count_once,
     chain_intact,
     recorded_once,
+    git_agrees,
+    committed_once,
+    no_operation_left,
 )
 
 

@@ -21,18 +21,23 @@ import psutil
 import pytest
 import trustme
 import yaml
+from kubernetes.config import new_client_from_config
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Crashed, Pending, Scheduled
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
+from blocks.argo import Argo
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
+from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry import Registry
 from flows.spec.load import ROOT
+from sandbox.forge import Forge
+from sandbox.git import BareRepository
 from sandbox.helm import helm_executable
 from sandbox.kubernetes.certificates import certificate_files
 from sandbox.models import Knowledge
@@ -42,7 +47,7 @@ from sandbox.world import World
 from tests.chaos.clock import Clock
 from tests.chaos.facts import Seen
 from tests.chaos.happenings import Machines
-from tests.chaos.http_reader import HttpReader, cluster_request, hub_request, prefect_request
+from tests.chaos.http_reader import HttpReader, cluster_request, git_request, hub_request, prefect_request
 from tests.chaos.legs import Leg, Zygote
 from tests.chaos.look import look
 from tests.chaos.postgres_reader import PostgresReader
@@ -50,12 +55,16 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Traffic
 from tests.chaos.trap import Snare, Trap
 from tests.flows.conftest import Site, open_site
+from tests.gitops.layout import applied
 
 #: How often a run is picked up before it is given up.
 PICK_UPS = 4
 
 #: When a Helm operation of a killed run counts as dead. One that lives on (an orphan) ends within a second here.
 HELM_DEAD_SECONDS = 3.0
+
+#: The environment variable with the file of authorities that git trusts, for Argo CD's stand-in; legs do not see it.
+AUTHORITIES = "GIT_SSL_CAINFO"
 
 #: Prefect registers a block's type with its first block, and stumbles where two do so at the same time.
 _OPENING = threading.Lock()
@@ -88,6 +97,8 @@ class Lane:
         self._words = _words(site.name)
         self._open = ExitStack()
         self._pids: set[int] = set()
+        self._loop = loop
+        self.followed: BareRepository | None = None
         self._make_proxies(site.world, loop)
         self._save_blocks(site)
         self.said: dict[str, str] = {}
@@ -114,11 +125,11 @@ class Lane:
         self.registry = proxy(PostgresReader, lambda: asyncio.open_unix_connection(socket))
         self.proxies = {"cluster": self.cluster, "prefect": self.prefect, "hub": self.hub, "registry": self.registry}
         document = yaml.safe_load(world.cluster.kubeconfig.read_text())
-        authority_file = self._folder / "chaos-ca.pem"
-        authority.cert_pem.write_to_path(str(authority_file))
+        self._outer, self._authority_file = outer, self._folder / "chaos-ca.pem"
+        authority.cert_pem.write_to_path(str(self._authority_file))
         document["clusters"][0]["cluster"] = {
             "server": f"https://127.0.0.1:{self.cluster.port}",
-            "certificate-authority": str(authority_file),
+            "certificate-authority": str(self._authority_file),
         }
         self._kubeconfig = self._folder / "kubeconfig"
         self._kubeconfig.touch(mode=0o600)
@@ -142,6 +153,36 @@ class Lane:
             Endpoint(via="service-proxy", kubeconfig=self._kubeconfig),
         ):
             block.save(site.blocks, overwrite=True)
+
+    def follow(self, environment: str) -> None:
+        """Have Argo CD deliver the environment from now on, from a repository of this lane, which only the pipeline reaches by a proxy."""
+        if self.followed is not None:
+            return
+        world = self.site.world
+        forge = Forge(self._folder / "forge", world.loop)
+        self._open.callback(forge.close)
+        with Path(os.environ[AUTHORITIES]).open("a") as known:  # Argo CD's stand-in reads past the proxy
+            known.write(forge.ca_file.read_text())
+        inner, address = ssl.create_default_context(cafile=str(forge.ca_file)), urlsplit(forge.url)
+        git = Proxy(
+            self._loop,
+            self.trap,
+            lambda: HttpReader(git_request),
+            lambda: asyncio.open_connection(address.hostname, address.port, ssl=inner),
+            self._outer,
+        )
+        self._open.callback(git.close)
+        self.proxies["Git"] = git
+        self.followed = forge.repository
+        self.followed.commit({"README.md": "Models\n"}, "what it begins with")
+        world.start_argo()
+        with _OPENING:
+            url = f"https://127.0.0.1:{git.port}{address.path}"
+            GitOps(url=url, ca_file=self._authority_file, timeout_seconds=20).save(self.site.blocks)
+            Argo(kubeconfig=self._kubeconfig).save(self.site.blocks)
+        self.site.edit(f"environments/{environment}.yaml", delivery="argocd")
+        api = self._open.enter_context(new_client_from_config(str(world.cluster.kubeconfig)))
+        self._open.enter_context(applied(api, environment, self.site.model, forge.url, f"{environment}-{self.site.name}"))
 
     def router(self, environment: str) -> str:
         """The address of the reference router of an environment."""
@@ -222,7 +263,7 @@ class Lane:
         deadline = time.monotonic() + 10
         while (left := self._left()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return look(self.site, environment, run, traffic, left)
+        return look(self.site, environment, run, traffic, left, self.followed)
 
     def _left(self) -> list[str]:
         """What still runs of the process groups of this lane's legs."""

@@ -6,22 +6,33 @@ from collections import Counter
 from collections.abc import Sequence
 
 import psycopg
-from kubernetes.client import BatchV1Api, CoreV1Api
+from kubernetes.client import BatchV1Api, CoreV1Api, CustomObjectsApi
 from kubernetes.config import new_client_from_config
 from prefect.client.schemas.objects import FlowRun
 
 from blocks.endpoint import Endpoint
 from blocks.errors import PipelineError
 from blocks.helm import Helm
+from blocks.registry import Entry
+from flows.plan import gitops
 from flows.plan.naming import release_name
 from flows.spec.load import ROOT
+from sandbox.git import BareRepository, git
 from sandbox.helm import helm_executable
-from tests.chaos.facts import HelmRecord, Row, Seen
+from tests.chaos.facts import HelmRecord, InArgo, Row, Seen
 from tests.chaos.traffic import Traffic
 from tests.flows.conftest import Site
+from tests.gitops.layout import PLACE
 
 
-def look(site: Site, environment: str, run: FlowRun, traffic: Traffic | None = None, processes: Sequence[str] = ()) -> Seen:
+def look(
+    site: Site,
+    environment: str,
+    run: FlowRun,
+    traffic: Traffic | None = None,
+    processes: Sequence[str] = (),
+    followed: BareRepository | None = None,
+) -> Seen:
     """Look at everything that a run of the site's model in the environment may have left."""
     namespace, release = f"{environment}-{site.name}", release_name(site.model, environment)
     kubeconfig = site.world.cluster.kubeconfig
@@ -78,7 +89,36 @@ def look(site: Site, environment: str, run: FlowRun, traffic: Traffic | None = N
         refused=traffic.refused if traffic else (),
         wrong=traffic.wrong if traffic else (),
         asked=traffic.asked if traffic else 0,
+        argo=_in_argo(site, environment, run, followed, entries) if followed is not None else None,
     )
+
+
+def _in_argo(site: Site, environment: str, run: FlowRun, followed: BareRepository, entries: Sequence[Entry]) -> InArgo:
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        objects = CustomObjectsApi(api)
+        found = objects.get_namespaced_custom_object(*PLACE, "applications", release_name(site.model, environment))
+    status, where = found["status"], f"environments/{environment}/{site.model}"
+    phase = status.get("operationState", {}).get("phase", "")
+    running = phase in ("Running", "Terminating")
+    made = [message for _, message in reversed(followed.log()) if f"\nRun: {run.id}" in message]
+    serving = next((entry for entry in entries if entry.environment == environment and entry.status == "ready"), None)
+    return InArgo(
+        head=followed.head,
+        promoted=gitops.promoted(followed.read(f"{where}/{gitops.RELEASE}")),
+        commits=tuple(_commit(message) for message in made),
+        recorded=serving.git_commit if serving else None,
+        delivered=git(followed.folder, "log", "-1", "--format=%H", followed.branch, "--", where).strip(),
+        sync=status["sync"]["status"],
+        revision=status["sync"]["revision"],
+        operation=phase if running else "Pending" if found.get("operation") else "",
+        resources=tuple(f"{each['kind']}/{each['name']}" for each in status.get("resources", ())),
+    )
+
+
+def _commit(message: str) -> tuple[str, str]:
+    """The first word of what a commit does, and its candidate."""
+    does = message.splitlines()[0].partition(": ")[2].split()
+    return does[0], does[-1]
 
 
 def _serves(pod: object) -> bool:

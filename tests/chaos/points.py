@@ -21,12 +21,16 @@ WITHOUT_EFFECT = ("Prefect PATCH flow_runs/ID", "helm PATCH serviceaccounts", "h
 ORPHAN_AT = ("helm POST secrets", "helm PATCH deployments", "helm PUT release record")
 
 
+#: What Argo CD's application controller does wrong, in words: it does nothing, or its operations do not end.
+ARGO = ("is gone", "is stuck")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Happening:
     """Something that goes wrong beside the run, and is mended.
 
     Attributes:
-        to: A server behind a proxy (`cluster`, `registry`, `hub`, `prefect`), a machine, or the clock.
+        to: A server behind a proxy (`cluster`, `registry`, `hub`, `prefect`, `Git`), a machine, the clock, Argo CD, or somebody who pushes.
         seconds: For how long, or by how much.
     """
 
@@ -36,13 +40,17 @@ class Happening:
     @property
     def alone(self) -> bool:
         """Whether every site suffers."""
-        return self.to in ("PostgreSQL", "Prefect server", "node agent")
+        return self.to in ("PostgreSQL", "Prefect server", "node agent", *ARGO)
 
     @property
     def sentence(self) -> str:
         """What happens, for the table."""
         if self.to == "clock":
             return f"clock {abs(self.seconds):.0f} s {'ahead' if self.seconds > 0 else 'back'}"
+        if self.to in ARGO:
+            return f"Argo CD {self.to} for {self.seconds:.0f} s"
+        if self.to == "another push":
+            return "another push comes first"
         if self.alone:
             return f"{self.to} restarted"
         return f"{self.to} gone for {self.seconds:.0f} s"

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from sandbox.serving import LoopThread
+from tests.chaos.by_argo import BY_ARGO, ByArgo, argo_faults
 from tests.chaos.faults import approval_faults, release_faults
 from tests.chaos.happenings import Machines
 from tests.chaos.lane import Lane, open_lane
@@ -75,14 +76,17 @@ class Runner:
     def points(self, only: str) -> list[Placed]:
         """The points whose names contain a text: what is killed, from undisturbed runs, and what else happens.
 
-        A text that begins with a scenario's name, or is of a happening, saves the other scenarios' undisturbed runs.
+        A text with which a scenario's name begins, or that begins with one, or is of a happening, saves the other scenarios' undisturbed
+        runs.
         """
         happenings = [Placed(scenario=Over, point=point) for point in release_faults()]
         happenings += [Placed(scenario=Gate, point=point) for point in approval_faults()]
+        happenings += [Placed(scenario=ByArgo, point=point) for point in argo_faults()]
         happenings += [Placed(scenario=Worked, point=point) for point in worker_faults()]
         happenings = [each for each in happenings if only in each.point.name]
-        named = [scenario for scenario in SCENARIOS.values() if only.startswith(f"{scenario.name}/")]
-        to_record = named or ([] if only and happenings else list(SCENARIOS.values()))
+        scenarios = [*SCENARIOS.values(), *BY_ARGO.values()]
+        named = [scenario for scenario in scenarios if only.startswith(f"{scenario.name}/") or (only and scenario.name.startswith(only))]
+        to_record = named or ([] if only and happenings else scenarios)
         with ThreadPoolExecutor(self._lanes) as pool:
             found = [placed for each in pool.map(self._record, to_record) for placed in each]
         return [*(placed for placed in found if only in placed.point.name), *happenings]

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from blocks.errors import GitRejected, GitUnreachable
 from blocks.gitops import GitOps
+from blocks.gitops.command import Git, GitFailed
 from sandbox.forge import Forge
 from tests.gitops.test_checkout import FOLDER, MESSAGE, publish
 
@@ -169,3 +170,20 @@ def test_a_forge_that_refuses_says_why(forge: Forge, status: int, error: type[Ex
 
     with pytest.raises(error, match=rf"The forge at 127\.0\.0\.1 {says}"):
         publish(asks(forge))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "fatal: unable to access 'https://git.example/m.git/': GnuTLS recv error (-110): The TLS connection was non-properly terminated.",
+        "fatal: unable to access 'https://git.example/m.git/': OpenSSL SSL_read: SSL_ERROR_SYSCALL, errno 104",
+        "fatal: unable to access 'https://git.example/m.git/': OpenSSL SSL_read: error:0A000126:SSL routines::unexpected eof while reading",
+        "error: RPC failed; curl 56 Recv failure: Connection was aborted\nfatal: expected flush after ref listing",
+        "error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)",
+        "fetch-pack: unexpected disconnect while reading sideband packet",
+    ],
+)
+def test_a_connection_that_breaks_is_no_refusal(said: str, tmp_path: Path) -> None:
+    error = Git(GitOps(url="https://git.example/m.git"), tmp_path).error(GitFailed("", said))
+
+    assert isinstance(error, GitUnreachable)

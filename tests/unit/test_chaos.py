@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.facts import HelmRecord, Intended, Row, Seen
-from tests.chaos.http_reader import HttpReader, cluster_request, prefect_request
+from tests.chaos.facts import HelmRecord, InArgo, Intended, Row, Seen
+from tests.chaos.http_reader import HttpReader, cluster_request, git_request, prefect_request
 from tests.chaos.invariants import INVARIANTS, broken
 from tests.chaos.points import points_of
 from tests.chaos.postgres_reader import PostgresReader
@@ -76,8 +76,52 @@ DOCTORED: dict[str, tuple[dict[str, object], str, str]] = {
 }
 
 
+#: The same where Argo CD delivers.
+ARGO = InArgo(
+    head="e" * 40,
+    promoted=NEW,
+    commits=(("promote", NEW[:12]),),
+    recorded="f" * 40,
+    delivered="f" * 40,
+    sync="Synced",
+    revision="e" * 40,
+    resources=("Deployment/tiny",),
+)
+BY_ARGO = replace(GOOD, helm=(), helm_fingerprint=None, argo=ARGO)
+DOCTORED_ARGO: dict[str, tuple[dict[str, object], str, str]] = {
+    "Git says the old one": ({"promoted": OLD}, "git_agrees", "Git says candidate aaaa"),
+    "another commit is on record": ({"recorded": "d" * 40}, "git_agrees", "dddd"),
+    "Argo CD is behind": ({"revision": "d" * 40}, "git_agrees", "Synced at dddd"),
+    "the cluster is not what Git says": ({"sync": "OutOfSync"}, "git_agrees", "OutOfSync"),
+    "it was committed twice": ({"commits": ARGO.commits * 2}, "committed_once", "'promote', 'promote'"),
+    "it was not committed": ({"commits": ()}, "committed_once", "[]"),
+    "an operation runs on": ({"operation": "Running"}, "no_operation_left", "Running"),
+}
+REMOVED = replace(BY_ARGO, rows=(), state="Failed", kinds={"failed": 1}, codes_used={}, argo=replace(ARGO, promoted=None, resources=()))
+NOTHING = Intended(state="Failed", commit="", commits=("promote",))
+
+
 def test_a_world_in_order_breaks_nothing() -> None:
     assert broken(GOOD, INTENDED) == {}
+    assert broken(BY_ARGO, replace(INTENDED, commits=("promote",))) == {}
+    assert broken(REMOVED, NOTHING) == {}
+
+
+@pytest.mark.parametrize("name", DOCTORED_ARGO)
+def test_an_invariant_of_argo_notices(name: str) -> None:
+    changes, invariant, says = DOCTORED_ARGO[name]
+
+    found = broken(replace(BY_ARGO, argo=replace(ARGO, **changes)), replace(INTENDED, commits=("promote",)))  # type: ignore[arg-type]
+
+    assert list(found) == [invariant]
+    assert says in found[invariant]
+
+
+def test_what_was_to_go_and_is_there_is_noticed() -> None:
+    left = replace(REMOVED, argo=replace(ARGO, promoted=None))
+    assert "Deployment/tiny is there" in broken(left, NOTHING)["git_agrees"]
+    assert set(broken(replace(REMOVED, rows=(SERVES,)), NOTHING)) == {"ready_serves", "git_agrees"}
+    assert set(broken(replace(BY_ARGO, helm=GOOD.helm), replace(INTENDED, commits=("promote",)))) == {"one_helm_release"}
 
 
 @pytest.mark.parametrize("name", DOCTORED)
@@ -91,7 +135,9 @@ def test_an_invariant_notices(name: str) -> None:
 
 
 def test_every_invariant_is_proven_to_say_no() -> None:
-    assert {invariant for _, invariant, _ in DOCTORED.values()} == {invariant.__name__ for invariant in INVARIANTS}
+    assert {invariant for _, invariant, _ in [*DOCTORED.values(), *DOCTORED_ARGO.values()]} == {
+        invariant.__name__ for invariant in INVARIANTS
+    }
 
 
 def test_without_a_spare_gpu_requests_may_be_refused() -> None:
@@ -134,6 +180,16 @@ def test_requests_are_found_wherever_the_stream_is_cut() -> None:
         assert b"".join(data for data, _ in pieces) == stream
         requests = [(request.what, request.writes) for _, request in pieces if request is not None]
         assert requests == [("helm POST secrets", True), ("PATCH deployments", True), ("GET /health", False)]
+
+
+def test_what_is_pushed_is_a_write_and_what_is_fetched_is_none() -> None:
+    asked = [
+        git_request("GET", "/platform/models.git/info/refs?service=git-receive-pack", {}),
+        git_request("POST", "/platform/models.git/git-upload-pack", {}),
+        git_request("POST", "/platform/models.git/git-receive-pack", {}),
+    ]
+
+    assert [(each.what, each.writes) for each in asked if each] == [("git GET", False), ("git POST", False), ("git push", True)]
 
 
 def test_what_prefect_is_asked_is_no_write() -> None:

@@ -12,6 +12,7 @@ from blocks.facts import JobState
 from flows.plan.clean_up import EndedRun
 from flows.plan.doctor import symptoms
 from flows.plan.doctor.facts import (
+    DriftFact,
     EntryFact,
     EnvironmentFacts,
     Facts,
@@ -55,6 +56,16 @@ WELL = Facts(now=BEGIN + timedelta(minutes=1), entries=(ENTRY,), environments={"
 LOCK = LockFact(model="tiny-llama", environment="staging", run_id="r1", silent_seconds=61)
 BEGUN = UnfinishedFact(event_id=7, run_id="r1", model="tiny-llama", environment="staging", fingerprint=NEW)
 REQUEST = RequestFact(event_id=9, run_id="r1", model="tiny-llama", environment="staging")
+DRIFT = DriftFact(
+    model="tiny-llama",
+    environment="staging",
+    kind="live",
+    sentence="The cluster is not what Git says.",
+    application=RELEASE,
+    argocd_namespace="argocd",
+    hub_revision="c" * 40,
+    git_commit="d" * 40,
+)
 JOB = JobState(name="prefetch-1", outcome=None, labels={"slipway.dev/run": "r1"})
 
 
@@ -172,3 +183,24 @@ def test_what_is_found_grows_with_what_is_wrong_and_not_with_models() -> None:
     assert [symptom.kind for symptom in found(entries=many, environments=in_staging(pods=pods, releases=(), deployments=()))] == [
         "unwatched"
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "command"),
+    [
+        ("application", "The cluster is not what Git says.", f"kubectl edit application -n argocd {RELEASE}, and argocd/staging/"),
+        ("git", "The cluster is not what Git says.", f"slipway release tiny-llama --revision {'c' * 40} --environment staging"),
+        ("live", "The cluster is not what Git says.", f"kubectl patch application -n argocd {RELEASE} --type merge -p"),
+        ("unseen", "drift of tiny-llama in staging could not be looked for: The cluster", "docs/troubleshooting.md"),
+    ],
+)
+def test_drift_is_shown_with_what_mends_it_and_left_to_people(kind: str, says: str, command: str) -> None:
+    drifts = (replace(DRIFT, kind=kind),)
+
+    (symptom,) = found(drifts=drifts)
+
+    assert (symptom.kind, symptom.about, symptom.remedy) == (f"drift-{kind}", "tiny-llama in staging", None)
+    assert says in symptom.sentence
+    assert command in symptom.command
+    # while a run is at it, it is no drift
+    assert found(drifts=drifts, locks=(replace(LOCK, silent_seconds=4),), runs={"r1": LIVE}) == []

@@ -1,9 +1,10 @@
-"""What is inconsistent between registry, cluster, Helm, nodes and Prefect: pure findings from facts that were gathered before."""
+"""What is inconsistent between registry, cluster, Helm, Git, nodes and Prefect: pure findings from facts that were gathered before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from flows.plan.doctor.drift import drift_symptoms
 from flows.plan.doctor.facts import Facts
 from flows.plan.doctor.places import place_symptoms
 from flows.plan.doctor.prefect_site import prefect_symptoms
@@ -11,7 +12,7 @@ from flows.plan.doctor.runs import run_symptoms
 from flows.plan.doctor.symptom import Symptom
 
 #: Who looks at the facts, each for symptoms of its own kind, in the order in which they are shown. What is new is added here.
-EXAMINERS: tuple[Callable[[Facts], Iterable[Symptom]], ...] = (prefect_symptoms, run_symptoms, place_symptoms)
+EXAMINERS: tuple[Callable[[Facts], Iterable[Symptom]], ...] = (prefect_symptoms, run_symptoms, place_symptoms, drift_symptoms)
 
 
 def symptoms(facts: Facts) -> list[Symptom]:

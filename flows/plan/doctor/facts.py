@@ -106,6 +106,31 @@ class EnvironmentFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DriftFact:
+    """Something of an entry that Argo CD delivers which is not as it was recorded.
+
+    Attributes:
+        model: The model.
+        environment: Where.
+        kind: `application`, `git` or `live` (see `flows.plan.drift`), or `unseen`: it could not be looked at.
+        sentence: What, and the first line of the difference.
+        application: The Application's name.
+        argocd_namespace: Where it lies.
+        hub_revision: The hub commit that is on record.
+        git_commit: The commit with which it was delivered.
+    """
+
+    model: str
+    environment: str
+    kind: str
+    sentence: str
+    application: str
+    argocd_namespace: str
+    hub_revision: str
+    git_commit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WantedDeployment:
     """A Prefect deployment as `prefect.yaml` has it, or as Prefect shows it.
 
@@ -165,6 +190,7 @@ class Facts:
         runs: What Prefect says of every run that one of these names, by its id.
         suspended: Runs of release that wait for a form.
         scrubs: The last scrub of each node.
+        drifts: What has drifted where Argo CD delivers.
         environments: What was seen of each, by name.
         prefect: What was seen of Prefect.
     """
@@ -178,5 +204,6 @@ class Facts:
     runs: Mapping[str, EndedRun] = field(default_factory=dict)
     suspended: tuple[SuspendedFact, ...] = ()
     scrubs: tuple[ScrubFact, ...] = ()
+    drifts: tuple[DriftFact, ...] = ()
     environments: Mapping[str, EnvironmentFacts] = field(default_factory=dict)
     prefect: PrefectFacts = PrefectFacts()

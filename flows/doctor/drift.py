@@ -1,0 +1,66 @@
+"""Looks for drift where Argo CD delivers, as `revalidate` does every night: what was recorded against Git, Argo CD and the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+
+from blocks.errors import PipelineError
+from blocks.registry import Entry, Registry
+from flows.connections import Following, Site, site
+from flows.plan.doctor.facts import DriftFact
+from flows.plan.naming import release_name
+from flows.plan.sync import sync_policy
+from flows.spec import Deployments, Environment
+from flows.tasks.drift import look_for_drift
+from flows.tasks.record import live_entries
+
+#: Clones of the repository at the same time.
+AT_ONCE = 4
+
+
+async def drift_facts(deployments: Deployments, registry: Registry) -> tuple[DriftFact, ...]:
+    """Everything that has drifted of what serves: a clone and a few requests for each model.
+
+    Environments that lack blocks are left out: they are told of where the environment itself is looked at.
+    """
+    sites: dict[str, tuple[Environment, Site, Following]] = {}
+    for environment in deployments.environments():
+        if environment.delivery == "argocd":
+            try:
+                at = await site(environment)
+            except PipelineError:
+                continue
+            if at.argocd is not None:
+                sites[environment.name] = environment, at, at.argocd
+    if not sites:
+        return ()
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(entry: Entry) -> tuple[DriftFact, ...]:
+        async with room:
+            return await asyncio.to_thread(_look, *sites[entry.environment], entry)
+
+    entries = [entry for entry in await asyncio.to_thread(live_entries.fn, registry) if entry.environment in sites]
+    return tuple(fact for facts in await asyncio.gather(*map(one, entries)) for fact in facts)
+
+
+def _look(environment: Environment, at: Site, following: Following, entry: Entry) -> tuple[DriftFact, ...]:
+    policy = sync_policy(environment, entry.model, following.gitops.url, "")
+
+    def fact(kind: str, sentence: str) -> DriftFact:
+        return DriftFact(
+            model=entry.model,
+            environment=environment.name,
+            kind=kind,
+            sentence=sentence,
+            application=release_name(entry.model, environment.name),
+            argocd_namespace=environment.argocd_namespace,
+            hub_revision=entry.hub_revision,
+            git_commit=entry.git_commit,
+        )
+
+    try:
+        found = look_for_drift.fn(following.argo, following.gitops, at.helm, at.cluster, entry, environment, policy)
+    except PipelineError as exc:
+        return (fact("unseen", exc.message),)
+    return tuple(fact(each.kind, " ".join((each.sentence, *each.difference[:1]))) for each in found)
