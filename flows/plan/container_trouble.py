@@ -20,6 +20,9 @@ _FULL = "no space left on device"
 _NO_FOLDER = "failed to create subPath directory for volumeMount"
 _NO_PLACE = re.compile(r"hostPath type check failed|MountVolume\.NewMounter initialization failed for volume .* path .* does not exist")
 
+#: What a node's agent that was restarted says of a container that ran before: it is started again, and nothing is known against it.
+_LOST = "ContainerStatusUnknown"
+
 #: Exit codes of processes that a signal ended: SIGKILL and SIGTERM.
 _SIGNALLED = frozenset({137, 143})
 
@@ -46,7 +49,7 @@ def _container(trouble: Trouble, container: Container) -> Finding | None:
     if container.reason in _REFUSED:
         return Finding("container-refused", f"{where}: {container.reason}: {quoted(container.message)}", 0.0, (quoted(shown),))
     gave_up = container.reason == "CrashLoopBackOff"
-    if container.last_exit is None or not (container.last_exit.code or gave_up):
+    if container.last_exit is None or container.last_exit.reason == _LOST or not (container.last_exit.code or gave_up):
         return None
     return _crash(trouble, container, container.last_exit, gave_up)
 

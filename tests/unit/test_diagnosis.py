@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -195,6 +196,15 @@ def test_nothing_wrong_is_nothing_found() -> None:
     starting = waiting_pod(LABEL, containers=(Container(name="vllm", state="waiting", reason="ContainerCreating"),))
 
     assert diagnose(rollout(starting), LABEL, [trouble(starting, ("Pulling", "Pulling image"))], [node()], 1) is None
+
+
+@pytest.mark.parametrize("is_init", [True, False])
+def test_a_container_that_its_node_lost_track_of_is_no_fault_of_its_own(is_init: bool) -> None:
+    # a node's agent that was restarted says this of what ran, and starts it again
+    lost = crashed("ContainerStatusUnknown", 137, "The container could not be located when the pod was terminated", is_init=is_init)
+
+    for now in (lost, replace(lost, state="running", reason="")):
+        assert diagnose(rollout(), LABEL, [trouble(waiting_pod(LABEL, containers=(now,)))], [node()], 1) is None
 
 
 def test_errors_become_diagnoses_and_come_back_from_their_facts() -> None:
