@@ -144,8 +144,8 @@ class HelmClient:
 
     def releases(self, namespace: str) -> dict[str, str]:
         """Every release of the namespace and the status of its newest revision, in Helm's words; one process."""
-        # Helm 4 lists all of them unless it is told which.
-        lines = self._command.wait_for(self._command.list(include_deployed=False, namespace=namespace))
+        # Helm 4 lists those of every status unless it is told which, and no more than 256 unless it is told that there is no limit.
+        lines = self._command.wait_for(self._command.list(include_deployed=False, max_releases=0, namespace=namespace))
         return {str(line["name"]): str(line["status"]) for line in lines}
 
     def revisions(self, release: str, namespace: str) -> Iterator[HelmRevision]:

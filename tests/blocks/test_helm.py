@@ -22,6 +22,7 @@ from flows.plan.stuck import require_idle
 from flows.tasks.unstick import unstick
 from sandbox.helm import helm_executable
 from sandbox.world import World
+from tests.helm_records import read_record, write_record
 
 _CONFIG_MAP = """
 apiVersion: v1
@@ -161,6 +162,22 @@ def test_fields_of_the_chart_are_taken_back_and_no_others(stage: Stage) -> None:
 
     stage.install("new", take_back=True)
     assert stage.api.read_namespaced_config_map(stage.name, stage.namespace).data == {"carries": "new", "note": "mine"}
+
+
+def test_all_releases_of_a_namespace_are_listed_also_more_than_helm_lists_by_default(stage: Stage) -> None:
+    stage.install("old")
+    (secret,) = stage.api.list_namespaced_secret(stage.namespace, label_selector="owner=helm").items
+    for number in range(257):
+        name = f"{stage.name}-{number}"
+        record = read_record(secret.data["release"]) | {"name": name}
+        metadata = {"name": f"sh.helm.release.v1.{name}.v1", "labels": {**secret.metadata.labels, "name": name}}
+        body = {"metadata": metadata, "type": secret.type, "data": {"release": write_record(record)}}
+        stage.api.create_namespaced_secret(stage.namespace, body)
+
+    listed = stage.client.releases(stage.namespace)
+
+    assert len(listed) == 258
+    assert set(listed.values()) == {"deployed"}
 
 
 def test_a_connection_that_ends_without_an_answer_is_tried_again(tmp_path: Path) -> None:

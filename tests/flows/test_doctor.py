@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import uuid
 from typing import Any
@@ -25,6 +23,7 @@ from flows.release import release
 from flows.spec import Deployments
 from flows.sweep import sweep
 from tests.flows.conftest import Site
+from tests.helm_records import read_record, write_record
 
 
 def doctor(site: Site, *options: str) -> dict[str, dict[str, Any]]:
@@ -119,11 +118,10 @@ def kill_helm(site: Site) -> None:
     with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
         core = CoreV1Api(api)
         (secret,) = core.list_namespaced_secret(namespace, label_selector="owner=helm").items
-        record = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret.data["release"]))))
+        record = read_record(secret.data["release"])
         record["version"] += 1
         record["info"] |= {"status": "pending-upgrade", "last_deployed": "2026-01-01T00:00:00Z"}
-        data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
         labels = {**secret.metadata.labels, "status": "pending-upgrade", "version": str(record["version"])}
         name = f"{secret.metadata.name.removesuffix('.v1')}.v{record['version']}"
-        body = {"metadata": {"name": name, "labels": labels}, "type": secret.type, "data": {"release": data}}
+        body = {"metadata": {"name": name, "labels": labels}, "type": secret.type, "data": {"release": write_record(record)}}
         core.create_namespaced_secret(namespace, body)
