@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.whole_sandbox import whole_sandbox
+
 if TYPE_CHECKING:
     from sandbox.prefect import Prefect
+    from sandbox.world import World
     from tests.chaos.scenarios import Result
 
 #: Patience of the tasks in seconds, as an operator may set it: short at first, 46 s in all, more than an API server is gone here.
@@ -37,47 +36,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lanes", type=int, default=3, help="sites at the same time")
     parser.add_argument("--list", action="store_true", help="only list the points")
     given = parser.parse_args(arguments)
-    from sandbox.prefect import Prefect
-
-    with tempfile.TemporaryDirectory(prefix="slipway-chaos-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="slipway-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        caches = {key: str(folder / "helm") for key in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
-        prefect = Prefect(folder / "prefect", caches)
-        # Both are read when Prefect and the tasks are imported, here and in the legs.
-        os.environ.update({**prefect.environment, "SLIPWAY_RETRY_SECONDS": RETRIES})
-        # Repositories of the lanes add theirs to it.
-        os.environ["GIT_SSL_CAINFO"] = str(folder / "authorities.pem")
-        stack.callback(prefect.close)
+        # Repositories of the lanes add theirs to the file of authorities.
+        settings = {"SLIPWAY_RETRY_SECONDS": RETRIES, "GIT_SSL_CAINFO": str(folder / "authorities.pem")}
+        begin = time.monotonic()
         print("Starting Prefect, PostgreSQL, a hub and a cluster ...", flush=True)
-        return _run(prefect, folder, stack, given)
+        with whole_sandbox(folder, settings) as (prefect, world):
+            return _run(prefect, world, begin, given)
 
 
-def _run(prefect: Prefect, folder: Path, stack: ExitStack, given: argparse.Namespace) -> int:
+def _run(prefect: Prefect, world: World, begin: float, given: argparse.Namespace) -> int:
     from sandbox.serving import LoopThread
-    from sandbox.world import NODES, World
     from tests.chaos.happenings import Machines
     from tests.chaos.legs import Zygote
-
-    begin = time.monotonic()
-    node = replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)
-    with ThreadPoolExecutor(1) as beside:
-        server = beside.submit(prefect.start)
-        world = stack.enter_context(World(folder / "world", [node]))
-        zygote = stack.enter_context(Zygote())
-        machines = Machines(world=world, prefect=prefect)
-        loop = stack.enter_context(LoopThread("chaos"))
-        server.result()
     from tests.chaos.runner import Runner
     from tests.flows.conftest import deploy_flows
 
-    runner = Runner(machines, deploy_flows(), zygote, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
-    points = runner.points(given.only)[:: given.every]
-    if given.list:
-        print("\n".join(placed.point.name for placed in points))
-        return 0
-    print(f"{len(points)} points, {given.lanes} sites at a time ({time.monotonic() - begin:.0f} s so far)", flush=True)
-    results = runner.run(points)
-    return _report(results, time.monotonic() - begin)
+    with Zygote() as zygote, LoopThread("chaos") as loop:
+        machines = Machines(world=world, prefect=prefect)
+        runner = Runner(machines, deploy_flows(), zygote, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
+        points = runner.points(given.only)[:: given.every]
+        if given.list:
+            print("\n".join(placed.point.name for placed in points))
+            return 0
+        print(f"{len(points)} points, {given.lanes} sites at a time ({time.monotonic() - begin:.0f} s so far)", flush=True)
+        return _report(runner.run(points), time.monotonic() - begin)
 
 
 def _report(results: Sequence[Result], seconds: float) -> int:
