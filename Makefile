@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test test-cluster bench-prefetch bench-registry bench-sandbox bench-verify charts lint format lock clean
+.PHONY: help setup demo chaos test test-cluster bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts lint format lock clean
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,6 +46,9 @@ test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECO
 chaos: setup ## Kill everything at every moment and see what is left: build/chaos.json; ARGS="--only TEXT" is a part of it
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+bench-doctor: setup ## Compare the doctor with helm and kubectl by hand as models are added: build/bench-doctor.json
+	@$(BIN)/python -m tests.bench.doctor
+
 bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
 	@$(BIN)/python -m tests.bench.prefetch $(ARGS)
 
@@ -54,6 +57,9 @@ bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 
 bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 events: build/bench-registry.json
 	@$(BIN)/python -m tests.bench.registry
+
+bench-rollback: setup ## Compare a rollback with `helm rollback` by hand: build/bench-rollback.json
+	@$(BIN)/python -m tests.bench.rollback
 
 bench-verify: setup ## Compare the load generator with wrk: build/bench-verify.json
 	@$(BIN)/python -m tests.bench.verify
