@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,6 +65,16 @@ class Documents(Session):
         with self._connected() as connection:
             found = row(connection, "candidate", StoredCandidate, {"fingerprint": fingerprint})
         return found.document if found else None
+
+    def kept_candidates(self, statuses: Collection[str]) -> list[dict[str, object]]:
+        """The documents of all candidates that may serve again at once, in all environments; one statement, however many there are.
+
+        Args:
+            statuses: Those of entries that count as serving or about to. What a person took out counts, too, and so does the previous
+                candidate of every model in every environment (and at the most one more).
+        """
+        with self._connected() as connection:
+            return [each.document for each in rows(connection, "kept_candidates", StoredCandidate, {"statuses": list(statuses)})]
 
     def save_evidence(self, kind: str, document: Mapping[str, object]) -> str:
         """Keep a verdict document and return the SHA-256 (hex) of its canonical JSON. Saving it again changes nothing.

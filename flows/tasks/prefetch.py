@@ -52,14 +52,8 @@ def prefetch(
 def snapshots_to_keep(registry: Registry) -> list[str]:
     """Folders of the snapshots that no node may remove: those of every model's current and previous candidate in every environment."""
     with registry.client() as client:
-        entries = client.entries()
-        # What a person took out still runs, and may be put back.
-        fingerprints = {entry.fingerprint for entry in entries if entry.status in KEPT_STATUSES or entry.disabled_from}
-        for model, environment, organisation in {(entry.model, entry.environment, entry.organisation) for entry in entries}:
-            previous = client.previous(model, environment, organisation=organisation)
-            fingerprints.add(previous.fingerprint if previous else None)
-        documents = [client.candidate(fingerprint) for fingerprint in fingerprints if fingerprint]
-    return sorted({snapshot_folder(str(each["repository"]), str(each["commit"])) for each in documents if each})
+        kept = client.kept_candidates(KEPT_STATUSES)
+    return sorted({snapshot_folder(str(each["repository"]), str(each["commit"])) for each in kept})
 
 
 async def prefetch_everywhere(

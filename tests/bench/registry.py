@@ -58,6 +58,7 @@ CHANGES_PER_SECOND = 200
 PROPAGATION_SECONDS = 0.1
 WATCH_SECONDS = 10.0
 SCRAPE_SECONDS = 2.0
+KEPT_SECONDS = 5.0
 WATCH_GROWTH_MB = 10.0
 
 #: Each model has one ready entry in each environment and nine that it superseded.
@@ -263,6 +264,23 @@ def scraping(dsn: str) -> Iterator[Line]:
     yield line(f"exporter, a scrape of {places:,} places", statistics.median(seconds[-SCRAPES:]), "seconds", at_most=SCRAPE_SECONDS)
 
 
+def keeping(dsn: str) -> Iterator[Line]:
+    """The list of what no node may remove, which each prefetch asks for: all models, all environments, the whole history."""
+    with RegistryClient(dsn) as client:
+        seconds = []
+        for _ in range(SCRAPES + 1):
+            began = time.perf_counter()
+            kept = client.kept_candidates(["deploying", "ready", "degraded"])
+            seconds.append(time.perf_counter() - began)
+    assert len(kept) >= MODELS
+    yield line(
+        f"candidates that are kept, of {MODELS * len(ENVIRONMENTS):,} places",
+        statistics.median(seconds[1:]),
+        "seconds",
+        at_most=KEPT_SECONDS,
+    )
+
+
 def until(condition: Callable[[], bool]) -> float:
     """Seconds until the condition holds."""
     began = time.perf_counter()
@@ -293,7 +311,7 @@ def main() -> int:
         print(f"Filling a registry with {MODELS * REVISIONS * len(ENVIRONMENTS):,} entries and {EVENTS:,} events ...", flush=True)
         fill(postgres.dsn)
         dsn = postgres.dsn
-        parts = (lookups(dsn), propagation(postgres), changes(dsn), scraping(dsn), watching(postgres))
+        parts = (lookups(dsn), propagation(postgres), changes(dsn), keeping(dsn), scraping(dsn), watching(postgres))
         for figure in itertools.chain.from_iterable(parts):
             results.write(json.dumps(figure) + "\n")
             shown = f"{float(str(figure['value'])):,.6g} {figure['unit']}".strip()

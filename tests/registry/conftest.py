@@ -206,11 +206,20 @@ class Releases:
 
     def current(self) -> str | None:
         entry = self.client.current(self.model, self.environment)
-        return entry.fingerprint[:2] if entry and entry.fingerprint else None
+        return self._kept(entry.fingerprint) if entry and entry.fingerprint else None
 
     def previous(self) -> str | None:
         found = self.client.previous(self.model, self.environment)
-        return found.fingerprint[:2] if found else None
+        return self._kept(found.fingerprint) if found else None
+
+    def kept(self) -> set[str]:
+        """The candidates that may serve again at once."""
+        return {str(each["variant"]) for each in self.client.kept_candidates(["deploying", "ready", "degraded"])}
+
+    def _kept(self, fingerprint: str) -> str:
+        """The candidate; whatever is current or previous is kept on the nodes, in every history of these tests."""
+        assert fingerprint[:2] in self.kept()
+        return fingerprint[:2]
 
     def kinds(self) -> list[str]:
         """Kinds of all events, oldest first."""

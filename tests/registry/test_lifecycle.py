@@ -183,6 +183,25 @@ def test_what_was_found_bad_is_no_way_back(releases: Releases) -> None:
     assert releases.previous() == "a1"
 
 
+def test_what_neither_serves_nor_is_a_way_back_is_not_kept(releases: Releases, client: RegistryClient) -> None:
+    for candidate in ("a1", "a2", "b1", "b2"):
+        releases.release(candidate, f"run-{candidate}")
+    assert releases.kept() == {"b1", "b2"}
+
+    # what is failing still runs, and what took its place on the cluster did not last: both ways back stay
+    releases.begin("a2", "run-again")
+    assert releases.kept() == {"b1", "b2", "a2"}
+    releases.fail("a2", "run-again")
+    assert (releases.current(), releases.previous(), releases.kept()) == (None, "b2", {"b1", "b2"})
+
+    # of every model in every environment, and what a person took out
+    elsewhere = replace(releases, environment="staging")
+    elsewhere.release("a2", "run-elsewhere")
+    assert releases.kept() == {"b1", "b2", "a2"}
+    client.disable("tiny", "staging", reason="maintenance", actor="ops")
+    assert releases.kept() == {"b1", "b2", "a2"}
+
+
 def test_what_recovered_is_a_way_back(releases: Releases) -> None:
     releases.release("a1", "run-1")
     releases.release("b1", "run-2")
