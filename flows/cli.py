@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -250,6 +251,8 @@ add_doctor(app)
 
 def main() -> None:
     """Run the command; an error of ours is one sentence and an exit code."""
+    # Prefect tells its server of every block that is loaded, and warns at the end of a short command that it is still telling.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     try:
         app()
     except PipelineError as exc:
