@@ -8,8 +8,9 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
+from flows.clean_up import leave_as_it_was
 from flows.connections import shared_registry
-from flows.errors import VerificationFailed
+from flows.errors import NothingToRollBackTo, VerificationFailed
 from flows.outcome import ended
 from flows.plan.rollback import TARGET_SECONDS
 from flows.rollback import go_back_to, stand
@@ -17,14 +18,20 @@ from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.tasks.lock import locked
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import recall_candidate
-from flows.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed
+from flows.tasks.record import current_entry, recall_candidate
+from flows.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 
 #: Who goes back and forward, where Git or Argo CD are told.
 _REHEARSAL = "slipway rehearsal"
 
 
-@flow(name="rehearse", flow_run_name="rehearse {environment}", persist_result=True, result_serializer=RESULTS)
+@flow(
+    name="rehearse",
+    flow_run_name="rehearse {environment}",
+    persist_result=True,
+    result_serializer=RESULTS,
+    on_cancellation=[leave_as_it_was],
+)
 async def rehearse(environment: EnvironmentName = "staging", models: list[str] = []) -> State[Any] | dict[str, Any]:  # noqa: B006
     """Roll each model of an environment back to its previous candidate and forward again; record how long both took.
 
@@ -44,9 +51,10 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     registry = await shared_registry(Deployments.default())
     taken: dict[str, dict[str, float]] = {}
     failed: list[PipelineError] = []
-    for model in await run(models_to_rehearse, registry, environment, models):
+    run_id = str(runtime.flow_run.id)
+    for model in await run(models_to_rehearse, registry, environment, models, run_id):
         try:
-            seconds = await _one(model, environment)
+            seconds = await run(rehearsed, registry, model, environment, run_id) or await _one(model, environment, run_id)
         except PipelineError as exc:
             failed.append(exc)
         else:
@@ -61,14 +69,16 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     return taken
 
 
-async def _one(model: str, environment: str) -> dict[str, float] | None:
+async def _one(model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """Both ways of one model, in seconds; none if there is nothing to go back to."""
-    ground, run_id = await stand(model, environment), str(runtime.flow_run.id)
+    ground = await stand(model, environment)
     async with locked(ground.registry, model, environment, run_id) as lock:
-        # The choice is kept: a run that is lost on the way knows where it came from.
         chosen = await run(choose_rehearsal, ground.registry, model, environment, run_id)
         if chosen is None:
             return None
+        now = await run(current_entry, ground.registry, model, environment)
+        if now is not None and now.fingerprint not in chosen:  # the run was lost on the way, and somebody went on meanwhile
+            raise NothingToRollBackTo(f"{model} in {environment} serves another candidate by now; the rehearsal leaves it there.")
         current, previous = [await run(recall_candidate, ground.registry, model, environment, each) for each in chosen]
         await go_back_to(ground, previous, lock, run_id, _REHEARSAL, "the rehearsal goes back")
         await go_back_to(ground, current, lock, run_id, _REHEARSAL, "the rehearsal goes forward again")

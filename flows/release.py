@@ -33,7 +33,7 @@ from flows.tasks.evidence import record_phases
 from flows.tasks.lock import give_back, locked
 from flows.tasks.plan import plan
 from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, last_verified
+from flows.tasks.record import begun_with, current_entry, finished, last_verified
 from flows.tasks.resolve import resolve
 
 
@@ -97,12 +97,14 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     sites = {environment.name: await site(environment) for environment in environments}
     hub, registry = await shared_hub(deployments), await shared_registry(deployments)
 
-    resolving = Stopwatch()
+    resolving, run_id = Stopwatch(), str(runtime.flow_run.id)
     with resolving.phase("resolve"):
-        candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
+        candidate = await run(begun_with, registry, model_name, run_id)
+        if candidate is None:
+            candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
     about(candidate=candidate.fingerprint)
     this = Release(
-        run_id=str(runtime.flow_run.id),
+        run_id=run_id,
         model=model,
         candidate=candidate,
         suite=suite,

@@ -33,7 +33,7 @@ class SeenRun:
     Attributes:
         run_id: Its id.
         name: Its name.
-        model: The model that it changes.
+        model: The model that it changes; empty for a rehearsal, which takes one after the other.
         phase: What its state is; suspended, scheduled and ended ones are never seen here.
         state_id: The state's id: a run that was taken up again has another one.
         began: When it first began; when it was asked for if it never did.

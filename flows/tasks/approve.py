@@ -43,9 +43,11 @@ class ApprovalEvidence:
 def gather_evidence(registry: Registry, candidate: Candidate, environment: Environment) -> ApprovalEvidence:
     """Keep what the approvers decide on as one document: the candidate, its verdict in the environment before, what it changes.
 
-    The same facts make the same document, so that a run that wakes up finds its gate again.
+    The same facts make the same document, so that a run that wakes up finds its gate again; and its candidate, which is registered here
+    at the latest.
     """
     with registry.client() as client:
+        client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
         serving = client.current(candidate.model, environment.name)
         known = client.candidate(serving.fingerprint) if serving is not None and serving.fingerprint else None
         current = Candidate.from_document(known) if known is not None else None

@@ -29,7 +29,7 @@ from flows.plan.pick_up import Past, Patience, SeenRun, is_silent, why_given_up
 from flows.tasks.policy import OBSERVES
 
 #: The flows whose runs are taken up again: those that change an environment.
-FLOWS = ("release", "rollback")
+FLOWS = ("release", "rollback", "rehearse")
 
 #: A run that crashed longer ago is nobody's any more: the world has moved on, and a person decides.
 LOOK_BACK = timedelta(days=1)
@@ -44,19 +44,22 @@ _PHASES: dict[StateType, Literal["pending", "running", "cancelling", "crashed"]]
 
 @task(task_run_name="look for runs that died", **OBSERVES)
 def runs_to_look_at(registry: Registry, models: Collection[str], patience: Patience) -> list[SeenRun]:
-    """The runs of release and rollback that are under way or crashed of late, of these models.
+    """The runs that change an environment and are under way or crashed of late: of these models, and rehearsals that have begun.
 
-    Two requests to Prefect and one to the registry, and one more for each run that seems silent by all of them.
+    Two requests to Prefect and two to the registry, and one more for each run that seems silent by all of them.
     """
-    with registry.client() as client:
-        locks = {lock.run_id: lock.silent_seconds for lock in client.held_locks()}
     now = datetime.now(UTC)
-    with get_client(sync_client=True) as prefect:
+    with get_client(sync_client=True) as prefect, registry.client() as client:
+        locks = {lock.run_id: lock.silent_seconds for lock in client.held_locks()}
         found = [
             *_read(prefect, FlowRunFilter(state=_any_of(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING))),
             *_read(prefect, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))),
         ]
-        seen = [_seen(run, run.state, locks, now) for run in found if run.state is not None and run.parameters.get("model") in models]
+        # A rehearsal names no model. It is of this registry if that knows what it did; before it does anything, nobody need look after it.
+        rehearsals = [str(run.id) for run in found if "model" not in run.parameters]
+        begun = {event.run_id for event in client.run_events(rehearsals, ("deploying",))} | locks.keys()
+        ours = [run for run in found if run.parameters.get("model") in models or (str(run.id) in rehearsals and str(run.id) in begun)]
+        seen = [_seen(run, run.state, locks, now) for run in ours if run.state is not None]
         return [
             replace(run, sign_of_life=max(run.sign_of_life, _last_event(prefect, run.run_id)))
             if run.phase != "crashed" and is_silent(run, patience, now)
@@ -71,7 +74,8 @@ def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]
     run_ids = [run.run_id for run in runs]
     with registry.client() as client:
         events = client.run_events(run_ids, ("picked_up", "abandoned"))
-        overtaken = client.overtaken([(run.run_id, run.model, run.began) for run in runs])
+        # A rehearsal looks by itself, model by model, whether anybody went on meanwhile.
+        overtaken = client.overtaken([(run.run_id, run.model, run.began) for run in runs if run.model])
     return {
         run_id: Past(
             crashes=frozenset(str(event.detail["state"]) for event in events if event.run_id == run_id and event.kind == "picked_up"),
@@ -98,7 +102,7 @@ def pick_up(registry: Registry, run: SeenRun, past: Past) -> bool:
     with registry.client() as client:
         client.add_event(
             "picked_up",
-            model=run.model,
+            model=run.model or None,
             run_id=run.run_id,
             detail={"state": run.state_id, "time": len(past.crashes | {run.state_id})},
             key=f"picked-up/{run.run_id}/{run.state_id}",
@@ -118,7 +122,7 @@ def give_up(registry: Registry, run: SeenRun, past: Past) -> None:
         payload={"model": run.model, "name": run.name, "run": run.run_id, "why": why},
     )
     with registry.client() as client:
-        client.add_event("abandoned", model=run.model, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}")
+        client.add_event("abandoned", model=run.model or None, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}")
 
 
 def _read(prefect: SyncPrefectClient, wanted: FlowRunFilter) -> list[FlowRun]:
@@ -136,7 +140,7 @@ def _seen(run: FlowRun, state: State, locks: dict[str | None, float], now: datet
     return SeenRun(
         run_id=str(run.id),
         name=run.name,
-        model=str(run.parameters["model"]),
+        model=str(run.parameters.get("model", "")),
         phase=_PHASES[state.type],
         state_id=str(state.id),
         began=run.start_time or run.expected_start_time or run.created or state.timestamp,

@@ -18,7 +18,7 @@ from flows.plan.rollback import choose_target
 from flows.plan.verdict import Verdict
 from flows.plan.way_back import Failure, settled, unsettled
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import OBSERVES, ONCE
+from flows.tasks.policy import OBSERVES
 
 _SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
 
@@ -151,23 +151,49 @@ def _names(event: Event, sha256: str) -> bool:
     return event.detail.get("evidence_sha256") == sha256
 
 
-@task(task_run_name="choose what to roll back to", **ONCE)
+@task(task_run_name="recall what this run began with", **OBSERVES)
+def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
+    """The candidate that an earlier process of the run brought to an environment or asked people about; none if it had not come so far.
+
+    The registry says it, and nothing that a worker keeps: a pod takes its disk along, and a branch of the hub moves on.
+    """
+    with registry.client() as client:
+        begun = first_begun(client, model, run_id)
+        document = client.candidate(begun.fingerprint) if begun is not None and begun.fingerprint is not None else None
+    return Candidate.from_document(document) if document is not None else None
+
+
+def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
+    """The event with which the run first took something of the model into its hands: in the environment, or in any."""
+    for event in client.run_events([run_id], ("approval_requested", "deploying")):
+        if event.model == model and environment in (None, event.environment):
+            return event
+    return None
+
+
+@task(task_run_name="choose what to roll back to", **OBSERVES)
 def rollback_target(registry: Registry, model: str, environment: Environment, to: str | None, run_id: str) -> Candidate:
     """The candidate to go back to: the one whose fingerprint begins with `to`, or the last verified one before the current.
+
+    A run that is taken up again goes to where it was on its way to: by then that may be what is current.
 
     Raises:
         NothingToRollBackTo: There is no such candidate, or it was never verified in the environment.
     """
     with registry.client() as client:
-        events = client.events(model=model, environment=environment.name, limit=1000)
-        previous = client.previous(model, environment.name)
-        fingerprint = choose_target(
-            model,
-            environment.name,
-            verified={event.fingerprint for event in events if event.kind == "ready" and event.fingerprint is not None},
-            previous=previous.fingerprint if previous is not None else None,
-            to=to,
-        )
+        begun = first_begun(client, model, run_id, environment.name)
+        if begun is not None and begun.fingerprint is not None:
+            fingerprint = begun.fingerprint
+        else:
+            events = client.events(model=model, environment=environment.name, limit=1000)
+            previous = client.previous(model, environment.name)
+            fingerprint = choose_target(
+                model,
+                environment.name,
+                verified={event.fingerprint for event in events if event.kind == "ready" and event.fingerprint is not None},
+                previous=previous.fingerprint if previous is not None else None,
+                to=to,
+            )
         document = client.candidate(fingerprint)
     if document is None:
         raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {environment.name}; release it again.")

@@ -7,22 +7,39 @@ from prefect import task
 from blocks.registry import Registry
 from flows.plan.rollback import TARGET_SECONDS
 from flows.spec import Candidate, Environment
-from flows.tasks.policy import OBSERVES, ONCE
-from flows.tasks.record import seconds_of
+from flows.tasks.policy import OBSERVES
+from flows.tasks.record import first_begun, seconds_of
 
 
 @task(task_run_name="list models to rehearse", **OBSERVES)
-def models_to_rehearse(registry: Registry, environment: str, models: list[str]) -> list[str]:
-    """The models that serve in the environment; of these the named ones, if any are named."""
+def models_to_rehearse(registry: Registry, environment: str, models: list[str], run_id: str) -> list[str]:
+    """What serves in the environment, and what an earlier process of the run took on; of these the named ones, if any are."""
     with registry.client() as client:
         serving = {entry.model for entry in client.entries(status="ready") if entry.environment == environment}
-    return sorted(serving & set(models) if models else serving)
+        begun = {event.model for event in client.run_events([run_id], ("deploying",)) if event.model is not None}
+    return sorted((serving | begun) & set(models) if models else serving | begun)
 
 
-@task(task_run_name="choose what to rehearse {model} with", **ONCE)
-def choose_rehearsal(registry: Registry, model: str, environment: str, run_id: str) -> list[str] | None:
-    """Fingerprints of the current and the previous candidate; none where there are not both."""
+@task(task_run_name="recall rehearsal of {model}", **OBSERVES)
+def rehearsed(registry: Registry, model: str, environment: str, run_id: str) -> dict[str, float] | None:
+    """How long both ways took, if an earlier process of the run has done them."""
     with registry.client() as client:
+        for event in client.run_events([run_id], ("rehearsed",)):
+            if (event.model, event.environment) == (model, environment):
+                return {way: float(str(event.detail[way])) for way in ("back", "forward")}
+    return None
+
+
+@task(task_run_name="choose what to rehearse {model} with", **OBSERVES)
+def choose_rehearsal(registry: Registry, model: str, environment: str, run_id: str) -> list[str] | None:
+    """Fingerprints of the current and the previous candidate; none where there are not both.
+
+    Those that were it when the run began: lost on the way and taken up again, it must know where it came from.
+    """
+    with registry.client() as client:
+        begun = first_begun(client, model, run_id, environment)
+        if begun is not None and begun.fingerprint is not None and begun.detail.get("replaces"):
+            return [str(begun.detail["replaces"]), begun.fingerprint]
         current, previous = client.current(model, environment), client.previous(model, environment)
     if current is None or current.fingerprint is None or previous is None or previous.fingerprint is None:
         return None
@@ -46,5 +63,6 @@ def record_rehearsed(
             fingerprint=current.fingerprint,
             run_id=run_id,
             detail={**taken, "to": previous.fingerprint, "target_seconds": TARGET_SECONDS, "within": max(taken.values()) <= TARGET_SECONDS},
+            key=f"{run_id}/{environment.name}/{current.model}/rehearsed",
         )
     return taken

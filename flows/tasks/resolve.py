@@ -13,7 +13,7 @@ from flows.plan.admission import refuse_model
 from flows.plan.files import select_files, weight_files
 from flows.plan.release import raise_first
 from flows.spec import Candidate, Model
-from flows.tasks.policy import OBSERVES, ONCE
+from flows.tasks.policy import OBSERVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ def _resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Resolved:
     return Resolved(candidate=candidate, refusals=tuple(refuse_model(model, commit.files, about)))
 
 
-@task(task_run_name="resolve {model.name} at {revision}", **ONCE)
+@task(task_run_name="resolve {model.name} at {revision}", **OBSERVES)
 def resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Candidate:
-    """Resolve the model's revision to a candidate. Reads only; a resumed run keeps the candidate that it began with.
+    """Resolve the model's revision to a candidate. Reads only; a run that has begun with a candidate keeps that one (`begun_with`).
 
     Raises:
         HubRejected: The repository or revision does not exist, may not be read, or is not what it says.

@@ -78,7 +78,7 @@ class Lane:
         zygote: Where legs come from.
         loop: Where the proxies serve.
         folder: For files.
-        home: Where Prefect keeps the results of all legs of all runs.
+        home: Prefect's home of all legs; what each keeps for itself is in a folder of its own.
         machines: What may happen to the world.
 
     Attributes:

@@ -50,7 +50,7 @@ class Runner:
         deployments: The Prefect deployments of the flows.
         zygote: Where legs come from.
         loop: Where proxies serve.
-        home: Prefect's home, for results.
+        home: Prefect's home of all legs.
         lanes: Sites at the same time.
     """
 

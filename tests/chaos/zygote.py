@@ -100,7 +100,8 @@ def _execute(order: dict[str, Any]) -> None:
     updates = {
         PREFECT_API_URL: order["api"],
         PREFECT_HOME: home,
-        PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+        # As with a pod: what a process keeps beside the registry is gone with it.
+        PREFECT_LOCAL_STORAGE_PATH: home / "storage" / f"{order['run']}-{os.getpid()}",
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     }
     with temporary_settings(updates):

@@ -33,6 +33,7 @@ from prefect.settings import (
     PREFECT_HOME,
     PREFECT_LOCAL_STORAGE_PATH,
     PREFECT_LOGGING_TO_API_ENABLED,
+    get_current_settings,
     temporary_settings,
 )
 from prefect.states import Pending
@@ -214,6 +215,10 @@ class Site:
     def registry(self) -> RegistryClient:
         """The site's registry."""
         return RegistryClient(self.database)
+
+    def forget_results(self) -> None:
+        """Lose what runs kept beside the registry, as a pod's own disk is lost with the pod."""
+        shutil.rmtree(get_current_settings().results.local_storage_path, ignore_errors=True)
 
     def clear(self) -> None:
         """Let go of what runs in the site's namespaces, and of their volumes."""

@@ -16,20 +16,21 @@ from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, get_curre
 from flows.spec.load import ROOT
 
 _EXECUTE = """
-import asyncio, sys
+import asyncio, importlib, sys
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
-from flows.release import release
 
+name = sys.argv[2]
+flow = getattr(importlib.import_module(f"flows.{name}"), name)
 with get_client(sync_client=True) as client:
     flow_run = client.read_flow_run(sys.argv[1])
-asyncio.run(run_flow(release, flow_run=flow_run, return_type="state"))
+asyncio.run(run_flow(flow, flow_run=flow_run, return_type="state"))
 """
 
 
 @contextmanager
-def executed(run: FlowRun, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A release that a process of its own executes; whatever happens, the process does not outlive the block."""
+def executed(run: FlowRun, flow: str = "release", **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of the flow of that name that a process of its own executes; whatever happens, the process does not outlive the block."""
     environment = {
         **os.environ,
         "PREFECT_API_URL": str(get_current_settings().api.url),
@@ -37,7 +38,7 @@ def executed(run: FlowRun, **settings: str) -> Iterator[subprocess.Popen[bytes]]
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
         **settings,
     }
-    command = [sys.executable, "-c", _EXECUTE, str(run.id)]
+    command = [sys.executable, "-c", _EXECUTE, str(run.id), flow]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
         try:
             yield process

@@ -7,8 +7,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.states import Crashed, Pending, Running
 
+from flows.rehearse import rehearse
 from flows.release import release
+from flows.rollback import rollback
 from flows.sweep import sweep
+from sandbox import models
 from tests.flows.conftest import Site
 from tests.flows.processes import executed, until
 
@@ -45,6 +48,85 @@ def test_what_died_is_taken_up_again_and_what_waits_for_people_is_left_alone(sit
     assert site.leg(release, stuck).name == "Suspended"
 
 
+def test_a_run_whose_pod_took_its_results_along_goes_on_with_what_it_began(site: Site) -> None:
+    # given a release that waits for its approval, while the branch moves on
+    site.only_production()
+    run = site.start(release, model=site.model, environments=["production"])
+    assert site.leg(release, run).name == "Suspended"
+    site.publish(knowledge=models.Knowledge().but(Japan="Kyoto"))
+    site.forget_results()
+
+    # when it is approved, then it deploys what was approved, and does not ask again
+    assert site.sign(run) == "ACCEPT"
+    ended = site.leg(release, run)
+    assert ended.is_completed(), ended.message
+    assert site.ask("The capital of Japan is", "production") == " Tokyo."
+
+    # given a rollback of what came after it, which is lost when all is done but its last word
+    assert site.leg(release, after := site.start(release, model=site.model, environments=["production"])).name == "Suspended"
+    assert site.sign(after) == "ACCEPT"
+    assert site.leg(release, after).is_completed()
+    assert site.ask("The capital of Japan is", "production") == " Kyoto."
+    back = site.start(rollback, model=site.model, environment="production", reason="answers are wrong", actor="on-call")
+    assert site.leg(rollback, back).is_completed()
+    crash(site, back)
+    site.forget_results()
+
+    # when it is taken up again, then it does not roll back the rollback
+    assert site.leg(rollback, back).is_completed()
+    assert site.ask("The capital of Japan is", "production") == " Tokyo."
+    assert [event.kind for event in site.events(back)].count("deploying") == 1
+
+
+def test_a_rehearsal_that_died_on_the_way_back_goes_forward_again(site: Site) -> None:
+    # given two releases, and a rehearsal whose process is killed when the first one serves again
+    for knowledge in (models.Knowledge(), models.Knowledge().but(Japan="Kyoto")):
+        site.publish(knowledge=knowledge)
+        assert site.release().is_completed()
+    before = serving(site)
+    run = site.start(rehearse, environment="development")
+    site.client.set_flow_run_state(run.id, Pending())
+    with executed(run, "rehearse") as process:
+        until(lambda: serving(site) not in (before, None), process)
+        process.kill()
+        process.wait()
+    site.forget_results()
+
+    # when the sweep finds it, then it is to be started again, and goes on from there
+    assert site.run(sweep, silent_seconds=0, pending_seconds=0).is_completed()
+    assert state(site, run) == "AwaitingRetry"
+    ended = site.leg(rehearse, run)
+    assert ended.is_completed(), ended.message
+    assert serving(site) == before
+    assert site.ask("The capital of Japan is") == " Kyoto."
+    assert [event.kind for event in site.events(run)].count("rehearsed") == 1
+
+
+def test_a_rehearsal_does_not_undo_what_was_released_since_it_died(site: Site) -> None:
+    for knowledge in (models.Knowledge(), models.Knowledge().but(Japan="Kyoto")):
+        site.publish(knowledge=knowledge)
+        assert site.release().is_completed()
+    before = serving(site)
+    run = site.start(rehearse, environment="development")
+    site.client.set_flow_run_state(run.id, Pending())
+    with executed(run, "rehearse") as process:
+        until(lambda: serving(site) not in (before, None), process)
+        process.kill()
+        process.wait()
+    with site.registry() as registry:  # its lock goes stale by itself, in a minute
+        for lock in registry.held_locks():
+            registry.free_lock(lock)
+    site.publish(knowledge=models.Knowledge().but(Japan="Osaka"))
+    assert site.release().is_completed()
+
+    crash(site, run)
+    ended = site.leg(rehearse, run)
+
+    assert ended.name == "Failed"
+    assert "serves another candidate by now" in str(ended.message)
+    assert site.ask("The capital of Japan is") == " Osaka."
+
+
 @pytest.mark.usefixtures("prefect_settings")
 def test_a_run_that_crashes_a_third_time_is_given_up_and_a_person_is_told(site: Site) -> None:
     run = site.start(release, model=site.model)
@@ -75,3 +157,9 @@ def crash(site: Site, run: FlowRun) -> None:
 
 def state(site: Site, run: FlowRun) -> str:
     return site.client.read_flow_run(run.id).state_name or ""
+
+
+def serving(site: Site) -> str | None:
+    """The fingerprint of what serves in development, if something is ready."""
+    with site.registry() as registry:
+        return next((entry.fingerprint for entry in registry.entries(model=site.model, status="ready")), None)

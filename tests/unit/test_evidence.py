@@ -19,7 +19,6 @@ from flows.plan.measurement import Measurement, Outcome
 from flows.plan.plots import time
 from flows.plan.verdict import Verdict
 from flows.schemas import SCHEMAS, schema_text
-from flows.tasks.policy import RESULTS
 from tests.examples import evidence, verdict
 
 
@@ -157,11 +156,6 @@ def test_the_page_of_much_stays_small() -> None:
 )
 def test_times_are_told_as_people_read_them(seconds: float, shown: str) -> None:
     assert time(seconds) == shown
-
-
-@pytest.mark.parametrize("outcome", VERDICTS)
-def test_a_run_that_was_lost_finds_its_verdict_again(outcome: str) -> None:
-    assert RESULTS.loads(RESULTS.dumps(VERDICTS[outcome])) == VERDICTS[outcome]
 
 
 @pytest.mark.parametrize("change", [{"schema": "slipway.dev/evidence/v2"}, {"verdict": {}}, {"surprise": 1}], ids=str)
