@@ -155,12 +155,16 @@ def _names(event: Event, sha256: str) -> bool:
 def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
     """The candidate that an earlier process of the run brought to an environment or asked people about; none if it had not come so far.
 
-    The registry says it, and nothing that a worker keeps: a pod takes its disk along, and a branch of the hub moves on.
+    The registry says it, and nothing that a worker keeps: a pod takes its disk along, and a branch of the hub moves on. None also if
+    another version of Slipway wrote it, while the run waited, in a way that this one cannot read: then the run begins anew.
     """
     with registry.client() as client:
         begun = first_begun(client, model, run_id)
         document = client.candidate(begun.fingerprint) if begun is not None and begun.fingerprint is not None else None
-    return Candidate.from_document(document) if document is not None else None
+    try:
+        return Candidate.from_document(document) if document is not None else None
+    except ValueError:
+        return None
 
 
 def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
