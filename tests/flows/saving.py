@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from uuid import UUID
 
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import BlockDocumentCreate
+from prefect.exceptions import ObjectAlreadyExists
 
 
 def save_blocks(client: SyncPrefectClient, name: str, *blocks: Block) -> None:
@@ -16,7 +18,10 @@ def save_blocks(client: SyncPrefectClient, name: str, *blocks: Block) -> None:
         type_id, schema_id = _registered(type(block))
         dumped = block.model_dump(mode="json", context={"include_secrets": True})
         data = {field: dumped[field] for field in type(block).model_fields}
-        client.create_block_document(BlockDocumentCreate(name=name, data=data, block_type_id=type_id, block_schema_id=schema_id))
+        made = BlockDocumentCreate(name=name, data=data, block_type_id=type_id, block_schema_id=schema_id)
+        # The name is new: if there is one, the client had no answer to its first request, and asked again.
+        with suppress(ObjectAlreadyExists):
+            client.create_block_document(made)
 
 
 @functools.cache
