@@ -13,7 +13,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from tests.bench.sited import bench_site, report
 from tests.helm_records import read_record, write_record
-from tests.whole_sandbox import whole_sandbox
 
 if TYPE_CHECKING:
     import httpx
@@ -172,37 +171,17 @@ def timed(ask: Callable[[], int]) -> tuple[float, int]:
 
 def main() -> int:
     """Measure, print and write; 1 if a promise is not kept."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    kept = True
-    print("Starting Prefect, PostgreSQL, a hub and a cluster ...", file=sys.stderr, flush=True)
-    quiet = {"PREFECT_LOGGING_LEVEL": "WARNING"}
-    with (
-        tempfile.TemporaryDirectory(prefix="slipway-bench-", ignore_cleanup_errors=True) as name,
-        whole_sandbox(Path(name), quiet) as (_, world),
-    ):
+    with bench_site() as site:
         import httpx
-        import pytest
 
         from sandbox.kubernetes.kubeconfig import read_kubeconfig
-        from tests.flows.conftest import ENVIRONMENTS, deploy_flows, open_site
 
-        folder = Path(name) / "site"
-        folder.mkdir()
-        access = read_kubeconfig(world.cluster.kubeconfig)
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            open_site(world, deploy_flows(), folder, patch) as site,
-            httpx.Client(base_url=access.url, verify=access.tls(), headers=access.headers(), trust_env=False, timeout=60) as api,
-            RESULTS.open("w") as results,
-        ):
+        access = read_kubeconfig(site.world.cluster.kubeconfig)
+        with httpx.Client(base_url=access.url, verify=access.tls(), headers=access.headers(), trust_env=False, timeout=60) as api:
             site.edit("environments/production.yaml", approval={"required": False})
-            released = site.release(*ENVIRONMENTS)
+            released = site.release("development", "staging", "production")
             assert released.is_completed(), released.message
-            for figure in measure(site, api):
-                print(json.dumps(figure), file=results, flush=True)
-                print(json.dumps(figure), flush=True)
-                kept = kept and figure.get("met") is not False
-    return 0 if kept else 1
+            return report(measure(site, api), RESULTS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.whole_sandbox import whole_sandbox
+from tests.bench.sited import bench_site, report
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Site
@@ -155,26 +154,8 @@ def line(name: str, seconds: float, **more: object) -> Line:
 
 def main() -> int:
     """Measure, print and write; 1 if a promise is not kept."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    kept = True
-    print("Starting Prefect, PostgreSQL, a hub and a cluster ...", file=sys.stderr, flush=True)
-    quiet = {"PREFECT_LOGGING_LEVEL": "WARNING"}
-    with (
-        tempfile.TemporaryDirectory(prefix="slipway-bench-", ignore_cleanup_errors=True) as name,
-        whole_sandbox(Path(name), quiet) as (_, world),
-    ):
-        import pytest
-
-        from tests.flows.conftest import deploy_flows, open_site
-
-        folder = Path(name) / "site"
-        folder.mkdir()
-        with pytest.MonkeyPatch.context() as patch, open_site(world, deploy_flows(), folder, patch) as site, RESULTS.open("w") as results:
-            for figure in measure(site):
-                print(json.dumps(figure), file=results, flush=True)
-                print(json.dumps(figure), flush=True)
-                kept = kept and figure.get("met") is not False
-    return 0 if kept else 1
+    with bench_site() as site:
+        return report(measure(site), RESULTS)
 
 
 if __name__ == "__main__":

@@ -79,17 +79,7 @@ def test_a_run_whose_pod_took_its_results_along_goes_on_with_what_it_began(site:
 
 
 def test_a_rehearsal_that_died_on_the_way_back_goes_forward_again(site: Site) -> None:
-    # given two releases, and a rehearsal whose process is killed when the first one serves again
-    for knowledge in (models.Knowledge(), models.Knowledge().but(Japan="Kyoto")):
-        site.publish(knowledge=knowledge)
-        assert site.release().is_completed()
-    before = serving(site)
-    run = site.start(rehearse, environment="development")
-    site.client.set_flow_run_state(run.id, Pending())
-    with executed(run, "rehearse") as process:
-        until(lambda: serving(site) not in (before, None), process)
-        process.kill()
-        process.wait()
+    run, before = lost_rehearsal(site)
     site.forget_results()
 
     # when the sweep finds it, then it is to be started again, and goes on from there
@@ -103,16 +93,7 @@ def test_a_rehearsal_that_died_on_the_way_back_goes_forward_again(site: Site) ->
 
 
 def test_a_rehearsal_does_not_undo_what_was_released_since_it_died(site: Site) -> None:
-    for knowledge in (models.Knowledge(), models.Knowledge().but(Japan="Kyoto")):
-        site.publish(knowledge=knowledge)
-        assert site.release().is_completed()
-    before = serving(site)
-    run = site.start(rehearse, environment="development")
-    site.client.set_flow_run_state(run.id, Pending())
-    with executed(run, "rehearse") as process:
-        until(lambda: serving(site) not in (before, None), process)
-        process.kill()
-        process.wait()
+    run, _ = lost_rehearsal(site)
     with site.registry() as registry:  # its lock goes stale by itself, in a minute
         for lock in registry.held_locks():
             registry.free_lock(lock)
@@ -163,3 +144,18 @@ def serving(site: Site) -> str | None:
     """The fingerprint of what serves in development, if something is ready."""
     with site.registry() as registry:
         return next((entry.fingerprint for entry in registry.entries(model=site.model, status="ready")), None)
+
+
+def lost_rehearsal(site: Site) -> tuple[FlowRun, str | None]:
+    """After two releases, a rehearsal whose process is killed when the first one serves again; and the fingerprint of the second."""
+    for knowledge in (models.Knowledge(), models.Knowledge().but(Japan="Kyoto")):
+        site.publish(knowledge=knowledge)
+        assert site.release().is_completed()
+    before = serving(site)
+    run = site.start(rehearse, environment="development")
+    site.client.set_flow_run_state(run.id, Pending())
+    with executed(run, "rehearse") as process:
+        until(lambda: serving(site) not in (before, None), process)
+        process.kill()
+        process.wait()
+    return run, before
