@@ -16,7 +16,7 @@ from flows.plan.rollback import TARGET_SECONDS
 from flows.rollback import go_back_to, stand
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
-from flows.tasks.lock import locked
+from flows.tasks.lock import give_back, locked
 from flows.tasks.policy import RESULTS, run
 from flows.tasks.record import current_entry, recall_candidate
 from flows.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
@@ -54,7 +54,11 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     run_id = str(runtime.flow_run.id)
     for model in await run(models_to_rehearse, registry, environment, models, run_id):
         try:
-            seconds = await run(rehearsed, registry, model, environment, run_id) or await _one(model, environment, run_id)
+            seconds = await run(rehearsed, registry, model, environment, run_id)
+            if seconds is not None:
+                await run(give_back, registry, model, environment, run_id)
+            else:
+                seconds = await _one(model, environment, run_id)
         except PipelineError as exc:
             failed.append(exc)
         else:

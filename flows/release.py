@@ -120,7 +120,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     for environment in environments:  # what this run did before it was suspended or lost is not done again
         done = await run(finished, registry, candidate, environment, this.run_id)
         if done is not None:
-            await run(give_back, registry, candidate, environment, this.run_id)
+            await run(give_back, registry, candidate.model, environment.name, this.run_id)
             proofs[environment.name] = done
     left = [environment for environment in environments if environment.name not in proofs]
     for environment in left:  # where this run failed, and was lost before it had said so

@@ -16,7 +16,6 @@ from prefect import task
 from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.registry import Lock, Registry
 from flows.errors import ReleaseUnderWay
-from flows.spec import Candidate, Environment
 from flows.tasks.policy import OBSERVES, run
 
 #: Seconds between signs of life; the registry gives a holder up after six of them.
@@ -63,11 +62,11 @@ def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> 
     return lock
 
 
-@task(task_run_name="give back what a lost process held of {environment.name}", **OBSERVES)
-def give_back(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> None:
+@task(task_run_name="give back what a lost process held of {environment}", **OBSERVES)
+def give_back(registry: Registry, model: str, environment: str, run_id: str) -> None:
     """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
     with registry.client() as client:
-        client.give_back_lock(candidate.model, environment.name, run_id)
+        client.give_back_lock(model, environment, run_id)
 
 
 @task(task_run_name="keep the lock", **OBSERVES)

@@ -91,6 +91,17 @@ def test_a_rehearsal_that_died_on_the_way_back_goes_forward_again(site: Site) ->
     assert site.ask("The capital of Japan is") == " Kyoto."
     assert [event.kind for event in site.events(run)].count("rehearsed") == 1
 
+    # given that it is lost when all is recorded but the lock not yet given back
+    with site.registry() as registry:
+        registry.take_lock(site.model, "development", str(run.id))
+    crash(site, run)
+
+    # when it is started again, then it gives that back, and has nothing else to do
+    assert site.leg(rehearse, run).is_completed()
+    with site.registry() as registry:
+        assert registry.held_locks() == []
+    assert [event.kind for event in site.events(run)].count("deploying") == 2
+
 
 def test_a_rehearsal_does_not_undo_what_was_released_since_it_died(site: Site) -> None:
     run, _ = lost_rehearsal(site)
