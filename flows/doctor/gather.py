@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
 
 from blocks.errors import PipelineError
 from blocks.registry import Registry, RegistryClient
@@ -31,6 +31,7 @@ from flows.plan.doctor.facts import (
 from flows.plan.node_job import RUN_LABEL
 from flows.runs import prefect_client
 from flows.spec import Deployments, Environment
+from flows.tasks.all_runs import all_runs
 from flows.tasks.unfinished import has_failed, run_states
 
 #: What the chart labels everything with.
@@ -129,7 +130,7 @@ def _runs(client: RegistryClient, run_ids: Iterable[str]) -> dict[str, EndedRun]
 def _suspended(models: Sequence[str]) -> tuple[SuspendedFact, ...]:
     wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])))
     with prefect_client() as prefect:
-        found = prefect.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["release"])), flow_run_filter=wanted, limit=200)
+        found = all_runs(prefect, ["release"], wanted)
     return tuple(SuspendedFact(run_id=str(run.id), name=run.name) for run in found if run.parameters.get("model") in models)
 
 

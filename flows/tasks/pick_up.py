@@ -11,21 +11,19 @@ from uuid import UUID
 from prefect import task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from blocks.registry import Registry
 from flows.plan.pick_up import Past, Patience, SeenRun, is_silent, why_given_up
+from flows.tasks.all_runs import all_runs
 from flows.tasks.policy import OBSERVES
 
 #: The flows whose runs are taken up again: those that change an environment.
@@ -46,14 +44,16 @@ _PHASES: dict[StateType, Literal["pending", "running", "cancelling", "crashed"]]
 def runs_to_look_at(registry: Registry, models: Collection[str], patience: Patience) -> list[SeenRun]:
     """The runs that change an environment and are under way or crashed of late: of these models, and rehearsals that have begun.
 
-    Two requests to Prefect and two to the registry, and one more for each run that seems silent by all of them.
+    Two requests to Prefect (more from 200 runs on) and two to the registry, and one more for each run that seems silent by all of them.
     """
     now = datetime.now(UTC)
     with get_client(sync_client=True) as prefect, registry.client() as client:
         locks = {lock.run_id: lock.silent_seconds for lock in client.held_locks()}
         found = [
-            *_read(prefect, FlowRunFilter(state=_any_of(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING))),
-            *_read(prefect, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))),
+            *all_runs(prefect, FLOWS, FlowRunFilter(state=_any_of(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING))),
+            *all_runs(
+                prefect, FLOWS, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))
+            ),
         ]
         # A rehearsal names no model. It is of this registry if that knows what it did; before it does anything, nobody need look after it.
         rehearsals = [str(run.id) for run in found if "model" not in run.parameters]
@@ -123,12 +123,6 @@ def give_up(registry: Registry, run: SeenRun, past: Past) -> None:
     )
     with registry.client() as client:
         client.add_event("abandoned", model=run.model or None, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}")
-
-
-def _read(prefect: SyncPrefectClient, wanted: FlowRunFilter) -> list[FlowRun]:
-    return prefect.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))), flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=200
-    )
 
 
 def _any_of(*types: StateType) -> FlowRunFilterState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.states import Crashed, Pending, Running
@@ -11,6 +12,7 @@ from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep import sweep
+from flows.tasks.all_runs import all_runs
 from sandbox import models
 from tests.flows.conftest import Site
 from tests.flows.processes import executed, until
@@ -139,6 +141,15 @@ def test_a_run_that_crashes_a_third_time_is_given_up_and_a_person_is_told(site: 
     until(lambda: site.client.read_events(told, limit=10).total == 1)
     (event,) = site.client.read_events(told, limit=10).events
     assert event.payload["why"] == "it crashed again after it was taken up 2 times"
+
+
+def test_more_runs_than_one_answer_of_prefect_has_are_all_seen(site: Site) -> None:
+    runs = [site.start(release, model=site.model) for _ in range(5)]
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in runs]))
+
+    for page in (2, 5, 200):
+        assert {run.id for run in all_runs(site.client, ["release"], wanted, page=page)} == {run.id for run in runs}
+    assert all_runs(site.client, ["rollback"], wanted) == []
 
 
 def crash(site: Site, run: FlowRun) -> None:
