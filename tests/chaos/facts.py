@@ -17,6 +17,8 @@ class Intended:
         approvals: How many approvals the run used.
         spare_gpu: Whether requests must be answered all the time.
         commits: The commits that the run makes where Argo CD delivers, each by its first word: `promote`, `back`, `remove`.
+        ready: How many candidates the run makes ready, one after the other.
+        taken_up: How often the sweep has it taken up again; the harness does that for it otherwise, and records nothing.
     """
 
     state: str = "Completed"
@@ -25,6 +27,8 @@ class Intended:
     approvals: int = 0
     spare_gpu: bool = True
     commits: tuple[str, ...] = ()
+    ready: int = 1
+    taken_up: int = 0
 
     @property
     def nothing(self) -> bool:

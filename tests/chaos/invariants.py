@@ -106,14 +106,16 @@ def chain_intact(seen: Seen, intended: Intended) -> str | None:
 
 def recorded_once(seen: Seen, intended: Intended) -> str | None:
     """What the run did is on record once, and nothing that it did not. A run that is picked up may verify again: that is another fact."""
-    for kind in ("deploying", "ready", "failed", "timed", "rolled_back"):
+    for kind in ("deploying", "ready", "failed", "timed", "rolled_back", "rehearsed", "cleaning_up", "cleaned_up"):
         if kind in seen.twice:
             return f"{kind} of one candidate is on record twice"
     if seen.kinds.get("rolled_back", 0) > 1:
         return f"the run went back {seen.kinds['rolled_back']} times"
+    if seen.kinds.get("picked_up", 0) != intended.taken_up:
+        return f"the sweep has taken the run up {seen.kinds.get('picked_up', 0)} times, not {intended.taken_up}"
     if intended.state == "Completed":
-        if seen.kinds.get("ready", 0) != 1:
-            return "the run completed, and no `ready` of it is on record"
+        if seen.kinds.get("ready", 0) != intended.ready:
+            return f"the run completed, and `ready` of it is on record {seen.kinds.get('ready', 0)} times, not {intended.ready}"
         if seen.kinds.get("failed", 0):
             return "the run completed, and a failure of it is on record"
     return None

@@ -19,7 +19,9 @@ from tests.chaos.happenings import Machines
 from tests.chaos.lane import Lane, open_lane
 from tests.chaos.legs import Zygote
 from tests.chaos.points import Point
+from tests.chaos.rehearsed import Rehearsed
 from tests.chaos.scenarios import SCENARIOS, First, Gate, Over, Result, Scenario
+from tests.chaos.swept import SWEPT
 from tests.chaos.worked import Worked, worker_faults
 
 #: Points that one site goes through: its history stays short, and the last sites end at about the same time.
@@ -84,7 +86,7 @@ class Runner:
         happenings += [Placed(scenario=ByArgo, point=point) for point in argo_faults()]
         happenings += [Placed(scenario=Worked, point=point) for point in worker_faults()]
         happenings = [each for each in happenings if only in each.point.name]
-        scenarios = [*SCENARIOS.values(), *BY_ARGO.values()]
+        scenarios = [*SCENARIOS.values(), Rehearsed, *SWEPT.values(), *BY_ARGO.values()]
         named = [scenario for scenario in scenarios if only.startswith(f"{scenario.name}/") or (only and scenario.name.startswith(only))]
         to_record = named or ([] if only and happenings else scenarios)
         with ThreadPoolExecutor(self._lanes) as pool:

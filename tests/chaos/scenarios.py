@@ -145,8 +145,8 @@ class Scenario(ABC):
         self.pick_up(run)
         return reached
 
-    def leg(self, run: FlowRun, point: Point | None) -> bool:
-        """Execute one leg; whether it was killed at the point, if there is one."""
+    def leg(self, run: FlowRun, point: Point | None, flow: str = "") -> bool:
+        """Execute one leg, of another flow if one is named; whether it was killed at the point, if there is one."""
         self.legs += 1
         snare = None
         if point is not None and point.die is None:
@@ -158,7 +158,7 @@ class Scenario(ABC):
                 spring=self.lane.kill(group=point.group) if point.happening is None else self.happen(point.happening),
                 lets_go=not point.group or point.happening is not None,
             )
-        self.lane.execute(self.flow, run, snare=snare, die=point.die if point else None)
+        self.lane.execute(flow or self.flow, run, snare=snare, die=point.die if point else None)
         if point is None or snare is not None:
             return point is None or self.lane.trap.sprung
         assert self.lane.leg is not None

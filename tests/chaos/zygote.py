@@ -35,11 +35,13 @@ from prefect.settings import (
 )
 
 import flows.tasks
+from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
+from flows.sweep import sweep
 from tests.chaos.clock import follow
 
-FLOWS = {flow.name: flow for flow in (release, rollback)}
+FLOWS = {flow.name: flow for flow in (release, rollback, rehearse, sweep)}
 
 #: Seconds between two looks at whether a leg has ended.
 LOOK_SECONDS = 0.02

@@ -71,7 +71,8 @@ DOCTORED: dict[str, tuple[dict[str, object], str, str]] = {
     "the chain is broken": ({"broken_chain": "event 3 was altered"}, "chain_intact", "event 3"),
     "it is on record twice": ({"twice": ("ready",)}, "recorded_once", "twice"),
     "it went back twice": ({"kinds": {**GOOD.kinds, "rolled_back": 2}}, "recorded_once", "2 times"),
-    "it is not on record": ({"kinds": {**GOOD.kinds, "ready": 0}}, "recorded_once", "no `ready`"),
+    "it is not on record": ({"kinds": {**GOOD.kinds, "ready": 0}}, "recorded_once", "`ready` of it is on record 0 times"),
+    "it was taken up twice": ({"kinds": {**GOOD.kinds, "picked_up": 2}}, "recorded_once", "taken the run up 2 times"),
     "a failure that was none": ({"kinds": {**GOOD.kinds, "failed": 1}}, "recorded_once", "failure"),
 }
 
