@@ -55,10 +55,10 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Patie
                 prefect, FLOWS, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))
             ),
         ]
-        # A rehearsal names no model. It is of this registry if that knows what it did; before it does anything, nobody need look after it.
+        # A rehearsal names no model. It is of this registry if that has it on record, which is the first thing that it does.
         rehearsals = [str(run.id) for run in found if "model" not in run.parameters]
-        begun = {event.run_id for event in client.run_events(rehearsals, ("deploying",))} | locks.keys()
-        ours = [run for run in found if run.parameters.get("model") in models or (str(run.id) in rehearsals and str(run.id) in begun)]
+        begun = {event.run_id for event in client.run_events(rehearsals, ("rehearsing",))}
+        ours = [run for run in found if run.parameters.get("model") in models or str(run.id) in begun]
         seen = [_seen(run, run.state, locks, now) for run in ours if run.state is not None]
         return [
             replace(run, sign_of_life=max(run.sign_of_life, _last_event(prefect, run.run_id)))

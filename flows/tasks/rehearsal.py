@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from prefect import task
 
 from blocks.registry import Registry
@@ -13,11 +15,17 @@ from flows.tasks.record import first_begun, seconds_of
 
 @task(task_run_name="list models to rehearse", **OBSERVES)
 def models_to_rehearse(registry: Registry, environment: str, models: list[str], run_id: str) -> list[str]:
-    """What serves in the environment, and what an earlier process of the run took on; of these the named ones, if any are."""
+    """What serves in the environment (of these the named ones, if any are), as it was when the run began: that is recorded first."""
     with registry.client() as client:
         serving = {entry.model for entry in client.entries(status="ready") if entry.environment == environment}
-        begun = {event.model for event in client.run_events([run_id], ("deploying",)) if event.model is not None}
-    return sorted((serving | begun) & set(models) if models else serving | begun)
+        begun = client.add_event(
+            "rehearsing",
+            environment=environment,
+            run_id=run_id,
+            detail={"models": sorted(serving & set(models) if models else serving)},
+            key=f"{run_id}/{environment}/rehearsing",
+        )
+    return [str(model) for model in cast("list[object]", begun.detail["models"])]
 
 
 @task(task_run_name="recall rehearsal of {model}", **OBSERVES)

@@ -105,6 +105,17 @@ def test_a_rehearsal_that_died_on_the_way_back_goes_forward_again(site: Site) ->
     assert [event.kind for event in site.events(run)].count("deploying") == 2
 
 
+def test_a_rehearsal_that_did_nothing_yet_is_this_registrys_by_its_first_step(site: Site) -> None:
+    begun, elsewhere = (site.start(rehearse, environment="development") for _ in range(2))
+    assert site.leg(rehearse, begun).is_completed()
+    for run in (begun, elsewhere):  # the second one is of a site that this one knows nothing of, or has not begun
+        crash(site, run)
+
+    assert site.run(sweep).is_completed()
+
+    assert [state(site, run) for run in (begun, elsewhere)] == ["AwaitingRetry", "Crashed"]
+
+
 def test_a_rehearsal_does_not_undo_what_was_released_since_it_died(site: Site) -> None:
     run, _ = lost_rehearsal(site)
     with site.registry() as registry:  # its lock goes stale by itself, in a minute
