@@ -123,6 +123,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show what serves where, by the registry."""
+    from flows.status import status_lines
+
     with open_registry() as registry:
         entries = registry.entries(model=model)
     if as_json:
@@ -144,18 +146,7 @@ def status(
         ]
         print(json.dumps(lines, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("model", "environment", "status", "candidate", "delivered", show_edge=False)
-    table.add_column("endpoint", overflow="fold")
-    table.add_column("verified")
-    for entry in entries:
-        verified = f"{entry.verified_at:%Y-%m-%d %H:%M}Z" if entry.verified_at else "never"
-        state = f"{entry.status}: {entry.status_reason}" if entry.status_reason else entry.status
-        delivered = f"Git {entry.git_commit[:12]}" if entry.git_commit else f"Helm {entry.helm_revision}" if entry.helm_revision else ""
-        table.add_row(entry.model, entry.environment, state, (entry.fingerprint or "")[:12], delivered, entry.endpoint or "", verified)
-    Console().print(table if entries else "Nothing has been released yet.")
+    print("\n".join(status_lines(entries)) if entries else "Nothing has been released yet.")
 
 
 @app.command()
