@@ -72,8 +72,11 @@ class Repositories:
         folder = self._folder / "files" / _key(url) / commit
         async with self._locks.setdefault(url, asyncio.Lock()):
             if not folder.exists():
-                archive = await self._git(self._mirror(url), "archive", "--format=tar", commit)
-                await asyncio.to_thread(_unpack, archive, folder)
+                mirror = self._mirror(url)
+                if await self._git(mirror, "ls-tree", commit):
+                    await asyncio.to_thread(_unpack, await self._git(mirror, "archive", "--format=tar", commit), folder)
+                else:  # tarfile takes an archive without files for none
+                    folder.mkdir(parents=True)
         return folder
 
     async def _has(self, url: str, commit: str) -> bool:

@@ -13,7 +13,9 @@ from kubernetes.config import new_client_from_config
 
 from sandbox.argocd.controller import FINALIZER, ApplicationController
 from sandbox.argocd.health import health_of
+from sandbox.argocd.repositories import Repositories
 from sandbox.argocd.windows import may_sync
+from sandbox.git import git
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.serving import LoopThread
 from tests.argo import VALUES, Applications, Object, Repository, phase
@@ -215,6 +217,16 @@ def test_values_come_from_another_source_that_has_a_name(apps: Applications) -> 
     assert app["status"]["operationState"]["syncResult"]["revisions"] == [head, head]
     assert apps.word("other") == "first"
     assert len(app["status"]["resources"]) == 2
+
+
+def test_a_commit_without_files_has_none(loop: LoopThread, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "emptied")
+    git(tmp_path / "emptied", "commit", "--quiet", "--allow-empty", "--message=nothing")
+    url, repositories = f"file://{tmp_path / 'emptied'}", Repositories(tmp_path / "known")
+
+    commit = loop.run(repositories.resolve(url, "", fresh=True))
+
+    assert list(loop.run(repositories.files(url, commit)).iterdir()) == []
 
 
 @pytest.mark.parametrize(
