@@ -15,6 +15,10 @@ from tests.chaos.trap import Request, Trap
 Opener = Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]
 
 
+#: How an answer begins that asks to come again: nothing was done.
+BUSY = b"HTTP/1.1 503 "
+
+
 class Reader(ABC):
     """Finds the requests in what a client sends on one connection."""
 
@@ -101,6 +105,7 @@ class _Connection:
         self._server = server
         self._to_server = to_server
         self._springs_on_answer = False
+        self._asked: Request | None = None
 
     async def run(self) -> None:
         """Pass on until either side ends the connection."""
@@ -114,6 +119,7 @@ class _Connection:
         async for data in _chunks(self._client):
             for piece, request in self._reader.split(data):
                 moment = await self._trap.passing(request) if request is not None else None
+                self._asked = request or self._asked
                 if moment == "before" and not await self._trap.spring():
                     self.cut = True
                     return
@@ -123,7 +129,10 @@ class _Connection:
 
     async def _down(self) -> None:
         async for data in _chunks(self._server):
-            if self._springs_on_answer:
+            asked, self._asked = self._asked, None
+            if asked is not None and asked.writes and data.startswith(BUSY):
+                self._trap.turned_away(asked)
+            elif self._springs_on_answer:
                 self._springs_on_answer = False
                 if not await self._trap.spring():
                     self.cut = True

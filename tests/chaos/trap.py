@@ -105,6 +105,14 @@ class Trap:
             self.sprung = True
             return snare.moment
 
+    def turned_away(self, request: Request) -> None:
+        """Forget the newest of these: the server was busy and did nothing (Prefect on SQLite says 503), and it is asked again."""
+        with self._lock:
+            last = next((place for place, each in reversed(list(enumerate(self.noted))) if each.what == request.what), None)
+            if last is not None:
+                self._in_task[self.noted.pop(last).task] -= 1
+                self._seen[request.what] -= 1
+
     async def spring(self) -> bool:
         """Do what the snare is for; whether the request goes on."""
         assert self._snare is not None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
+import httpx
 import pytest
 
+from sandbox.serving import LoopThread
 from tests.chaos.facts import HelmRecord, InArgo, Intended, Row, Seen
 from tests.chaos.http_reader import HttpReader, cluster_request, git_request, prefect_request
 from tests.chaos.invariants import INVARIANTS, broken
 from tests.chaos.points import points_of
 from tests.chaos.postgres_reader import PostgresReader
-from tests.chaos.trap import Noted
+from tests.chaos.proxy import Proxy
+from tests.chaos.trap import Noted, Request, Snare, Trap
 
 OLD, NEW = "a" * 64, "b" * 64
 COMMIT = "c" * 40
@@ -166,6 +170,43 @@ def test_points_follow_what_a_run_was_seen_to_do() -> None:
         "release/write/ends",
     ]
     assert len({point.name for point in points}) == len(points)
+
+
+def test_what_a_busy_server_turns_away_is_no_point_and_the_next_try_has_its_number() -> None:
+    trap = Trap()
+    create, other = Request(what="Prefect POST flow_runs", writes=True), Request(what="Prefect POST artifacts", writes=True)
+
+    async def ask(*requests: Request) -> list[str | None]:
+        return [await trap.passing(request) for request in requests]
+
+    # once it is noted, once it is waited for
+    for snare in (None, Snare(what=create.what, number=2, moment="before", spring=lambda: None)):
+        trap.arm(snare)
+        asyncio.run(ask(create, other))
+        trap.turned_away(create)
+        assert asyncio.run(ask(create)) == [None]
+        assert [(each.what, each.number) for each in trap.noted] == [(other.what, 1), (create.what, 1)]
+    assert asyncio.run(ask(create)) == ["before"]
+
+
+def test_a_proxy_hears_that_its_server_was_busy() -> None:
+    answers = iter([b"503 Busy", b"200 OK", b"200 OK"])
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not reader.at_eof() and await reader.readline() != b"":
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 " + next(answers) + b"\r\nContent-Length: 0\r\n\r\n")
+
+    with LoopThread("busy") as loop:
+        trap, server = Trap(), loop.run(asyncio.start_server(answer, "127.0.0.1"))
+        host, port = server.sockets[0].getsockname()
+        proxy = Proxy(loop, trap, lambda: HttpReader(prefect_request), lambda: asyncio.open_connection(host, port))
+        with httpx.Client(base_url=f"http://127.0.0.1:{proxy.port}/api", trust_env=False) as client:
+            seen = [client.post(path).status_code for path in ("/artifacts", "/artifacts", "/flow_runs")]
+        proxy.close()
+
+    assert seen == [503, 200, 200]
+    assert [(each.what, each.number) for each in trap.noted] == [("Prefect POST artifacts", 1), ("Prefect POST flow_runs", 1)]
 
 
 def test_requests_are_found_wherever_the_stream_is_cut() -> None:
