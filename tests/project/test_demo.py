@@ -31,9 +31,10 @@ def processes_of(folder: Path) -> list[str]:
 def assert_the_log_says_what_it_is_about(log: Path, shown: set[str]) -> None:
     """Every line of a run is a JSON object, and those of an environment's steps say which candidate went where."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    steps = [line for line in lines if line.get("task")]
+    # At full minutes, and at night, the schedules' own runs may begin before the demo pauses them.
+    steps = [line for line in lines if line.get("task") and line["flow"] == "release"]
     assert {line.get("environment") for line in steps} >= {"development", "staging", "production"}
-    assert {(line["flow"], line["model"]) for line in steps} == {("release", "tiny-llama")}
+    assert {line["model"] for line in steps} == {"tiny-llama"}
     assert len({line["run_id"] for line in steps}) == 1, "also after it was suspended"
     assert {line["candidate"][:12] for line in steps if "environment" in line} == {name[:12] for name in shown}
     # What is no JSON is the worker's own greeting: no step of a run is told twice.
