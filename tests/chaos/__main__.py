@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Patience of the tasks in seconds, as an operator may set it: short at first, 46 s in all, more than an API server is gone here.
 RETRIES = "0.3,0.7,1,2,4,8,15,15"
 
+#: The harness itself asks a busy Prefect again for four minutes (2 + 4 + 8 ... s); legs have the patience that Prefect ships with.
+PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": "7"}
+
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build" / "chaos.json"
 
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="slipway-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         # Repositories of the lanes add theirs to the file of authorities.
-        settings = {"SLIPWAY_RETRY_SECONDS": RETRIES, "GIT_SSL_CAINFO": str(folder / "authorities.pem")}
+        settings = {"SLIPWAY_RETRY_SECONDS": RETRIES, "GIT_SSL_CAINFO": str(folder / "authorities.pem"), **PATIENCE}
         begin = time.monotonic()
         print("Starting Prefect, PostgreSQL, a hub and a cluster ...", flush=True)
         with whole_sandbox(folder, settings) as (prefect, world):
@@ -53,7 +56,7 @@ def _run(prefect: Prefect, world: World, begin: float, given: argparse.Namespace
     from tests.chaos.runner import Runner
     from tests.flows.conftest import deploy_flows
 
-    with Zygote() as zygote, LoopThread("chaos") as loop:
+    with Zygote(without=PATIENCE) as zygote, LoopThread("chaos") as loop:
         machines = Machines(world=world, prefect=prefect)
         runner = Runner(machines, deploy_flows(), zygote, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
         points = runner.points(given.only)[:: given.every]

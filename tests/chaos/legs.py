@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -87,10 +87,12 @@ class Zygote:
 
     Args:
         environment: Further environment variables.
+        without: Environment variables of this process that are not for legs.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self._environment = {**os.environ, **(environment or {})}
+    def __init__(self, environment: Mapping[str, str] | None = None, *, without: Container[str] = ()) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name not in without}
+        self._environment = {**inherited, **(environment or {})}
         self._numbers = itertools.count(1)
         self._legs: dict[int, Leg] = {}
         self._ready = threading.Event()

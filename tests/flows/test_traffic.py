@@ -36,7 +36,7 @@ def traffic(site: Site) -> Iterator[Answers]:
     answers, ended = Answers(), threading.Event()
 
     def drive() -> None:
-        body = {"model": site.model, "prompt": "The capital of Japan is", "max_tokens": 16}
+        body = {"model": site.model, "prompt": "The capital of Japan is", "max_tokens": 16, "temperature": 0}
         with httpx.Client(trust_env=False, timeout=30) as client:
             while not ended.is_set():
                 try:
