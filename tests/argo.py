@@ -152,7 +152,7 @@ class Applications:
         """Delete the Application."""
         self._objects.delete_namespaced_custom_object(*self._kind, name)
 
-    def gone(self, name: str, seconds: float = 30) -> None:
+    def gone(self, name: str, seconds: float = 60) -> None:
         """Wait until there is no such Application."""
         deadline = time.monotonic() + seconds
         while any(app["metadata"]["name"] == name for app in self._objects.list_namespaced_custom_object(*self._kind)["items"]):
@@ -168,7 +168,7 @@ class Applications:
         operation = {"initiatedBy": {"username": "zoe"}, "sync": {"revision": commit, **sync}}
         self.patch(name, {"operation": operation, "status": {"operationState": None}})
 
-    def wait(self, name: str, holds: Callable[[Object], bool], seconds: float = 30) -> Object:
+    def wait(self, name: str, holds: Callable[[Object], bool], seconds: float = 60) -> Object:
         """The Application once it is so; an empty status counts as one without fields."""
         deadline = time.monotonic() + seconds
         while True:

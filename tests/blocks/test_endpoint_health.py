@@ -55,7 +55,7 @@ def address(engines: Engines) -> Iterator[str]:
 
 
 def ask(*looks: Look, at_once: int = 10) -> list[str | None]:
-    return asyncio.run(trouble(HERE, looks, at_once=at_once, timeout_seconds=0.5))
+    return asyncio.run(trouble(HERE, looks, at_once=at_once, timeout_seconds=2))
 
 
 def test_each_endpoint_gets_its_own_answer(address: str, engines: Engines) -> None:

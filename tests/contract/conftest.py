@@ -123,7 +123,7 @@ def api(api_server: ApiServer | None, outside: Outside | None) -> Iterator[Api]:
 
 def _wait_until_furnished(api: Api) -> None:
     """Controllers put a service account and the cluster's certificate into a new namespace; the sandbox's server does it at once."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while {api.get("serviceaccounts", "default").status_code, api.get("configmaps", "kube-root-ca.crt").status_code} != {200}:
         assert time.monotonic() < deadline, "no controllers work on this cluster"
         time.sleep(0.05)

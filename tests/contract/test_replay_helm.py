@@ -78,7 +78,7 @@ class Stage:
     def kill_an_upgrade(self) -> None:
         """Kill helm when it has written the release as pending and waits for pods that cannot start."""
         with self.start(f"helm upgrade {RELEASE} chart -n {NAMESPACE} --set image=vllm/bad:1 --wait --timeout 60s") as process:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 50
             while not any(dict(found["metadata"]["labels"]).get("status") == "pending-upgrade" for found in self._secrets()):
                 assert time.monotonic() < deadline, "helm did not begin its upgrade"
                 threading.Event().wait(0.05)

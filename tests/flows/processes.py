@@ -46,7 +46,7 @@ def executed(run: FlowRun, flow: str = "release", **settings: str) -> Iterator[s
             process.kill()
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 150) -> None:
     """Wait for the condition, while the process runs."""
     deadline = time.monotonic() + seconds
     while not condition():

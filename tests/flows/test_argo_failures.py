@@ -96,7 +96,7 @@ def test_what_a_cancelled_run_committed_goes_away_or_back(site: Site, followed: 
         site.client.set_flow_run_state(run.id, Cancelled(), force=True)
         assert site.run(sweep).is_completed()
         until(lambda: site.pods() == ())
-        leg.result(60)
+        leg.result(150)
     assert [event.kind for event in site.events(run)] == ["deploying", "cleaning_up", "failed", "cleaned_up"]
     left = next(str(event.detail["left"]) for event in site.events(run) if event.kind == "cleaned_up")
     application = release_name(site.model, "development")

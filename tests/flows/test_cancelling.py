@@ -76,7 +76,7 @@ def test_where_nothing_ever_served_the_release_is_removed_and_its_process_can_do
         until(lambda: site.pods() == ())
         assert left(site, run).startswith("Nothing was ever verified there; what Helm release ")
         # and the process ends, and has recorded nothing more
-        leg.result(60)
+        leg.result(150)
     assert [event.kind for event in site.events(run)] == ["deploying", "cleaning_up", "failed", "cleaned_up"]
     assert site.statuses() == {"development": "failed"}
 

@@ -89,7 +89,7 @@ def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start, tmp_
     # and the watchers end when they are told to
     for process in (monitor, exporter):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_owner_migrates_and_the_pipeline_may_not(site: Site, slipway: Start) -> None:

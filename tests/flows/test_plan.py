@@ -62,7 +62,7 @@ def unclaim_store(site: Site, environment: str) -> None:
 
 def started_run(site: Site) -> FlowRun:
     """The run that a command started for the site's model."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
     while time.monotonic() < deadline:
         for run in site.client.read_flow_runs(flow_run_filter=wanted):
@@ -136,7 +136,7 @@ def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}
     started = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     site.leg(plan, started_run(site))
-    output, errors = started.communicate(timeout=60)
+    output, errors = started.communicate(timeout=150)
 
     # then it prints one JSON document, says the reason, and fails
     assert started.returncode == 1

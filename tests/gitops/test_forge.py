@@ -125,7 +125,7 @@ def test_a_protected_branch_is_changed_by_a_merge_that_is_waited_for(forge: Forg
     while len(forge.api_requests) < 3:
         time.sleep(0.02)
     merged = forge.merge(2)
-    waits.join(timeout=20)
+    waits.join(timeout=60)
 
     assert ended == [merged] == [forge.repository.head]
     assert len(forge.pull_requests) == 2

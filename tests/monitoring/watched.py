@@ -83,7 +83,7 @@ class Watched:
         found = [(sample["metric"], float(sample["value"][1])) for sample in self.api("query", query=query)["result"]]
         return [(labels, value) for labels, value in found if value == value]  # NaN is not itself
 
-    def unanswered(self, queries: Mapping[Key, str], seconds: float = 30) -> dict[Key, str]:
+    def unanswered(self, queries: Mapping[Key, str], seconds: float = 60) -> dict[Key, str]:
         """What is left of the queries that give nothing, after some time."""
         left, deadline = dict(queries), time.monotonic() + seconds
         while left and time.monotonic() < deadline:
@@ -91,7 +91,7 @@ class Watched:
             time.sleep(0.2)
         return left
 
-    def until(self, condition: Callable[[], Any], seconds: float = 45) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 90) -> Any:
         """Wait until the condition gives something, and return that."""
         deadline = time.monotonic() + seconds
         while True:

@@ -23,7 +23,7 @@ def kill_when(wanted: Wanted, sent_bytes: int, how: int = signal.SIGKILL) -> Non
         assert time.monotonic() < deadline
         time.sleep(0.001)
     os.kill(process.pid, how)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == (143 if how == signal.SIGTERM else -how)
 
 

@@ -144,7 +144,7 @@ def heard(dsn: str) -> Iterator[Callable[[], list[str]]]:
 
         def heard() -> list[str]:
             connection.execute("NOTIFY slipway_routes, 'end'")  # notices come in the order of the commits
-            return list(itertools.takewhile("end".__ne__, (notice.payload for notice in connection.notifies(timeout=10))))
+            return list(itertools.takewhile("end".__ne__, (notice.payload for notice in connection.notifies(timeout=60))))
 
         yield heard
 

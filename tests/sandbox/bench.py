@@ -82,7 +82,7 @@ class Bench:
         found = self.list(EVENTS)
         return [event["message"] for event in found if event["involvedObject"]["name"] == name and event["reason"] == reason]
 
-    def wait(self, collection: Collection, name: str, until: Callable[[Object], Any], seconds: float = 15.0) -> Object:
+    def wait(self, collection: Collection, name: str, until: Callable[[Object], Any], seconds: float = 60.0) -> Object:
         """Wait until the object is as wanted."""
         return wait_for(
             lambda: (item := self.find(collection, name)) and until(item) and item, seconds, lambda: self.find(collection, name)
@@ -100,7 +100,7 @@ class Bench:
         statuses = (self.get(PODS, name).get("status") or {}).get("containerStatuses")
         return statuses[0] if statuses else {}
 
-    def wait_container(self, name: str, until: Callable[[Object], Any], seconds: float = 15.0) -> Object:
+    def wait_container(self, name: str, until: Callable[[Object], Any], seconds: float = 60.0) -> Object:
         return wait_for(lambda: (status := self.container(name)) and until(status) and status, seconds, lambda: self.container(name))
 
     def deployment(self, name: str, *arguments: str, replicas: int = 1, image: str = "sh", **spec: Any) -> Object:
@@ -127,7 +127,7 @@ def pod_spec(*arguments: str, image: str = "sh", container: Mapping[str, Any] | 
     }
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 15.0, show: Callable[[], object] = lambda: None) -> Any:
+def wait_for(found: Callable[[], Any], seconds: float = 60.0, show: Callable[[], object] = lambda: None) -> Any:
     """Poll until the result is true and return it.
 
     Raises:

@@ -72,7 +72,7 @@ def launch(model: Path, *arguments: str, faults: Path | None = None, **environme
     return subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_port(http: httpx.Client, process: subprocess.Popen[str], timeout_seconds: float = 20.0) -> None:
+def wait_for_port(http: httpx.Client, process: subprocess.Popen[str], timeout_seconds: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -92,11 +92,11 @@ def running_engine(folder: Path) -> Iterator[Engine]:
     port = free_port()
     options = ("--served-model-name", *NAMES, "--host", "127.0.0.1", "--port", str(port), "--max_model_len", "256", "--max-num-seqs", "4")
     process = launch(model, *options, "--load-format=safetensors", faults=faults.path)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         wait_for_port(http, process)
         yield Engine(process=process, http=http, faults=faults, folder=model)
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str, str | None]:
@@ -106,7 +106,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str, str | None]:
     return answer.status_code, error["type"], error["param"]
 
 
-def wait_until(condition: Callable[[], Any], timeout_seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], Any], timeout_seconds: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -19,7 +19,7 @@ def test_a_hang_keeps_health_and_stops_tokens(engine: Engine) -> None:
     aborted = engine.metric("vllm:request_success_total", finished_reason="abort")
 
     with pytest.raises(httpx.ReadTimeout):
-        engine.http.post("/v1/completions", json={"model": "tiny", "prompt": PROMPT}, timeout=0.3)
+        engine.http.post("/v1/completions", json={"model": "tiny", "prompt": PROMPT}, timeout=httpx.Timeout(60, read=0.3))
 
     assert engine.http.get("/health").status_code == 200
     assert engine.metric("vllm:generation_tokens_total") == tokens

@@ -69,7 +69,7 @@ def test_containers_end_with_their_agent_however_it_ends(own_bench: Starter, tmp
         assert from_image == "1"
 
         process.send_signal(number)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
         wait_for(lambda: not alive(int(pid)))
 

@@ -34,7 +34,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def gone(folder: Path, timeout_seconds: float = 20.0) -> bool:
+def gone(folder: Path, timeout_seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + timeout_seconds
     while processes_of(folder):
         if time.monotonic() > deadline:
