@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import patient
 from tests.whole_sandbox import whole_sandbox
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 #: Patience of the tasks in seconds, as an operator may set it: short at first, 46 s in all, more than an API server is gone here.
 RETRIES = "0.3,0.7,1,2,4,8,15,15"
 
-#: The harness itself asks a busy Prefect again for four minutes (2 + 4 + 8 ... s); legs have the patience that Prefect ships with.
-PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": "7"}
-
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build" / "chaos.json"
+
+#: The harness itself asks a busy Prefect more often than legs do, whose patience is that which Prefect ships with.
+PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": str(patient.RETRIES)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
@@ -29,6 +29,7 @@ from prefect.flow_engine import run_flow
 from prefect.settings import (
     PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_LOCAL_STORAGE_PATH,
@@ -62,6 +63,7 @@ from sandbox.prefect import one_authority
 from sandbox.world import World
 from tests.environments import install_environments, remove_environments
 from tests.flows.saving import save_blocks
+from tests.patient import RETRIES, patient_client
 
 #: Ten times what is shipped: the machine may be busy, and what is tested is what follows from a limit.
 LATENCY = {"p50_seconds": 1.0, "p95_seconds": 3.0}
@@ -78,6 +80,7 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
     updates = {
         PREFECT_API_URL: prefect_api,
         PREFECT_API_SSL_CERT_FILE: authority,
+        PREFECT_CLIENT_MAX_RETRIES: RETRIES,
         PREFECT_HOME: home,
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
         # A sync flow waits up to a second for its heartbeat thread; runs here are short and watched.
@@ -143,7 +146,7 @@ class Site:
 
     def resume_once(self, run: FlowRun, **answer: Any) -> str:
         """Answer the form as a browser does, which does not ask again: what the server says to it, `REFUSED` if it took nothing."""
-        answered = httpx.post(f"{str(self.client.api_url).rstrip('/')}/flow_runs/{run.id}/resume", json={"run_input": answer}, timeout=60)
+        answered = httpx.post(f"{str(self.client.api_url).rstrip('/')}/flow_runs/{run.id}/resume", json={"run_input": answer}, timeout=120)
         if answered.status_code in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.CONFLICT}:
             return "REFUSED"
         return str(answered.raise_for_status().json()["status"])
@@ -288,7 +291,7 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
     people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in secrets]
     people[-1]["roles"] = ["developer"]
     (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
-    with get_client(sync_client=True) as client:
+    with patient_client() as client:
         save_blocks(
             client,
             blocks,
