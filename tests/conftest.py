@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -28,6 +29,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # Read when the tasks are imported: what is down on purpose stays down, so there is no use in being patient.
 os.environ["SLIPWAY_RETRY_SECONDS"] = "0.1,0.1"
+
+
+# How long an example takes says something of the machine alone.
+hypothesis.settings.register_profile("slipway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("slipway")
 
 
 OUTSIDE = pytest.StashKey[Outside | None]()

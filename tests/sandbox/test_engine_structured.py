@@ -46,7 +46,7 @@ def schemas() -> st.SearchStrategy[dict[str, Any]]:
     return st.recursive(leaves, grown, max_leaves=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(schema=schemas(), seed=st.integers(0, 1000))
 def test_every_way_through_a_grammar_satisfies_its_schema(schema: dict[str, Any], seed: int) -> None:
     draw, grammar, text = random.Random(seed), Grammar.of(schema), bytearray()

@@ -118,7 +118,7 @@ def texts() -> st.SearchStrategy[str]:
     return st.lists(hostile | st.text(st.characters(exclude_categories=[]), max_size=10), max_size=4).map("".join)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(text=texts(), name=texts(), outcome=st.sampled_from(["passed", "failed", "inconclusive", "errored"]))
 def test_no_answer_breaks_the_document_or_the_page(text: str, name: str, outcome: Outcome) -> None:
     measurement = Measurement(name=name, kind=name, outcome=outcome, expected=text, seen=text, seconds=1 / 3)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.facts import Load, Sample
@@ -101,7 +101,6 @@ def test_a_percentile_of_nothing_is_refused(values: list[float], percent: float)
         percentile(values, percent)
 
 
-@settings(deadline=None)
 @given(trials=st.integers(1, 300), chance=st.floats(0.001, 0.999), data=st.data())
 def test_the_binomial_tail_is_the_sum_of_its_terms(trials: int, chance: float, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))

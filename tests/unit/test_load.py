@@ -229,7 +229,7 @@ def values() -> st.SearchStrategy[object]:
     return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4), max_leaves=8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(check=st.dictionaries(st.sampled_from(["prompt", "expect", "schema", "tool", "stop", "max_tokens", "over"]), values(), max_size=4))
 def test_no_suite_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, check: dict[str, object]) -> None:
     root = tmp_path_factory.mktemp("fuzz") / "deployments"
@@ -241,7 +241,6 @@ def test_no_suite_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, ch
             assert Deployments(root=root).suite("smoke").checks[0].name == "a"
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 def test_no_file_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.mktemp("fuzz") / "deployments"

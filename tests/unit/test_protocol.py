@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.endpoint import protocol
@@ -139,7 +139,6 @@ READERS: list[Callable[[bytes], object]] = [
 ]
 
 
-@settings(deadline=None)
 @given(
     content=st.binary(max_size=60) | like_answers().map(lambda value: json.dumps(value).encode()), prefix=st.sampled_from([b"", b"data: "])
 )
@@ -152,7 +151,6 @@ def test_no_answer_breaks_a_reader(content: bytes, prefix: bytes) -> None:
         assert sample(200, 0.1, [(0.1, prefix + content)], streamed).status == 200
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=80))
 def test_no_metrics_break_their_reader(text: str) -> None:
     with contextlib.suppress(EndpointRejected):

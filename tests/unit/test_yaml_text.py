@@ -39,7 +39,7 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(DOCUMENTS, DOCUMENTS)
 def test_whatever_is_wanted_is_read_back_by_both_versions_of_yaml(first: dict[str, Any], then: dict[str, Any]) -> None:
     text = rewritten(rewritten(None, first, "values.yaml"), then, "values.yaml")
