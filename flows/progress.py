@@ -15,6 +15,9 @@ from flows import runs
 #: Between two looks at the run, in seconds.
 PAUSE = 0.5
 
+#: How long the last steps may take to show that they have ended, in seconds: events tell it, a moment after the run's own state.
+LAST_STEPS = 5.0
+
 _UNDER_WAY = ("Running", "Pending")
 _STYLES = {"Completed": "green", "Cached": "green", "Failed": "red", "Crashed": "red", "Errored": "red", "Running": "cyan"}
 
@@ -42,11 +45,14 @@ class Follower:
         return seen
 
     def _look(self, enough: Callable[[runs.Progress], bool], show: Callable[[runs.Progress], None]) -> runs.Progress:
+        deadline: float | None = None
         while True:
             seen = runs.progress(self._run_id)
             show(seen)
             if enough(seen):
-                return seen
+                deadline = deadline or time.monotonic() + LAST_STEPS
+                if time.monotonic() > deadline or not any(step.state in _UNDER_WAY for step in seen.steps):
+                    return seen
             time.sleep(PAUSE)
 
     def _print(self, seen: runs.Progress) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from sandbox.prefect import Prefect
+from sandbox.prefect import SEVERAL_RUNS, Prefect
 
 
 def main(folder: Path, owner: int) -> None:
-    with Prefect(folder) as prefect:
+    with Prefect(folder, SEVERAL_RUNS) as prefect:
         partial = folder / "address.partial"
         partial.write_text(prefect.api_url)
         partial.rename(folder / "address")

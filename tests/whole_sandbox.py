@@ -23,10 +23,10 @@ def whole_sandbox(folder: Path, settings: Mapping[str, str]) -> Iterator[tuple[P
         folder: Where everything lies.
         settings: More environment variables for this process and its children.
     """
-    from sandbox.prefect import Prefect
+    from sandbox.prefect import SEVERAL_RUNS, Prefect
 
     caches = {key: str(folder / "helm") for key in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
-    prefect = Prefect(folder / "prefect", caches)
+    prefect = Prefect(folder / "prefect", {**caches, **SEVERAL_RUNS})
     os.environ.update({**prefect.environment, **settings})
     with ExitStack() as stack:
         stack.callback(prefect.close)
