@@ -30,8 +30,8 @@ _FOREIGN = ("PREFECT_",)
 #: The checkout: `prefect.yaml` and `deployments/` are looked for there.
 ROOT = Path(__file__).resolve().parents[1]
 
-#: For several runs at a time: the states of their tasks are written once a second, not one by one. Three runs got through twice as many
-#: tasks with it, and no request waited for a minute as some did without. Who looks at a run sees its steps a second late.
+#: For several runs at a time: the states of their tasks are written once a second, not one by one, since each write keeps the other runs
+#: waiting. Who looks at a run sees its steps a second late.
 SEVERAL_RUNS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",

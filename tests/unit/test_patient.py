@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import time
 
-import httpx
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from sandbox.serving import HttpServer, LoopThread
 from tests.patient import RETRIES, patient_client
 
 
 def test_whoever_is_turned_away_comes_back_soon_and_often() -> None:
     answers = iter([503] * 3 + [200])
-    begin = time.monotonic()
 
-    with temporary_settings({PREFECT_API_URL: "http://prefect.test/api", PREFECT_CLIENT_MAX_RETRIES: RETRIES}), patient_client() as client:
-        client._client._transport = httpx.MockTransport(lambda request: httpx.Response(next(answers)))
-        assert client.hello().status_code == 200
+    async def hello(request: Request) -> Response:
+        return Response(status_code=next(answers))
+
+    with LoopThread("busy") as loop:
+        server = HttpServer(Starlette(routes=[Route("/api/hello", hello)]), loop)
+        server.start()
+        address = f"http://{server.host}:{server.port}/api"
+        begin = time.monotonic()
+        with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: RETRIES}), patient_client() as client:
+            assert client.hello().status_code == 200
+        server.close()
 
     assert time.monotonic() - begin < 8, "Prefect's own pauses are 14 s in all"
