@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from blocks.argo import Argo
+from blocks.argocd import Argo
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.gitops import GitOps
 from blocks.health_cache import HealthCache
 from blocks.helm import Helm
-from blocks.hub import Hub
+from blocks.hub.block import Hub
 from blocks.registry.block import Registry
 
 __all__ = ["Argo", "Cluster", "Endpoint", "GitOps", "HealthCache", "Helm", "Hub", "Registry"]

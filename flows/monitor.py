@@ -15,12 +15,12 @@ from blocks.endpoint import Endpoint
 from blocks.errors import PipelineError, Transient
 from blocks.health_cache import HealthCache
 from blocks.registry import Registry
-from flows.connections import load_block, shared_registry
 from flows.errors import VerificationInconclusive
-from flows.outcome import ended
+from flows.health.tasks import Round, check_health, check_health_task
+from flows.runtime.blocks import load_block, shared_registry
+from flows.runtime.states import ended
+from flows.runtime.tasks import RESULTS, run
 from flows.spec import Deployments
-from flows.tasks.health import Round, check_health, check_health_task
-from flows.tasks.policy import RESULTS, run
 
 
 @flow(name="monitor", result_serializer=RESULTS)

@@ -8,18 +8,18 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
-from flows.clean_up import leave_as_it_was
-from flows.connections import shared_registry
 from flows.errors import NothingToRollBackTo, VerificationFailed
-from flows.outcome import ended
-from flows.plan.rollback import TARGET_SECONDS
+from flows.promotion.tasks import current_entry, recall_candidate
+from flows.record.lock import give_back, locked
+from flows.recovery.cleanup import leave_as_it_was
+from flows.recovery.target import TARGET_SECONDS
+from flows.recovery.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 from flows.rollback import go_back_to, stand
+from flows.runtime.blocks import shared_registry
+from flows.runtime.states import ended
+from flows.runtime.tasks import RESULTS, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
-from flows.tasks.lock import give_back, locked
-from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, recall_candidate
-from flows.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 
 #: Who goes back and forward, where Git or Argo CD are told.
 _REHEARSAL = "slipway rehearsal"

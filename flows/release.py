@@ -13,28 +13,28 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from blocks.registry import Lock, Registry
-from flows.clean_up import leave_as_it_was
-from flows.connections import Site, shared_hub, shared_registry, site
-from flows.delivery import Move, deliver
+from flows.approval.gate import pass_gate
+from flows.approval.rules import requester_refusal
+from flows.candidate.tasks import resolve
+from flows.delivery.deliver import Move, deliver
 from flows.errors import SpecInvalid
-from flows.gate import pass_gate
-from flows.going_back import enter_or_go_back
-from flows.log_lines import about
-from flows.outcome import ended
-from flows.owed import made_good, owed
-from flows.plan.approval import requester_refusal
-from flows.plan.evidence import Proof
-from flows.plan.phases import Stopwatch
-from flows.plan.promotion import require_fresh, require_verified
-from flows.plan.release import ReleasePlan, chosen_environments
+from flows.placement.assess import ReleasePlan, chosen_environments
+from flows.placement.tasks import plan
+from flows.promotion.gates import require_fresh, require_verified
+from flows.promotion.tasks import begun_with, current_entry, finished, last_verified
+from flows.record.lock import give_back, locked
+from flows.record.phases import Stopwatch
+from flows.recovery.cleanup import leave_as_it_was
+from flows.recovery.owed import made_good, owed
+from flows.recovery.settle import enter_or_go_back
+from flows.runtime.blocks import Site, shared_hub, shared_registry, site
+from flows.runtime.json_logs import about
+from flows.runtime.states import ended
+from flows.runtime.tasks import RESULTS, run
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
-from flows.tasks.evidence import record_phases
-from flows.tasks.lock import give_back, locked
-from flows.tasks.plan import plan
-from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import begun_with, current_entry, finished, last_verified
-from flows.tasks.resolve import resolve
+from flows.verification.evidence import Proof
+from flows.verification.tasks.evidence import record_phases
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,26 +10,26 @@ from prefect.client.schemas.objects import State
 
 from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
 from blocks.registry import Entry, Registry
-from flows.connections import shared_registry, site
-from flows.drift import find_drift
+from flows.delivery.drift import Drift
+from flows.delivery.tasks.live import find_drift
 from flows.errors import Drifted, VerificationFailed
-from flows.log_lines import about
-from flows.outcome import ended
-from flows.plan.drift import Drift
-from flows.plan.evidence import Proof
-from flows.plan.measurement import Measurement
-from flows.plan.naming import endpoint, release_name
-from flows.plan.report import cell, drift_page, measurement_rows
-from flows.plan.scrub import ScrubReport, damaged
-from flows.plan.verdict import judge
-from flows.scrubbing import scrub_nodes
+from flows.naming import endpoint, release_name
+from flows.promotion.report import cell, drift_page, measurement_rows
+from flows.promotion.tasks import live_entries, note, recall_candidate, record_revalidated
+from flows.runtime.artifacts import publish
+from flows.runtime.blocks import shared_registry, site
+from flows.runtime.json_logs import about
+from flows.runtime.states import ended
+from flows.runtime.tasks import RESULTS, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
-from flows.tasks.evidence import keep_evidence, recall_reference
-from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import live_entries, note, recall_candidate, record_revalidated
-from flows.tasks.report import publish
-from flows.tasks.verify import verify
+from flows.verification.evidence import Proof
+from flows.verification.measurement import Measurement
+from flows.verification.tasks.evidence import keep_evidence, recall_reference
+from flows.verification.tasks.verify import verify
+from flows.verification.verdict import judge
+from flows.weights.nightly import scrub_nodes
+from flows.weights.scrub import ScrubReport, damaged
 
 #: Endpoints that are checked at the same time: enough to be quick, few enough not to disturb each other's latencies.
 AT_ONCE = 4

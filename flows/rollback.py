@@ -12,24 +12,24 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from blocks.registry import Lock, Registry
-from flows.clean_up import leave_as_it_was
-from flows.connections import Site, shared_hub, shared_registry, site
-from flows.delivery import Move, take_back
+from flows.delivery.deliver import Move, take_back
 from flows.errors import NothingToRollBackTo
-from flows.going_back import enter_or_go_back
-from flows.log_lines import about
-from flows.outcome import ended
-from flows.owed import made_good, owed
-from flows.plan.naming import release_name
-from flows.plan.phases import Stopwatch
-from flows.plan.report import return_page
+from flows.naming import release_name
+from flows.placement.tasks import plan_return
+from flows.promotion.report import return_page
+from flows.promotion.tasks import current_entry, finished, record_rolled_back, rollback_target
+from flows.record.lock import locked
+from flows.record.phases import Stopwatch
+from flows.recovery.cleanup import leave_as_it_was
+from flows.recovery.owed import made_good, owed
+from flows.recovery.settle import enter_or_go_back
+from flows.runtime.artifacts import publish_plan_of_return
+from flows.runtime.blocks import Site, shared_hub, shared_registry, site
+from flows.runtime.json_logs import about
+from flows.runtime.states import ended
+from flows.runtime.tasks import RESULTS, run
 from flows.spec import Candidate, CheckSuite, Deployments, Environment
 from flows.spec.types import EnvironmentName
-from flows.tasks.lock import locked
-from flows.tasks.plan import plan_return
-from flows.tasks.policy import RESULTS, run
-from flows.tasks.record import current_entry, finished, record_rolled_back, rollback_target
-from flows.tasks.report import publish_plan_of_return
 
 
 @flow(

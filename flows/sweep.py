@@ -10,15 +10,15 @@ from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
 from blocks.registry import Registry
-from flows.clean_up import clean_up_ended
-from flows.connections import shared_registry
-from flows.outcome import ended
-from flows.picking_up import take_up_again
-from flows.plan.pick_up import Patience
-from flows.plan.sweep import sweep_step
+from flows.approval.expiry import sweep_step
+from flows.approval.requests import close_request, open_requests, waiting_run, wake
+from flows.recovery.cleanup import clean_up_ended
+from flows.recovery.resume import take_up_again
+from flows.recovery.stalled import Patience
+from flows.runtime.blocks import shared_registry
+from flows.runtime.states import ended
+from flows.runtime.tasks import run
 from flows.spec import Deployments
-from flows.tasks.policy import run
-from flows.tasks.wake import close_request, open_requests, waiting_run, wake
 
 
 @flow(name="sweep")

@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Rollout, Sample, Taint, Trouble
-from blocks.model_facts import AttentionLayers, ModelConfig, ModelFacts
-from flows.plan.behaviour import Golden, GoldenAnswer, Reference, compare
-from flows.plan.evidence import Evidence
-from flows.plan.evidence import evidence as build_evidence
-from flows.plan.latency import level
-from flows.plan.measurement import Measurement
-from flows.plan.naming import STORE_CLAIM, WEIGHTS_CLAIM
-from flows.plan.phases import pod_times
-from flows.plan.release import Surroundings
-from flows.plan.verdict import Verdict, judge
+from blocks.facts.model import AttentionLayers, ModelConfig, ModelFacts
+from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
+from flows.placement.assess import Surroundings
+from flows.record.phases import pod_times
 from flows.spec import Candidate, CheckSuite, EngineSettings, Environment, Model, PrefetchPolicy, SnapshotFile
 from flows.spec.checks import UnknownModelCheck
+from flows.verification.behaviour import Golden, GoldenAnswer, Reference, compare
+from flows.verification.evidence import Evidence
+from flows.verification.evidence import evidence as build_evidence
+from flows.verification.latency import level
+from flows.verification.measurement import Measurement
+from flows.verification.verdict import Verdict, judge
 
 BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from blocks.facts.registry import Event
 from blocks.registry.documents import Appended, append_event
-from blocks.registry.records import Event
 from blocks.registry.session import Connection, Session, change, row, rows
 
 #: Wrong codes in a row that lock an approver out, and for how long.

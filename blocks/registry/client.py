@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blocks.facts.registry import Entry, Event, Route, Status, Verified
 from blocks.registry.approvals import Approvals
 from blocks.registry.audit import Audit
 from blocks.registry.documents import Documents
@@ -10,7 +11,6 @@ from blocks.registry.health import HealthRecord
 from blocks.registry.lifecycle import Lifecycle
 from blocks.registry.locks import Locks
 from blocks.registry.migrate import apply, missing
-from blocks.registry.records import Entry, Event, Route, Status, Verified
 from blocks.registry.run_record import RunRecord
 from blocks.registry.session import row, rows
 from blocks.registry.statements import migrations

@@ -11,7 +11,7 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
-from blocks.registry.records import Event
+from blocks.facts.registry import Event
 from blocks.registry.session import Connection, Session, change, row, rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from blocks.registry.records import Status
+from blocks.facts.registry import Status
 from blocks.registry.session import Session, rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from blocks.registry.records import Checked, EntryKey
+from blocks.facts.registry import Checked, EntryKey
 from blocks.registry.session import Session, change, rows
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from blocks.errors import RegistryRejected
+from blocks.facts.registry import Entry, Status
 from blocks.registry.documents import has_evidence
-from blocks.registry.records import Entry, Status
 from blocks.registry.session import Session
 from blocks.registry.steps import Step, take_step
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from blocks.errors import RegistryRejected
-from blocks.registry.records import Lock
+from blocks.facts.registry import Lock
 from blocks.registry.session import Connection, Session, change, row, rows
 
 #: A holder that gave no sign of life for so long is given up: six of its heartbeats, and more than a restart of PostgreSQL takes.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from blocks.registry.records import Event, Lock
+from blocks.facts.registry import Event, Lock
 from blocks.registry.session import Session, rows
 
 #: Beginnings that are looked through for unfinished ones: weeks of releases, and a millisecond of the database's time.

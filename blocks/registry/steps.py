@@ -9,9 +9,9 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
+from blocks.facts.registry import Entry, Event, TakenOut
 from blocks.registry.documents import canonical, stored_candidate
 from blocks.registry.locks import require_lock
-from blocks.registry.records import Entry, Event, TakenOut
 from blocks.registry.session import Connection, change, row, rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.errors import RegistryRejected
-from blocks.registry.records import Entry, TakenOut
+from blocks.facts.registry import Entry, TakenOut
 from blocks.registry.session import Session, row
 from blocks.registry.statements import statement
 

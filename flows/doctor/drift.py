@@ -6,13 +6,13 @@ import asyncio
 
 from blocks.errors import PipelineError
 from blocks.registry import Entry, Registry
-from flows.connections import Following, Site, site
-from flows.plan.doctor.facts import DriftFact
-from flows.plan.naming import release_name
-from flows.plan.sync import sync_policy
+from flows.delivery.application import sync_policy
+from flows.delivery.tasks.drift import look_for_drift
+from flows.doctor.rules.facts import DriftFact
+from flows.naming import release_name
+from flows.promotion.tasks import live_entries
+from flows.runtime.blocks import Following, Site, site
 from flows.spec import Deployments, Environment
-from flows.tasks.drift import look_for_drift
-from flows.tasks.record import live_entries
 
 #: Clones of the repository at the same time.
 AT_ONCE = 4

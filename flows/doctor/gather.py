@@ -11,12 +11,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 
 from blocks.errors import PipelineError
 from blocks.registry import Registry, RegistryClient
-from flows.connections import Site, shared_registry, site
 from flows.doctor.drift import drift_facts
 from flows.doctor.prefect_site import prefect_facts
-from flows.errors import SpecInvalid
-from flows.plan.clean_up import EndedRun
-from flows.plan.doctor.facts import (
+from flows.doctor.rules.facts import (
     EntryFact,
     EnvironmentFacts,
     Facts,
@@ -28,11 +25,14 @@ from flows.plan.doctor.facts import (
     SuspendedFact,
     UnfinishedFact,
 )
-from flows.plan.node_job import RUN_LABEL
-from flows.runs import prefect_client
+from flows.errors import SpecInvalid
+from flows.recovery.tasks.unfinished import has_failed, run_states
+from flows.recovery.way_out import EndedRun
+from flows.runtime.all_runs import all_runs
+from flows.runtime.blocks import Site, shared_registry, site
+from flows.runtime.client import prefect_client
 from flows.spec import Deployments, Environment
-from flows.tasks.all_runs import all_runs
-from flows.tasks.unfinished import has_failed, run_states
+from flows.weights.job import RUN_LABEL
 
 #: What the chart labels everything with.
 _CHART = {"app.kubernetes.io/name": "vllm-deployment"}

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from blocks.errors import HelmStuck
 from blocks.helm import Helm
 from blocks.registry import Registry
-from flows.automations import apply_automations
-from flows.clean_up import clean_up_one
-from flows.connections import shared_registry, site
-from flows.errors import ReleaseUnderWay
-from flows.plan.doctor.symptom import (
+from flows.approval.requests import close_request, open_requests, wake
+from flows.delivery.pending import require_idle
+from flows.delivery.tasks.unstick import unstick
+from flows.doctor.rules.symptom import (
     ApplyAutomations,
     CleanUp,
     CloseRequest,
@@ -24,12 +23,13 @@ from flows.plan.doctor.symptom import (
     Unstick,
     WakeRun,
 )
-from flows.plan.stuck import require_idle
-from flows.runs import prefect_client, start
+from flows.errors import ReleaseUnderWay
+from flows.recovery.cleanup import clean_up_one
+from flows.recovery.tasks.unfinished import unfinished
+from flows.runtime.automations import apply_automations
+from flows.runtime.blocks import shared_registry, site
+from flows.runtime.client import prefect_client, start
 from flows.spec import Deployments, Environment
-from flows.tasks.unfinished import unfinished
-from flows.tasks.unstick import unstick
-from flows.tasks.wake import close_request, open_requests, wake
 
 
 async def mend(deployments: Deployments, remedy: Remedy) -> str:

@@ -14,9 +14,9 @@ from prefect.client.schemas.objects import WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
+from flows.doctor.rules.facts import PrefectFacts, WantedDeployment
 from flows.errors import SpecInvalid
-from flows.plan.doctor.facts import PrefectFacts, WantedDeployment
-from flows.runs import prefect_client
+from flows.runtime.client import prefect_client
 from flows.spec import Deployments
 from flows.spec.load import ROOT
 

@@ -10,7 +10,7 @@ from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_d
 from huggingface_hub.errors import HfHubHTTPError
 
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
-from blocks.hub_errors import HUB_FAULTS, hub_error
+from blocks.hub.errors import HUB_FAULTS, hub_error
 from flows.node.http import Connections, Location, retry_after
 from flows.node.patience import Trouble
 from flows.node.snapshot import Wanted

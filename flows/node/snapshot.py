@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flows.errors import SpecInvalid
-from flows.plan.snapshot import snapshot_digest, snapshot_folder
+from flows.node.layout import snapshot_digest, snapshot_folder
 
 #: The file that makes a folder a snapshot; written last.
 MANIFEST = ".manifest.json"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from blocks.model_facts import ModelFacts
+from blocks.facts.model import ModelFacts
 from flows.spec.adapter import adapter
 from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
 

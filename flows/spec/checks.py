@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from flows.spec.types import STRICT, DnsLabel
 
-#: The file that describes suites to editors and validators, beside them; made by `flows.schemas` and held equal by a test.
+#: The file that describes suites to editors and validators, beside them; made by `flows.cli.schemas` and held equal by a test.
 SCHEMA_FILE = "schema.json"
 
 Text = Annotated[str, Field(min_length=1)]

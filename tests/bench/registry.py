@@ -32,8 +32,8 @@ from starlette.routing import Route
 
 from blocks.endpoint import Endpoint
 from blocks.registry import Registry, RegistryClient
-from flows.exporter import FRESH_SECONDS, PAGE, PAGES, Exporter
-from flows.tasks.health import check_health
+from flows.health.tasks import check_health
+from flows.metrics.exporter import FRESH_SECONDS, PAGE, PAGES, Exporter
 from sandbox.postgres import Postgres
 from sandbox.router import Router
 from sandbox.serving import HttpServer, LoopThread

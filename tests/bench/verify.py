@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.endpoint import Endpoint
-from flows.plan.percentiles import percentile
-from flows.plan.requests import COMPLETIONS, load_requests
+from flows.verification.percentiles import percentile
+from flows.verification.requests import COMPLETIONS, load_requests
 
 RESULTS = Path("build") / "bench-verify.json"
 ROUNDS = 9

@@ -11,9 +11,9 @@ import pytest
 from kubernetes.client import ApiextensionsV1Api, CustomObjectsApi
 from kubernetes.config import new_client_from_config
 
-from blocks.argo import Argo, ArgoClient
-from blocks.argo_facts import ApplicationSource
+from blocks.argocd import Argo, ArgoClient
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
+from blocks.facts.argocd import ApplicationSource
 from sandbox.argocd.definitions import DEFINITIONS
 from sandbox.kubernetes.server import ApiServer
 

@@ -18,8 +18,8 @@ from kubernetes.config import new_client_from_config
 from blocks.errors import HelmConflict, HelmRejected, HelmStuck, HelmUnreachable
 from blocks.facts import HelmRevision
 from blocks.helm import Helm, HelmClient
-from flows.plan.stuck import require_idle
-from flows.tasks.unstick import unstick
+from flows.delivery.pending import require_idle
+from flows.delivery.tasks.unstick import unstick
 from sandbox.helm import helm_executable
 from sandbox.world import World
 from tests.helm_records import read_record, write_record

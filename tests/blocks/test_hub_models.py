@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
-from blocks.hub import Hub
-from blocks.model_facts import ModelFacts
-from flows.plan.files import weight_files
+from blocks.facts.model import ModelFacts
+from blocks.hub.block import Hub
+from flows.candidate.files import weight_files
 from sandbox import hub as stand_in
 from sandbox import models
 from sandbox.hub.faults import Fault

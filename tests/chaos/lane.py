@@ -28,12 +28,12 @@ from prefect.states import Crashed, Pending, Scheduled
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from blocks.argo import Argo
+from blocks.argocd import Argo
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.gitops import GitOps
 from blocks.helm import Helm
-from blocks.hub import Hub
+from blocks.hub.block import Hub
 from blocks.registry import Registry
 from flows.spec.load import ROOT
 from sandbox.forge import Forge

@@ -14,8 +14,8 @@ from blocks.endpoint import Endpoint
 from blocks.errors import PipelineError
 from blocks.helm import Helm
 from blocks.registry import Entry
-from flows.plan import gitops
-from flows.plan.naming import release_name
+from flows.delivery import git_files
+from flows.naming import release_name
 from flows.spec.load import ROOT
 from sandbox.git import BareRepository, git
 from sandbox.helm import helm_executable
@@ -104,7 +104,7 @@ def _in_argo(site: Site, environment: str, run: FlowRun, followed: BareRepositor
     serving = next((entry for entry in entries if entry.environment == environment and entry.status == "ready"), None)
     return InArgo(
         head=followed.head,
-        promoted=gitops.promoted(followed.read(f"{where}/{gitops.RELEASE}")),
+        promoted=git_files.promoted(followed.read(f"{where}/{git_files.RELEASE}")),
         commits=tuple(_commit(message) for message in made),
         recorded=serving.git_commit if serving else None,
         delivered=git(followed.folder, "log", "-1", "--format=%H", followed.branch, "--", where).strip(),

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from prefect.client.schemas.objects import FlowRun
 
-from flows.plan.one_time_code import new_secret
+from flows.approval.totp import new_secret
 from flows.release import release
 from flows.rollback import rollback
 from tests.chaos.facts import Intended

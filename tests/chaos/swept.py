@@ -10,9 +10,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
+from flows.recovery.tasks.cleanup import ROLLBACK
 from flows.rollback import rollback
 from flows.sweep import sweep
-from flows.tasks.clean_up import ROLLBACK
 from tests.chaos.facts import Intended
 from tests.chaos.lane import Lane
 from tests.chaos.points import Point, points_of

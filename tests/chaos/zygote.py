@@ -34,7 +34,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-import flows.tasks
+import flows
 from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
@@ -133,7 +133,12 @@ def _hook(order: dict[str, Any], tell: int) -> None:
 
 def all_tasks() -> list[Task[..., Any]]:
     """Every task of the pipeline."""
-    modules = [importlib.import_module(f"flows.tasks.{module.name}") for module in pkgutil.iter_modules(flows.tasks.__path__)]
+    names = [
+        module.name
+        for module in pkgutil.walk_packages(flows.__path__, "flows.")
+        if not module.name.startswith("flows.cli") and not module.name.endswith("__main__")
+    ]
+    modules = [importlib.import_module(name) for name in names]
     return list({id(value): value for module in modules for value in vars(module).values() if isinstance(value, Task)}.values())
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.plan.values import merged
+from flows.delivery.values import merged
 
 CHART = Path(__file__).parents[2] / "charts" / "vllm-deployment"
 

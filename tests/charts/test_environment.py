@@ -15,9 +15,9 @@ import yaml
 from kubernetes_validate import utils
 from packaging.version import Version
 
-from flows.plan.naming import STORE_CLAIM, WEIGHTS_CLAIM
-from flows.plan.prefetch import prefetch_job
-from flows.plan.scrub import scrub_job
+from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
+from flows.weights.prefetch import prefetch_job
+from flows.weights.scrub import scrub_job
 from tests.examples import candidate, environment
 
 FOLDER = Path(__file__).parents[2] / "charts" / "environment"

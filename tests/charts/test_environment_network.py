@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flows.plan.prefetch import prefetch_job
-from flows.plan.scrub import scrub_job
 from flows.spec import Deployments
+from flows.weights.prefetch import prefetch_job
+from flows.weights.scrub import scrub_job
 from tests.charts.network import Peer, passes, pod
 from tests.examples import candidate, environment
 

@@ -20,7 +20,7 @@ from kubernetes.client import ApiClient, AppsV1Api, BatchV1Api, CoreV1Api, Netwo
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 
-from flows.plan.naming import STORE_CLAIM, WEIGHTS_CLAIM
+from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable, kubectl_executable
 from sandbox.world import World

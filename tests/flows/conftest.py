@@ -46,11 +46,11 @@ from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.facts import Pod
 from blocks.helm import Helm
-from blocks.hub import Hub
+from blocks.hub.block import Hub
 from blocks.registry import Event, Registry, RegistryClient
-from flows.dry_run import plan
+from flows.approval.totp import STEP_SECONDS, current_code, new_secret
 from flows.monitor import monitor
-from flows.plan.one_time_code import STEP_SECONDS, current_code, new_secret
+from flows.plan import plan
 from flows.rehearse import rehearse
 from flows.release import release
 from flows.revalidate import revalidate

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from kubernetes.config import new_client_from_config
 
-from blocks.argo import Argo
+from blocks.argocd import Argo
 from blocks.gitops import GitOps
 from sandbox.git import BareRepository
 from tests.flows.conftest import Site

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect.states import Cancelled, Pending
 
-from flows.plan.naming import release_name
+from flows.naming import release_name
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep import sweep

@@ -14,11 +14,11 @@ from prefect.states import Cancelled, Cancelling, Pending
 
 from blocks.cluster import Cluster
 from blocks.facts import JobState
-from flows.plan.naming import release_name
-from flows.plan.node_job import RUN_LABEL
+from flows.naming import release_name
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep import sweep
+from flows.weights.job import RUN_LABEL
 from sandbox.hub.faults import Fault
 from tests.flows.conftest import Site
 from tests.flows.processes import executed, until

@@ -11,7 +11,7 @@ import pytest
 from kubernetes.client import AppsV1Api, AutoscalingV2Api, CoreV1Api
 from kubernetes.config import new_client_from_config
 
-from flows.plan.naming import release_name
+from flows.naming import release_name
 from sandbox.helm import helm_executable
 from sandbox.world import World
 from tests.environments import COMPILED

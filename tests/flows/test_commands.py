@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from blocks.authenticators import read_authenticator
-from flows.cli import app
+from flows.approval.totp import new_secret
+from flows.cli.app import app
 from flows.errors import SpecInvalid
-from flows.plan.one_time_code import new_secret
 from flows.release import release
 from tests.flows.conftest import Site
 

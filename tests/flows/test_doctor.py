@@ -15,13 +15,13 @@ from prefect.states import Cancelled
 from typer.testing import CliRunner
 
 from blocks.cluster import Cluster
-from flows.cli import app
+from flows.cli.app import app
 from flows.doctor.prefect_site import prefect_facts
-from flows.plan.doctor.facts import WantedDeployment
-from flows.plan.node_job import RUN_LABEL
+from flows.doctor.rules.facts import WantedDeployment
 from flows.release import release
 from flows.spec import Deployments
 from flows.sweep import sweep
+from flows.weights.job import RUN_LABEL
 from tests.flows.conftest import Site
 from tests.helm_records import read_record, write_record
 

@@ -14,7 +14,7 @@ from kubernetes.config import new_client_from_config
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.helm import Helm
-from flows.plan.naming import release_name
+from flows.naming import release_name
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable
 from sandbox.kubernetes.access import User

@@ -16,9 +16,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from blocks.registry import Registry
-from flows import evidence as kept
+from flows.cli import evidence as kept
 from flows.errors import SpecInvalid
-from flows.plan.phases import BUDGET_SECONDS, PHASES
+from flows.record.phases import BUDGET_SECONDS, PHASES
 from flows.release import release
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
@@ -28,7 +28,7 @@ def slipway(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as a user of this site runs it."""
     with temporary_settings() as settings:
         environment = {**os.environ, "PREFECT_API_URL": str(settings.api.url), "SLIPWAY_DEPLOYMENTS": str(site.deployments)}
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows.cli.app", *arguments]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
 
 

@@ -13,27 +13,27 @@ from kubernetes.client import AppsV1Api, CoreV1Api
 from kubernetes.config import new_client_from_config
 from pydantic import SecretStr
 
-from blocks.argo import Argo
+from blocks.argocd import Argo
 from blocks.cluster import Cluster
 from blocks.errors import GitRejected, HelmRejected
 from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.registry import Gate, Registry, RegistryClient
+from flows.delivery.application import sync_policy
+from flows.delivery.drift import Drift
+from flows.delivery.git_files import Change, Grounds
+from flows.delivery.secret_scan import looks_secret
+from flows.delivery.tasks.argocd import sync
+from flows.delivery.tasks.drift import look_for_drift
+from flows.delivery.tasks.git import commit, commit_return
+from flows.delivery.tasks.removal import commit_removal
 from flows.errors import SpecInvalid
-from flows.plan.budget import load_budget
-from flows.plan.capacity import Strategy
-from flows.plan.drift import Drift
-from flows.plan.gitops import Change, Grounds
-from flows.plan.leaks import looks_secret
-from flows.plan.naming import release_name
-from flows.plan.release import ReleasePlan
-from flows.plan.sync import sync_policy
+from flows.naming import release_name
+from flows.placement.assess import ReleasePlan
+from flows.placement.budget import load_budget
+from flows.placement.capacity import Strategy
 from flows.spec import Candidate, EngineSettings, Environment
 from flows.spec.load import ROOT
-from flows.tasks.commit import commit, commit_return
-from flows.tasks.drift import look_for_drift
-from flows.tasks.removal import commit_removal
-from flows.tasks.sync import sync
 from sandbox.argocd.controller import ApplicationController
 from sandbox.git import BareRepository, git
 from sandbox.helm import helm_executable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect.states import Crashed, Scheduled
 
 from blocks.helm import Helm
-from flows.plan.naming import release_name
+from flows.naming import release_name
 from flows.release import release
 from sandbox import models
 from tests.flows.conftest import Site

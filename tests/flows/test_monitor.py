@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import State
 
 from blocks.endpoint import Endpoint
 from blocks.registry import Registry
+from flows.health.tasks import Round, check_health
 from flows.monitor import monitor
 from flows.revalidate import revalidate
-from flows.tasks.health import Round, check_health
 from tests.flows.conftest import Site
 
 

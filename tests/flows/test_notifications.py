@@ -14,9 +14,9 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.events.schemas.automations import AutomationCore
 
-from flows.automations import apply_automations
 from flows.errors import SpecInvalid
 from flows.release import release
+from flows.runtime.automations import apply_automations
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
 

@@ -33,7 +33,7 @@ def slipway(site: Site) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(*arguments: str) -> subprocess.Popen[str]:
-            command = [sys.executable, "-m", "flows.cli", *arguments]
+            command = [sys.executable, "-m", "flows.cli.app", *arguments]
             process = subprocess.Popen(
                 command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
             )

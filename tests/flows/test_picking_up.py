@@ -11,8 +11,8 @@ from prefect.states import Crashed, Pending, Running
 from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
+from flows.runtime.all_runs import all_runs
 from flows.sweep import sweep
-from flows.tasks.all_runs import all_runs
 from sandbox import models
 from tests.flows.conftest import Site
 from tests.flows.processes import executed, until

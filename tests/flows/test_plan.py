@@ -17,9 +17,9 @@ from kubernetes.config import new_client_from_config
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
 from prefect.client.schemas.objects import FlowRun
 
-from flows import runs
-from flows.dry_run import plan
-from flows.plan.naming import STORE_CLAIM, release_name
+from flows.naming import STORE_CLAIM, release_name
+from flows.plan import plan
+from flows.runtime import client
 from flows.spec import Candidate
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
@@ -79,7 +79,7 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
 
     assert ended.is_completed(), ended.message
     key = release_name(site.model, "plan")
-    page = runs.artifact(run.id, key)
+    page = client.artifact(run.id, key)
     assert "| parameters | 797,832 in F32 |" in page
     assert "| licence | apache-2.0 |" in page
     assert "| KV cache | 1,536 bytes a token |" in page
@@ -89,9 +89,9 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     assert page.count(sum_of_memory) == 3
     assert "Only after a person approves it." in page
     # and scripts read the same numbers
-    (model,) = runs.artifact(run.id, f"{key}-model")
+    (model,) = client.artifact(run.id, f"{key}-model")
     assert (model["parameters"], model["dtype"], model["weights_bytes"]) == (797_832, "F32", 4 * 797_832)
-    rows = {row["environment"]: row for row in runs.artifact(run.id, f"{key}-environments")}
+    rows = {row["environment"]: row for row in client.artifact(run.id, f"{key}-environments")}
     assert list(rows) == ["development", "staging", "production"]
     assert rows["production"]["strategy"] == "surge"
     assert rows["production"]["kv_bytes"] == 256 * 48 * 2 * 2 * 4 * 2
@@ -118,7 +118,7 @@ def test_a_plan_shows_everything_that_speaks_against_a_release(site: Site) -> No
     assert "holds pickled or otherwise unsafe weights (pytorch_model.bin)" in ended.message
     assert f"(7 more refusal(s): slipway plan {site.model} shows them.)" in ended.message
     # and the page has them all
-    page = runs.artifact(run.id, release_name(site.model, "plan"))
+    page = client.artifact(run.id, release_name(site.model, "plan"))
     assert "asks for code of its own to be run (config.json (auto_map), modeling_remembering.py)" in page
     assert page.count("has the licence cc-by-nc-4.0, which is not among the licences of deployments/environments/") == 2
     assert page.count("is 4,096, but the model was made for 2,048 tokens at the most") == 3
@@ -132,7 +132,18 @@ def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site:
     site.edit("environments/staging.yaml", licences=["mit"])
 
     # when the command starts a run, and this process is the worker
-    command = [sys.executable, "-m", "flows.cli", "plan", site.model, "--environment", "development", "--environment", "staging", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli.app",
+        "plan",
+        site.model,
+        "--environment",
+        "development",
+        "--environment",
+        "staging",
+        "--json",
+    ]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}
     started = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     site.leg(plan, started_run(site))

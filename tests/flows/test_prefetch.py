@@ -18,14 +18,14 @@ from pydantic import SecretStr
 from blocks.cluster import Cluster
 from blocks.errors import ClusterRejected
 from blocks.registry import Registry, RegistryClient
-from flows.plan.node_report import Progress
-from flows.plan.scrub import scrub_job
-from flows.plan.snapshot import snapshot_folder
+from flows.node.layout import snapshot_folder
 from flows.release import release
+from flows.runtime.progress import ProgressArtifact
 from flows.spec import Candidate
-from flows.tasks.node_job import run_on_node
-from flows.tasks.prefetch import snapshots_to_keep
-from flows.tasks.progress import ProgressArtifact
+from flows.weights.progress import Progress
+from flows.weights.scrub import scrub_job
+from flows.weights.tasks.job import run_on_node
+from flows.weights.tasks.prefetch import snapshots_to_keep
 from sandbox.hub import Fault
 from sandbox.world import STORE, World
 from tests.environments import claim_volumes, remove_environments

@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed, Running
 from rich.console import Console
 
-from flows.dry_run import plan
-from flows.progress import Follower, stopped
-from flows.runs import Progress
+from flows.cli.follow import Follower, stopped
+from flows.plan import plan
+from flows.runtime.client import Progress
 from tests.flows.conftest import Site
 
 

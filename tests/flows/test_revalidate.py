@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from flows.plan.snapshot import snapshot_folder
+from flows.node.layout import snapshot_folder
 from flows.release import release
 from flows.revalidate import revalidate
 from tests.flows.conftest import Site

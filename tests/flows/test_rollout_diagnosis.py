@@ -15,9 +15,9 @@ from kubernetes.config import new_client_from_config
 
 from blocks.cluster import Cluster
 from blocks.errors import RolloutStalled
-from flows.plan.naming import WEIGHTS_CLAIM
+from flows.naming import WEIGHTS_CLAIM
+from flows.rollout.tasks import rollout
 from flows.spec import Candidate
-from flows.tasks.rollout import rollout
 from sandbox import models
 from sandbox.world import ENGINE_IMAGE, PREFETCH_IMAGE, World
 from tests.environments import claim_volumes, remove_environments

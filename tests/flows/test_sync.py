@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from kubernetes.config import new_client_from_config
 
-from blocks.argo import Argo
+from blocks.argocd import Argo
 from blocks.errors import ApplicationUnfit, SyncStalled
-from flows.plan.sync import SyncPolicy
-from flows.tasks.sync import require_application, sync
+from flows.delivery.application import SyncPolicy
+from flows.delivery.tasks.argocd import require_application, sync
 from sandbox.argocd.controller import ApplicationController
 from sandbox.world import World
 from tests.argo import VALUES, Applications, Object, Repository, phase

@@ -13,7 +13,7 @@ import yaml
 from kubernetes.client import ApiClient, CustomObjectsApi
 from kubernetes.client.exceptions import ApiException
 
-from flows.plan.naming import release_name
+from flows.naming import release_name
 from flows.spec.load import ROOT
 
 #: Where Argo CD's objects lie.

@@ -45,7 +45,7 @@ def test_the_files_that_are_applied_are_shipped() -> None:
 
 
 def test_the_fields_of_the_block_are_explained() -> None:
-    from blocks.argo import Argo
+    from blocks.argocd import Argo
     from blocks.gitops import GitOps
 
     table = next(line for line in PAGE.splitlines() if "| Slipway GitOps |" in line)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from blocks.argo_facts import application_fact
-from flows.plan.naming import release_name
-from flows.plan.sync import sync_policy, unfit
+from blocks.facts.argocd import application_fact
+from flows.delivery.application import sync_policy, unfit
+from flows.naming import release_name
 from flows.spec import Deployments
 from flows.spec.load import ROOT
 from sandbox.argocd.definitions import DEFINITIONS

@@ -16,7 +16,7 @@ import yaml
 from kubernetes_validate import utils
 from packaging.version import Version
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.spec.load import ROOT
 from tests.monitoring.conftest import CHART, helm, lost, only, rendered
 

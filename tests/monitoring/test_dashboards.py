@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flows.dashboards import DASHBOARDS
-from flows.dashboards.grafana import document, text
-from flows.plan.phases import BUDGET_SECONDS
+from flows.metrics.dashboards import DASHBOARDS
+from flows.metrics.dashboards.grafana import document, text
+from flows.record.phases import BUDGET_SECONDS
 from flows.spec import LatencyPolicy
 from tests.monitoring.conftest import CHART, lost
 
@@ -28,7 +28,7 @@ def understood(dashboard: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_the_file_is_what_the_code_writes(name: str) -> None:
-    assert (CHART / "dashboards" / f"{name}.json").read_text() == text(DASHBOARDS[name]), "run `python -m flows.dashboards`"
+    assert (CHART / "dashboards" / f"{name}.json").read_text() == text(DASHBOARDS[name]), "run `python -m flows.metrics.dashboards`"
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)

@@ -22,7 +22,7 @@ import yaml
 from prometheus_client import start_http_server
 
 from blocks.registry import Gate, RegistryClient
-from flows.exporter import Exporter
+from flows.metrics.exporter import Exporter
 from sandbox.postgres import Postgres
 from tests.monitoring.conftest import CHART, only
 from tests.sandbox.engines import Engine, free_port, running_engine

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from blocks.hub import Hub as HubBlock
-from flows.plan.files import select_files
-from flows.plan.prefetch import prefetch_files
-from flows.plan.snapshot import snapshot_folder
+from blocks.hub.block import Hub as HubBlock
+from flows.candidate.files import select_files
+from flows.node.layout import snapshot_folder
 from flows.spec import Candidate
 from flows.spec.load import ROOT
+from flows.weights.prefetch import prefetch_files
 from sandbox.hub import Hub
 from sandbox.hub.log import LoggedRequest
 from tests.examples import candidate

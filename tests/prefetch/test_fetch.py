@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from flows.plan.prefetch import snapshot_digest_of
+from flows.weights.prefetch import snapshot_digest_of
 from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import REPOSITORY, SEGMENT, Node, noise, shards
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.plan.prefetch import snapshot_digest_of
 from flows.spec.load import ROOT
+from flows.weights.prefetch import snapshot_digest_of
 from tests.prefetch.conftest import Node, Wanted, shards
 
 

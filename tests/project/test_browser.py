@@ -21,11 +21,12 @@ from blocks.authenticators import save_authenticator
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.helm import Helm
-from blocks.hub import Hub
+from blocks.hub.block import Hub
 from blocks.registry import Registry, RegistryClient
-from flows import progress, runs
-from flows.plan.one_time_code import current_code, new_secret
-from flows.progress import Follower
+from flows.approval.totp import current_code, new_secret
+from flows.cli import follow
+from flows.cli.follow import Follower
+from flows.runtime import client
 from flows.spec.load import ROOT
 from sandbox import models
 from sandbox.helm import helm_executable
@@ -103,9 +104,9 @@ def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
 
     # given a release that waits for approval
     parameters = {"model": MODEL, "revision": "main", "environments": ["production"], "requester": "zoe"}
-    run_id = runs.start("release/release", parameters)
+    run_id = client.start("release/release", parameters)
     follower = Follower(run_id, Console())
-    assert follower.until(progress.stopped).suspended
+    assert follower.until(follow.stopped).suspended
 
     # and a server and a worker that were restarted since
     office.restart()

@@ -18,7 +18,7 @@ from sandbox.prefect import ROOT
 def slipway(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command with nothing of this machine's settings."""
     clean = {"PATH": os.environ["PATH"], "HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows.cli.app", *arguments]
     return subprocess.run(
         command, env={**clean, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL
     )
@@ -86,7 +86,7 @@ def test_a_missing_argument_is_explained_by_usage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["release", "--help"], ["status", "--help"]])
 def test_help_does_not_wait_for_prefect_to_be_imported(tmp_path: Path, arguments: list[str]) -> None:
-    code = "import sys; from typer.main import get_command; from flows.cli import app; import contextlib\n"
+    code = "import sys; from typer.main import get_command; from flows.cli.app import app; import contextlib\n"
     code += f"with contextlib.suppress(SystemExit): get_command(app).main({arguments!r})\n"
     code += (
         "import json; print(json.dumps([name for name in ('prefect', 'kubernetes', 'psycopg', 'huggingface_hub') if name in sys.modules]))"

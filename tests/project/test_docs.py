@@ -12,7 +12,7 @@ import click
 import pytest
 import typer.main
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable, kubectl_executable
 
@@ -149,7 +149,7 @@ def test_every_key_of_the_specs_is_explained() -> None:
 
 
 def test_every_diagnosis_is_explained() -> None:
-    from flows.plan.diagnosis import REMEDIES
+    from flows.rollout.diagnosis import REMEDIES
 
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     for category in REMEDIES:
@@ -159,7 +159,7 @@ def test_every_diagnosis_is_explained() -> None:
 def test_every_symptom_is_explained() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     kinds = {
-        kind for path in (ROOT / "flows" / "plan" / "doctor").glob("*.py") for kind in re.findall(r'kind="([a-z-]+)"', path.read_text())
+        kind for path in (ROOT / "flows" / "doctor" / "rules").glob("*.py") for kind in re.findall(r'kind="([a-z-]+)"', path.read_text())
     }
 
     assert len(kinds) > 20
@@ -176,10 +176,10 @@ def test_every_kind_of_check_is_explained() -> None:
 
 
 def test_the_published_schemas_are_those_of_the_code() -> None:
-    from flows.schemas import SCHEMAS, schema_text
+    from flows.cli.schemas import SCHEMAS, schema_text
 
     for name, of in SCHEMAS.items():
-        assert (ROOT / name).read_text() == schema_text(of), f"run `python -m flows.schemas`: {name}"
+        assert (ROOT / name).read_text() == schema_text(of), f"run `python -m flows.cli.schemas`: {name}"
 
 
 def test_nothing_names_a_machine_or_its_registry() -> None:

@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from blocks.registry import Gate, Health, RegistryClient
-from flows.exporter import FRESH_SECONDS, Exporter
+from flows.metrics.exporter import FRESH_SECONDS, Exporter
 
 if TYPE_CHECKING:
     from conftest import Releases

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from blocks.endpoint import Endpoint
 from blocks.health_cache import HealthCache
 from blocks.registry import Registry, RegistryClient
-from flows.tasks.health import check_health
+from flows.health.tasks import check_health
 from sandbox.serving import HttpServer, LoopThread
 from tests.redis_server import redis_url
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from blocks.facts import Node, Taint
-from flows.plan.admission import refuse_licence, refuse_model
-from flows.plan.nodes import find_target
+from flows.candidate.admission import refuse_licence, refuse_model
+from flows.placement.nodes import find_target
 from flows.spec import EngineSettings, PrefetchPolicy, Toleration
 from tests.examples import about, candidate, digest, environment, hub_file, model, node
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from blocks.facts import Answer, ToolCall
-from flows.plan.answers import REPEATED_CHARACTERS, REPEATS, check_answer, endless_repetition, schema_problem
-from flows.plan.requests import CHAT, COMPLETIONS, load_requests, request, wanted_prompt_tokens
 from flows.spec import Check, Expectation
 from flows.spec.checks import LongContextCheck
+from flows.verification.answers import REPEATED_CHARACTERS, REPEATS, check_answer, endless_repetition, schema_problem
+from flows.verification.requests import CHAT, COMPLETIONS, load_requests, request, wanted_prompt_tokens
 
 CHECK: TypeAdapter[Any] = TypeAdapter(Check)
 SCHEMA = {"type": "object", "properties": {"capital": {"type": "string"}}, "required": ["capital"], "additionalProperties": False}

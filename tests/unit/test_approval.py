@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flows.plan.approval import Choice, requester_refusal, subject_of, tally, why_not
-from flows.plan.changes import changes
-from flows.plan.sweep import WaitingRun, sweep_step
+from flows.approval.expiry import WaitingRun, sweep_step
+from flows.approval.rules import Choice, requester_refusal, subject_of, tally, why_not
+from flows.candidate.changes import changes
 from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
 from tests.examples import candidate, environment
 

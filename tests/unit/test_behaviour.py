@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.facts import Answer, EngineMetrics
-from flows.plan.behaviour import (
+from flows.spec import BehaviourPolicy, CheckSuite, StabilityPolicy
+from flows.spec.checks import CompletionCheck, JsonCheck, UnknownModelCheck
+from flows.verification.behaviour import (
     Golden,
     GoldenAnswer,
     Reference,
@@ -21,9 +23,7 @@ from flows.plan.behaviour import (
     learnt,
     prompts_sha256,
 )
-from flows.plan.stability import check_cache, check_counts, check_hang, check_restarts
-from flows.spec import BehaviourPolicy, CheckSuite, StabilityPolicy
-from flows.spec.checks import CompletionCheck, JsonCheck, UnknownModelCheck
+from flows.verification.stability import check_cache, check_counts, check_hang, check_restarts
 from tests.examples import pod
 
 SUITE = CheckSuite(

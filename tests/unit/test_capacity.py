@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocks.facts import GpuQuota, Pod
-from flows.plan.capacity import Rollout, Room, Strategy, find_room
+from flows.placement.capacity import Rollout, Room, Strategy, find_room
 from tests.examples import node, pod
 
 NEW = "the-new-one"

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from blocks.facts import JobState
-from flows.plan.clean_up import EndedRun
-from flows.plan.doctor import symptoms
-from flows.plan.doctor.facts import (
+from flows.doctor.rules import symptoms
+from flows.doctor.rules.facts import (
     DriftFact,
     EntryFact,
     EnvironmentFacts,
@@ -25,7 +24,8 @@ from flows.plan.doctor.facts import (
     UnfinishedFact,
     WantedDeployment,
 )
-from flows.plan.doctor.symptom import ApplyAutomations, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, Unstick, WakeRun
+from flows.doctor.rules.symptom import ApplyAutomations, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, Unstick, WakeRun
+from flows.recovery.way_out import EndedRun
 from tests.examples import BEGIN, pod
 
 NEW, OLD = "a" * 64, "b" * 64

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from blocks.argo_facts import Application, ApplicationSource
-from flows.plan.drift import Drift, InGit, different, drifts, shown
-from flows.plan.sync import SyncPolicy
+from blocks.facts.argocd import Application, ApplicationSource
+from flows.delivery.application import SyncPolicy
+from flows.delivery.drift import Drift, InGit, different, drifts, shown
 
 COMMIT = "c" * 40
 URL = "https://git.example/platform/models.git"

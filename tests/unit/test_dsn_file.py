@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import PipelineError
-from flows.cli_shared import open_registry_of_file
+from flows.cli.shared import open_registry_of_file
 
 
 @pytest.mark.parametrize(

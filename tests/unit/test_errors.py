@@ -11,7 +11,7 @@ import blocks.errors
 import flows.errors
 from blocks.errors import PipelineError, Rejected, Transient
 from flows.errors import Refusal
-from flows.outcome import ended
+from flows.runtime.states import ended
 
 KINDS = sorted(
     {

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.registry.documents import canonical, digest
-from flows.plan.evidence import Evidence
-from flows.plan.evidence_page import evidence_page
-from flows.plan.measurement import Measurement, Outcome
-from flows.plan.plots import time
-from flows.plan.verdict import Verdict
-from flows.schemas import SCHEMAS, schema_text
+from flows.cli.schemas import SCHEMAS, schema_text
+from flows.verification.evidence import Evidence
+from flows.verification.measurement import Measurement, Outcome
+from flows.verification.page import evidence_page
+from flows.verification.plots import time
+from flows.verification.verdict import Verdict
 from tests.examples import evidence, verdict
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.model_config import read_config
-from blocks.model_facts import AttentionLayers, ModelFacts
-from flows.plan.fit import (
+from blocks.facts.model import AttentionLayers, ModelFacts
+from blocks.hub.model_config import read_config
+from flows.placement.fit import (
     BLOCK,
     GIB,
     RESERVE_BYTES,
@@ -23,8 +23,8 @@ from flows.plan.fit import (
     request_bytes,
     token_bytes,
 )
-from flows.plan.memory import refuse_memory
-from flows.plan.nodes import find_target
+from flows.placement.memory import refuse_memory
+from flows.placement.nodes import find_target
 from flows.spec import EngineSettings, Speculative
 from tests.examples import about, candidate, environment, model, node
 from tests.unit.test_model_config import DEEPSEEK_V3, GEMMA_3_27B, GPT_OSS_20B, LLAMA_31_8B, MIXTRAL_8X7B, QWEN_3_NEXT_80B, QWEN_25_7B

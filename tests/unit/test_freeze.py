@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.plan.freeze import frozen_until
+from flows.approval.freeze import frozen_until
 from flows.spec import Freeze
 
 WEEKEND = Freeze(begins="0 16 * * 5", hours=64, timezone="Europe/Zurich", reason="weekend")

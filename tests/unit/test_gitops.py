@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.delivery.git_files import Approval, Grounds, message, promoted, release_text, values_text
+from flows.delivery.secret_scan import looks_secret, secret_in
+from flows.delivery.values import chart_values
 from flows.errors import SpecInvalid
-from flows.plan.gitops import Approval, Grounds, message, promoted, release_text, values_text
-from flows.plan.leaks import looks_secret, secret_in
-from flows.plan.release import ReleasePlan, assess, plan_release
-from flows.plan.values import chart_values
+from flows.placement.assess import ReleasePlan, assess, plan_release
 from tests.examples import BEGIN, candidate, digest, environment, model, node, surroundings
 
 GROUNDS = Grounds(

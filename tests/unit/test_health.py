@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.plan.health import unseen, verdict_of_window
+from flows.health.rules import unseen, verdict_of_window
 
 
 def after(status: str, checks: str) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from blocks.facts import ServedModel
-from flows.plan.identity import check_health, check_models, check_pods, check_version, serving
-from flows.plan.prefetch import snapshot_digest_of
-from flows.plan.values import mount_path
+from flows.delivery.values import mount_path
+from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
+from flows.weights.prefetch import snapshot_digest_of
 from tests.examples import candidate, pod
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.facts import Load, Sample
-from flows.plan.latency import check_latency, check_level, level, samples_wanted
-from flows.plan.percentiles import at_least, percentile, percentiles
 from flows.spec import LatencyPolicy
+from flows.verification.latency import check_latency, check_level, level, samples_wanted
+from flows.verification.percentiles import at_least, percentile, percentiles
 
 POLICY = LatencyPolicy(p50_seconds=0.1, p95_seconds=0.3, samples=20, max_samples=160, budget_seconds=10)
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from flows.log_lines import JsonLines, about
+from flows.runtime.json_logs import JsonLines, about
 
 
 def line(message: str = "Finished", *args: object, **given: object) -> dict[str, str]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import HubRejected
-from blocks.model_config import asks_for_code, read_config, read_json_object
-from blocks.model_facts import AttentionLayers
+from blocks.facts.model import AttentionLayers
+from blocks.hub.model_config import asks_for_code, read_config, read_json_object
 
 #: Values of the published `config.json` of each model, as far as they matter here.
 LLAMA_31_8B = {

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows import naming
 from flows.errors import SpecInvalid
-from flows.plan import naming
 
 LABEL = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 

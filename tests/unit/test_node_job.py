@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from flows.plan.node_report import fetched_bytes, progress, said
-from flows.plan.prefetch import prefetch_files, prefetch_job
-from flows.plan.scrub import ScrubReport, damaged, scrub_job
-from flows.plan.snapshot import snapshot_digest
+from flows.node.layout import snapshot_digest
+from flows.weights.prefetch import prefetch_files, prefetch_job
+from flows.weights.progress import fetched_bytes, progress, said
+from flows.weights.scrub import ScrubReport, damaged, scrub_job
 from sandbox.kubernetes.pod_security import violation
 from tests.examples import candidate, environment
 

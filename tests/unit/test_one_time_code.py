@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.plan.one_time_code import current_code, matching_step, new_secret, provisioning_uri
+from flows.approval.totp import current_code, matching_step, new_secret, provisioning_uri
 
 RFC_SECRET = base64.b32encode(b"12345678901234567890").decode()
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from blocks.errors import ClusterUnreachable, EndpointRejected, PipelineError, RegistryRejected
-from flows.cli import _EXIT_CODES
+from flows.cli.app import _EXIT_CODES
 from flows.errors import ApprovalDenied, SpecInvalid, VerificationFailed, VerificationInconclusive
-from flows.outcome import ended, require_passed
-from flows.plan.evidence import Kept, Proof
-from flows.plan.measurement import Measurement, Outcome
+from flows.runtime.states import ended, require_passed
+from flows.verification.evidence import Kept, Proof
+from flows.verification.measurement import Measurement, Outcome
 from tests.examples import verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from flows.plan.phases import Stopwatch, phases, pod_times
+from flows.record.phases import Stopwatch, phases, pod_times
 from tests.examples import pod
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

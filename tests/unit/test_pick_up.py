@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flows.plan.clean_up import EndedRun, sentence, way_out, why_clean_up
-from flows.plan.pick_up import Past, Patience, SeenRun, Step, pick_up_step, why_given_up
+from flows.recovery.stalled import Past, Patience, SeenRun, Step, pick_up_step, why_given_up
+from flows.recovery.way_out import EndedRun, sentence, way_out, why_clean_up
 from flows.spec import FailurePolicy
 from tests.examples import BEGIN
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from blocks.facts import Node
+from flows.candidate.files import select_files
+from flows.delivery.values import chart_values, merged
 from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
-from flows.plan.budget import load_budget
-from flows.plan.files import select_files
-from flows.plan.promotion import require_verified
-from flows.plan.release import ReleasePlan, assess, chosen_environments, plan_release, plan_return
-from flows.plan.rollback import choose_target
-from flows.plan.values import chart_values, merged
-from flows.plan.wanted_pods import WantedPods, wanted_pods
+from flows.placement.assess import ReleasePlan, assess, chosen_environments, plan_release, plan_return
+from flows.placement.budget import load_budget
+from flows.placement.replicas import WantedPods, wanted_pods
+from flows.promotion.gates import require_verified
+from flows.recovery.target import choose_target
 from flows.spec import Candidate, EngineSettings, Environment, Speculative
 from tests.examples import about, candidate, digest, environment, hub_file, model, node, surroundings
 

@@ -8,12 +8,17 @@ import pkgutil
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-import flows.tasks
+import flows
 from flows.spec.load import ROOT
 
 
 def test_no_task_believes_what_it_answered_before() -> None:
-    modules = [importlib.import_module(f"flows.tasks.{module.name}") for module in pkgutil.iter_modules(flows.tasks.__path__)]
+    names = [
+        module.name
+        for module in pkgutil.walk_packages(flows.__path__, "flows.")
+        if not module.name.startswith("flows.cli") and not module.name.endswith("__main__")
+    ]
+    modules = [importlib.import_module(name) for name in names]
     tasks = {task.name: task for module in modules for task in vars(module).values() if isinstance(task, Task)}
 
     assert len(tasks) > 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flows.errors import Refusal
-from flows.plan.preview import environment_row, model_row, preview_page
-from flows.plan.release import Assessment, assess
+from flows.placement.assess import Assessment, assess
+from flows.placement.page import environment_row, model_row, preview_page
 from flows.spec import ApprovalPolicy, EngineSettings
 from tests.examples import about, candidate, environment, model, node, pod, surroundings
 

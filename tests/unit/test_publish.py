@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.tasks.report import publish, publish_diagnosis, publish_plan
+from flows.runtime.artifacts import publish, publish_diagnosis, publish_plan
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from blocks.facts import Container, Rollout
-from flows.plan.diagnosis import Diagnosis
-from flows.plan.rollout import judge_rollout
+from flows.rollout.diagnosis import Diagnosis
+from flows.rollout.judge import judge_rollout
 from tests.examples import candidate, crashed, node, pod, rollout, trouble, waiting_pod
 
 LABEL = candidate().label

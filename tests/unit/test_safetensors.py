@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.errors import HubRejected
-from blocks.safetensors import MAX_HEADER_BYTES, PREFIX_BYTES, header_length, read_header
+from blocks.hub.safetensors import MAX_HEADER_BYTES, PREFIX_BYTES, header_length, read_header
 from sandbox import models
 
 NAME = "model.safetensors of o/n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from blocks.registry import Entry
-from flows.status import status_lines
+from flows.cli.status import status_lines
 
 READY = Entry(
     organisation=None,

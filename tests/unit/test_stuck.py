@@ -9,7 +9,7 @@ import pytest
 from blocks.errors import HelmBusy, HelmStuck
 from blocks.facts import HelmRevision
 from blocks.helm.command import field_conflict
-from flows.plan.stuck import choose_repair, require_idle
+from flows.delivery.pending import choose_repair, require_idle
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from blocks.argo_facts import Application, ApplicationSource, ArgoOperation
 from blocks.errors import SyncStalled
-from flows.plan.sync import SyncPolicy, unfit, wanted_revisions
-from flows.plan.sync_steps import Asked, Stalled, next_step, noted, stepped
-from flows.tasks.removal import or_by_hand
+from blocks.facts.argocd import Application, ApplicationSource, ArgoOperation
+from flows.delivery.application import SyncPolicy, unfit, wanted_revisions
+from flows.delivery.sync import Asked, Stalled, next_step, noted, stepped
+from flows.delivery.tasks.removal import or_by_hand
 
 COMMIT, OLD, LATER = "c" * 40, "a" * 40, "e" * 40
 GIT = "https://git.example.com/deployments.git"

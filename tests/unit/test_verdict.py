@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.plan.measurement import Measurement, Outcome
-from flows.plan.verdict import judge
+from flows.verification.measurement import Measurement, Outcome
+from flows.verification.verdict import judge
 
 
 def measurement(outcome: Outcome, name: str = "a") -> Measurement:

@@ -6,7 +6,7 @@ import pytest
 
 from blocks.facts import Pod
 from flows.errors import DoesNotFit
-from flows.plan.release import assess, plan_release, plan_return
+from flows.placement.assess import assess, plan_release, plan_return
 from flows.spec import RolloutPolicy
 from tests.examples import candidate, environment, model, node, pod, surroundings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.plan.way_back import Failure, next_step, settled, still_serves, unsettled
+from flows.recovery.decide import Failure, next_step, settled, still_serves, unsettled
 from flows.spec import FailurePolicy
 from tests.examples import pod
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from flows.delivery.yaml_edit import rewritten
 from flows.errors import SpecInvalid
-from flows.plan.yaml_text import rewritten
 
 THEIRS = """\
 # Ask the platform team before you change this.

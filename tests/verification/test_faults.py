@@ -13,8 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 
 from blocks.endpoint import Endpoint
 from blocks.errors import EndpointUnreachable
-from flows.plan.behaviour import Reference
 from flows.spec import LatencyPolicy, StabilityPolicy
+from flows.verification.behaviour import Reference
 from sandbox.serving import HttpServer, LoopThread
 from tests.verification.conftest import Served, wrong
 

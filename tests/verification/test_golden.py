@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from blocks.endpoint import Endpoint
-from flows.plan.behaviour import Behaviour, Golden, Reference, check_behaviour, compare
 from flows.spec import BehaviourPolicy
-from flows.tasks.ask import Questions
+from flows.verification.behaviour import Behaviour, Golden, Reference, check_behaviour, compare
+from flows.verification.tasks.questions import Questions
 from sandbox.engine.arguments import parse
 from sandbox.engine.core import EngineCore
 from sandbox.engine.faults import FaultsView

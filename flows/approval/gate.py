@@ -1,0 +1,122 @@
+"""The gate before an environment that people must agree to: suspends the run until they have, and checks the record when it wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.registry import Event, Gate, Registry
+from flows.approval.freeze import frozen_until
+from flows.approval.rules import Tally, expires_at, subject_of, tally
+from flows.approval.tasks import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
+from flows.errors import ApprovalDenied, ApprovalExpired
+from flows.promotion.report import approval_page
+from flows.runtime.forms import Approval, ask, given_to, was_opened
+from flows.runtime.tasks import run
+from flows.spec import Approvers, Candidate, Environment
+from flows.verification.evidence import Proof
+
+#: Forms that one gate opens at most: an answer that cannot be accepted opens the next one.
+MAX_ROUNDS = 50
+
+
+async def pass_gate(
+    registry: Registry,
+    candidate: Candidate,
+    environment: Environment,
+    proofs: dict[str, Proof],
+    approvers: Approvers,
+    requester: str,
+    run_id: str,
+) -> None:
+    """Return when enough people have approved this very candidate on this evidence under this policy, and no freeze is in the way.
+
+    The gate goes by rounds. An answer that cannot be accepted opens the next form with the reason in its text; a form that was opened
+    but never answered (the run was retried, or pushed on without an answer) is void. What counts is the registry's record, not that the
+    run was resumed. Nothing that was decided is asked again, unless it has expired.
+
+    Raises:
+        ApprovalDenied: Somebody rejected, or no answer was acceptable in 50 rounds.
+        ApprovalExpired: Nobody decided in time.
+    """
+    policy = environment.approval
+    evidence = await run(gather_evidence, registry, candidate, environment)
+    subject = subject_of(candidate, environment, evidence.sha256, requester)
+    gate = Gate(run_id=run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint)
+    opened = await run(open_gate, registry, gate, subject, policy.request_hours)
+    deadline = expires_at(opened.occurred_at, policy)
+    page = approval_page(candidate, environment, evidence, proofs, requester, deadline)
+    answers = _answers(await run(gate_events, registry, gate))
+    for number in range(1, MAX_ROUNDS + 1):
+        if number in {event.detail.get("round") for event in answers}:
+            continue
+        seen = tally(answers, policy, _now())
+        if await _is_through(registry, gate, environment, seen):
+            return
+        key = f"{gate.name}-{number}"
+        given = await given_to(Approval, key)
+        if given is None:
+            if await was_opened(key):
+                continue
+            if not seen.granted and _now() > deadline:
+                await run(end_gate, registry, gate, "approval_expired", {"request_hours": policy.request_hours})
+                raise ApprovalExpired(
+                    f"Nobody decided on {candidate.short} for {environment.name} in {policy.request_hours:g} hours; start a new release."
+                )
+            await ask(Approval, key, page + _so_far(answers, seen, environment))
+            given = await given_to(Approval, key)
+            if given is None:
+                continue
+        late = given.at > deadline and not seen.granted
+        answers.append(await run(record_answer, registry, gate, number, given, subject, environment, approvers, late))
+    if await _is_through(registry, gate, environment, tally(answers, policy, _now())):
+        return
+    await run(end_gate, registry, gate, "approval_void", {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
+    raise ApprovalDenied(f"The gate to {environment.name} got no acceptable answer in {MAX_ROUNDS} rounds; start a new release.")
+
+
+async def _is_through(registry: Registry, gate: Gate, environment: Environment, seen: Tally) -> bool:
+    if seen.rejection is not None:
+        who, reason = seen.rejection.actor, seen.rejection.detail.get("reason")
+        raise ApprovalDenied(f"{who} rejected {gate.fingerprint[:12]} for {gate.environment}: {reason}")
+    if not seen.granted:
+        return False
+    frozen = frozen_until(environment.approval.freezes, _now())
+    if frozen is not None and not seen.emergency:
+        await run(record_freeze, registry, gate, *frozen)
+        return False
+    detail: dict[str, Any] = {"approvers": [answer.actor for answer in seen.approvals], "emergency": seen.emergency}
+    await run(end_gate, registry, gate, "approval_granted", detail)
+    return True
+
+
+def _so_far(answers: Sequence[Event], seen: Tally, environment: Environment) -> str:
+    """What has been answered, for the next who reads the form."""
+    lines = [
+        f"> {answer.actor} approved at {answer.occurred_at:%Y-%m-%d %H:%M} UTC"
+        + (" as an emergency" if answer.detail.get("emergency") else "")
+        + (f": {answer.detail['reason']}" if answer.detail.get("reason") else "")
+        for answer in seen.approvals
+    ]
+    if seen.approvals and not seen.granted:
+        lines.append(f"> {len(seen.approvals)} of {seen.needed} approvals; another approver is needed.")
+    frozen = frozen_until(environment.approval.freezes, _now())
+    if frozen is not None:
+        until, reason = frozen
+        lines.append(
+            f"> {environment.name} is frozen until {until:%Y-%m-%d %H:%M} UTC{f' ({reason})' if reason else ''}: an approved release waits "
+            "until then, unless two approvers decide *approve-emergency*."
+        )
+    refused = [answer for answer in answers if answer.kind == "approval_refused"]
+    if refused and answers[-1] is refused[-1]:
+        lines.append(f"> The last answer was not accepted: {refused[-1].detail.get('why')}.")
+    return "".join(f"\n\n{line}" for line in lines)
+
+
+def _answers(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if "round" in event.detail]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,77 @@
+"""Looks after runs that wait for people: Prefect ends no suspended run by itself, and a cancelled one tells nobody."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prefect import task
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Scheduled
+
+from blocks.registry import Gate, OpenRequest, Registry
+from flows.approval.expiry import WaitingRun
+from flows.runtime.tasks import OBSERVES
+
+
+@task(task_run_name="list open requests", **OBSERVES)
+def open_requests(registry: Registry) -> tuple[OpenRequest, ...]:
+    """The requests for approval that wait, oldest first."""
+    with registry.client() as client:
+        return tuple(client.open_requests())
+
+
+@task(task_run_name="look at run {run_id}", **OBSERVES)
+def waiting_run(run_id: str) -> WaitingRun | None:
+    """The run as Prefect shows it; none if Prefect does not know it (any longer)."""
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(UUID(run_id))
+        except (ObjectNotFound, ValueError):
+            return None
+        state = run.state
+        if state is None:
+            return None
+        suspended = state.type == StateType.PAUSED
+        keys = state.state_details.run_input_keyset or {}
+        return WaitingRun(
+            state=state.name or state.type.value,
+            final=state.is_final(),
+            suspended=suspended,
+            since=state.timestamp,
+            answered=suspended and _has_input(client, run.id, keys.get("response")),
+        )
+
+
+def _has_input(client: SyncPrefectClient, run_id: UUID, key: str | None) -> bool:
+    if key is None:
+        return False
+    try:
+        client.read_flow_run_input(run_id, key)
+    except PrefectHTTPStatusError as exc:
+        if exc.response.status_code == 404:
+            return False
+        raise
+    return True
+
+
+@task(task_run_name="wake run {run_id}", **OBSERVES)
+def wake(run_id: str) -> None:
+    """Schedule the suspended run, without an answer: its flow looks at the record and goes on, asks again, or ends."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(run_id), Scheduled(message="Woken to look at its gate"), force=True)
+
+
+@task(task_run_name="close request of run {request.run_id}", **OBSERVES)
+def close_request(registry: Registry, request: OpenRequest, why: str) -> None:
+    """Record that the request is void."""
+    gate = Gate(
+        run_id=request.run_id or "",
+        name=str(request.detail["gate"]),
+        model=request.model or "",
+        environment=request.environment or "",
+        fingerprint=request.fingerprint or "",
+    )
+    with registry.client() as client:
+        client.mark_gate(gate, "approval_void", {"why": why})

@@ -1,0 +1,180 @@
+"""Records a gate: that it was opened, what was answered, how it ended. Each call may be repeated, and says each thing to others once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+from prefect import task
+from prefect.events import emit_event
+from pydantic import TypeAdapter
+
+from blocks.authenticators import read_authenticator
+from blocks.registry import Event, Gate, Registry, RegistryClient
+from flows.approval.rules import Subject, why_not
+from flows.approval.totp import matching_step
+from flows.candidate.changes import Change, changes
+from flows.runtime.forms import Approval, Decision, Given
+from flows.runtime.tasks import OBSERVES
+from flows.spec import Approvers, Candidate, Environment
+
+#: Kinds of events by which a gate ends.
+Ending = Literal["approval_granted", "approval_expired", "approval_void"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalEvidence:
+    """What the approvers decide on.
+
+    Attributes:
+        sha256: Hash of the document that is kept in the registry.
+        current: The candidate that serves now; none if none does.
+        changes: What the new one changes.
+    """
+
+    sha256: str
+    current: str | None
+    changes: tuple[Change, ...]
+
+
+@task(task_run_name="gather evidence for {environment.name}", **OBSERVES)
+def gather_evidence(registry: Registry, candidate: Candidate, environment: Environment) -> ApprovalEvidence:
+    """Keep what the approvers decide on as one document: the candidate, its verdict in the environment before, what it changes.
+
+    The same facts make the same document, so that a run that wakes up finds its gate again; and its candidate, which is registered here
+    at the latest.
+    """
+    with registry.client() as client:
+        client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
+        serving = client.current(candidate.model, environment.name)
+        known = client.candidate(serving.fingerprint) if serving is not None and serving.fingerprint else None
+        current = Candidate.from_document(known) if known is not None else None
+        differs = changes(current, candidate)
+        document = {
+            "candidate": candidate.document(),
+            "environment": environment.name,
+            "current": current.fingerprint if current is not None else None,
+            "changes": [asdict(change) for change in differs],
+            "verdict_sha256": _verdict(client, candidate, environment),
+        }
+        plain = TypeAdapter(dict).dump_python(document, mode="json")
+        sha256 = client.save_evidence("approval", plain)
+    return ApprovalEvidence(sha256=sha256, current=current.fingerprint if current is not None else None, changes=differs)
+
+
+def _verdict(client: RegistryClient, candidate: Candidate, environment: Environment) -> str | None:
+    if environment.after is None:
+        return None
+    for event in client.events(model=candidate.model, environment=environment.after, limit=1000):
+        if event.fingerprint == candidate.fingerprint and event.kind in ("ready", "recovered"):
+            return str(event.detail.get("evidence_sha256"))
+    return None
+
+
+@task(task_run_name="open gate of {gate.environment}", **OBSERVES)
+def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: float) -> Event:
+    """Record that people are asked, and tell it to whoever listens."""
+    with registry.client() as client:
+        appended = client.mark_gate(gate, "approval_requested", {**asdict(subject), "request_hours": request_hours})
+    if appended.new:
+        _tell("requested", gate, requester=subject.requester)
+    return appended.event
+
+
+@task(task_run_name="look at gate of {gate.environment}", **OBSERVES)
+def gate_events(registry: Registry, gate: Gate) -> Sequence[Event]:
+    """What happened at the gate so far, oldest first."""
+    with registry.client() as client:
+        return client.gate_events(gate.run_id, gate.name)
+
+
+@task(task_run_name="record answer {number} for {gate.environment}", **OBSERVES)
+def record_answer(
+    registry: Registry,
+    gate: Gate,
+    number: int,
+    given: Given[Approval],
+    subject: Subject,
+    environment: Environment,
+    approvers: Approvers,
+    late: bool,
+) -> Event:
+    """Judge an answer and record it: `approved`, `rejected` or `approval_refused`. A code counts once, however often this is repeated."""
+    answer = given.answer
+    with registry.client() as client:
+        if answer is None:
+            refused = client.answer(
+                gate, number, kind="rejected", approver="", refusal=given.problem, code_step=None, detail={}, at=given.at
+            )
+            return refused.event
+        before = [event for event in client.gate_events(gate.run_id, gate.name) if event.kind == "approved"]
+        refusal = "the request had expired when this answer was given" if late else None
+        refusal = refusal or why_not(
+            answer.approver, answer.decision.value, answer.reason, environment, approvers, subject.requester, before
+        )
+        step: int | None = None
+        if refusal is None:
+            secret = read_authenticator(answer.approver)
+            refusal = _shared(answer.approver, secret, subject, approvers, [str(event.actor) for event in before])
+            step = matching_step(secret, answer.code.get_secret_value(), given.at) if secret is not None else None
+        appended = client.answer(
+            gate,
+            number,
+            kind="rejected" if answer.decision is Decision.REJECT else "approved",
+            approver=answer.approver,
+            refusal=refusal,
+            code_step=step,
+            detail={"reason": answer.reason, "emergency": answer.decision is Decision.EMERGENCY, **asdict(subject)},
+            at=given.at,
+        )
+    if appended.new:
+        event = appended.event
+        word = "refused" if event.kind == "approval_refused" else event.kind
+        _tell(word, gate, approver=event.actor or str(event.detail.get("claimed", "")), why=str(event.detail.get("why") or answer.reason))
+    return appended.event
+
+
+def _shared(approver: str, secret: str | None, subject: Subject, approvers: Approvers, others: list[str]) -> str | None:
+    """Two people with one authenticator are one person."""
+    if secret is None:
+        return f"{approver} has not enrolled an authenticator: slipway approver enroll {approver}"
+    requester = approvers.called(subject.requester)
+    for name in {*others, *([requester.name] if requester is not None else [])} - {approver}:
+        if read_authenticator(name) == secret:
+            return f"{approver} and {name} share one authenticator; each needs an own one"
+    return None
+
+
+@task(task_run_name="end gate of {gate.environment}", **OBSERVES)
+def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, object]) -> Event:
+    """Record how the gate ended."""
+    with registry.client() as client:
+        appended = client.mark_gate(gate, kind, detail)
+    if appended.new:
+        _tell(kind.removeprefix("approval_"), gate)
+    return appended.event
+
+
+@task(task_run_name="wait for the freeze of {gate.environment}", **OBSERVES)
+def record_freeze(registry: Registry, gate: Gate, until: datetime, reason: str) -> None:
+    """Record that an approved release waits for the end of a freeze."""
+    with registry.client() as client:
+        appended = client.mark_gate(gate, "approval_frozen", {"until": until.isoformat(), "reason": reason}, step=until.isoformat())
+    if appended.new:
+        _tell("frozen", gate, until=until.isoformat(), why=reason)
+
+
+def _tell(what: str, gate: Gate, **more: str) -> None:
+    """Emit Prefect's event, which its automations turn into notifications. A copy: the registry's row is the record."""
+    emit_event(
+        event=f"slipway.approval.{what}",
+        resource={
+            "prefect.resource.id": f"slipway.approval.{gate.run_id}",
+            "prefect.resource.name": f"{gate.model} in {gate.environment}",
+            "slipway.environment": gate.environment,
+        },
+        related=[{"prefect.resource.id": f"prefect.flow-run.{gate.run_id}", "prefect.resource.role": "flow-run"}],
+        payload={"model": gate.model, "environment": gate.environment, "candidate": gate.fingerprint[:12], "run": gate.run_id, **more},
+    )

@@ -1,0 +1,72 @@
+"""Whether a model may be served at all, and in an environment: formats of its weights, code of its own, licence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blocks.facts import HubFile
+from blocks.facts.model import ModelFacts
+from flows.candidate.files import some, unsafe_files
+from flows.errors import Refusal
+from flows.spec import Environment, Model
+
+
+def refuse_model(model: Model, files: Sequence[HubFile], about: ModelFacts) -> list[Refusal]:
+    """Why the model may be served nowhere; empty if it may."""
+    return [*_formats(model.repository, files), *_code(model, about)]
+
+
+def refuse_licence(name: str, about: ModelFacts, environment: Environment) -> list[Refusal]:
+    """Why the model `name` must not be served in the environment by its licence; empty if it may be."""
+    allowed = environment.licences
+    if allowed is None:
+        return []
+    shown = ", ".join(allowed) or "none"
+    where = f"licences of deployments/environments/{environment.name}.yaml (which allow {shown})"
+    if not about.licences:
+        return [Refusal(f"{name} names no licence on its model card, and {environment.name} takes only models of the {where}.")]
+    denied = [licence for licence in about.licences if licence not in allowed or licence == "other"]
+    if not denied:
+        return []
+    nameless = " without a name (license_name)" if "other" in denied else ""
+    return [
+        Refusal(
+            f"{name} has the licence {', '.join(denied)}{nameless}, which is not among the {where}: "
+            "have it looked at and add it, or choose another model.",
+            licences=list(about.licences),
+            allowed=list(allowed),
+        )
+    ]
+
+
+def _formats(repository: str, files: Sequence[HubFile]) -> list[Refusal]:
+    unsafe = unsafe_files(files)
+    if not unsafe:
+        return []
+    return [
+        Refusal(
+            f"{repository} holds pickled or otherwise unsafe weights ({some(unsafe)}): loading them can run code. "
+            "Use a revision with safetensors only.",
+            files=list(unsafe),
+        )
+    ]
+
+
+def _code(model: Model, about: ModelFacts) -> list[Refusal]:
+    if about.foreign_code:
+        return [
+            Refusal(
+                f"{model.repository} asks for code of {some(about.foreign_code)}, which no candidate pins: copy that code into a "
+                "repository of your own, and name it without `--` in auto_map.",
+                repositories=list(about.foreign_code),
+            )
+        ]
+    if about.remote_code and not model.allow_remote_code:
+        return [
+            Refusal(
+                f"{model.repository} asks for code of its own to be run ({some(about.remote_code)}): read that code, then set "
+                f"allow_remote_code: true in deployments/models/{model.name}.yaml, or use another model.",
+                code=list(about.remote_code),
+            )
+        ]
+    return []

@@ -1,0 +1,256 @@
+"""The `slipway` command: thin over flows and registry. Everything slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blocks.errors import PipelineError
+from flows.cli.approvals import add_commands as add_approvals
+from flows.cli.doctor import add_commands as add_doctor
+from flows.cli.operators import add_commands as add_operators
+from flows.cli.shared import AsJson, open_registry
+from flows.errors import Refusal, SpecInvalid
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from flows.runtime.client import Progress
+
+app = typer.Typer(
+    help="Takes a language model from a Hugging Face revision to production on vLLM and Kubernetes, and proves what it did.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+#: Exit codes. 2 is a wrong command line, by custom; 4 a verification that could not tell.
+FAILED, ERRORED, INCONCLUSIVE = 1, 3, 4
+
+#: By the name of the state that a run ends in; a run that was cancelled did not do what was asked.
+_EXIT_CODES = {"Failed": FAILED, "Cancelled": FAILED, "Errored": ERRORED, "Crashed": ERRORED, "Inconclusive": INCONCLUSIVE}
+
+
+@app.command()
+def demo(
+    approve: Annotated[bool, typer.Option("--approve", help="Approve by itself, get a completion, and end.")] = False,
+    state: Annotated[Path | None, typer.Option(help="Folder for everything that the demo writes.")] = None,
+) -> None:
+    """Run a release on this machine, on stand-ins for a cluster, GPUs and the hub."""
+    from flows.cli.demo import run_demo
+
+    sys.exit(run_demo(approve=approve, state=state))
+
+
+@app.command()
+def release(
+    model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+    environment: Annotated[list[str] | None, typer.Option(help="Release to this environment only; may be repeated.")] = None,
+    requester: Annotated[str | None, typer.Option("--as", help="Who asks for it; your login name if left out.")] = None,
+    keep_failed: Annotated[bool, typer.Option(help="Leave what failed for inspection, where nothing served before.")] = False,
+    wait: Annotated[bool, typer.Option(help="Follow the run until it ends or waits for approval.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Release a model's hub revision through the environments.
+
+    Exit code: 0 done, or waiting for approval; 1 failed: Slipway said no; 2 the command line is wrong; 3 errored: a technical fault;
+    4 inconclusive: verification could not tell.
+    """
+    parameters = {
+        "model": model,
+        "revision": revision,
+        "environments": environment or [],
+        "requester": requester or getpass.getuser(),
+        "keep_failed": keep_failed,
+    }
+    _run("release/release", parameters, wait, as_json)
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+    environment: Annotated[list[str] | None, typer.Option(help="Plan for this environment only; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a release would do and everything that speaks against it; touches nothing."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from flows.naming import release_name
+    from flows.runtime import client
+
+    run_id, seen = _follow("plan/plan", {"model": model, "revision": revision, "environments": environment or []}, quiet=True)
+    key = release_name(model, "plan")
+    if as_json:
+        rows = {name: client.artifact(run_id, f"{key}-{name}") or [] for name in ("model", "environments")}
+        found = {name: [{**row, "refusals": row["refusals"].splitlines()} for row in table] for name, table in rows.items()}
+        document = {"run": str(run_id), "state": seen.state, "message": seen.message, "model": next(iter(found["model"]), None)}
+        print(json.dumps({**document, "environments": found["environments"]}))
+    elif (page := client.artifact(run_id, key)) is not None:
+        Console().print(Markdown(page))
+    _end(seen)
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
+    environment: Annotated[str, typer.Argument(help="The environment to roll back.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the registry.")],
+    actor: Annotated[str, typer.Option("--as", help="Who asks for it; kept in the registry.")],
+    to: Annotated[str | None, typer.Option(help="Fingerprint to go back to (12 characters or more).")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run until it ends.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Take an environment back to the candidate that was verified there before. Says first what it goes back to."""
+    if not as_json:
+        _announce(model, environment, to)
+    parameters = {"model": model, "environment": environment, "reason": reason, "actor": actor, "to": to}
+    _run("rollback/rollback", parameters, wait, as_json)
+
+
+@app.command()
+def status(
+    model: Annotated[str | None, typer.Argument(help="A model; all without.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what serves where, by the registry."""
+    from flows.cli.status import status_lines
+
+    with open_registry() as registry:
+        entries = registry.entries(model=model)
+    if as_json:
+        lines = [
+            {
+                "model": entry.model,
+                "environment": entry.environment,
+                "status": entry.status,
+                "reason": entry.status_reason,
+                "candidate": entry.fingerprint,
+                "hub_revision": entry.hub_revision,
+                "helm_revision": entry.helm_revision,
+                "git_commit": entry.git_commit,
+                "endpoint": entry.endpoint,
+                "verified_at": entry.verified_at.isoformat() if entry.verified_at else None,
+                "last_health_check_at": entry.last_health_check_at.isoformat() if entry.last_health_check_at else None,
+            }
+            for entry in entries
+        ]
+        print(json.dumps(lines, indent=2))
+        return
+    print("\n".join(status_lines(entries)) if entries else "Nothing has been released yet.")
+
+
+@app.command()
+def evidence(
+    which: Annotated[str, typer.Argument(help="The evidence's SHA-256 (eight digits or more), a run's id, or the name of one that waits.")],
+    environment: Annotated[str | None, typer.Option(help="Of a run: the environment; the last one without.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page, which needs no network, to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a verification measured, and by what it was judged."""
+    from flows.cli import evidence as kept
+
+    with open_registry() as registry:
+        found = kept.find(registry, which, environment)
+        if html is not None:
+            page = kept.page(registry, found)
+            try:
+                html.write_text(page, encoding="utf-8")
+            except OSError as exc:
+                raise SpecInvalid(f"{html} cannot be written: {exc.strerror}.") from exc
+    if as_json:
+        # Canonical, as it was hashed: `slipway evidence HASH --json | head -c -1 | sha256sum` gives the hash again.
+        print(found.canonical)
+    elif html is not None:
+        print(f"Wrote {html}: open it in a browser.")
+    else:
+        from rich.console import Console
+
+        kept.show(found, Console())
+
+
+@app.command()
+def migrate(
+    block: Annotated[str | None, typer.Option("--block", help="Another registry block: of a user who owns the tables.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the registry's tables up to date; safe to repeat."""
+    with open_registry(block) as registry:
+        applied = registry.migrate()
+    print(json.dumps({"applied": applied}) if as_json else "\n".join(f"applied {name}" for name in applied) or "Nothing to apply.")
+
+
+def _announce(model: str, environment: str, to: str | None) -> None:
+    """Say what a rollback takes the place of, and what comes back, as far as the registry can be asked from here."""
+    with suppress(PipelineError), open_registry() as registry:
+        current, previous = registry.current(model, environment), registry.previous(model, environment)
+        now = f"candidate {(current.fingerprint or '')[:12]} ({current.status})" if current is not None else "nothing that is routed"
+        if to is not None:
+            print(f"{model} in {environment}: {now} → candidate {to[:12]}")
+        elif previous is not None:
+            back = f"candidate {(previous.fingerprint or '')[:12]}, verified {previous.event.occurred_at:%Y-%m-%d %H:%M}Z"
+            print(f"{model} in {environment}: {now} → {back}")
+
+
+def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=as_json)
+    run_id, seen = _follow(deployment, parameters, quiet=as_json, wait=wait)
+    if as_json:
+        steps = [{"name": step.name, "state": step.state, "seconds": round(step.seconds, 3)} for step in seen.steps]
+        print(json.dumps({"run": str(run_id), "name": seen.name, "state": seen.state, "message": seen.message, "steps": steps}))
+    elif seen.suspended:
+        console.print(f"It waits for approval there, or: slipway approve {run_id} --as NAME", highlight=False, soft_wrap=True)
+    elif seen.final and seen.succeeded:
+        console.print(f"{seen.name}: done.")
+    _end(seen)
+
+
+def _follow(deployment: str, parameters: dict[str, Any], *, quiet: bool, wait: bool = True) -> tuple[UUID, Progress]:
+    """Start a run and follow it until it ends or waits; `quiet` keeps the standard output for what it finds."""
+    from rich.console import Console
+
+    from flows.cli import follow
+    from flows.runtime import client
+
+    console = Console(stderr=quiet)
+    run_id = client.start(deployment, parameters)
+    console.print(f"Run {run_id}: {client.run_page(run_id)}", highlight=False, soft_wrap=True)
+    return run_id, follow.Follower(run_id, console).until(follow.stopped) if wait else client.progress(run_id)
+
+
+def _end(seen: Progress) -> None:
+    """Say why a run failed, and exit with 1 if it did."""
+    if seen.final and not seen.succeeded:
+        print(f"{seen.state}: {seen.message}", file=sys.stderr)
+        sys.exit(_EXIT_CODES.get(seen.state, FAILED))
+
+
+add_approvals(app)
+add_operators(app)
+add_doctor(app)
+
+
+def main() -> None:
+    """Run the command; an error of ours is one sentence and an exit code."""
+    # Prefect tells its server of every block that is loaded, and warns at the end of a short command that it is still telling.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
+    try:
+        app()
+    except PipelineError as exc:
+        print(f"slipway: {exc.message}", file=sys.stderr)
+        sys.exit(FAILED if isinstance(exc, Refusal) else ERRORED)
+
+
+if __name__ == "__main__":
+    main()

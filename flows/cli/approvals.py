@@ -1,0 +1,192 @@
+"""The commands of approvers and auditors: approve, reject, approvals, approver, audit, automations."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.shared import AsJson, open_registry
+from flows.errors import SpecInvalid
+
+approver_app = typer.Typer(help="Who may approve.", no_args_is_help=True)
+audit_app = typer.Typer(help="The record of what happened.", no_args_is_help=True)
+
+Run = Annotated[str, typer.Argument(help="The suspended run: its id, or its name.")]
+Code = Annotated[str | None, typer.Option(help="The code that your authenticator shows now; asked for if left out.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (approve, reject, approvals, automations):
+        app.command()(command)
+    app.add_typer(approver_app, name="approver")
+    app.add_typer(audit_app, name="audit")
+
+
+def approve(
+    run: Run,
+    approver: Annotated[str, typer.Option("--as", help="Who approves: a name of deployments/approvers.yaml.")],
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    code: Code = None,
+    emergency: Annotated[bool, typer.Option("--emergency", help="Pass a freeze; two approvers must, and it is recorded.")] = False,
+) -> None:
+    """Approve a suspended release: the same form as in the Prefect UI."""
+    _answer(run, "approve-emergency" if emergency else "approve", approver, reason, code)
+
+
+def reject(
+    run: Run,
+    approver: Annotated[str, typer.Option("--as", help="Who rejects: a name of deployments/approvers.yaml.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    code: Code = None,
+) -> None:
+    """Reject a suspended release: it ends as failed, and the reason is recorded."""
+    _answer(run, "reject", approver, reason, code)
+
+
+def _answer(run: str, decision: str, approver: str, reason: str, code: str | None) -> None:
+    from flows.runtime import client
+
+    run_id = client.find(run)
+    given = code or str(typer.prompt("One-time code", hide_input=True))
+    client.resume(run_id, {"decision": decision, "approver": approver, "code": given, "reason": reason})
+    print(f"The run wakes up and checks the answer: {client.run_page(run_id)}")
+    print("If it is not accepted, the form opens again and says why; slipway approvals shows what waits.")
+
+
+def approvals(as_json: AsJson = False) -> None:
+    """Show which releases wait for approval, for how long they still do, and who has approved."""
+    with open_registry() as registry:
+        waiting = registry.open_requests()
+        answered = {request.id: registry.gate_events(request.run_id or "", str(request.detail["gate"])) for request in waiting}
+    rows = []
+    for request in waiting:
+        hours = float(str(request.detail["request_hours"]))
+        rows.append(
+            {
+                "run": request.run_id,
+                "model": request.model,
+                "environment": request.environment,
+                "candidate": request.fingerprint,
+                "requester": request.detail.get("requester"),
+                "since": request.occurred_at.isoformat(),
+                "expires_at": (request.occurred_at + timedelta(hours=hours)).isoformat(),
+                "frozen_until": request.frozen_until.isoformat() if request.frozen_until else None,
+                "approved_by": [event.actor for event in answered[request.id] if event.kind == "approved"],
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        until = datetime.fromisoformat(str(row["expires_at"])).astimezone(UTC)
+        people = ", ".join(map(str, row["approved_by"])) or "nobody yet"  # type: ignore[call-overload]
+        print(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
+        print(f"  run {row['run']}, waits until {until:%Y-%m-%d %H:%M}Z, approved by {people}")
+        if row["frozen_until"]:
+            print(f"  frozen until {row['frozen_until']}")
+    if not rows:
+        print("Nothing waits for approval.")
+
+
+def automations() -> None:
+    """Make or update the Prefect automations of deployments/automations: who is told about approvals."""
+    from flows.runtime.automations import apply_automations
+    from flows.spec import Deployments
+
+    print("\n".join(apply_automations(Deployments.default().root / "automations")) or "There are no automations.")
+
+
+@approver_app.command()
+def enroll(
+    name: Annotated[str, typer.Argument(help="A name of deployments/approvers.yaml.")],
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Write the secret to this new file (for a Kubernetes Secret) instead of a Prefect block.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the authenticator that the approver has.")] = False,
+) -> None:
+    """Give an approver an authenticator: shows a QR code to scan, once."""
+    from blocks.authenticators import read_authenticator, save_authenticator
+    from flows.approval.totp import new_secret, provisioning_uri
+    from flows.runtime.client import prefect_client
+    from flows.spec import Deployments
+
+    known = Deployments.default().approvers()
+    if known.find(name) is None:
+        names = ", ".join(approver.name for approver in known.approvers) or "nobody"
+        raise SpecInvalid(f"{name!r} is not an approver: deployments/approvers.yaml names {names}. Add the approver there first.")
+    secret = new_secret()
+    with open_registry() as registry:
+        if secret_file is not None:
+            _write_secret(secret_file, secret)
+            kept = f"{secret_file}; delete it when it is in the Kubernetes Secret"
+        else:
+            with prefect_client():
+                if read_authenticator(name) is not None and not replace:
+                    raise SpecInvalid(f"{name} has an authenticator already; --replace takes it out of use and gives a new one.")
+                kept = f"the Prefect block secret/{save_authenticator(name, secret)}"
+        registry.add_event("approver_enrolled", detail={"approver": name, "replaced": replace})
+    _show_secret(provisioning_uri(secret, name))
+    print(f"Kept in {kept}.")
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        raise SpecInvalid(f"The secret cannot be written to {path}: {exc.strerror}; name a new file.") from exc
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret)
+
+
+def _show_secret(uri: str) -> None:
+    import segno
+
+    print("Scan this with an authenticator app now; it is not shown again.\n")
+    segno.make(uri, error="m").terminal(compact=True)
+    print(f"\n{uri}\n")
+
+
+@audit_app.command()
+def verify(
+    expect: Annotated[
+        str | None, typer.Option(help="POSITION:HASH, as an earlier verification printed it: the record must still hold it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the chain of events again, and name the first one that was altered, removed or replaced."""
+    from blocks.registry import ChainHead
+
+    expected = None
+    if expect is not None:
+        position, _, digest = expect.partition(":")
+        if not position.isdecimal() or len(digest) != 64:
+            raise SpecInvalid(f"--expect {expect!r} is not POSITION:HASH; take it from an earlier slipway audit verify.")
+        expected = ChainHead(position=int(position), hash=digest)
+    with open_registry() as registry:
+        report = registry.verify_chain(expected)
+    if as_json:
+        print(
+            json.dumps(
+                {"holds": report.broken is None, "broken": report.broken, "position": report.head.position, "hash": report.head.hash}
+            )
+        )
+    elif report.broken is None:
+        print(f"The record holds: {report.head.position} events. Note its end elsewhere, for --expect:\n{report.head}")
+    if report.broken is not None:
+        print(f"slipway: the record does not hold: {report.broken}.", file=sys.stderr)
+        sys.exit(1)
+
+
+@audit_app.command()
+def export() -> None:
+    """Print all events in the order of the chain, a line of JSON each."""
+    with open_registry() as registry:
+        for event in registry.chain():
+            print(event.line())

@@ -1,0 +1,279 @@
+"""The demo: one release on this machine, with the real Prefect, Helm, hub client and PostgreSQL, on stand-ins for the rest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
+
+import httpx
+from psycopg.conninfo import make_conninfo
+from rich.console import Console
+from rich.table import Table
+
+from flows.errors import SpecInvalid
+from sandbox import models
+from sandbox.helm import helm_executable
+from sandbox.prefect import ROOT, Prefect
+from sandbox.router import Router
+from sandbox.world import World
+
+if TYPE_CHECKING:
+    from blocks.endpoint import Endpoint
+
+MODEL = "tiny-llama"
+REPOSITORY = "slipway-demo/tiny-llama"
+POOL = "slipway"
+#: The approver of deployments/approvers.yaml whose authenticator the demo plays.
+APPROVER = "demo"
+QUESTION = "The capital of France is"
+#: Those of `deployments/environments`.
+ENVIRONMENTS = ("development", "staging", "production")
+
+#: Everything that the demo writes, unless another folder is asked for.
+STATE = ROOT / ".slipway" / "demo"
+
+
+def run_demo(*, approve: bool, state: Path | None) -> int:
+    """Run the demo; returns its exit code.
+
+    Args:
+        approve: Approve by itself, get a completion, and end; otherwise stay up until Ctrl-C.
+        state: The folder for everything that it writes; what is there of an earlier demo is removed.
+
+    Raises:
+        SpecInvalid: Another demo runs in that folder.
+    """
+    folder = (state or STATE).resolve()
+    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_alone(folder))
+            return _demo(console, folder, stack, approve)
+    except KeyboardInterrupt:
+        console.print("\nEnded; nothing is left running.")
+        return 0 if not approve else 130
+
+
+def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> int:
+    begin = time.monotonic()
+    # Helm keeps what it learns of a cluster under the home folder unless it is told where else.
+    caches = {name: str(folder / "helm") for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
+    prefect = Prefect(folder / "prefect", caches)
+    # Before Prefect is imported: it reads its settings then.
+    os.environ.update(prefect.environment)
+    with console.status("Starting Prefect, PostgreSQL, a hub and a cluster with two GPU nodes ..."), ThreadPoolExecutor(1) as beside:
+        stack.callback(prefect.close)
+        server = beside.submit(prefect.start)
+        world = stack.enter_context(World(folder / "world"))
+        world.hub.add(REPOSITORY, models.make_model())
+        server.result()
+    console.print(f"Everything is up after {time.monotonic() - begin:.0f} s. State and logs: {folder}")
+    console.print(f"Prefect UI:  [link={prefect.ui_url}]{prefect.ui_url}[/link]")
+    with console.status("Creating the work pool, the blocks and the Prefect deployments ..."), ThreadPoolExecutor(1) as beside:
+        # Its log is what a collector would get.
+        prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
+        deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
+        _install_environments(world, caches)
+        _save_blocks(world)
+        deployed.result()
+        _pause_schedules()
+    # A member of the registry's router role, as a gateway should be: it reads routes and nothing else.
+    router = Router(make_conninfo(world.postgres.dsn, options="-c role=slipway_router"), _endpoint(world).target, world.loop)
+    stack.callback(router.close)
+    router.start()
+    authenticator = stack.enter_context(_Authenticator(folder / "one-time-code"))
+    return _release(console, world, router, approve, authenticator)
+
+
+class _Authenticator:
+    """Plays the phone of the demo's approver: enrols it, and keeps its present code in a file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from flows.approval.totp import new_secret
+
+        self.path = path
+        self._secret = new_secret()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def code(self) -> str:
+        """The code of this moment."""
+        from flows.approval.totp import current_code
+
+        return current_code(self._secret, datetime.now(UTC))
+
+    def __enter__(self) -> Self:
+        from blocks.authenticators import save_authenticator
+
+        save_authenticator(APPROVER, self._secret)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while not self._ended.wait(1.0):
+            fresh = self.path.with_suffix(".new")
+            fresh.write_text(f"{self.code()}\n")
+            fresh.rename(self.path)
+
+
+def _release(console: Console, world: World, router: Router, approve: bool, authenticator: _Authenticator) -> int:
+    from flows.cli import follow
+    from flows.runtime import client
+
+    run_id = client.start("release/release", {"model": MODEL, "revision": "main", "requester": "make demo"})
+    console.print(f"Release run: {client.run_page(run_id)}\n")
+    follower = follow.Follower(run_id, console)
+    seen = follower.until(follow.stopped)
+    if seen.suspended:
+        console.print(f"\nStaging is verified; production waits for an approval: {client.run_page(run_id)}")
+        if approve:
+            form = {"decision": "approve", "approver": APPROVER, "code": authenticator.code(), "reason": "make demo APPROVE=yes"}
+            client.resume(run_id, form)
+            console.print("Approved through the same form.\n")
+        else:
+            console.print(
+                f"Press Resume there and fill in the form: the approver is [bold]{APPROVER}[/bold], the one-time code (a new one every "
+                f"30 seconds) is in {authenticator.path}, now [bold]{authenticator.code()}[/bold]. Or in another terminal: "
+                f"PREFECT_API_URL={client.api_url()} {Path(sys.executable).parent / 'slipway'} approve {run_id} --as {APPROVER} "
+                f"--code $(cat {authenticator.path})\n"
+            )
+        seen = follower.until(lambda now: now.final)
+    console.print()
+    console.print(_summary(world, run_id))
+    if not seen.succeeded:
+        console.print(f"{seen.state}: {seen.message}", style="red", markup=False)
+        return 1
+    body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8, "temperature": 0}
+    console.print("\nA completion from production, routed by the registry:")
+    console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'", markup=False)
+    answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=30, trust_env=False)
+    answer.raise_for_status()
+    console.print(f"{QUESTION}{answer.json()['choices'][0]['text']}", style="bold", markup=False)
+    if not approve:
+        console.print("\nThe demo stays up; Ctrl-C ends everything.")
+        while True:
+            time.sleep(3600)
+    return 0
+
+
+def _pause_schedules() -> None:
+    """Health is not checked each minute here: on a laptop the start of each such run would slow the engines that are being measured."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            if deployment.schedules:
+                client.pause_deployment(deployment.id)
+
+
+def _install_environments(world: World, caches: Mapping[str, str]) -> None:
+    """Make the three environments on the cluster, as anywhere: one `helm install` each."""
+    for name in ENVIRONMENTS:
+        command = [str(helm_executable()), "install", name, str(ROOT / "charts" / "environment"), "--namespace", f"slipway-{name}"]
+        subprocess.run(
+            [*command, "--create-namespace", "--kubeconfig", str(world.cluster.kubeconfig)],
+            env={**os.environ, **caches},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+
+
+def _save_blocks(world: World) -> None:
+    """Save the blocks that `deployments/` names, for the sandbox."""
+    from pydantic import SecretStr
+
+    from blocks.cluster import Cluster
+    from blocks.helm import Helm
+    from blocks.hub.block import Hub
+    from blocks.registry import Registry, RegistryClient
+
+    kubeconfig = world.cluster.kubeconfig
+    with RegistryClient(world.postgres.dsn) as client:
+        client.migrate()
+    # As anywhere: whoever migrates owns the tables, and the pipeline has the rights of its role and no more.
+    registry = Registry(dsn=SecretStr(make_conninfo(world.postgres.dsn, options="-c role=slipway_admin")))
+    chart = ROOT / "charts" / "vllm-deployment"
+    for block in (
+        registry,
+        Hub(endpoint=world.hub.url),
+        Cluster(kubeconfig=kubeconfig),
+        Helm(kubeconfig=kubeconfig, chart=chart, executable=str(helm_executable())),
+        _endpoint(world),
+    ):
+        block.save("default", overwrite=True)
+
+
+def _endpoint(world: World) -> Endpoint:
+    """How the sandbox's endpoints are reached from outside its cluster."""
+    from blocks.endpoint import Endpoint
+
+    return Endpoint(via="service-proxy", kubeconfig=world.cluster.kubeconfig)
+
+
+def _summary(world: World, run_id: UUID) -> Table:
+    from blocks.registry import RegistryClient
+
+    table = Table("environment", "candidate", show_edge=False)
+    table.add_column("endpoint", overflow="fold")
+    table.add_column("status")
+    table.add_column("verdict")
+    table.add_column("seconds", justify="right")
+    table.add_column("evidence")
+    with RegistryClient(world.postgres.dsn) as registry:
+        events = {(event.kind, event.environment): event for event in registry.events(run_id=str(run_id))}
+        for name in ENVIRONMENTS:
+            entry = registry.current(MODEL, name)
+            verified, timed = events.get(("verified", name)), events.get(("timed", name))
+            if entry is None or verified is None or timed is None:
+                table.add_row(name, "", "", "not released", "", "", "")
+                continue
+            table.add_row(
+                name,
+                (entry.fingerprint or "")[:12],
+                entry.endpoint or "",
+                entry.status,
+                str(verified.detail["outcome"]),
+                f"{timed.detail['total_seconds']:.1f}",
+                str(verified.detail["evidence_sha256"])[:12],
+            )
+    return table
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for one demo, and empty it of an earlier one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = folder / ".lock"
+    with held.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise SpecInvalid(f"Another demo runs in {folder}: end it, or choose another folder with --state.") from exc
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != held:
+                path.unlink()
+        yield

@@ -1,0 +1,117 @@
+"""The commands of operators and of those who keep watch: disable, enable, monitor, exporter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.shared import AsJson, open_registry, open_registry_of_file
+from flows.errors import SpecInvalid
+
+if TYPE_CHECKING:
+    from blocks.registry import Entry
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (disable, enable, monitor, exporter):
+        app.command()(command)
+
+
+def disable(
+    model: Annotated[str, typer.Argument(help="A model of the registry.")],
+    reason: Annotated[str, typer.Option(help="Why; routers tell it to their callers.")],
+    actor: Annotated[str, typer.Option("--as", help="Who takes it out; kept in the registry.")],
+    environment: Annotated[str, typer.Option(help="Where.")] = "production",
+    as_json: AsJson = False,
+) -> None:
+    """Take a model out of routing until it is enabled again; routers answer 503 with the reason."""
+    with open_registry() as registry:
+        entry = registry.disable(model, environment, reason=reason, actor=actor)
+    _switched(model, environment, entry, f"{model} is out of {environment}: {entry.status_reason}", as_json)
+
+
+def enable(
+    model: Annotated[str, typer.Argument(help="A model that was disabled.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the registry.")],
+    actor: Annotated[str, typer.Option("--as", help="Who puts it back; kept in the registry.")],
+    environment: Annotated[str, typer.Option(help="Where.")] = "production",
+    as_json: AsJson = False,
+) -> None:
+    """Put a disabled model back into routing, if it answers."""
+    import asyncio
+
+    from flows.health.enable import put_back
+    from flows.runtime.client import prefect_client
+
+    with prefect_client():
+        entry = asyncio.run(put_back(model, environment, reason, actor))
+    if entry is None:
+        said = f"{model} may serve in {environment} again, but a failed release took its endpoint: release it."
+    else:
+        said = f"{model} is {entry.status} in {environment}."
+    _switched(model, environment, entry, said, as_json)
+
+
+def monitor(
+    interval: Annotated[float, typer.Option(min=1, help="Seconds from the beginning of a round to that of the next.")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Check the health of everything that is routed, again and again; the same as the flow of that name, without its start-up."""
+    import asyncio
+    import signal
+    import threading
+    from dataclasses import asdict
+
+    from flows.health.tasks import Round
+    from flows.monitor import connections, keep_watch
+    from flows.runtime.client import prefect_client
+
+    with prefect_client():
+        registry, endpoints, cache = asyncio.run(connections())
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+
+    def tell(seen: Round) -> None:
+        print(json.dumps(asdict(seen)) if as_json else seen.sentence, flush=True)
+
+    keep_watch(registry, endpoints, cache, interval_seconds=interval, tell=tell, ended=ended)
+
+
+def exporter(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 9108,
+    address: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104  # Prometheus comes from elsewhere
+    dsn_file: Annotated[
+        Path | None, typer.Option(help="A file with the registry's connection string; without it, Prefect's block.")
+    ] = None,
+) -> None:
+    """Serve metrics for Prometheus at /metrics until it is ended."""
+    import signal
+    import threading
+
+    from prometheus_client import start_http_server
+
+    from flows.metrics.exporter import Exporter
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with open_registry_of_file(dsn_file) if dsn_file else open_registry() as registry:
+        figures = Exporter(registry)
+        figures.catch_up()
+        try:
+            server, _ = start_http_server(port, addr=address, registry=figures.metrics)
+        except OSError as exc:
+            raise SpecInvalid(f"The exporter cannot listen on {address}:{port} ({exc.strerror}): choose another with --port.") from exc
+        print(f"http://{address}:{server.server_port}/metrics", flush=True)
+        ended.wait()
+        server.shutdown()
+
+
+def _switched(model: str, environment: str, entry: Entry | None, said: str, as_json: bool) -> None:
+    line = {"model": model, "environment": environment, "status": entry.status if entry else None}
+    print(json.dumps({**line, "candidate": entry.fingerprint if entry else None}) if as_json else said)

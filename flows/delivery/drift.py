@@ -1,0 +1,151 @@
+"""What is not as it was recorded, where Argo CD delivers: Applications, Git and the cluster against each other. Facts in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, Protocol
+
+from blocks.facts.argocd import Application
+from flows.delivery.application import SyncPolicy, unfit
+from flows.delivery.secret_scan import looks_secret
+
+#: Lines of a difference that are shown.
+SHOWN = 20
+
+
+class RecordedEntry(Protocol):
+    """What the registry says of a place."""
+
+    @property
+    def model(self) -> str:
+        """The model."""
+
+    @property
+    def environment(self) -> str:
+        """Where."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The candidate that serves there."""
+
+    @property
+    def git_commit(self) -> str | None:
+        """The commit with which it was delivered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InGit:
+    """What the branch says now.
+
+    Attributes:
+        head: Its newest commit.
+        fingerprint: The candidate that it promotes there; none if it promotes nothing.
+        changed: What is different since the commit that was recorded, as lines of a diff.
+    """
+
+    head: str
+    fingerprint: str | None
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """One thing that is not as it was recorded.
+
+    Attributes:
+        kind: `application`: missing, or not what it must be; `git`: Git is not what the registry says; `live`: the cluster is not what
+            Git says.
+        sentence: What, and what to do.
+        difference: The difference, line by line; nothing in it looks like a secret.
+    """
+
+    kind: Literal["application", "git", "live"]
+    sentence: str
+    difference: tuple[str, ...] = ()
+
+
+def drifts(
+    entry: RecordedEntry, application: str, namespace: str, policy: SyncPolicy, seen: Application | None, in_git: InGit, live: Sequence[str]
+) -> tuple[Drift, ...]:
+    """Everything that is not as it was recorded.
+
+    Args:
+        entry: What serves by the registry.
+        application: The Application's name.
+        namespace: Where it must lie.
+        policy: What it must be.
+        seen: The Application; none if there is none.
+        in_git: What Git says.
+        live: How the objects that Argo CD calls different differ from Git, as lines.
+    """
+    found = []
+    if why := unfit(seen, application, namespace, policy):
+        found.append(Drift(kind="application", sentence=why))
+    if (in_git_differs := _git(entry, in_git)) is not None:
+        found.append(in_git_differs)
+    if seen is not None and seen.sync_status == "OutOfSync":
+        which = ", ".join(seen.out_of_sync) or "something"
+        sentence = (
+            f"The cluster is not what Git says of {entry.model} in {entry.environment} ({which}): release it again, or sync {application}."
+        )
+        found.append(Drift(kind="live", sentence=sentence, difference=shown(live)))
+    return tuple(found)
+
+
+def _git(entry: RecordedEntry, in_git: InGit) -> Drift | None:
+    where, serves = f"{entry.model} in {entry.environment}", (entry.fingerprint or "nothing")[:12]
+    if entry.git_commit is None:
+        return Drift(kind="git", sentence=f"{where} was not delivered from Git: release it again, so that Git says what runs there.")
+    if in_git.fingerprint != entry.fingerprint:
+        says = f"candidate {in_git.fingerprint[:12]}" if in_git.fingerprint else "nothing"
+        sentence = f"Git says {says} of {where} (at {in_git.head[:12]}), and the registry candidate {serves}: release or roll back."
+        return Drift(kind="git", sentence=sentence, difference=shown(in_git.changed))
+    if in_git.changed:
+        sentence = f"Somebody changed {where} in Git since commit {entry.git_commit[:12]}: take it back there, or release it again."
+        return Drift(kind="git", sentence=sentence, difference=shown(in_git.changed))
+    return None
+
+
+def shown(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first lines, without what looks like a secret."""
+    safe = ["(a line that looks like a secret)" if looks_secret(line) else line[:200] for line in lines[:SHOWN]]
+    more = len(lines) - SHOWN
+    return (*safe, f"… {more} more lines") if more > 0 else tuple(safe)
+
+
+def different(wanted: Any, live: Any, place: str = "") -> list[str]:
+    """Where the live object is not what is wanted, as lines; what is not wanted (defaults, status) does not count."""
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+        return [line for key, below in wanted.items() for line in different(below, live.get(key), f"{place}.{key}")]
+    if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
+        pairs = zip(wanted, live, strict=True)
+        return [line for number, (below, there) in enumerate(pairs) for line in different(below, there, f"{place}[{number}]")]
+    if _same(wanted, live):
+        return []
+    return [f"{place.lstrip('.')}: Git {wanted!r}, live {live!r}"]
+
+
+def _same(wanted: Any, live: Any) -> bool:
+    """Whether a server would keep them as one: nothing for empty, `1000m` for `1`, numbers for their text."""
+    if not wanted and not live:
+        return True
+    if wanted == live:
+        return True
+    one, other = _quantity(wanted), _quantity(live)
+    return one is not None and one == other
+
+
+_UNITS = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12)}
+_UNITS |= {"Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40)}
+
+
+def _quantity(value: Any) -> Decimal | None:
+    """A Kubernetes quantity as a number; none if it is not one."""
+    text = str(value)
+    digits = text.rstrip("kMGTimK")
+    unit = text[len(digits) :]
+    if isinstance(value, bool) or unit not in _UNITS or not digits.replace(".", "", 1).lstrip("-").isdigit():
+        return None
+    return Decimal(digits) * _UNITS[unit]

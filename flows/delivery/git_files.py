@@ -1,0 +1,201 @@
+"""What Git says of a model in an environment: the files of `deployments/gitops/README.md`, and the commits that change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flows.delivery.secret_scan import secret_in
+from flows.delivery.yaml_edit import parsed, rewritten
+from flows.errors import SpecInvalid
+from flows.placement.assess import ReleasePlan
+from flows.placement.capacity import Strategy
+from flows.spec import Candidate, Environment
+from flows.weights.prefetch import snapshot_digest_of
+
+#: Names in a model's folder.
+VALUES, RELEASE, CHART = "values.yaml", "release.yaml", "chart"
+
+_ABOUT_VALUES = (
+    "# The values with which Argo CD renders chart/. Written by Slipway: keys come from its environments and models, comments stay.\n"
+)
+_EMPTY_CHART = b"""# Nothing is released here: a chart without templates, so that Argo CD takes away what there was. Written by Slipway.
+apiVersion: v2
+name: nothing
+version: 0.0.0
+"""
+_ABOUT_RELEASE = "# What was promoted, and on which grounds. Written by Slipway.\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """That somebody approved.
+
+    Attributes:
+        approver: Who, proven by a one-time code.
+        at: When.
+        emergency: Whether it was given as an emergency.
+    """
+
+    approver: str
+    at: datetime
+    emergency: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounds:
+    """Why a candidate is committed.
+
+    Attributes:
+        run_id: The flow run that commits.
+        requester: Who asked for it; empty where nobody is known.
+        evidence_sha256: The evidence of the environment before, or the one that was approved; none for a first environment.
+        approvals: Who approved it.
+        reason: Why an environment goes back; empty for a release.
+    """
+
+    run_id: str
+    requester: str = ""
+    evidence_sha256: str | None = None
+    approvals: tuple[Approval, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What Git is to say, and in whose name.
+
+    Attributes:
+        candidate: What is to run.
+        environment: Where.
+        plan: Its name there, and how its pods are replaced.
+        run_id: The flow run that commits.
+        requester: Who asked for it; empty where nobody is known.
+        reason: Why an environment goes back; empty for a release.
+    """
+
+    candidate: Candidate
+    environment: Environment
+    plan: ReleasePlan
+    run_id: str
+    requester: str = ""
+    reason: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where Git keeps it."""
+        return folder(self.candidate.model, self.environment.name)
+
+
+def folder(model: str, environment: str) -> str:
+    """Where Git keeps the model's files of an environment."""
+    return f"environments/{environment}/{model}"
+
+
+def values_text(before: str | None, values: Mapping[str, Any], where: str) -> str:
+    """The file of values; comments of the one before stay.
+
+    Raises:
+        SpecInvalid: What is there is not YAML, or a value looks like a secret.
+    """
+    if (found := secret_in(values)) is not None:
+        place, what = found
+        raise SpecInvalid(f"{where}/{VALUES}: {place}: looks like {what}; Git keeps it for ever: use a Secret (docs/gitops.md).")
+    return rewritten(before or f"{_ABOUT_VALUES}{next(iter(values))}: 0\n", values, f"{where}/{VALUES}")
+
+
+def with_strategy(before: str | None, strategy: Strategy, where: str) -> str:
+    """The same values with another way to replace the pods.
+
+    Raises:
+        SpecInvalid: What is there is not the chart's values.
+    """
+    values = parsed(before) if before else None
+    if not isinstance(values, dict):
+        raise SpecInvalid(f"{where}/{VALUES}: holds no values of the chart; mend it in Git.")
+    return rewritten(before, {**values, "rollout": {**(values.get("rollout") or {}), "strategy": strategy}}, f"{where}/{VALUES}")
+
+
+def release_text(before: str | None, candidate: Candidate, environment: Environment, plan: ReleasePlan, grounds: Grounds) -> str:
+    """The file that says what was promoted and why. It names no run: the same candidate on the same grounds is the same file."""
+    document = {
+        "application": plan.helm_release,
+        "environment": environment.name,
+        "namespace": environment.namespace,
+        "model": candidate.model,
+        "candidate": {
+            "fingerprint": candidate.fingerprint,
+            "repository": candidate.repository,
+            "commit": candidate.commit,
+            "image": candidate.image,
+            "chart": candidate.chart_digest,
+            "weights": snapshot_digest_of(candidate),
+        },
+        "evidence": grounds.evidence_sha256,
+        "approvals": [
+            {"approver": one.approver, "at": f"{one.at:%Y-%m-%dT%H:%M:%SZ}", "emergency": one.emergency} for one in grounds.approvals
+        ],
+    }
+    where = f"{folder(candidate.model, environment.name)}/{RELEASE}"
+    return rewritten(before or f"{_ABOUT_RELEASE}application: 0\n", document, where)
+
+
+def empty_chart() -> dict[str, bytes]:
+    """The files of a chart that renders to nothing: to Argo CD a folder that is gone is a fault, and an empty one is a wish."""
+    return {"Chart.yaml": _EMPTY_CHART}
+
+
+def removed_text(before: str, where: str) -> str:
+    """The same file, saying that nothing is released there."""
+    document = parsed(before)
+    kept = document if isinstance(document, dict) else {}
+    return rewritten(before, {**kept, "candidate": None, "evidence": None, "approvals": []}, f"{where}/{RELEASE}")
+
+
+def promoted(text: str | None) -> str | None:
+    """The fingerprint that a `release.yaml` names; none if there is no such file, or it names none."""
+    try:
+        document = parsed(text) if text else None
+    except SpecInvalid:
+        return None
+    candidate = document.get("candidate") if isinstance(document, dict) else None
+    fingerprint = candidate.get("fingerprint") if isinstance(candidate, dict) else None
+    return fingerprint if isinstance(fingerprint, str) else None
+
+
+def message(candidate: Candidate, environment: Environment, grounds: Grounds, *, back: bool = False) -> str:
+    """The commit's message: a subject, what it is about, and trailers that programs read."""
+    verb, about = "back to" if back else "promote", f"{candidate.repository} at {candidate.commit}"
+    return _message(verb, candidate.model, environment.name, candidate.fingerprint, grounds, about)
+
+
+def message_of_removal(model: str, environment: str, fingerprint: str, grounds: Grounds) -> str:
+    """The message of the commit that takes a candidate away."""
+    return _message("remove", model, environment, fingerprint, grounds, "")
+
+
+def _message(verb: str, model: str, environment: str, fingerprint: str, grounds: Grounds, about: str) -> str:
+    lines = [f"{model} in {environment}: {verb} candidate {fingerprint[:12]}", ""]
+    for paragraph in (_one_line(grounds.reason), about):
+        lines += [paragraph, ""] if paragraph else []
+    lines += [f"{key}: {_one_line(value)}" for key, value in _trailers(model, environment, fingerprint, grounds) if value]
+    return "\n".join(lines) + "\n"
+
+
+def _trailers(model: str, environment: str, fingerprint: str, grounds: Grounds) -> Sequence[tuple[str, str]]:
+    return (
+        ("Candidate", fingerprint),
+        ("Model", model),
+        ("Environment", environment),
+        ("Run", grounds.run_id),
+        ("Evidence", grounds.evidence_sha256 or ""),
+        ("Requested-by", grounds.requester),
+        *(("Approved-by", one.approver) for one in grounds.approvals),
+    )
+
+
+def _one_line(text: str) -> str:
+    """What people gave, so that it can neither end the line nor pass for a trailer of ours."""
+    return " ".join(text.split())[:500]

@@ -1,0 +1,124 @@
+"""Has Argo CD bring a commit about, and knows when it never will."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from prefect import task
+
+from blocks.argocd import Argo, ArgoClient
+from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
+from blocks.facts.argocd import Application
+from flows.delivery.application import SyncPolicy, compared_commit, unfit, wanted_revisions
+from flows.delivery.sync import Asked, Stalled, Step, next_step, noted, stepped
+from flows.runtime.tasks import OBSERVES
+from flows.runtime.waiting import looks
+
+
+def _never(commit: str) -> bool:
+    return False
+
+
+@task(task_run_name="application {application}", **OBSERVES)
+def require_application(argo: Argo, application: str, namespace: str, wanted: SyncPolicy) -> None:
+    """Make sure, before anything is committed, that the Application delivers this model to this environment.
+
+    Raises:
+        ApplicationUnfit: It does not exist, points elsewhere, or syncs when it must not.
+        ClusterUnreachable: The cluster did not answer; retried.
+    """
+    with argo.client() as client:
+        _look(client, application, namespace, wanted)
+
+
+@task(task_run_name="sync {application}", **OBSERVES)
+def sync(
+    argo: Argo,
+    application: str,
+    namespace: str,
+    commit: str,
+    wanted: SyncPolicy,
+    limit_seconds: int,
+    same: Callable[[str], bool] = _never,
+) -> None:
+    """Wait until the Application has exactly this commit in place, and ask Argo CD for what that takes.
+
+    Idempotent: an Application that has it in place is left alone, and an operation that runs is waited for.
+
+    Args:
+        argo: Where Argo CD's Applications lie.
+        application: The Application's name; also that of the Helm release that it renders.
+        namespace: The namespace that the Application lies in.
+        commit: The commit, in full.
+        wanted: What the Application must be, and how it is brought there.
+        limit_seconds: How long it may take.
+        same: Tells whether another commit holds the very same for this Application: on a branch that many models share, Argo CD may
+            come to a later one first. Without it, only the commit itself counts.
+
+    Raises:
+        ApplicationUnfit: It does not exist, points elsewhere, or syncs when it must not.
+        SyncStalled: Argo CD does not bring it about; the message says why in its words.
+        ClusterUnreachable: The cluster did not answer; retried.
+    """
+    asked, known = Asked(), _Known(same)
+    with argo.client() as client:
+        for waited in looks(limit_seconds, partial(client.wait_for_application, namespace, application)):
+            seen = _look(client, application, namespace, wanted)
+            asked = noted(asked, seen, waited)
+            step = next_step(
+                seen,
+                commit,
+                wanted,
+                asked,
+                waited_seconds=waited,
+                limit_seconds=limit_seconds,
+                same=known.like(compared_commit(seen, wanted), commit),
+            )
+            if step == "done":
+                return
+            if isinstance(step, Stalled):
+                if step.withdraw:
+                    with suppress(ClusterConflict):  # it ended, or began, by itself
+                        client.terminate(seen)
+                raise SyncStalled(step.sentence, application=application, namespace=namespace, commit=commit)
+            with suppress(ClusterConflict):  # it changed since: the next look decides anew
+                _do(client, step, seen, commit, wanted)
+                asked = stepped(asked, step, waited)
+    # The last look is after the limit: it finds the commit in place, or that it stalled.
+    raise SyncStalled(f"The Argo CD Application {application} in {namespace} was not watched to its end; run the release again.")
+
+
+def _look(client: ArgoClient, application: str, namespace: str, wanted: SyncPolicy) -> Application:
+    seen = client.application(namespace, application)
+    why = unfit(seen, application, namespace, wanted)
+    if seen is None or why:
+        raise ApplicationUnfit(why, application=application, namespace=namespace)
+    return seen
+
+
+def _do(client: ArgoClient, step: Step, seen: Application, commit: str, wanted: SyncPolicy) -> None:
+    match step:
+        case "refresh":
+            client.refresh(seen)
+        case "sync":
+            client.request_sync(seen, wanted_revisions(seen, commit, wanted), prune=wanted.prune, requester=wanted.requester)
+        case "terminate":
+            client.terminate(seen)
+
+
+class _Known:
+    """Remembers which commits hold the same, so that each is asked about once."""
+
+    def __init__(self, same: Callable[[str], bool]) -> None:
+        self._same = same
+        self._answers: dict[str, bool] = {}
+
+    def like(self, other: str, commit: str) -> set[str]:
+        """The other commit, if it holds the same as this one."""
+        if other in ("", commit):
+            return set()
+        if other not in self._answers:
+            self._answers[other] = self._same(other)
+        return {other} if self._answers[other] else set()

@@ -1,0 +1,71 @@
+"""Looks at Argo CD, Git and the cluster for what is not as it was recorded."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks.argocd import Argo
+from blocks.cluster import Cluster
+from blocks.errors import ClusterRejected, GitRejected, HelmRejected
+from blocks.facts.argocd import Application
+from blocks.gitops import Checkout, GitOps
+from blocks.helm import Helm
+from blocks.registry import Entry
+from flows.delivery import git_files
+from flows.delivery.application import SyncPolicy
+from flows.delivery.drift import Drift, InGit, different, drifts
+from flows.delivery.git_files import CHART, RELEASE, VALUES
+from flows.naming import release_name
+from flows.runtime.tasks import OBSERVES
+from flows.spec import Environment
+
+
+@task(task_run_name="look for drift of {entry.model} in {environment.name}", **OBSERVES)
+def look_for_drift(
+    argo: Argo, repository: GitOps, helm: Helm, cluster: Cluster, entry: Entry, environment: Environment, policy: SyncPolicy
+) -> tuple[Drift, ...]:
+    """Everything of the model in the environment that is not as it was recorded. Reads only.
+
+    Raises:
+        GitUnreachable: The repository did not answer; retried.
+        ClusterUnreachable: The cluster did not answer; retried.
+        GitRejected: The repository cannot be read.
+        ClusterRejected: Applications cannot be read.
+    """
+    name, where = release_name(entry.model, environment.name), git_files.folder(entry.model, environment.name)
+    with argo.client() as applications:
+        seen = applications.application(environment.argocd_namespace, name)
+    with repository.client() as git, git.checkout() as tree:
+        in_git = InGit(
+            head=tree.head, fingerprint=git_files.promoted(tree.read(f"{where}/{RELEASE}")), changed=_changed(tree, where, entry.git_commit)
+        )
+        live = _live(tree, helm, cluster, where, name, environment, seen) if seen is not None and seen.out_of_sync else ()
+    return drifts(entry, name, environment.argocd_namespace, policy, seen, in_git, live)
+
+
+def _changed(tree: Checkout, where: str, since: str | None) -> tuple[str, ...]:
+    if since is None:
+        return ()
+    try:
+        return tree.changes([f"{where}/{name}" for name in (VALUES, RELEASE, CHART)], since)
+    except GitRejected as exc:  # history was rewritten: that, too, is a difference
+        return (f"commit {since[:12]} is not to be had any longer: {exc.message}",)
+
+
+def _live(
+    tree: Checkout, helm: Helm, cluster: Cluster, where: str, name: str, environment: Environment, seen: Application
+) -> tuple[str, ...]:
+    """How the objects that Argo CD calls different differ from what Git renders to."""
+    try:
+        with helm.client() as charts:
+            rendered = charts.rendered(name, environment.namespace, tree.folder / where / CHART, tree.folder / where / VALUES)
+        lines = []
+        with cluster.client() as client:
+            for wanted in rendered:
+                shown = f"{wanted['kind']}/{wanted['metadata']['name']}"
+                if shown in seen.out_of_sync:
+                    there = client.document(wanted["apiVersion"], wanted["kind"], environment.namespace, wanted["metadata"]["name"])
+                    lines += [f"{shown} is not there"] if there is None else [f"{shown} {line}" for line in different(wanted, there)]
+    except (HelmRejected, ClusterRejected) as exc:  # Argo CD says which objects differ; only how they do cannot be told
+        return (exc.message,)
+    return tuple(lines)

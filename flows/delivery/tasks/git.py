@@ -1,0 +1,132 @@
+"""Commits a candidate to an environment's Git repository, which Argo CD follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from blocks.errors import GitRejected
+from blocks.gitops import Checkout, GitOps
+from blocks.helm import Helm, HelmClient
+from blocks.registry import Event, Registry, RegistryClient
+from flows.delivery import git_files
+from flows.delivery.git_files import CHART, RELEASE, VALUES, Approval, Change, Grounds
+from flows.delivery.values import chart_values, merged
+from flows.runtime.tasks import OBSERVES
+from flows.spec import Candidate, Environment
+
+#: Events that are looked through for the commit with which a candidate was verified, newest first.
+_LOOKED_THROUGH = 1000
+
+
+@task(task_run_name="commit {change.environment.name}", **OBSERVES)
+def commit(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
+    """Have Git say that the environment runs the candidate: its values, its chart and the grounds; return the commit that does.
+
+    Idempotent: where Git says so already, the commit is the one that made it so. What would not render is never committed.
+
+    Raises:
+        SpecInvalid: A value looks like a secret, or a file in Git is not YAML.
+        HelmRejected: The values do not match the chart's schema, or the chart refuses them.
+        GitRejected: The repository, its branch or its forge refuses, or somebody else changed these files meanwhile.
+        GitUnreachable: The repository did not answer; retried.
+        GitConflict: Others pushed first each time; retried.
+    """
+    candidate, environment, where = change.candidate, change.environment, change.folder
+    with registry.client() as known:
+        grounds = _grounds(known, change)
+    with repository.client() as git, git.checkout() as tree, helm.client() as charts:
+        values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, change.plan))
+        tree.write(f"{where}/{VALUES}", git_files.values_text(tree.read(f"{where}/{VALUES}"), values, where))
+        release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, change.plan, grounds)
+        tree.write(f"{where}/{RELEASE}", release)
+        # With the chart beside them, the values stay what they were whatever becomes of the chart elsewhere.
+        tree.replace(f"{where}/{CHART}", charts.chart_files())
+        return _published(tree, charts, change, git_files.message(candidate, environment, grounds))
+
+
+@task(task_run_name="commit return of {change.environment.name}", **OBSERVES)
+def commit_return(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
+    """Have Git say again what it said when the candidate was verified in the environment; return the commit that does.
+
+    Not `git revert`: between the two there may be failed releases, and other commits than ours. The files are those of the verified commit,
+    byte by byte but for the strategy of the rollout, in a new commit on top. Idempotent, and errors, as of `commit`.
+
+    Raises:
+        GitRejected: Besides, no commit that carried the candidate is known.
+    """
+    candidate, environment, where = change.candidate, change.environment, change.folder
+    with registry.client() as known:
+        verified = _verified_commit(known, candidate, environment)
+    grounds = Grounds(run_id=change.run_id, requester=change.requester, reason=change.reason)
+    with repository.client() as git, git.checkout() as tree, helm.client() as charts:
+        source = verified or tree.last_with(f"{where}/{RELEASE}", candidate.fingerprint)
+        if source is None:
+            raise GitRejected(
+                f"{git.url} never said that {environment.name} runs candidate {candidate.short}: release its hub revision "
+                f"{candidate.commit} again instead."
+            )
+        tree.restore([f"{where}/{name}" for name in (VALUES, RELEASE, CHART)], source)
+        if git_files.promoted(tree.read(f"{where}/{RELEASE}")) != candidate.fingerprint:
+            raise GitRejected(
+                f"{where} does not hold candidate {candidate.short} at commit {source[:12]} of {git.url}, with which it was verified: "
+                f"release its hub revision {candidate.commit} again instead."
+            )
+        # The present pods hold GPUs that the old values may not have reckoned with.
+        tree.write(f"{where}/{VALUES}", git_files.with_strategy(tree.read(f"{where}/{VALUES}"), change.plan.strategy, where))
+        return _published(tree, charts, change, git_files.message(candidate, environment, grounds, back=True))
+
+
+def _published(tree: Checkout, charts: HelmClient, change: Change, message: str) -> str:
+    where, release = change.folder, change.plan.helm_release
+    if tree.changed(where):
+        here = tree.folder / where
+        charts.rendered(release, change.environment.namespace, here / CHART, here / VALUES)
+    return tree.publish(where, message, topic=release)
+
+
+def _grounds(known: RegistryClient, change: Change) -> Grounds:
+    """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
+    candidate, environment = change.candidate, change.environment
+    gate = known.events(model=candidate.model, environment=environment.name, run_id=change.run_id)
+    asked = next((event for event in gate if event.kind == "approval_requested" and event.fingerprint == candidate.fingerprint), None)
+    evidence = asked.detail.get("evidence_sha256") if asked else _verdict(known, candidate, environment)
+    return Grounds(
+        run_id=change.run_id,
+        requester=change.requester,
+        evidence_sha256=str(evidence) if evidence else None,
+        approvals=_approvals(gate),
+        reason=change.reason,
+    )
+
+
+def _approvals(gate: Sequence[Event]) -> tuple[Approval, ...]:
+    """Who let the run pass, with each one's last answer, by name."""
+    granted = next((event for event in gate if event.kind == "approval_granted"), None)
+    names = granted.detail.get("approvers") if granted else None
+    counted = sorted(map(str, names)) if isinstance(names, list) else []
+    latest = {event.actor: event for event in reversed(gate) if event.kind == "approved"}
+    return tuple(
+        Approval(approver=name, at=latest[name].occurred_at, emergency=bool(latest[name].detail.get("emergency")))
+        for name in counted
+        if name in latest
+    )
+
+
+def _verdict(known: RegistryClient, candidate: Candidate, environment: Environment) -> object:
+    if environment.after is None:
+        return None
+    return _last_ready(known, candidate, environment.after, "evidence_sha256")
+
+
+def _verified_commit(known: RegistryClient, candidate: Candidate, environment: Environment) -> str | None:
+    found = _last_ready(known, candidate, environment.name, "git_commit")
+    return str(found) if found else None
+
+
+def _last_ready(known: RegistryClient, candidate: Candidate, environment: str, detail: str) -> object:
+    events = known.events(model=candidate.model, environment=environment, limit=_LOOKED_THROUGH)
+    return next(
+        (event.detail.get(detail) for event in events if event.kind == "ready" and event.fingerprint == candidate.fingerprint), None
+    )

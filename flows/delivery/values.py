@@ -1,0 +1,73 @@
+"""The chart's values for a candidate in an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from flows.naming import WEIGHTS_CLAIM
+from flows.node.layout import snapshot_folder
+from flows.placement.assess import ReleasePlan
+from flows.spec import Candidate, Environment, Speculative
+from flows.weights.prefetch import snapshot_digest_of
+
+
+def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePlan) -> dict[str, Any]:
+    """Values for `charts/vllm-deployment`: the environment's own below, what the pipeline decides on top."""
+    image, digest = candidate.image.split("@")
+    checker, checker_digest = environment.prefetch.image.split("@")
+    engine = candidate.engine
+    decided = {
+        "fullname": plan.helm_release,
+        "environment": environment.name,
+        "model": {"name": candidate.model, "repository": candidate.repository, "commit": candidate.commit},
+        "candidate": {"fingerprint": candidate.fingerprint},
+        "image": {"repository": image, "digest": digest},
+        "weights": {
+            "claim": WEIGHTS_CLAIM,
+            "folder": snapshot_folder(candidate.repository, candidate.commit),
+            "mountPath": mount_path(candidate),
+            "check": {"image": {"repository": checker, "digest": checker_digest}, "digest": snapshot_digest_of(candidate)},
+        },
+        "engine": {
+            "maxModelLen": engine.max_model_len,
+            "tensorParallelSize": engine.tensor_parallel_size,
+            "dtype": engine.dtype,
+            "gpuMemoryUtilization": engine.gpu_memory_utilization,
+            "extraArgs": [*engine.extra_args, *(["--trust-remote-code"] if candidate.remote_code else [])],
+            "chatTemplate": engine.chat_template,
+            "quantization": engine.quantization,
+            "speculative": _speculative(engine.speculative),
+        },
+        "rollout": {"strategy": plan.strategy},
+        "loadBudgetSeconds": plan.budget.load_seconds,
+        "resources": {
+            "requests": {"nvidia.com/gpu": engine.tensor_parallel_size},
+            "limits": {"nvidia.com/gpu": engine.tensor_parallel_size},
+        },
+        "nodeSelector": dict(environment.node_selector),
+        "compileCache": {"gpu": plan.gpu},
+        "tolerations": [{key: value for key, value in asdict(toleration).items() if value != ""} for toleration in environment.tolerations],
+    }
+    return merged(environment.values, decided)
+
+
+def mount_path(candidate: Candidate) -> str:
+    """Where the engine sees the weights. It names the commit, so `/v1/models` shows as `root` which one is served."""
+    return f"/{snapshot_folder(candidate.repository, candidate.commit)}"
+
+
+def _speculative(wanted: Speculative | None) -> dict[str, Any]:
+    if wanted is None:
+        return {"method": "none"}
+    return {"method": wanted.method, "tokens": wanted.tokens, "lookupMin": wanted.lookup_min, "lookupMax": wanted.lookup_max}
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings as one, key by key in depth; `above` wins, and lists are replaced whole."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        result[key] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return result

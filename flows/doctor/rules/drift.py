@@ -1,0 +1,34 @@
+"""Git, Argo CD and the cluster do not say what was recorded. Nothing of it is mended by itself: somebody may have done it on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flows.delivery.application import by_hand
+from flows.doctor.rules.facts import DriftFact, Facts
+from flows.doctor.rules.runs import is_held
+from flows.doctor.rules.symptom import Symptom
+
+
+def drift_symptoms(facts: Facts) -> Iterable[Symptom]:
+    """What has drifted; a place that a run is changing just now is left out."""
+    busy = {(lock.model, lock.environment) for lock in facts.locks if is_held(lock)}
+    for drift in facts.drifts:
+        if (drift.model, drift.environment) not in busy:
+            about = f"{drift.model} in {drift.environment}"
+            sentence = f"drift of {about} could not be looked for: {drift.sentence}" if drift.kind == "unseen" else drift.sentence
+            yield Symptom(kind=f"drift-{drift.kind}", about=about, sentence=sentence, command=_command(drift))
+
+
+def _command(drift: DriftFact) -> str:
+    model, environment = drift.model, drift.environment
+    if drift.kind == "application":
+        return (
+            f"kubectl edit application -n {drift.argocd_namespace} {drift.application}, and argocd/{environment}/applications.yaml in Git"
+        )
+    if drift.kind == "git":
+        return f"slipway release {model} --revision {drift.hub_revision} --environment {environment}"
+    if drift.kind == "live":
+        back = by_hand(drift.application, drift.argocd_namespace, drift.git_commit or "COMMIT")
+        return f"{back}; or, to keep what was gone back to by hand: slipway rollback {model} {environment} --reason TEXT --as NAME"
+    return "docs/troubleshooting.md has the sentence"

@@ -1,0 +1,1 @@
+"""Health of what is routed: what the monitor concludes of an answer, and what people switch off and on."""

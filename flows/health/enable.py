@@ -1,0 +1,32 @@
+"""Puts a model back into routing that a person took out: only if it answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from blocks.endpoint.health import Look, trouble
+from blocks.registry import Entry
+from flows.errors import VerificationFailed
+from flows.health.tasks import TIMEOUT_SECONDS
+from flows.runtime.blocks import shared_registry, site
+from flows.spec import Deployments
+
+
+async def put_back(model: str, environment_name: str, reason: str, actor: str) -> Entry | None:
+    """Enable the model in the environment; return the entry that holds the endpoint, None if a failed release took it.
+
+    Raises:
+        VerificationFailed: Its endpoint does not answer; the model stays out.
+        RegistryRejected: Nothing there can be put back.
+    """
+    deployments = Deployments.default()
+    endpoint = (await site(deployments.environment(environment_name))).endpoint
+    registry = await shared_registry(deployments)
+    with registry.client() as client:
+        before = await asyncio.to_thread(client.current, model, environment_name)
+        if before is not None and before.disabled_from == "ready":
+            look = Look(endpoint=before.endpoint or "", model=model)
+            (what,) = await trouble(endpoint.door(), [look], at_once=1, timeout_seconds=TIMEOUT_SECONDS)
+            if what is not None:
+                raise VerificationFailed(f"{model} stays out of {environment_name}: {what}. Mend it, or release it again.")
+        return await asyncio.to_thread(client.enable, model, environment_name, reason=reason, actor=actor)

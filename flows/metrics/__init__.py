@@ -1,0 +1,1 @@
+"""What Prometheus reads of Slipway, and the dashboards that show it."""

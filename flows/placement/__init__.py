@@ -1,0 +1,4 @@
+"""Placement: does the candidate fit, on which nodes, and by which strategy does it take the place of what serves.
+
+Nothing is touched here.
+"""

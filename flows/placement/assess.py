@@ -1,0 +1,265 @@
+"""What a release will do in one environment: names, places, deadlines. Refuses what cannot work before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from blocks.facts import GpuQuota, Node, Pod
+from flows import naming
+from flows.candidate.admission import refuse_licence
+from flows.errors import PromotionRefused, Refusal, SpecInvalid
+from flows.placement.budget import LoadBudget, load_budget
+from flows.placement.capacity import Rollout, Room, Strategy, find_room
+from flows.placement.fit import Fit, judge_fit
+from flows.placement.memory import refuse_memory
+from flows.placement.nodes import Target, find_target
+from flows.placement.strategy import Present, Way, choose_return, choose_return_anew, choose_way
+from flows.spec import Candidate, Environment, Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasePlan:
+    """A candidate's way into an environment.
+
+    Attributes:
+        helm_release: Name of the Helm release, the Kubernetes Deployment and the Service.
+        endpoint: `host:port` inside the cluster.
+        nodes: Nodes that get the weights.
+        budget: Deadlines.
+        strategy: How its pods replace others.
+        interruption_seconds: How long nothing may answer meanwhile.
+        replicas: Pods that shall serve.
+        gpu: The GPU's name, where all of those nodes have the same one.
+    """
+
+    helm_release: str
+    endpoint: str
+    nodes: tuple[str, ...]
+    budget: LoadBudget
+    strategy: Strategy
+    interruption_seconds: float
+    replicas: int
+    gpu: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What was seen of an environment.
+
+    Attributes:
+        nodes: The nodes that match its selector.
+        gpus_taken: GPUs that pods hold on them, by node.
+        pods: Pods of the present release of the model.
+        quotas: The namespace's quotas of GPUs.
+        claims: The namespace's claims that have a volume.
+        chart_digest: Digest of the chart that lies here now.
+        replicas: Pods that shall serve, by the chart's values.
+        grace_seconds: What an old pod may take to end, by the chart's values.
+    """
+
+    nodes: tuple[Node, ...]
+    gpus_taken: Mapping[str, int]
+    pods: tuple[Pod, ...]
+    quotas: tuple[GpuQuota, ...]
+    claims: tuple[str, ...]
+    chart_digest: str
+    replicas: int
+    grace_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What would happen to a candidate in an environment.
+
+    Attributes:
+        candidate: The candidate.
+        environment: The environment.
+        plan: Its way there.
+        target: The nodes for it.
+        fit: How memory adds up on one of their GPUs; none if that cannot be told.
+        way: How it takes the place of what is there, with the GPUs for it; none without nodes.
+        seen: What this was made of.
+        refusals: Why it must not go there; empty if it may.
+    """
+
+    candidate: Candidate
+    environment: Environment
+    plan: ReleasePlan
+    target: Target
+    fit: Fit | None
+    way: Way | None
+    seen: Surroundings
+    refusals: tuple[Refusal, ...]
+
+
+def assess(model: Model, candidate: Candidate, environment: Environment, seen: Surroundings) -> Assessment:
+    """Say what would happen to the candidate in the environment, and everything that speaks against it.
+
+    Args:
+        model: What its file says.
+        candidate: What to release.
+        environment: Where to.
+        seen: What is there now.
+
+    Raises:
+        SpecInvalid: The model's name cannot become a DNS label.
+    """
+    target, about, engine = find_target(candidate, environment, seen.nodes), candidate.about, candidate.engine
+    fit, way = None, None
+    refusals: list[Refusal] = [*_other_chart(candidate, seen.chart_digest), *_not_installed(environment, seen.claims)]
+    if about is not None:
+        refusals += refuse_licence(candidate.model, about, environment)
+    refusals += target.refusals
+    if about is not None:
+        judged = about.config.attention or model.kv_bytes_per_token is not None
+        if target.gpu_bytes is not None and judged:
+            fit = judge_fit(about, engine, model.concurrency, target.gpu_bytes, model.kv_bytes_per_token)
+        refusals += refuse_memory(model, about, engine, target, fit)
+    if target.nodes:
+        way = choose_way(environment.rollout, *_choice(candidate, environment, target, seen))
+        refusals += way.room.refusals
+    plan = _plan(candidate, environment, target, seen.replicas, way)
+    return Assessment(
+        candidate=candidate, environment=environment, plan=plan, target=target, fit=fit, way=way, seen=seen, refusals=tuple(refusals)
+    )
+
+
+def plan_release(assessment: Assessment) -> ReleasePlan:
+    """The assessment's plan.
+
+    Raises:
+        Refusal: Something speaks against it: the first thing, and how many more there are.
+    """
+    raise_first(placed(assessment), assessment.candidate.model)
+    return assessment.plan
+
+
+def plan_return(candidate: Candidate, environment: Environment, seen: Surroundings, stored: Strategy | None) -> ReleasePlan:
+    """The environment's way back to a candidate that ran there before.
+
+    It ran, so neither memory nor licence is judged anew.
+
+    Args:
+        candidate: What to go back to.
+        environment: Where.
+        seen: What is there now.
+        stored: The strategy of the Helm revision that carried it; none if that is not kept.
+
+    Raises:
+        DoesNotFit: No node could run it.
+    """
+    target = find_target(candidate, environment, seen.nodes)
+    if not target.nodes:
+        raise target.refusals[0]
+    present, room_for = _choice(candidate, environment, target, seen)
+    if environment.delivery == "argocd":  # the commit says it, whatever was said before
+        way = choose_return_anew(environment.rollout, present, room_for)
+    else:
+        way = choose_return(stored, present, room_for)
+    return _plan(candidate, environment, target, seen.replicas, way)
+
+
+def _choice(
+    candidate: Candidate, environment: Environment, target: Target, seen: Surroundings
+) -> tuple[Present, Callable[[Strategy], Room]]:
+    """What a way is chosen by."""
+    serving = [pod for pod in seen.pods if pod.ready and not pod.terminating and pod.labels.get("slipway.dev/candidate") != candidate.label]
+    present = Present(
+        model=candidate.model,
+        environment=environment.name,
+        serving=len(serving),
+        replicas=seen.replicas,
+        down_seconds=seen.grace_seconds + load_budget(candidate.size_bytes).load_seconds,
+    )
+
+    def room_for(strategy: Strategy) -> Room:
+        wanted = Rollout(
+            model=candidate.model,
+            label=candidate.label,
+            replicas=seen.replicas,
+            gpus=candidate.engine.tensor_parallel_size,
+            strategy=strategy,
+        )
+        return find_room(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
+
+    return present, room_for
+
+
+def placed(assessment: Assessment) -> list[Refusal]:
+    """The assessment's refusals, each with the environment in front of its sentence."""
+    name = assessment.environment.name
+    return [type(refusal)(f"{name}: {refusal.message}", environment=name, **refusal.facts) for refusal in assessment.refusals]
+
+
+def raise_first(refusals: Sequence[Refusal], model: str) -> None:
+    """Raise the first of the refusals, if there is one, with the number of the others.
+
+    Args:
+        refusals: The refusals.
+        model: The model's name, for the command that shows the others.
+    """
+    if not refusals:
+        return
+    first, more = refusals[0], len(refusals) - 1
+    if more:
+        raise type(first)(f"{first.message} ({more} more refusal(s): slipway plan {model} shows them.)", **first.facts)
+    raise first
+
+
+def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Way | None) -> ReleasePlan:
+    products = {node.gpu_product for node in target.nodes}
+    return ReleasePlan(
+        helm_release=naming.release_name(candidate.model, environment.name),
+        endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
+        nodes=tuple(node.name for node in target.nodes),
+        budget=load_budget(candidate.size_bytes, replicas=replicas),
+        strategy=way.strategy if way is not None else "inPlace",
+        interruption_seconds=way.interruption_seconds if way is not None else 0.0,
+        replicas=replicas,
+        gpu=products.pop() if len(products) == 1 else "",
+    )
+
+
+def _other_chart(candidate: Candidate, chart_digest: str) -> list[Refusal]:
+    if chart_digest == candidate.chart_digest:
+        return []
+    return [
+        PromotionRefused(
+            f"The chart changed since candidate {candidate.short} was made (its digest {candidate.chart_digest[:12]}…, "
+            f"here {chart_digest[:12]}…): start a new release, so that every environment gets the same chart."
+        )
+    ]
+
+
+def _not_installed(environment: Environment, claims: Sequence[str]) -> list[Refusal]:
+    missing = [claim for claim in (naming.STORE_CLAIM, naming.WEIGHTS_CLAIM) if claim not in claims]
+    if not missing:
+        return []
+    return [
+        SpecInvalid(
+            f"The namespace {environment.namespace} has no volume for {' and '.join(missing)}: install the environment with "
+            f"helm install {environment.name} charts/environment (docs/environments.md)."
+        )
+    ]
+
+
+def chosen_environments(known: Sequence[Environment], wanted: Sequence[str] | None) -> tuple[Environment, ...]:
+    """The environments of a release, in the order of promotion.
+
+    Args:
+        known: All environments, in that order.
+        wanted: Names to release to; none means all.
+
+    Raises:
+        SpecInvalid: A name is not an environment, or the list is empty.
+    """
+    if wanted is None:
+        return tuple(known)
+    names = [environment.name for environment in known]
+    for name in wanted:
+        if name not in names:
+            raise SpecInvalid(f"There is no environment {name!r}: deployments/environments knows {', '.join(names)}.")
+    if not wanted:
+        raise SpecInvalid(f"environments: is empty; name at least one of {', '.join(names)}, or leave it out for all.")
+    return tuple(environment for environment in known if environment.name in wanted)

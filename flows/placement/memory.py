@@ -1,0 +1,104 @@
+"""Refuses engine settings that the model or the GPUs' memory do not allow, with the numbers and what would do."""
+
+from __future__ import annotations
+
+from blocks.facts.model import ModelFacts
+from flows.errors import DoesNotFit, Refusal
+from flows.placement.fit import RESERVE_BYTES, Fit, divides, enough_parallel
+from flows.placement.nodes import Target, gib
+from flows.spec import EngineSettings, Model
+
+
+def refuse_memory(model: Model, about: ModelFacts, engine: EngineSettings, target: Target, fit: Fit | None) -> list[Refusal]:
+    """Why the model cannot be served with these settings on the target's GPUs; empty if it can.
+
+    Args:
+        model: What its file says.
+        about: What was read of it.
+        engine: How it is to be served.
+        target: The nodes.
+        fit: How memory adds up there; none if it cannot be told.
+    """
+    found = [*_heads(model, about, engine), *_context(model, about, engine), *_unknown(model, about), *_guessing(model, about, engine)]
+    if fit is not None and not fit.fits:
+        found.append(_too_large(model, about, engine, target, fit))
+    return found
+
+
+def _heads(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
+    parallel = engine.tensor_parallel_size
+    if divides(about, parallel):
+        return []
+    heads = f"{about.config.attention_heads} attention heads"
+    shared = [group.heads for group in about.config.attention if group.heads > 1]
+    possible = [str(number) for number in range(1, 17) if divides(about, number)]
+    return [
+        DoesNotFit(
+            f"engine.tensor_parallel_size of {model.name} is {parallel}, which does not divide its {heads}"
+            f"{f' and {shared[0]} KV heads' if shared else ''}: use one of {', '.join(possible)}.",
+            tensor_parallel_size=parallel,
+            attention_heads=about.config.attention_heads,
+        )
+    ]
+
+
+def _context(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
+    longest = about.config.max_context
+    if longest is None or engine.max_model_len <= longest:
+        return []
+    return [
+        DoesNotFit(
+            f"engine.max_model_len of {model.name} is {engine.max_model_len:,}, but the model was made for {longest:,} tokens at the most: "
+            f"set {longest} or less.",
+            max_model_len=engine.max_model_len,
+            max_context=longest,
+        )
+    ]
+
+
+def _unknown(model: Model, about: ModelFacts) -> list[Refusal]:
+    if about.config.attention or model.kv_bytes_per_token is not None:
+        return []
+    kind = f" ({about.config.architecture})" if about.config.architecture else ""
+    return [
+        DoesNotFit(
+            f"The config.json of {model.repository}{kind} does not tell what its KV cache takes: state kv_bytes_per_token (bytes of one "
+            f"token on one GPU; vLLM logs the KV cache's size in tokens and in GiB) in deployments/models/{model.name}.yaml."
+        )
+    ]
+
+
+def _guessing(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
+    if engine.speculative is None or engine.speculative.method != "mtp" or about.config.guessing_layers:
+        return []
+    return [
+        DoesNotFit(
+            f"engine.speculative of {model.name} is mtp, but the config.json of {model.repository} tells of no layers that guess tokens "
+            "(num_nextn_predict_layers): use ngram, or leave it out."
+        )
+    ]
+
+
+def _too_large(model: Model, about: ModelFacts, engine: EngineSettings, target: Target, fit: Fit) -> Refusal:
+    gpus = engine.tensor_parallel_size
+    ways = []
+    if fit.largest_context >= 16:
+        ways.append(f"the largest max_model_len that fits is {fit.largest_context}")
+    else:
+        ways.append("no context fits")
+    wider = enough_parallel(about, engine, model.concurrency, fit.gpu_bytes, model.kv_bytes_per_token)
+    if wider is not None and wider <= max(node.gpus for node in target.nodes):
+        ways.append(f"tensor_parallel_size {wider} would do for {fit.max_model_len:,}")
+    share = f" (1/{gpus} of them)" if gpus > 1 else ""
+    requests = f"{fit.concurrency:,} request(s) of {fit.max_model_len:,} tokens"
+    return DoesNotFit(
+        f"{model.name} does not fit one {target.gpu}: {gib(fit.weights_bytes)} of weights{share}, {gib(fit.kv_bytes)} of KV cache for "
+        f"{requests} and {gib(RESERVE_BYTES)} of reserve make {gib(fit.needed_bytes)}, but vLLM may take {gib(fit.usable_bytes)} of "
+        f"{gib(fit.gpu_bytes)} (gpu_memory_utilization {engine.gpu_memory_utilization:g}); {'; '.join(ways)}.",
+        needed_bytes=fit.needed_bytes,
+        usable_bytes=fit.usable_bytes,
+        weights_bytes=fit.weights_bytes,
+        kv_bytes=fit.kv_bytes,
+        largest_context=fit.largest_context,
+        tensor_parallel_size=wider,
+    )

@@ -1,0 +1,111 @@
+"""Which way a candidate takes the place of another: beside it, in its place, or not at all; and for how long nothing answers meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from flows.errors import DoesNotFit
+from flows.placement.capacity import Room, Strategy
+from flows.spec import RolloutPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How pods are replaced.
+
+    Attributes:
+        strategy: surge (the new pod first), inPlace (an old pod first, one at a time), or recreate (all old pods first).
+        room: The GPUs for it, with why it cannot be gone.
+        interruption_seconds: How long nothing may answer at the longest.
+    """
+
+    strategy: Strategy
+    room: Room
+    interruption_seconds: float
+
+    @property
+    def sentence(self) -> str:
+        """The way, for people."""
+        how = {"surge": "the new pod first", "inPlace": "an old pod goes first", "recreate": "all old pods go first"}[self.strategy]
+        cost = f"nothing answers for up to {self.interruption_seconds:,.0f} s" if self.interruption_seconds else "no interruption"
+        return f"{how} (strategy {self.strategy}): {cost}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """What is to be replaced, and by how much.
+
+    Attributes:
+        model: The model, for messages.
+        environment: The environment, for messages.
+        serving: Old pods that are ready.
+        replicas: Pods that shall serve.
+        down_seconds: How long it takes at the longest from the end of an old pod to a new one that answers: grace period and load budget.
+    """
+
+    model: str
+    environment: str
+    serving: int
+    replicas: int
+    down_seconds: float
+
+
+def choose_way(policy: RolloutPolicy, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+    """The best way that there are GPUs for; its room has the refusals if there is none.
+
+    A surge costs nothing but needs GPUs beside those that the old pods hold: on a full pool it would wait for them for ever. In place the
+    old pod's own are used.
+
+    Args:
+        policy: What the environment says.
+        present: What is to be replaced.
+        room_for: Looks for a strategy's GPUs.
+    """
+    strategies: tuple[Strategy, ...] = ("surge", "inPlace") if policy.strategy == "auto" else (policy.strategy,)
+    ways = [_way(strategy, present, room_for(strategy)) for strategy in strategies]
+    possible = [way for way in ways if not way.room.refusals]
+    for way in possible:
+        if not way.interruption_seconds or policy.interruption == "allowed":
+            return way
+    if possible:
+        return replace(possible[0], room=replace(possible[0].room, refusals=(_interrupts(possible[0], present),)))
+    return ways[0]
+
+
+def choose_return(stored: Strategy | None, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+    """The way back to a Helm revision, which carries its own strategy; where there are no GPUs for that, all old pods go first.
+
+    Going back is never refused for its interruption: what is there now is what has to go.
+
+    Args:
+        stored: The revision's strategy; none if it does not say.
+        present: What is to be replaced.
+        room_for: Looks for a strategy's GPUs.
+    """
+    way = _way(stored or "inPlace", present, room_for(stored or "inPlace"))
+    if not way.room.refusals:
+        return way
+    return _way("recreate", present, replace(room_for("recreate"), refusals=()))
+
+
+def choose_return_anew(policy: RolloutPolicy, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+    """The way back where a commit is made for it: the best that there are GPUs for, as for a release, but never refused."""
+    way = choose_way(replace(policy, interruption="allowed"), present, room_for)
+    return choose_return("recreate", present, room_for) if way.room.refusals else way
+
+
+def _way(strategy: Strategy, present: Present, room: Room) -> Way:
+    # In place one pod may be missing; of one replica that is the only one.
+    all_go = strategy == "recreate" or (strategy == "inPlace" and present.replicas == 1)
+    return Way(strategy=strategy, room=room, interruption_seconds=present.down_seconds if all_go and present.serving else 0.0)
+
+
+def _interrupts(way: Way, present: Present) -> DoesNotFit:
+    return DoesNotFit(
+        f"No GPU is free for a new pod of {present.model} beside the old one, and in its place nothing would answer for up to "
+        f"{way.interruption_seconds:,.0f} s, which rollout.interruption of deployments/environments/{present.environment}.yaml refuses: "
+        "free a GPU, add a node, add a replica, or allow it.",
+        interruption_seconds=way.interruption_seconds,
+        gpus_free=way.room.free,
+    )

@@ -1,0 +1,90 @@
+"""Looks at the cluster and the chart, and says what a release into one environment would do. Creates nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+from prefect import task
+
+from blocks.cluster import Cluster
+from blocks.helm import Helm
+from flows.delivery.pending import carried_before
+from flows.delivery.values import merged
+from flows.naming import release_name
+from flows.placement import assess as rules
+from flows.placement.assess import Assessment, ReleasePlan, Surroundings
+from flows.placement.capacity import Strategy
+from flows.placement.nodes import takes_pods
+from flows.placement.replicas import wanted_pods
+from flows.runtime.tasks import OBSERVES
+from flows.spec import Candidate, Environment, Model
+
+
+def _assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
+    return rules.assess(model, candidate, environment, _surroundings(cluster, helm, candidate, environment))
+
+
+def _surroundings(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> Surroundings:
+    with helm.client() as charts:
+        chart_digest = charts.chart_digest()
+        values = merged(merged(charts.default_values(), charts.environment_values(environment.name)), environment.values)
+    wanted = wanted_pods(values, environment)
+    release_of = release_name(candidate.model, environment.name)
+    with cluster.client() as client:
+        nodes = client.nodes(environment.node_selector)
+        # An upgrade leaves as many pods as the autoscaler has asked for.
+        running = client.rollout(environment.namespace, release_of) if wanted.autoscaled else None
+        return Surroundings(
+            nodes=nodes,
+            gpus_taken=client.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
+            pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_of}),
+            quotas=client.gpu_quotas(environment.namespace),
+            claims=client.bound_claims(environment.namespace),
+            chart_digest=chart_digest,
+            replicas=max(wanted.least, running.wanted if running is not None else 0),
+            grace_seconds=wanted.grace_seconds,
+        )
+
+
+@task(task_run_name="assess {environment.name}", **OBSERVES)
+def assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
+    """Say what would happen to the candidate in the environment, with everything that speaks against it. Reads only; never cached.
+
+    Raises:
+        ClusterUnreachable: The cluster did not answer; retried.
+        ClusterRejected: Something may not be read; the message says what to grant.
+    """
+    return _assess(cluster, helm, model, candidate, environment)
+
+
+@task(task_run_name="plan {environment.name}", **OBSERVES)
+def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> ReleasePlan:
+    """Plan the candidate's release into the environment from what is there now. Reads only; never cached.
+
+    Raises:
+        DoesNotFit: Memory, GPUs, quota or disk are too small for it, or cannot be told.
+        PromotionRefused: The chart is no longer the candidate's.
+        Refusal: Its licence is not allowed there.
+        ClusterUnreachable: The cluster did not answer; retried.
+        ClusterRejected: Something may not be read; the message says what to grant.
+    """
+    return rules.plan_release(_assess(cluster, helm, model, candidate, environment))
+
+
+@task(task_run_name="plan return {environment.name}", **OBSERVES)
+def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ReleasePlan:
+    """Plan the environment's way back to a candidate that ran there before; its chart is Helm's, not the one that lies here.
+
+    Raises:
+        DoesNotFit: No node could run it.
+        ClusterUnreachable: The cluster did not answer; retried.
+        HelmUnreachable: The cluster did not answer; retried.
+    """
+    seen = _surroundings(cluster, helm, candidate, environment)
+    with helm.client() as client:
+        carrying = carried_before(client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate)
+    stored: Any = carrying.strategy if carrying is not None else None
+    if carrying is not None and carrying.replicas is not None:
+        seen = replace(seen, replicas=carrying.replicas)
+    return rules.plan_return(candidate, environment, seen, stored if stored in get_args(Strategy) else None)

@@ -1,1 +1,0 @@
-"""Pure decisions: specs and facts in, a plan or a verdict out. No Prefect, no network, no SQL."""

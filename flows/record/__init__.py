@@ -1,0 +1,1 @@
+"""The record: kinds of events, what they tell together, the lock of a model in an environment, the seconds of each phase."""

@@ -1,0 +1,106 @@
+"""The lock of a release: held while a run changes a model in an environment, with a heartbeat beside it.
+
+Prefect's concurrency slots are no such thing: they are let go while a run is suspended, and leak when its server restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from prefect import task
+
+from blocks.errors import PipelineError, RegistryUnreachable
+from blocks.registry import Lock, Registry
+from flows.errors import ReleaseUnderWay
+from flows.runtime.tasks import OBSERVES, run
+
+#: Seconds between signs of life; the registry gives a holder up after six of them.
+HEARTBEAT_SECONDS = 10.0
+
+#: Seconds before each attempt to give the lock back: a database that restarts is waited for, so that a dead lock refuses nobody.
+FREEING_PAUSES = (0.0, 1.0, 4.0)
+
+
+@asynccontextmanager
+async def locked(registry: Registry, model: str, environment: str, run_id: str) -> AsyncIterator[Lock]:
+    """Hold the model in the environment for this run; what it writes meanwhile carries the lock's number.
+
+    Raises:
+        ReleaseUnderWay: Another run holds it.
+    """
+    lock = await run(take_lock, registry, model, environment, run_id)
+    ended = threading.Event()
+    # A thread of its own: the flow's event loop and its threads may all be busy for long.
+    heart = threading.Thread(target=_beat, args=(registry, lock, ended), name=f"lock of {model} in {environment}", daemon=True)
+    heart.start()
+    try:
+        yield lock
+    finally:
+        ended.set()
+        await asyncio.to_thread(_free, registry, lock, heart)
+
+
+@task(task_run_name="lock {environment}", **OBSERVES)
+def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> Lock:
+    """Take the lock, also from a run that gave no sign of life for a minute.
+
+    Raises:
+        ReleaseUnderWay: Another run holds it.
+    """
+    with registry.client() as client:
+        lock = client.take_lock(model, environment, run_id)
+    if lock.run_id != run_id:
+        raise ReleaseUnderWay(
+            f"{model} in {environment} is being changed by run {lock.run_id} (last sign of life {lock.silent_seconds:.0f} s ago): "
+            "wait until it ends, or cancel it.",
+            run_id=lock.run_id,
+        )
+    return lock
+
+
+@task(task_run_name="give back what a lost process held of {environment}", **OBSERVES)
+def give_back(registry: Registry, model: str, environment: str, run_id: str) -> None:
+    """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
+    with registry.client() as client:
+        client.give_back_lock(model, environment, run_id)
+
+
+@task(task_run_name="keep the lock", **OBSERVES)
+def require_lock(registry: Registry, lock: Lock) -> None:
+    """Make sure that the lock is still held, before something outside of the registry is changed.
+
+    Raises:
+        ReleaseUnderWay: Another run took over, as this one gave no sign of life for too long.
+    """
+    with registry.client() as client:
+        if not client.keep_lock(lock):
+            raise ReleaseUnderWay(
+                f"Run {lock.run_id} gave no sign of life for too long, and another run took over {lock.model} in {lock.environment}.",
+                run_id=lock.run_id,
+            )
+
+
+def _beat(registry: Registry, lock: Lock, ended: threading.Event) -> None:
+    held = True
+    while held and not ended.wait(HEARTBEAT_SECONDS):
+        with suppress(PipelineError), registry.client() as client:  # the next beat may get through
+            held = client.keep_lock(lock)
+
+
+def _free(registry: Registry, lock: Lock, heart: threading.Thread) -> None:
+    heart.join()
+    for pause_seconds in FREEING_PAUSES:
+        time.sleep(pause_seconds)
+        try:
+            with registry.client() as client:
+                client.free_lock(lock)
+            return
+        except RegistryUnreachable:
+            continue
+        except PipelineError:
+            return
+    # It goes stale by itself.

@@ -1,0 +1,1 @@
+"""Recovery: what becomes of an environment and of a run after a failure. One decision (`decide`), whoever asks."""

@@ -1,0 +1,75 @@
+"""After runs that are over: what they began and never ended is ended, at once when a person cancels one, else by the sweep."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from blocks.errors import PipelineError
+from blocks.registry import Event, Registry
+from flows.recovery.carriers import ByArgo, ByHelm
+from flows.recovery.tasks.cleanup import Begun, clean_up
+from flows.recovery.tasks.unfinished import ended_runs, has_failed, unfinished
+from flows.recovery.way_out import why_clean_up
+from flows.runtime.blocks import shared_registry, site
+from flows.runtime.tasks import run
+from flows.spec import Deployments
+
+
+async def leave_as_it_was(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Prefect's hook for a run that is cancelled while it runs: clean up at once. Whatever goes wrong here, the sweep does again.
+
+    Prefect calls it in the process that watched over the run's own, which has ended by then.
+    """
+    logger = flow_run_logger(flow_run, flow)
+    try:
+        deployments = Deployments.default()
+        registry = await shared_registry(deployments)
+        for event in await asyncio.to_thread(_begun_by, registry, str(flow_run.id)):
+            left = await clean_up_one(deployments, registry, event, "its run was cancelled")
+            logger.info(left or "Another run has taken over; it is left to that.")
+    except Exception as exc:  # noqa: BLE001  # a hook's error would be lost; the run's log keeps this one
+        logger.error(f"The clean-up did not come to its end; the sweep takes it up: {exc}")
+
+
+async def clean_up_ended(deployments: Deployments, registry: Registry) -> tuple[list[str], list[PipelineError]]:
+    """Clean up after every run that is over and did not end what it began; what was left, and what went wrong.
+
+    A suspended run that is cancelled has no process, and no hook is called; nor is one when the worker is gone as well.
+    """
+    left, wrong = [], []
+    for event, why in await _over(registry):
+        try:
+            said = await clean_up_one(deployments, registry, event, why)
+        except PipelineError as exc:
+            wrong.append(exc)
+        else:
+            left += [said] if said else []
+    return left, wrong
+
+
+async def clean_up_one(deployments: Deployments, registry: Registry, begun: Event, why: str) -> str | None:
+    """Clean up after one run in one environment; what was left, none while another run holds the model there."""
+    environment = deployments.environment(begun.environment or "")
+    at = await site(environment)
+    carrier = (
+        ByHelm(helm=at.helm, environment=environment)
+        if at.argocd is None
+        else ByArgo(argo=at.argocd.argo, repository=at.argocd.gitops, environment=environment)
+    )
+    return await asyncio.to_thread(clean_up, registry, at.cluster, carrier, environment, Begun.of(begun), why)
+
+
+async def _over(registry: Registry) -> list[tuple[Event, str]]:
+    begun = await run(unfinished, registry)
+    states = await run(ended_runs, registry, sorted({event.run_id or "" for event in begun})) if begun else {}
+    return [(event, why) for event in begun if (why := why_clean_up(states[event.run_id or ""], failed=has_failed(event)))]
+
+
+def _begun_by(registry: Registry, run_id: str) -> list[Event]:
+    with registry.client() as client:
+        return [event for event in client.unfinished() if event.run_id == run_id]

@@ -1,0 +1,111 @@
+"""After a failure the environment goes back to what served there, or what failed is removed; diagnosis and evidence come first."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from blocks.errors import PipelineError
+from flows.delivery.deliver import Move, remove, take_back
+from flows.delivery.delivered import Delivered
+from flows.placement.tasks import plan_return
+from flows.promotion.promote import Entered, enter
+from flows.promotion.report import way_back_page
+from flows.promotion.tasks import note, recall_candidate, record_rolled_back, unsettled_failure
+from flows.record.lock import require_lock
+from flows.record.phases import Stopwatch
+from flows.recovery.decide import Failure, next_step
+from flows.runtime.forms import Choice, WayBack, ask, given_to, was_opened
+from flows.runtime.tasks import run
+from flows.verification.evidence import Proof
+
+#: Who the registry names where no person asked for a rollback.
+AUTOMATIC = "slipway"
+
+#: Forms that are opened at most.
+_MAX_ROUNDS = 20
+
+
+async def enter_or_go_back(
+    move: Move, bring: Callable[[Move], Awaitable[Delivered]], watch: Stopwatch, proofs: dict[str, Proof], *, keep: bool
+) -> Entered:
+    """Enter the environment; if that fails there, do what is to be done after it.
+
+    Args:
+        move: What goes where.
+        bring: `deliver`, or `take_back` for a candidate that ran there before.
+        watch: The times of the phases so far.
+        proofs: What this run has proven so far, by environment.
+        keep: Whether what failed is to be kept for inspection where nothing served before.
+
+    Raises:
+        PipelineError: Why it does not serve there, and what became of the environment.
+    """
+    try:
+        return await enter(move, bring, watch, proofs)
+    except PipelineError as exc:
+        failure = await run(unsettled_failure, move.registry, move.candidate, move.environment, move.run_id)
+        if failure is None:
+            raise
+        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=keep)}", **exc.facts) from exc
+
+
+async def settle(move: Move, failure: Failure, *, keep: bool) -> str:
+    """Do what is to be done after the failure, and return a sentence of what was done. Killed, it is called again and ends the same.
+
+    Args:
+        move: The candidate that failed, by the run that holds the lock.
+        failure: How it failed.
+        keep: Whether what failed is to be kept for inspection where nothing served before.
+
+    Raises:
+        ReleaseUnderWay: The run was given up or cancelled meanwhile, and whoever did that puts things right.
+    """
+    await run(require_lock, move.registry, move.lock)
+    step = next_step(failure, move.candidate.fingerprint, move.environment.failure, keep=keep)
+    if step == "ask":
+        answer = await _asked(move, failure)
+        if answer.decision is Choice.LEAVE:
+            detail = {"actor": answer.actor, "reason": answer.reason, "failure": failure.reason}
+            await run(note, move.registry, move.candidate, move.environment, "rollback_declined", detail, move.run_id)
+            return f"{answer.actor} left it as it is ({answer.reason}); `slipway rollback` goes back."
+        return await _go_back(move, failure, answer.actor, f"{answer.reason} (after: {failure.reason})")
+    if step == "return":
+        return await _go_back(move, failure, AUTOMATIC, failure.reason)
+    if step == "remove":
+        try:
+            await remove(move)
+        except PipelineError as exc:
+            return f"Nothing served there before; what failed could not be removed: {exc.message}"
+        await run(note, move.registry, move.candidate, move.environment, "removed", {"reason": failure.reason}, move.run_id)
+        return "Nothing served there before: what failed was removed."
+    await run(note, move.registry, move.candidate, move.environment, "kept", {"reason": failure.reason}, move.run_id)
+    return f"It was left as it is, for inspection: Helm release {move.planned.helm_release} in {move.environment.namespace}."
+
+
+async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str:
+    try:
+        before = await run(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
+        planned = await run(plan_return, move.at.cluster, move.at.helm, before, move.environment)
+        await enter(replace(move, candidate=before, planned=planned, requester=actor, reason=reason), take_back, Stopwatch(), {})
+    except PipelineError as exc:
+        detail = {"reason": exc.message, "failure": failure.reason, "to": failure.replaces}
+        await run(note, move.registry, move.candidate, move.environment, "rollback_failed", detail, move.run_id)
+        return f"Going back to candidate {(failure.replaces or '')[:12]} failed, too: {exc.message}"
+    seconds = await run(record_rolled_back, move.registry, before, move.environment, actor, reason, True, move.run_id)
+    return f"{move.environment.name} went back to candidate {before.short} in {seconds:.0f} s, which was verified again."
+
+
+async def _asked(move: Move, failure: Failure) -> WayBack:
+    """The answer of a person; suspends the run until there is one."""
+    for number in range(1, _MAX_ROUNDS + 1):
+        key = f"go-back-{move.environment.name}-{move.candidate.fingerprint[:12]}-{number}"
+        given = await given_to(WayBack, key)
+        if given is None:
+            if await was_opened(key):
+                continue
+            await ask(WayBack, key, way_back_page(move.candidate, move.environment, failure))
+            given = await given_to(WayBack, key)
+        if given is not None and given.answer is not None:
+            return given.answer
+    return WayBack(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")

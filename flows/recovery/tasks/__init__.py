@@ -1,0 +1,1 @@
+"""What recovery reads of runs and records, and what it puts right."""

@@ -1,0 +1,170 @@
+"""Ends what a run began and never will: its Jobs, its entry, its lock; and has the environment be what it was before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.exceptions import ObjectNotFound
+
+from blocks.cluster import Cluster
+from blocks.registry import Event, Lock, Registry, RegistryClient
+from flows.errors import SpecInvalid
+from flows.naming import release_name
+from flows.recovery.carriers import Carrier
+from flows.recovery.way_out import Way, sentence, way_out
+from flows.spec import Environment
+from flows.weights.job import RUN_LABEL
+
+#: The Prefect deployment that takes an environment back, and who asks for it.
+ROLLBACK = "rollback/rollback"
+ACTOR = "slipway"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What a run began: a candidate in an environment.
+
+    Attributes:
+        event_id: The event with which it did.
+        run_id: The run.
+        model: The model.
+        fingerprint: The candidate.
+        replaces: What held the endpoint then; none if nothing did.
+    """
+
+    event_id: int
+    run_id: str
+    model: str
+    fingerprint: str
+    replaces: str | None
+
+    @classmethod
+    def of(cls, event: Event) -> Begun:
+        """What the event `deploying` says."""
+        replaces = event.detail.get("replaces")
+        return cls(
+            event_id=event.id,
+            run_id=event.run_id or "",
+            model=event.model or "",
+            fingerprint=event.fingerprint or "",
+            replaces=str(replaces) if replaces else None,
+        )
+
+
+def clean_up(registry: Registry, cluster: Cluster, carrier: Carrier, environment: Environment, begun: Begun, why: str) -> str | None:
+    """Leave the environment as it was before the run, or say what is left; that sentence, or none while another run holds it.
+
+    Idempotent: killed at any point, the next call goes on. What is to be done is decided once, recorded, and kept to; the lock is taken in
+    the run's own name, so that a process of it that still lives may not write any more.
+
+    Args:
+        registry: Where it is recorded.
+        cluster: Where the run's Jobs are.
+        carrier: What carries the model's candidate there.
+        environment: Where.
+        begun: What the run began.
+        why: Why nobody will end it.
+
+    Raises:
+        PipelineError: Something cannot be reached or refuses; call again.
+    """
+    with registry.client() as client:
+        lock = client.take_lock(begun.model, environment.name, begun.run_id)
+        if lock.run_id != begun.run_id:
+            return None
+        decided = _decide(client, carrier.carried(begun.model), environment, begun, why)
+        way: Way = decided.detail["way"]  # type: ignore[assignment]  # as it was written
+        back_to = decided.detail["back_to"]
+        jobs = _end_jobs(cluster, environment, begun.run_id)
+        _record_failed(client, lock, begun, why, cluster_changed=way != "none")
+        if way == "remove":
+            carrier.remove(begun.model, begun.fingerprint, begun.run_id, why)
+        client.free_lock(lock)
+        left = sentence(way, begun.fingerprint, str(back_to), carrier.shown(begun.model), jobs)
+        if way == "back":
+            run_id = _start_rollback(begun, environment, why, str(back_to))
+            left = f"{left} ({ROLLBACK} {run_id})"
+        _show(begun, f"{begun.model} in {environment.name}: {why}. {left}")
+        _record(client, "cleaned_up", begun, environment, {"why": why, "left": left, "jobs": jobs})
+    return left
+
+
+def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: str) -> Event:
+    """What is to be done; decided from what is there at the first call, and found again by the others."""
+    failed = client.run_events([begun.run_id], ["failed"])
+    way, back_to = way_out(
+        candidate=begun.fingerprint,
+        replaces=begun.replaces,
+        carried=carried,
+        returning=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
+        good=_good(client, begun.model, environment.name),
+        policy=environment.failure,
+    )
+    return _record(client, "cleaning_up", begun, environment, {"why": why, "way": way, "back_to": back_to})
+
+
+def _good(client: RegistryClient, model: str, environment: str) -> set[str]:
+    """The candidate that is `ready` there (or would be, had nobody taken it out), and the last good one beside it."""
+    serving, previous = client.current(model, environment), client.previous(model, environment)
+    ready = serving is not None and "ready" in (serving.status, serving.disabled_from)
+    good = {serving.fingerprint or ""} if serving is not None and ready else set()
+    return good | ({previous.fingerprint} if previous is not None else set())
+
+
+def _end_jobs(cluster: Cluster, environment: Environment, run_id: str) -> int:
+    with cluster.client() as client:
+        running = [job for job in client.jobs(environment.namespace, {RUN_LABEL: run_id}) if job.outcome is None]
+        for job in running:
+            client.delete_job(environment.namespace, job.name)
+    return len(running)
+
+
+def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: str, *, cluster_changed: bool) -> None:
+    client.mark_failed(
+        model=begun.model,
+        environment=lock.environment,
+        fingerprint=begun.fingerprint,
+        reason=f"Cancelled: {why}" if "cancelled" in why else f"Abandoned: {why}",
+        # Its pods may take the endpoint at any moment until it goes back, so that what served is not routed meanwhile.
+        cluster_changed=cluster_changed,
+        run_id=begun.run_id,
+        fence=lock.fence,
+        actor=ACTOR,
+    )
+
+
+def _start_rollback(begun: Begun, environment: Environment, why: str, back_to: str) -> str:
+    """Start the run that takes the environment back, once."""
+    parameters = {"model": begun.model, "environment": environment.name, "reason": f"{begun.run_id}: {why}", "actor": ACTOR, "to": back_to}
+    with get_client(sync_client=True) as prefect:
+        try:
+            deployment = prefect.read_deployment_by_name(ROLLBACK)
+        except ObjectNotFound as exc:
+            raise SpecInvalid(
+                f"Prefect has no deployment {ROLLBACK!r}, which takes {begun.model} in {environment.name} back: run "
+                "`prefect --no-prompt deploy --all` in the checkout."
+            ) from exc
+        key = f"clean-up/{begun.run_id}/{begun.event_id}"
+        return str(prefect.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key).id)
+
+
+def _show(begun: Begun, text: str) -> None:
+    """Say on the run's own page what was left."""
+    page = ArtifactCreate(key=release_name(begun.model, "left"), type="markdown", data=text, flow_run_id=begun.run_id)
+    with get_client(sync_client=True) as prefect:
+        prefect.create_artifact(page)
+
+
+def _record(client: RegistryClient, kind: str, begun: Begun, environment: Environment, detail: dict[str, object]) -> Event:
+    return client.add_event(
+        kind,
+        model=begun.model,
+        environment=environment.name,
+        fingerprint=begun.fingerprint,
+        run_id=begun.run_id,
+        actor=ACTOR,
+        detail={"begun": begun.event_id, **detail},
+        key=f"{kind.replace('_', '-')}/{begun.run_id}/{begun.event_id}",
+    )

@@ -1,0 +1,65 @@
+"""Looks at what runs began and have not ended, and at what became of those runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from prefect import task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
+
+from blocks.registry import Event, Registry, RegistryClient
+from flows.recovery.way_out import EndedRun
+from flows.runtime.tasks import OBSERVES
+
+#: Runs that are asked for at a time: as many as Prefect gives in one answer.
+_PAGE = 200
+
+
+@task(task_run_name="list what is unfinished", **OBSERVES)
+def unfinished(registry: Registry) -> list[Event]:
+    """What runs began and recorded no end of; those that are under way are among it."""
+    with registry.client() as client:
+        return client.unfinished()
+
+
+@task(task_run_name="look at their runs", **OBSERVES)
+def ended_runs(registry: Registry, run_ids: Sequence[str]) -> dict[str, EndedRun]:
+    """What became of each of the runs, by its id: one request for 200 of them."""
+    with registry.client() as client:
+        return run_states(client, run_ids)
+
+
+def has_failed(begun: Event) -> bool:
+    """Whether the run recorded that what it began has failed, but nothing of what became of the environment."""
+    return bool(begun.detail.get("failed"))
+
+
+def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, EndedRun]:
+    """The same, of a registry that is open."""
+    given_up = {event.run_id for event in client.run_events(run_ids, ["abandoned"])}
+    found: dict[str, State[object] | None] = {}
+    with get_client(sync_client=True) as prefect:
+        known = [UUID(run_id) for run_id in run_ids if _is_id(run_id)]
+        for start in range(0, len(known), _PAGE):
+            wanted = FlowRunFilter(id=FlowRunFilterId(any_=known[start : start + _PAGE]))
+            found |= {str(run.id): run.state for run in prefect.read_flow_runs(flow_run_filter=wanted, limit=_PAGE)}
+    return {
+        run_id: EndedRun(
+            state=(state.name or state.type.value) if (state := found.get(run_id)) is not None else "",
+            final=state is not None and state.is_final(),
+            crashed=state is not None and state.is_crashed(),
+            given_up=run_id in given_up,
+        )
+        for run_id in run_ids
+    }
+
+
+def _is_id(run_id: str) -> bool:
+    try:
+        UUID(run_id)
+    except ValueError:
+        return False
+    return True

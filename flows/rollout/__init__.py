@@ -1,0 +1,1 @@
+"""Rollout: does the cluster get on with the candidate, and if not, why. Changes nothing."""

@@ -1,0 +1,118 @@
+"""Pods that have a node and do not serve: images, mounts, crashes, kills."""
+
+from __future__ import annotations
+
+import re
+
+from blocks.facts import Container, ContainerExit, Trouble
+from flows.rollout.engine_log import quoted, read_log
+from flows.rollout.finding import OTHERS_LEAVE_SECONDS, Category, Finding
+
+_NO_IMAGE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable"}
+)
+_REFUSED = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"})
+_DENIED = re.compile(r"unauthorized|denied|authentication required|no basic auth credentials|\b40[13]\b|forbidden", re.IGNORECASE)
+_UNKNOWN = re.compile(r"not found|manifest unknown|name unknown|does not exist|InvalidImageName|couldn't parse image|Never", re.IGNORECASE)
+_FULL = "no space left on device"
+
+#: What the kubelet says of a folder that a volume lacks, where it may not make it; and of a node's folder that is not there.
+_NO_FOLDER = "failed to create subPath directory for volumeMount"
+_NO_PLACE = re.compile(r"hostPath type check failed|MountVolume\.NewMounter initialization failed for volume .* path .* does not exist")
+
+#: What a node's agent that was restarted says of a container that ran before: it is started again, and nothing is known against it.
+_LOST = "ContainerStatusUnknown"
+
+#: Exit codes of processes that a signal ended: SIGKILL and SIGTERM.
+_SIGNALLED = frozenset({137, 143})
+
+
+def container_finding(trouble: Trouble) -> Finding | None:
+    """What is wrong with a pod on its node; none if it may just need its time."""
+    pod = trouble.pod
+    if pod.problem.startswith("Evicted"):
+        low_on_memory = "low on resource: memory" in pod.problem
+        return Finding("out-of-memory" if low_on_memory else "node-disk-full", f"pod {pod.name}: {pod.problem}", None, (pod.problem,))
+    for container in pod.containers:
+        if (finding := _container(trouble, container)) is not None:
+            return finding
+    return _mount(trouble) if pod.phase == "Pending" else None
+
+
+def _container(trouble: Trouble, container: Container) -> Finding | None:
+    where = f"pod {trouble.pod.name}"
+    shown = f"{trouble.pod.name}/{container.name}: {container.reason}: {container.message}"
+    if container.reason in _NO_IMAGE:
+        return _image(trouble, container)
+    if _NO_FOLDER in container.message:
+        return Finding("weights-missing", f"{where} on node {trouble.pod.node}: {quoted(container.message)}", 0.0, (quoted(shown),))
+    if container.reason in _REFUSED:
+        return Finding("container-refused", f"{where}: {container.reason}: {quoted(container.message)}", 0.0, (quoted(shown),))
+    gave_up = container.reason == "CrashLoopBackOff"
+    if container.last_exit is None or container.last_exit.reason == _LOST or not (container.last_exit.code or gave_up):
+        return None
+    return _crash(trouble, container, container.last_exit, gave_up)
+
+
+def _image(trouble: Trouble, container: Container) -> Finding:
+    pulls = [event.message for event in trouble.events if event.reason in ("Failed", "FailedToRetrieveImagePullSecret")]
+    said = " ".join([container.reason, container.message, *pulls])
+    category: Category = "image-not-pulled"
+    patience: float | None = None
+    if _FULL in said.lower():
+        category, patience = "node-disk-full", OTHERS_LEAVE_SECONDS
+    elif _DENIED.search(said):
+        category, patience = "image-pull-denied", 0.0
+    elif _UNKNOWN.search(said):
+        category, patience = "image-not-found", 0.0
+    secret = next((e.message for e in trouble.events if e.reason == "FailedToRetrieveImagePullSecret"), "")
+    sentence = f"pod {trouble.pod.name}: {container.reason}: {quoted(container.message)}" + (f" ({secret.rstrip('.')})" if secret else "")
+    return Finding(category, sentence, patience, tuple(quoted(line) for line in dict.fromkeys([container.message, *pulls])))
+
+
+def _crash(trouble: Trouble, container: Container, ended: ContainerExit, gave_up: bool) -> Finding:
+    where = f"pod {trouble.pod.name}, container {container.name}"
+    exit_ = f"{ended.reason or 'ended'} with exit code {ended.code}, {container.restarts} restart(s)"
+    log = read_log(trouble.log) or read_log(ended.message)
+    evidence = tuple(filter(None, [f"{where}: {exit_}", log.line if log else ""]))
+    words = f": {log.line}" if log else ""
+    if ended.reason == "OOMKilled":
+        return Finding("out-of-memory", f"{where} was killed for using more memory than its limit", 0.0, evidence)
+    if container.name == "prepare-compiled":  # the chart's other init container, which makes the folder of compiled code
+        return Finding("container-refused", f"{where} ended{words}", 0.0, evidence)
+    if container.is_init:
+        return Finding("weights-refused", f"{where} refused the snapshot on node {trouble.pod.node}{words}", 0.0, evidence)
+    if log is not None and log.cause is not None:
+        return Finding(log.cause, f"{where} ended{words}", 0.0, evidence)
+    killed = _killed_by_probe(trouble, container)
+    if killed is not None and (ended.code in _SIGNALLED or gave_up or container.restarts):
+        kind, event = killed
+        if kind == "startup":
+            return Finding(
+                "killed-while-loading", f"{where} was not loaded when its load budget ended, and was killed", 0.0, (event, *evidence)
+            )
+        return Finding("hung-engine", f"{where} stopped answering its health check, and was killed", 0.0, (event, *evidence))
+    return Finding("crash-loop", f"{where}: {container.reason or exit_}{words}", 0.0 if gave_up else None, evidence)
+
+
+def _killed_by_probe(trouble: Trouble, container: Container) -> tuple[str, str] | None:
+    """The kubelet's word that a probe ended this container: (kind of probe, the event's message)."""
+    for event in reversed(trouble.events):
+        for kind in ("startup", "liveness"):
+            if event.reason == "Killing" and f"Container {container.name} failed {kind} probe" in event.message:
+                return kind, event.message
+    return None
+
+
+def _mount(trouble: Trouble) -> Finding | None:
+    failed = [event.message for event in trouble.events if event.reason in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")]
+    if not failed:
+        return None
+    last = failed[-1]
+    sentence = f"pod {trouble.pod.name} on node {trouble.pod.node}: {quoted(last)}"
+    if _NO_PLACE.search(last):
+        return Finding("container-refused", f"{sentence}: make that folder on the node", 0.0, tuple(map(quoted, failed)))
+    if _FULL in last.lower():
+        return Finding("node-disk-full", sentence, OTHERS_LEAVE_SECONDS, tuple(map(quoted, failed)))
+    # What is mounted may come a moment after the pod that mounts it.
+    return Finding("container-refused", sentence, OTHERS_LEAVE_SECONDS, tuple(map(quoted, failed)))

@@ -1,0 +1,142 @@
+"""Why a rollout does not go on: from pods, events and logs to one category, one sentence, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from blocks.errors import ClusterUnreachable, HelmRejected, PipelineError, RolloutStalled
+from blocks.facts import Node, Pod, Rollout, Trouble
+from flows.rollout.containers import container_finding
+from flows.rollout.finding import Category, Finding
+from flows.rollout.scheduling import Holders, refused_pod_finding, scheduling_finding
+
+#: What to do about each category, as a sentence of its own.
+REMEDIES: dict[Category, str] = {
+    "quota-exceeded": "Raise the namespace's ResourceQuota, or free what it counts.",
+    "admission-refused": "Change what the message names, or the cluster's policy for the namespace.",
+    "no-gpu": "Free a GPU, add a node, or let the old pod go first (rollout: {strategy: inPlace} in the environment's file).",
+    "no-room": "Free memory or CPU on the nodes, or lower the chart's resources.",
+    "no-matching-node": "Label a node, or change node_selector and tolerations of the environment.",
+    "node-disk-full": "Free disk space on the node: old images and snapshots that nothing serves.",
+    "node-lost": "Look at the node: kubectl describe node tells since when it is silent.",
+    "image-not-found": "Correct the image's name and digest in deployments/models.",
+    "image-pull-denied": "Create a pull Secret for that registry and name it in image.pullSecrets, or correct the image's name.",
+    "image-not-pulled": "See whether the node reaches the registry.",
+    "container-refused": "Create what the message names, or take it out of the values.",
+    "weights-missing": "Run the release again: the prefetch brings the snapshot back. Something removed it after it was proven.",
+    "weights-refused": "Run the release again: the prefetch replaces a snapshot that is not what its manifest says.",
+    "weights-unloadable": "Correct the engine settings in deployments/models, or release another revision: this one cannot be served so.",
+    "gpu-out-of-memory": "Lower engine.max_model_len or gpu_memory_utilization, raise tensor_parallel_size, or use GPUs with more memory.",
+    "no-kv-cache-memory": "Lower engine.max_model_len, raise gpu_memory_utilization or tensor_parallel_size, or use GPUs with more memory.",
+    "out-of-memory": "Raise the memory limit in the chart's resources.",
+    "killed-while-loading": "Find out why loading is slow (a cold disk?), or raise the budget with a faster store.",
+    "hung-engine": "Look at the engine's log; an engine that stops answering while idle is a fault of image or driver.",
+    "crash-loop": "Look at the engine's log: kubectl logs --previous.",
+    "cluster-unreachable": "Check the API server, the kubeconfig and the network, then run again: a run carries on from what it finds.",
+    "progress-deadline": "Look at the pods: kubectl describe tells what they wait for.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """Why a rollout does not go on.
+
+    Attributes:
+        category: What kind of trouble it is.
+        sentence: What is wrong, with Kubernetes' or the engine's own words.
+        remedy: What to do about it.
+        evidence: The statuses, events and lines that it was read from.
+        patience_seconds: How long after the rollout's begin waiting may still cure it; 0 if never, none if until the deadline.
+    """
+
+    category: Category
+    sentence: str
+    remedy: str
+    evidence: tuple[str, ...] = ()
+    patience_seconds: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The diagnosis as JSON-able data."""
+        return asdict(self)
+
+
+def diagnose(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: Sequence[Node], gpus_wanted: int) -> Diagnosis | None:
+    """What stands in the way of the candidate's pods, the most certain first; none if nothing is to be seen.
+
+    Args:
+        rollout: The Kubernetes Deployment's progress.
+        label: The candidate's label, which its pods carry.
+        troubles: What is to be seen of its pods that do not serve.
+        nodes: The nodes that match the environment's selector.
+        gpus_wanted: GPUs that one pod needs.
+    """
+    found = sorted(_findings(rollout, label, troubles, nodes, gpus_wanted), key=lambda f: _certainty(f.patience_seconds))
+    return _diagnosis(found[0], [line for finding in found for line in finding.evidence]) if found else None
+
+
+def overdue(rollout: Rollout, label: str, troubles: Sequence[Trouble]) -> Diagnosis:
+    """The diagnosis of a rollout whose time is up though nothing is seen to be wrong."""
+    pods = [pod for pod in rollout.pods if is_of(pod, label)]
+    idle = [c for pod in pods for c in pod.containers if c.state == "running" and c.started and not c.ready]
+    evidence = [f"event of {t.pod.name}: {e.reason}: {e.message}" for t in troubles for e in t.events]
+    serving = sum(pod.ready for pod in pods)
+    if idle:
+        return _diagnosis(Finding("hung-engine", "the engine loaded, but is not ready: its health check does not answer", None), evidence)
+    return _diagnosis(Finding("progress-deadline", f"{serving} of {rollout.wanted} pods are ready", None), evidence)
+
+
+def is_of(pod: Pod, label: str) -> bool:
+    """Whether the pod is one of the candidate's that is to stay: not one that goes, nor one that the node threw out."""
+    return pod.labels.get("slipway.dev/candidate") == label and not pod.terminating and pod.phase != "Failed"
+
+
+def _findings(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: Sequence[Node], gpus_wanted: int) -> Iterator[Finding]:
+    others = [pod for pod in rollout.pods if pod.labels.get("slipway.dev/candidate") != label and pod.phase != "Failed"]
+    holders = Holders(
+        old_stay=rollout.surges and any(not pod.terminating for pod in others),
+        some_leave=any(pod.terminating for pod in rollout.pods),
+        largest_node_gpus=max((node.gpus for node in nodes), default=0),
+        gpus_wanted=gpus_wanted,
+    )
+    if rollout.problem:
+        yield refused_pod_finding(rollout.problem, holders)
+    silent = {node.name for node in nodes if not node.ready}
+    for trouble in troubles:
+        pod = trouble.pod
+        if pod.node in silent:
+            yield Finding("node-lost", f"node {pod.node}, where {pod.name} runs, does not report", None, (f"{pod.name} on {pod.node}",))
+        elif (finding := scheduling_finding(trouble, holders) or container_finding(trouble)) is not None:
+            yield finding
+
+
+def _certainty(patience_seconds: float | None) -> float:
+    return float("inf") if patience_seconds is None else patience_seconds
+
+
+def _diagnosis(finding: Finding, evidence: Sequence[str]) -> Diagnosis:
+    return Diagnosis(
+        category=finding.category,
+        sentence=finding.sentence,
+        remedy=REMEDIES[finding.category],
+        evidence=tuple(dict.fromkeys(evidence)),
+        patience_seconds=finding.patience_seconds,
+    )
+
+
+def diagnosis_of(exc: PipelineError) -> Diagnosis | None:
+    """The diagnosis that an error of a release carries or amounts to; none for errors that say all there is to say."""
+    if isinstance(exc, RolloutStalled) and "category" in exc.facts:
+        return TypeAdapter(Diagnosis).validate_python(exc.facts)
+    if isinstance(exc, ClusterUnreachable):
+        return _diagnosis(Finding("cluster-unreachable", exc.message, None), [])
+    if isinstance(exc, HelmRejected) and any(words in exc.message for words in _ADMISSION):
+        return _diagnosis(Finding("admission-refused", exc.message, 0.0), [])
+    return None
+
+
+#: How an API server says that policy, not the object itself, is why it refuses.
+_ADMISSION = ("admission webhook", "is forbidden", "violates PodSecurity", "ValidatingAdmissionPolicy")

@@ -1,0 +1,51 @@
+"""Whether a rollout goes on, is done, or never will be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from blocks.facts import Node, Rollout, Trouble
+from flows.rollout.diagnosis import Diagnosis, diagnose, is_of, overdue
+
+
+def is_complete(rollout: Rollout, label: str) -> bool:
+    """Whether every pod of the Kubernetes Deployment serves the candidate with this label, and the Service sends to no other."""
+    pods = [pod for pod in rollout.pods if is_of(pod, label)]
+    return (
+        rollout.observed
+        and rollout.updated == rollout.available == rollout.total == rollout.wanted
+        and sum(pod.ready for pod in pods) == len(pods) == rollout.wanted
+        and rollout.routed == {pod.name for pod in pods}
+    )
+
+
+def judge_rollout(
+    rollout: Rollout,
+    label: str,
+    waited_seconds: float,
+    limit_seconds: float,
+    *,
+    troubles: Sequence[Trouble] = (),
+    nodes: Sequence[Node] = (),
+    gpus_wanted: int = 1,
+) -> Literal["progressing", "complete"] | Diagnosis:
+    """Judge a Kubernetes Deployment's rollout of the candidate with this label; the diagnosis of one that stalled is why.
+
+    Args:
+        rollout: What the cluster shows.
+        label: The candidate's label, which every new pod carries.
+        waited_seconds: How long it has been waited for.
+        limit_seconds: How long it may take.
+        troubles: What is to be seen of the candidate's pods that do not serve.
+        nodes: The nodes that match the environment's selector.
+        gpus_wanted: GPUs that one pod needs.
+    """
+    if is_complete(rollout, label):
+        return "complete"
+    diagnosis = diagnose(rollout, label, troubles, nodes, gpus_wanted)
+    if diagnosis is not None and diagnosis.patience_seconds is not None and waited_seconds >= diagnosis.patience_seconds:
+        return diagnosis
+    if rollout.deadline_exceeded or waited_seconds > limit_seconds:
+        return diagnosis or overdue(rollout, label, troubles)
+    return "progressing"

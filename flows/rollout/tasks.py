@@ -1,0 +1,76 @@
+"""Watches the rollout until the candidate's pods serve, or until it is clear why they never will."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from prefect import task
+
+from blocks.cluster import Cluster, ClusterClient
+from blocks.errors import RolloutStalled
+from blocks.facts import Pod, Rollout
+from flows.rollout.diagnosis import Diagnosis
+from flows.rollout.judge import judge_rollout
+from flows.runtime.tasks import OBSERVES
+from flows.runtime.waiting import looks
+from flows.spec import Candidate, Environment
+
+
+@task(task_run_name="rollout {environment.name}", **OBSERVES)
+def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int) -> None:
+    """Wait until every pod of the release serves the candidate. Reads only.
+
+    Raises:
+        RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis.
+        ClusterUnreachable: The cluster did not answer; retried.
+    """
+    with cluster.client() as client:
+        for waited in looks(limit_seconds, partial(client.wait_for_deployment, environment.namespace, helm_release)):
+            seen = client.rollout(environment.namespace, helm_release)
+            if seen is None:
+                raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone; run the release again.")
+            judged = _judged(client, seen, candidate, environment, waited, limit_seconds)
+            if judged == "complete":
+                return
+            if isinstance(judged, Diagnosis):
+                raise _stalled(judged, helm_release, environment)
+    # The last look is after the limit: it finds the rollout complete or stalled.
+    raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} was not watched to its end; run the release again.")
+
+
+@task(task_run_name="look at pods of {environment.name}", **OBSERVES)
+def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) -> tuple[Pod, ...]:
+    """The release's pods that are ready.
+
+    Raises:
+        ClusterUnreachable: The cluster did not answer; retried.
+    """
+    with cluster.client() as client:
+        pods = client.pods(environment.namespace, {"app.kubernetes.io/instance": helm_release})
+    return tuple(pod for pod in pods if pod.ready)
+
+
+def _stalled(diagnosis: Diagnosis, helm_release: str, environment: Environment) -> RolloutStalled:
+    said = f"{diagnosis.sentence}. {diagnosis.remedy}"
+    return RolloutStalled(
+        f"The rollout of {helm_release} in {environment.name} stalled ({diagnosis.category}): {said}", **diagnosis.document()
+    )
+
+
+def _judged(
+    client: ClusterClient, seen: Rollout, candidate: Candidate, environment: Environment, waited: float, limit_seconds: float
+) -> Literal["progressing", "complete"] | Diagnosis:
+    label = candidate.label
+    waiting = [pod for pod in seen.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.ready and not pod.terminating]
+    troubles = [client.trouble(environment.namespace, pod) for pod in waiting]
+    nodes = client.nodes(environment.node_selector) if waiting else ()
+    return judge_rollout(
+        seen,
+        label,
+        waited,
+        limit_seconds,
+        troubles=troubles,
+        nodes=nodes,
+        gpus_wanted=candidate.engine.tensor_parallel_size,
+    )

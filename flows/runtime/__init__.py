@@ -1,0 +1,1 @@
+"""How Slipway runs in Prefect: calling tasks, states, blocks, forms, artifacts, logs, the client. Knows no model."""

@@ -1,0 +1,91 @@
+"""How tasks behave in Prefect: what is retried, and that no result is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.serializers import JSONSerializer
+
+from blocks.errors import PipelineError, Transient
+from flows.runtime.waiting import ABANDONED
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Keeps what a flow returns as JSON: readable, and no code is loaded from it.
+RESULTS: JSONSerializer[Any] = JSONSerializer()
+
+
+def may_answer_otherwise(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether Prefect should try the task again: only after `Transient` errors."""
+    return isinstance(getattr(state.data, "result", state.data), Transient)
+
+
+class _Options(TypedDict):
+    retries: int
+    retry_delay_seconds: list[float]
+    retry_jitter_factor: float
+    retry_condition_fn: Any
+    persist_result: bool
+    cache_policy: CachePolicy
+
+
+def _retry_delays() -> list[float]:
+    """Seconds before each retry: what `SLIPWAY_RETRY_SECONDS` says, or 50 s in all (an API server's restart)."""
+    return [float(delay) for delay in os.environ.get("SLIPWAY_RETRY_SECONDS", "1,4,15,30").split(",")]
+
+
+#: For every task: it looks at the world before it touches it, is retried when transient, and always done again. A result that was kept
+#: would have a run that is resumed or retried believe what is no longer so, and a pod takes its disk along: what must stay as it was when
+#: a run began is in the registry.
+OBSERVES: _Options = {
+    "retries": len(_retry_delays()),
+    "retry_delay_seconds": _retry_delays(),
+    "retry_jitter_factor": 0.3,
+    "retry_condition_fn": may_answer_otherwise,
+    "persist_result": False,
+    "cache_policy": NO_CACHE,
+}
+
+
+class _SentencesOnly(logging.Filter):
+    """Takes the traceback from log records of our own errors: their sentence says what is wrong and what to do."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], PipelineError):
+            record.exc_info = None
+            record.exc_text = None
+        return True
+
+
+for _name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(_SentencesOnly())
+
+
+#: Tasks that run at the same time. They wait most of the time; asyncio's own pool has four threads and one for each core, and would have
+#: the seventh node wait for the first.
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="task")
+
+
+async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a task in a thread beside the flow's event loop, so that the run's heartbeats go on while it waits.
+
+    A run that is told to end (cancelled, or its node is drained) does not wait for it, and what it waits for ends within seconds.
+    """
+    context, abandoned = contextvars.copy_context(), threading.Event()
+    context.run(ABANDONED.set, abandoned)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(context.run, task.__call__, *args, **kwargs))
+    except asyncio.CancelledError:
+        abandoned.set()
+        raise

@@ -1,0 +1,1 @@
+"""How people read lists, sizes and what strangers wrote."""

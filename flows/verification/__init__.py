@@ -1,0 +1,1 @@
+"""Verification: what is asked of an endpoint, how it is judged, and the evidence that is kept of it."""

@@ -1,0 +1,93 @@
+"""Whether what answers is the candidate: the engine's own word, and what its pods were told to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from blocks.facts import Pod, ServedModel
+from flows.delivery.values import mount_path
+from flows.spec import Candidate
+from flows.verification.measurement import Measurement, judged
+from flows.weights.prefetch import snapshot_digest_of
+
+LABEL = "slipway.dev/candidate"
+FINGERPRINT = "slipway.dev/fingerprint"
+
+
+def serving(pods: Sequence[Pod]) -> list[Pod]:
+    """The pods that take traffic."""
+    return [pod for pod in pods if pod.ready and not pod.terminating]
+
+
+def check_health(status: int | None) -> Measurement:
+    """`/health` must answer 200."""
+    return judged("health", "identity", status == 200, expected="HTTP 200", seen=f"HTTP {status}" if status else "no answer in time")
+
+
+def check_models(listed: Mapping[str, Sequence[ServedModel]], candidate: Candidate) -> Measurement:
+    """`/v1/models` of the endpoint, and of each pod behind it, must list the model under its name, loaded from the candidate's own commit.
+
+    Args:
+        listed: By who says so, the endpoint first.
+        candidate: What should be served.
+    """
+    expected = f"{candidate.model} from {mount_path(candidate)} with {candidate.engine.max_model_len} tokens, on {len(listed) - 1} pod(s)"
+    for who, models in listed.items():
+        served = next((model for model in models if model.name == candidate.model), None)
+        if served is None:
+            names = ", ".join(model.name for model in models) or "no model"
+            return judged("identity", "identity", False, expected=expected, seen=f"{names} ({who})")
+        if served.root != mount_path(candidate) or served.max_model_len != candidate.engine.max_model_len:
+            seen = f"{served.name} from {served.root} with {served.max_model_len} tokens ({who})"
+            return judged("identity", "identity", False, expected=expected, seen=seen)
+    return judged("identity", "identity", True, expected=expected, seen="the same everywhere")
+
+
+def check_version(versions: Sequence[str], known: str | None) -> Measurement:
+    """All pods must run one version of the engine, and the one that this image showed before.
+
+    A version cannot be read off an image's digest; but one image is one version. What differs from what the same image showed in the
+    environment before is therefore another program.
+
+    Args:
+        versions: What the pods state.
+        known: What evidence has of the same image; none where it was not verified before.
+    """
+    different = sorted(set(versions))
+    right = len(different) == 1 and (known is None or different[0] == known)
+    expected = f"version {known}, as this image showed before" if known else "one version on all pods"
+    return judged("engine-version", "identity", right, expected=expected, seen=", ".join(different) or "none")
+
+
+def check_pods(pods: Sequence[Pod], candidate: Candidate) -> list[Measurement]:
+    """Every pod that takes traffic must carry the candidate's label and fingerprint, and run its image.
+
+    The fingerprint covers every file's hash: a pod that carries it was told to mount that snapshot and no other.
+    """
+    checks = [
+        _all_have(pods, "pods", f"the label {candidate.short}", candidate.label, [pod.labels.get(LABEL) for pod in pods]),
+        _all_have(
+            pods,
+            "pod-fingerprint",
+            f"the fingerprint {candidate.short}",
+            candidate.fingerprint,
+            [pod.annotations.get(FINGERPRINT) for pod in pods],
+        ),
+        _all_have(pods, "pod-image", f"the image {_short(candidate.image)}", candidate.image, [pod.image for pod in pods]),
+    ]
+    demanded = [pod.weights_digest or None for pod in pods]
+    if any(demanded):  # a candidate whose chart does not check the weights yet is told by its fingerprint alone
+        digest = snapshot_digest_of(candidate)
+        checks.append(_all_have(pods, "pod-weights", f"weights that hash to {digest[:12]}", digest, demanded))
+    return checks
+
+
+def _all_have(pods: Sequence[Pod], name: str, what: str, right: str, values: Sequence[str | None]) -> Measurement:
+    wrong = [value or "none" for value in values if value != right]
+    seen = f"{len(values) - len(wrong)} of {len(values)} pod(s)" + (f"; another has {_short(wrong[0])}" if wrong else "")
+    expected = f"all {len(pods)} pod(s) with {what}" if pods else "a pod that takes traffic"
+    return judged(name, "identity", bool(pods) and not wrong, expected=expected, seen=seen)
+
+
+def _short(value: str) -> str:
+    return value.rpartition("@sha256:")[2][:12]

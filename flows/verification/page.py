@@ -1,0 +1,71 @@
+"""The evidence as one HTML page: what a release manager reads before approving. It asks the network for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from flows.record.phases import in_order
+from flows.verification.behaviour import Difference
+from flows.verification.evidence import Evidence
+from flows.verification.latency import LatencyLevel
+from flows.verification.measurement import Measurement
+from flows.verification.plots import differences_plot, latency_plot, phases_plot, time
+
+_WORST_FIRST = ("errored", "failed", "inconclusive")
+
+
+def evidence_page(evidence: Evidence, sha256: str) -> str:
+    """The page of the evidence whose document has that SHA-256. The same evidence gives the same page."""
+    verdict, limits = evidence.verdict, evidence.limits
+    behaviour = verdict.behaviour
+    return _template().render(
+        evidence=evidence,
+        verdict=verdict,
+        sha256=sha256,
+        passed=sum(measurement.outcome == "passed" for measurement in verdict.measurements),
+        wrong=sorted((m for m in verdict.measurements if m.outcome != "passed"), key=lambda m: _WORST_FIRST.index(m.outcome)),
+        groups=_groups([m for m in verdict.measurements if m.outcome == "passed"]),
+        levels=verdict.latency,
+        total_seconds=sum(evidence.phases.values()),
+        latency_plot=latency_plot(verdict.latency, limits.latency),
+        phases_plot=phases_plot(in_order(evidence.phases), limits.budget_seconds),
+        differences_plot=differences_plot(behaviour) if behaviour else "",
+        changed=[difference for difference in behaviour.differences if difference.first_token is not None] if behaviour else [],
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(time=time, size=_size, parted=_parted, rate=_rate)
+    return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
+
+
+def _groups(measurements: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
+    """The measurements by the part of verification that they belong to, in the order of measuring."""
+    parts = {_part(measurement): "" for measurement in measurements}
+    return [(part, [measurement for measurement in measurements if _part(measurement) == part]) for part in parts]
+
+
+def _part(measurement: Measurement) -> str:
+    return measurement.kind if measurement.kind in ("identity", "latency", "behaviour", "stability") else "answers"
+
+
+def _rate(level: LatencyLevel) -> str:
+    return f"{level.tokens_per_second:,.0f} tokens/s, {len(level.samples_seconds) / level.seconds:,.1f} requests/s" if level.seconds else ""
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _parted(difference: Difference) -> dict[str, Any]:
+    """The two texts, each as what both begin with and what follows."""
+    before, now = difference.before, difference.now
+    same = next((place for place, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now)))
+    return {"same": before[:same], "before": before[same:], "now": now[same:]}

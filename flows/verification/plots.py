@@ -1,0 +1,160 @@
+"""Plots as inline SVG: no script, no request, and colours that the page's style gives, so that they follow light and dark.
+
+A plot is made of numbers and of texts that are escaped here. Lengths are SVG user units; the page scales them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from flows.spec import LatencyPolicy
+from flows.verification.behaviour import Behaviour
+from flows.verification.latency import LatencyLevel
+
+WIDTH = 720.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """Maps values to places; logarithmic, for times that differ by orders of magnitude."""
+
+    low: float
+    high: float
+    left: float
+    right: float
+
+    def __call__(self, value: float) -> float:
+        share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        return round(self.left + min(1.0, share) * (self.right - self.left), 2)
+
+    def ticks(self) -> Iterator[float]:
+        """1, 2 and 5 times powers of ten within the scale."""
+        for power in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1):
+            for factor in (1, 2, 5):
+                if self.low <= factor * 10.0**power <= self.high:
+                    yield factor * 10.0**power
+
+
+def latency_plot(levels: Sequence[LatencyLevel], limits: LatencyPolicy) -> Markup:
+    """The share of requests that were answered within a time, for each concurrency, with the two limits as marks.
+
+    The bars through the first curve are the 95 % confidence intervals of its median and its 95th percentile: a limit is kept when the
+    whole bar is left of its mark.
+    """
+    measured = [level for level in levels if level.samples_seconds]
+    if not measured:
+        return Markup("")
+    everything = [seconds for level in measured for seconds in level.samples_seconds]
+    low = min(*everything, limits.p50_seconds) / 1.3
+    high = max(*everything, limits.p95_seconds) * 1.3
+    height, left, top, bottom = 300.0, 52.0, 14.0, 252.0
+    x = _Scale(low=max(low, 1e-6), high=high, left=left, right=WIDTH - 16)
+
+    def y(share: float) -> float:
+        return round(bottom - share * (bottom - top), 2)
+
+    parts = [_line(x(tick), top, x(tick), bottom, "grid") + _text(x(tick), bottom + 18, time(tick), "middle") for tick in x.ticks()]
+    parts += [
+        _line(left, y(share), WIDTH - 16, y(share), "grid") + _text(left - 8, y(share) + 4, f"{share:.0%}", "end") for share in _SHARES
+    ]
+    for index, level in enumerate(measured):
+        parts.append(_steps(sorted(level.samples_seconds), x, y, f"curve c{index % 4}"))
+    first = measured[0].end_to_end
+    if first is not None:
+        for interval, share, limit in ((first.p50, 0.5, limits.p50_seconds), (first.p95, 0.95, limits.p95_seconds)):
+            parts.append(_line(x(interval.low), y(share), x(interval.high), y(share), "interval"))
+            parts.append(_line(x(limit), y(share) - 16, x(limit), y(share) + 16, "limit"))
+            end = x(limit) > WIDTH - 150
+            parts.append(_text(x(limit) + (-6 if end else 6), y(share) - 6, f"limit {time(limit)}", "end" if end else "start", "mark"))
+    parts.append(_text((left + WIDTH) / 2, height - 8, "end-to-end latency, logarithmic", "middle"))
+    return _svg(height, parts, "Share of requests answered within a time, for each concurrency, and the limits")
+
+
+_SHARES = (0.0, 0.25, 0.5, 0.75, 0.95)
+
+
+def _steps(ordered: Sequence[float], x: _Scale, y: Callable[[float], float], style: str) -> Markup:
+    count = len(ordered)
+    path, before, drawn = [f"M{x(ordered[0])},{y(0.0)}"], 0.0, x(ordered[0])
+    for place, value in enumerate(ordered, start=1):
+        here = x(value)
+        if here - drawn >= 0.5 or place in (1, count):  # what no eye could tell apart is one step
+            path.append(f"L{here},{y(before)}L{here},{y(place / count)}")
+            before, drawn = place / count, here
+    return Markup('<path class="{}" d="{}"/>').format(style, "".join(path))
+
+
+def phases_plot(phases: Mapping[str, float], budget_seconds: float) -> Markup:
+    """One bar for each phase, each beginning where the one before ended."""
+    total = sum(phases.values())
+    if not total:
+        return Markup("")
+    row, left, right = 22.0, 90.0, WIDTH - 80
+    height, begin, parts = row * len(phases) + 34, 0.0, []
+    for index, (name, seconds) in enumerate(phases.items()):
+        top = 6 + index * row
+        start, width = left + begin / total * (right - left), max(1.0, seconds / total * (right - left))
+        parts.append(_text(left - 8, top + 14, name, "end"))
+        parts.append(_rectangle(start, top + 3, width, row - 7, "phase"))
+        parts.append(_text(start + width + 6, top + 14, time(seconds), "start"))
+        begin += seconds
+    share = f"{total / budget_seconds:.1%} of the budget of {time(budget_seconds)}"
+    parts.append(_text(left, height - 8, f"{time(total)} in all, {share}", "start", "mark"))
+    return _svg(height, parts, "Where the time of the release went")
+
+
+def differences_plot(behaviour: Behaviour) -> Markup:
+    """One bar for each golden prompt: the largest difference of a log-probability; the tolerance is a line."""
+    row, left, right = 20.0, 190.0, WIDTH - 130
+    most = 1.15 * max(behaviour.tolerance_nats, behaviour.max_nats)
+    bottom = 6 + row * len(behaviour.differences)
+    mark = left + behaviour.tolerance_nats / most * (right - left)
+    parts = [
+        _line(mark, 4, mark, bottom + 4, "limit"),
+        _text(mark, bottom + 20, f"noise: {behaviour.tolerance_nats:.4f} nats", "middle", "mark"),
+    ]
+    for index, difference in enumerate(behaviour.differences):
+        top = 6 + index * row
+        within = difference.first_token is None and difference.max_nats <= behaviour.tolerance_nats
+        width = max(1.0, difference.max_nats / most * (right - left))
+        told = "same text" if difference.first_token is None else f"differs at token {difference.first_token}"
+        parts.append(_text(left - 8, top + 13, _cut(difference.name), "end"))
+        parts.append(_rectangle(left, top + 3, width, row - 7, "within" if within else "beyond"))
+        parts.append(_text(left + width + 6, top + 13, f"{difference.max_nats:.4f}, {told}", "start"))
+    return _svg(bottom + 28, parts, "Largest difference of a log-probability, for each golden prompt")
+
+
+def time(seconds: float) -> str:
+    """A time as people read it."""
+    if seconds == 0:
+        return "0 s"
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 26 else name[:25] + "…"
+
+
+def _svg(height: float, parts: Sequence[Markup], label: str) -> Markup:
+    head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(WIDTH, height, label)
+    return head + Markup("").join(parts) + Markup("</svg>")
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
+    return Markup('<line class="{}" x1="{:.2f}" y1="{:.2f}" x2="{:.2f}" y2="{:.2f}"/>').format(style, x1, y1, x2, y2)
+
+
+def _rectangle(x: float, y: float, width: float, height: float, style: str) -> Markup:
+    return Markup('<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" rx="2"/>').format(style, x, y, width, height)
+
+
+def _text(x: float, y: float, text: str, anchor: str, style: str = "axis") -> Markup:
+    return Markup('<text class="{}" x="{:.2f}" y="{:.2f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, escape(text))

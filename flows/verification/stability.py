@@ -1,0 +1,76 @@
+"""Whether the engine stayed well while it was under load, and whether one that does not answer hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from blocks.facts import EngineMetrics, Pod
+from flows.spec import StabilityPolicy
+from flows.verification.measurement import Measurement, judged
+
+
+def check_restarts(before: Sequence[Pod], after: Sequence[Pod]) -> Measurement:
+    """No pod may restart or be replaced between two looks."""
+    restarts = {pod.name: pod.restarts for pod in before}
+    seen = [
+        f"{pod.name} is new" if pod.name not in restarts else f"{pod.name} restarted {pod.restarts - restarts[pod.name]} time(s)"
+        for pod in after
+        if pod.restarts != restarts.get(pod.name)
+    ]
+    seen += [f"{name} is gone" for name in sorted(restarts.keys() - {pod.name for pod in after})]
+    return judged("restarts", "stability", not seen, expected="the same pods without a restart", seen="; ".join(seen) or "none")
+
+
+def check_counts(
+    before: Mapping[str, EngineMetrics], after: Mapping[str, EngineMetrics], requests: int, policy: StabilityPolicy
+) -> list[Measurement]:
+    """What the engines counted over the load: errors and preemptions.
+
+    Args:
+        before: By pod, before the first request.
+        after: The same after the last one.
+        requests: How many were sent.
+        policy: How many preemptions are a storm.
+    """
+    pods = before.keys() & after.keys()
+    errors = sum(after[pod].errors - before[pod].errors for pod in pods)
+    preemptions = sum(after[pod].preemptions - before[pod].preemptions for pod in pods)
+    allowed = int(policy.max_preemptions_per_request * requests)
+    counted = f"of {requests} requests on {len(pods)} pod(s)"
+    return [
+        judged(
+            "engine-errors", "stability", bool(pods) and errors == 0, expected="no request that ended in error", seen=f"{errors} {counted}"
+        ),
+        judged(
+            "preemptions",
+            "stability",
+            bool(pods) and preemptions <= allowed,
+            expected=f"{allowed} preemption(s) at most",
+            seen=f"{preemptions} {counted}",
+        ),
+    ]
+
+
+def check_cache(peak: float, policy: StabilityPolicy) -> Measurement:
+    """The KV cache must not have been fuller than the policy allows at any look while the load ran."""
+    limit = policy.max_kv_cache_usage
+    return judged("kv-cache", "stability", peak <= limit, expected=f"at most {limit:.0%} in use", seen=f"{peak:.1%} at the highest")
+
+
+def check_hang(health: int | None, tokens_before: int | None, tokens_after: int | None, seconds: float) -> Measurement:
+    """Says of an endpoint that left a question unanswered what it did meanwhile. It fails in any case.
+
+    Args:
+        health: What `/health` answers now.
+        tokens_before: Tokens that all pods had generated before the question; none where they would not say.
+        tokens_after: The same afterwards.
+        seconds: How long was waited.
+    """
+    healthy = f"/health answers HTTP {health}" if health is not None else "/health does not answer"
+    if tokens_before is None or tokens_after is None:
+        meanwhile = "and the engine does not say whether tokens move"
+    elif tokens_after == tokens_before:
+        meanwhile = f"and not one token was generated in {seconds:.0f} s: the engine hangs"
+    else:
+        meanwhile = f"and {tokens_after - tokens_before} token(s) were generated in {seconds:.0f} s: it is slow"
+    return judged("progress", "stability", False, expected="answers in time", seen=f"{healthy}, {meanwhile}")

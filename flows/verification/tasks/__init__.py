@@ -1,0 +1,1 @@
+"""Asks endpoints and pods, and keeps and recalls evidence."""

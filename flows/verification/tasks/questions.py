@@ -1,0 +1,120 @@
+"""Asks an endpoint for all that a verdict is made of: the suite's checks, the golden prompts, the load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from blocks.endpoint import EndpointClient
+from blocks.facts import Answer, Load
+from flows.spec import Candidate, Check, CheckSuite, GoldenPrompt, LatencyPolicy
+from flows.spec.checks import LongContextCheck
+from flows.verification.answers import check_answer
+from flows.verification.behaviour import Golden, GoldenAnswer, golden_answer, learnt
+from flows.verification.latency import samples_wanted
+from flows.verification.measurement import Measurement
+from flows.verification.requests import COMPLETIONS, TEXT, Request, golden_request, load_requests, request
+
+#: The seed of the first round's prompts; each further round takes the next one.
+SEED = 20_260_101
+#: Golden prompts under way at a time in the runs after the first: other batches, and so the noise that batching makes.
+TOGETHER = 8
+
+
+class Unanswered(Exception):
+    """A question got no answer in time; asking more would only wait longer."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class Questions:
+    """What one candidate is asked through one endpoint."""
+
+    def __init__(self, client: EndpointClient, candidate: Candidate) -> None:
+        self._client = client
+        self._model = candidate.model
+        self._window = candidate.engine.max_model_len
+        self._tokens: tuple[int, ...] = ()
+
+    def checks(self, suite: CheckSuite) -> Iterator[Measurement]:
+        """Every check's measurement, in order.
+
+        Raises:
+            Unanswered: After the measurement of a check that got no answer.
+            EndpointUnreachable: Nothing can be connected to.
+            EndpointRejected: What answers is not vLLM.
+        """
+        for check in suite.checks:
+            answer = self._ask(self._request(check))
+            yield check_answer(check, answer, self._window)
+            if answer.status is None:
+                raise Unanswered(answer.seconds)
+
+    def golden(self, suite: CheckSuite, runs: int) -> Golden | None:
+        """The answers to the golden prompts and what repeated runs differ by; none where the suite has no golden prompts.
+
+        Raises: as `checks` does.
+        """
+        if not suite.golden:
+            return None
+        first = [self._golden(golden) for golden in suite.golden]
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            others = [list(pool.map(self._golden, suite.golden)) for _ in range(runs - 1)]
+        return learnt(suite, [first, *others])
+
+    def warm_up(self, policy: LatencyPolicy) -> float:
+        """Send the requests that do not count, and return how long they took in seconds.
+
+        Raises:
+            Unanswered: One of them got no answer.
+            EndpointUnreachable: Nothing can be connected to.
+            EndpointRejected: What answers is not vLLM.
+        """
+        load = self._load(policy, policy.warmup, max(policy.concurrency), round_=-1)
+        for sample in load.samples:
+            if sample.status is None:
+                raise Unanswered(sample.seconds)
+        return load.seconds
+
+    def loads(self, policy: LatencyPolicy, concurrency: int, *, judged: bool) -> list[Load]:
+        """The load at one concurrency, in as many rounds as it takes to judge the limits; one round where they are not judged.
+
+        Raises: as `warm_up` does, but for `Unanswered`.
+        """
+        loads: list[Load] = []
+        while wanted := (samples_wanted(loads, policy) if judged or not loads else 0):
+            loads.append(self._load(policy, wanted, concurrency, round_=len(loads)))
+        return loads
+
+    def _load(self, policy: LatencyPolicy, count: int, concurrency: int, round_: int) -> Load:
+        requests = load_requests(
+            self._model,
+            self._plain_tokens(),
+            prompt_tokens=policy.prompt_tokens,
+            max_tokens=policy.max_tokens,
+            count=count,
+            seed=SEED + round_ * 1000 + concurrency,
+        )
+        bodies = [asked.body for asked in requests]
+        return self._client.load(COMPLETIONS, bodies, concurrency=concurrency, budget_seconds=policy.budget_seconds)
+
+    def _golden(self, golden: GoldenPrompt) -> GoldenAnswer:
+        answer = self._ask(golden_request(golden, self._model, self._window))
+        if answer.status is None:
+            raise Unanswered(answer.seconds)
+        return golden_answer(golden, answer)
+
+    def _ask(self, asked: Request) -> Answer:
+        return self._client.ask(asked.path, asked.body)
+
+    def _request(self, check: Check) -> Request:
+        if not isinstance(check, LongContextCheck):
+            return request(check, self._model, self._window)
+        prompt: Sequence[int] = self._client.tokenize(self._model, check.prompt, special=False)
+        return request(check, self._model, self._window, self._plain_tokens(), prompt)
+
+    def _plain_tokens(self) -> tuple[int, ...]:
+        self._tokens = self._tokens or self._client.tokenize(self._model, TEXT)
+        return self._tokens

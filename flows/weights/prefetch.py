@@ -1,0 +1,73 @@
+"""The Job that brings a candidate's files to one node, and what is not removed for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from flows.naming import prefetch_job_name
+from flows.node.layout import snapshot_digest
+from flows.spec import Candidate, Environment
+from flows.weights.job import REQUEST_FOLDER, STORE_MOUNT, node_job
+
+#: Where the Job's container finds the token, and where it may write.
+TOKEN_FOLDER = "/run/secrets/slipway-hub"  # noqa: S105  # a path, not a token
+HOME_MOUNT = "/home/slipway"
+
+#: Entries with these statuses serve, or are about to: their snapshots stay on the nodes, as does each model's previous one.
+KEPT_STATUSES: tuple[Literal["deploying", "ready", "degraded"], ...] = ("deploying", "ready", "degraded")
+
+
+def prefetch_files(candidate: Candidate, keep: Sequence[str] = ()) -> dict[str, str]:
+    """The ConfigMap's files: what to fetch, with the hash of each file, and the snapshots that must not be removed for it."""
+    request = {
+        "repository": candidate.repository,
+        "commit": candidate.commit,
+        "files": [asdict(file) for file in candidate.files],
+        "keep": sorted(keep),
+    }
+    return {"request.json": json.dumps(request, sort_keys=True)}
+
+
+def snapshot_digest_of(candidate: Candidate) -> str:
+    """The hash of everything that must lie in the candidate's folder on a node."""
+    return snapshot_digest(candidate.repository, candidate.commit, candidate.files)
+
+
+def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_id: str, hub_endpoint: str) -> dict[str, Any]:
+    """The Job's manifest; the same run asks for the same Job again."""
+    policy = environment.prefetch
+    name = prefetch_job_name(run_id, candidate.fingerprint, node)
+    variables = [
+        {"name": "HF_ENDPOINT", "value": hub_endpoint},
+        {"name": "HF_HOME", "value": f"{HOME_MOUNT}/huggingface"},
+        {"name": "HOME", "value": HOME_MOUNT},
+        {"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"},
+        {"name": "HF_HUB_DISABLE_PROGRESS_BARS", "value": "1"},
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": "request", "mountPath": REQUEST_FOLDER, "readOnly": True},
+        {"name": "home", "mountPath": HOME_MOUNT},
+    ]
+    volumes: list[dict[str, Any]] = [{"name": "request", "configMap": {"name": name}}, {"name": "home", "emptyDir": {}}]
+    if policy.token_secret is not None:
+        variables.append({"name": "HF_TOKEN_PATH", "value": f"{TOKEN_FOLDER}/token"})
+        mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
+        volumes.append({"name": "token", "secret": {"secretName": policy.token_secret, "defaultMode": 0o400}})
+    container = {
+        "name": "prefetch",
+        "args": [
+            *("fetch", "--request", f"{REQUEST_FOLDER}/request.json", "--store", STORE_MOUNT),
+            *("--reserve-percent", f"{policy.reserve_percent:g}"),
+            # `keep` is as old as the Job at most: whatever another release brought since then is younger than that.
+            *("--fresh-seconds", f"{policy.timeout_seconds:g}"),
+        ],
+        "env": variables,
+        "volumeMounts": mounts,
+        # Peak memory was measured at 105 MB; the hub client, which takes over for the largest files, needs up to 1.5 GB.
+        "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
+    }
+    labels = {"app.kubernetes.io/name": "slipway-prefetch", "slipway.dev/candidate": candidate.label}
+    return node_job(name, labels, environment, node, run_id, container, volumes)

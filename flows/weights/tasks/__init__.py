@@ -1,0 +1,1 @@
+"""Starts and follows Jobs on nodes."""

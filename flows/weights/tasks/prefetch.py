@@ -1,0 +1,71 @@
+"""Brings the candidate's files to the nodes: a Job on each runs Slipway's own program."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import task
+
+from blocks.cluster import Cluster
+from blocks.registry import Registry
+from flows.node.layout import snapshot_folder
+from flows.runtime.progress import ProgressArtifact
+from flows.runtime.tasks import OBSERVES, run
+from flows.spec import Candidate, Environment
+from flows.weights.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job
+from flows.weights.progress import fetched_bytes, progress
+from flows.weights.tasks.job import run_on_node
+
+
+@task(task_run_name="prefetch {environment.name}, {node}", **OBSERVES)
+def prefetch(
+    cluster: Cluster, candidate: Candidate, environment: Environment, node: str, keep: list[str], run_id: str, hub_endpoint: str
+) -> int:
+    """Have the candidate's snapshot on the node, every byte hashed; its progress is an artifact of the run. The bytes of what was fetched.
+
+    Idempotent: within a run the Job is found again by its name, and the program on the node leaves a complete snapshot alone.
+
+    Raises:
+        HubUnreachable: The hub did not answer the node; retried.
+        HubRejected: The hub refused the node.
+        SnapshotCorrupt: What came is not what the hub's own list says.
+        DoesNotFit: The node's disk has no room; the message has the numbers.
+        ClusterRejected: The Job cannot run, or did not end in time.
+    """
+    shown = ProgressArtifact(f"prefetch-{environment.name}-{node}")
+    with cluster.client() as client:
+        in_use = client.claimed_folders(node)
+        last = run_on_node(
+            client,
+            environment,
+            node,
+            prefetch_job(candidate, environment, node, run_id, hub_endpoint),
+            prefetch_files(candidate, [*keep, *in_use]),
+            lambda line: shown.show(progress(line, node)),
+        )
+    shown.show(progress(last, node))
+    return fetched_bytes(last)
+
+
+@task(task_run_name="list snapshots to keep", **OBSERVES)
+def snapshots_to_keep(registry: Registry) -> list[str]:
+    """Folders of the snapshots that no node may remove: those of every model's current and previous candidate in every environment."""
+    with registry.client() as client:
+        kept = client.kept_candidates(KEPT_STATUSES)
+    return sorted({snapshot_folder(str(each["repository"]), str(each["commit"])) for each in kept})
+
+
+async def prefetch_everywhere(
+    cluster: Cluster,
+    registry: Registry,
+    candidate: Candidate,
+    environment: Environment,
+    nodes: Sequence[str],
+    run_id: str,
+    hub_endpoint: str,
+) -> int:
+    """Have the snapshot on all these nodes, at the same time. The bytes of what was fetched; none where it was there already."""
+    keep = await run(snapshots_to_keep, registry)
+    fetched = await asyncio.gather(*(run(prefetch, cluster, candidate, environment, node, keep, run_id, hub_endpoint) for node in nodes))
+    return sum(fetched)
