@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from tests.outside import Outside, add_options, asked_for
+from tests.support.outside import Outside, add_options, asked_for
 
 if TYPE_CHECKING:
     from sandbox.argocd.controller import ApplicationController
@@ -112,7 +112,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str
 
 def _start_server(folder: Path, address: Path, session: int) -> None:
     log = (folder / "supervisor.log").open("w")
-    command = [sys.executable, "-m", "tests.prefect_server", str(folder), str(session)]
+    command = [sys.executable, "-m", "tests.support.prefect_server", str(folder), str(session)]
     supervisor = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 120
     while not address.exists():

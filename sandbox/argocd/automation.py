@@ -8,8 +8,8 @@ from datetime import datetime
 from sandbox.argocd.comparison import Comparison
 from sandbox.argocd.rendering import sources_of
 from sandbox.argocd.status import revisions_in
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.values import dig, parse_time
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import dig, parse_time
 
 #: How long after a sync Argo CD corrects what drifted from it.
 SELF_HEAL_SECONDS = 5.0

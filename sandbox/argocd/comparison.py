@@ -13,9 +13,9 @@ from sandbox.argocd.health import health_of, worst
 from sandbox.argocd.live import Live, Reference, listed_reference, owner_of, reference_of, wave_of, wish
 from sandbox.argocd.rendering import Renderer, sources_of
 from sandbox.argocd.repositories import SourceError
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import dig
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import dig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,12 +26,12 @@ from sandbox.argocd.rendering import Renderer
 from sandbox.argocd.repositories import Repositories
 from sandbox.argocd.status import compared_to, conditions, difference, health, revisions_for, revisions_in
 from sandbox.argocd.windows import may_sync
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import Collection, Object
+from sandbox.kubernetes.admission.informer import Informer, key_of
 from sandbox.kubernetes.controllers.queue import WorkQueue
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.informer import Informer, key_of
-from sandbox.kubernetes.values import dig, now, parse_time
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import Collection, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import dig, now, parse_time
 
 REFRESH = "argocd.argoproj.io/refresh"
 FINALIZER = "resources-finalizer.argocd.argoproj.io"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 
 #: From best to worst: an Application is as well as its worst object.
 ORDER = ("Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import Collection, Object
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import clone, dig
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import Collection, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import clone, dig
 
 FIELD_MANAGER = "argocd-controller"
 TRACKING = "argocd.argoproj.io/tracking-id"

@@ -16,9 +16,9 @@ from sandbox.argocd.durations import seconds
 from sandbox.argocd.live import Live, Reference, reference_of, wave_of
 from sandbox.argocd.status import revisions_in
 from sandbox.argocd.windows import BLOCKED, may_sync
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import clone, dig, now, parse_time
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import clone, dig, now, parse_time
 
 #: What is kept of the history where the Application says nothing else.
 HISTORY = 10

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from sandbox.argocd.rendering import sources_of
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 
 #: The project that every Argo CD has from the start.
 DEFAULT: Object = {

@@ -18,8 +18,8 @@ import yaml
 
 from sandbox.argocd.repositories import Repositories, SourceError
 from sandbox.helm import helm_executable
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.values import clone, dig
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import clone, dig
 
 #: Renderings that are kept: a comparison of what did not change costs nothing.
 _KEPT = 64

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sandbox.argocd.rendering import sources_of
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.values import dig, now
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import dig, now
 
 
 def revisions_in(place: Object) -> list[str]:

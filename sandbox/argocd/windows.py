@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from sandbox.argocd.durations import seconds
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 
 BLOCKED = "Sync operation blocked by sync window"
 

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.controllers import ControllerManager
+from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
 from sandbox.kubernetes.node.group import WithNodes
-from sandbox.kubernetes.server import ApiServer
+from sandbox.kubernetes.server.server import ApiServer
 from sandbox.serving import LoopThread
 
 __all__ = ["AgentOptions", "Cluster", "Image", "NodeSpec"]

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import LEASES, NODES, PODS, HttpClient
 from sandbox.kubernetes.controllers.nodes import LEASE_NAMESPACE
-from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import LEASES, NODES, PODS, HttpClient
+from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
 from sandbox.kubernetes.node.group import WithNodes
 from sandbox.serving import LoopThread

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from tests.bench.sited import bench_site, report
-from tests.helm_records import read_record, write_record
+from tests.support.helm_records import read_record, write_record
 
 if TYPE_CHECKING:
     import httpx
@@ -174,7 +174,7 @@ def main() -> int:
     with bench_site() as site:
         import httpx
 
-        from sandbox.kubernetes.kubeconfig import read_kubeconfig
+        from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 
         access = read_kubeconfig(site.world.cluster.kubeconfig)
         with httpx.Client(base_url=access.url, verify=access.tls(), headers=access.headers(), trust_env=False, timeout=60) as api:

@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from sandbox.kubernetes.kubeconfig import read_kubeconfig
+from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 
 STARTS = 3
 WARM_UP = 50

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from sandbox.kubernetes.certificates import certificate_files, self_signed
+from sandbox.kubernetes.meta.certificates import certificate_files, self_signed
 from sandbox.serving import HttpServer, LoopThread
 from sandbox.world import World
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.whole_sandbox import whole_sandbox
+from tests.support.whole_sandbox import whole_sandbox
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Site

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.hub import Hub
-from sandbox.kubernetes.server import ApiServer
+from sandbox.kubernetes.server.server import ApiServer
 from sandbox.serving import LoopThread
 
 

@@ -15,7 +15,7 @@ from blocks.argocd import Argo, ArgoClient
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
 from blocks.facts.argocd import ApplicationSource
 from sandbox.argocd.definitions import DEFINITIONS
-from sandbox.kubernetes.server import ApiServer
+from sandbox.kubernetes.server.server import ApiServer
 
 KIND = ("argoproj.io", "v1alpha1", "default", "applications")
 COMMIT, OTHER = "a" * 40, "b" * 40

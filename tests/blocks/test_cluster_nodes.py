@@ -13,7 +13,7 @@ from kubernetes.config import new_client_from_config
 from blocks.cluster import Cluster
 from blocks.errors import ClusterRejected
 from blocks.facts import GpuQuota, Taint
-from sandbox.kubernetes.server import ApiServer
+from sandbox.kubernetes.server.server import ApiServer
 
 
 @pytest.fixture(scope="module")

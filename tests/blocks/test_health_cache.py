@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from blocks.errors import HealthCacheRejected, HealthCacheUnreachable, PipelineError
 from blocks.health_cache import HealthCache, Result
-from tests.redis_server import PASSWORD, redis_url
+from tests.support.redis_server import PASSWORD, redis_url
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WELL = Result(organisation=None, model="tiny", environment="production", endpoint="tiny:8000", fingerprint="f" * 64, trouble=None)

@@ -22,7 +22,7 @@ from flows.delivery.pending import require_idle
 from flows.delivery.tasks.unstick import unstick
 from sandbox.helm import helm_executable
 from sandbox.world import World
-from tests.helm_records import read_record, write_record
+from tests.support.helm_records import read_record, write_record
 
 _CONFIG_MAP = """
 apiVersion: v1

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests import patient
-from tests.whole_sandbox import whole_sandbox
+from tests.support import patient
+from tests.support.whole_sandbox import whole_sandbox
 
 if TYPE_CHECKING:
     from sandbox.prefect import Prefect

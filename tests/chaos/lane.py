@@ -39,7 +39,7 @@ from flows.spec.load import ROOT
 from sandbox.forge import Forge
 from sandbox.git import BareRepository
 from sandbox.helm import helm_executable
-from sandbox.kubernetes.certificates import certificate_files
+from sandbox.kubernetes.meta.certificates import certificate_files
 from sandbox.models import Knowledge
 from sandbox.router import Router
 from sandbox.serving import LoopThread

@@ -18,7 +18,7 @@ from packaging.version import Version
 from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
 from flows.weights.prefetch import prefetch_job
 from flows.weights.scrub import scrub_job
-from tests.examples import candidate, environment
+from tests.support.examples import candidate, environment
 
 FOLDER = Path(__file__).parents[2] / "charts" / "environment"
 NAMESPACE = "llm-development"

@@ -12,7 +12,7 @@ from flows.spec import Deployments
 from flows.weights.prefetch import prefetch_job
 from flows.weights.scrub import scrub_job
 from tests.charts.network import Peer, passes, pod
-from tests.examples import candidate, environment
+from tests.support.examples import candidate, environment
 
 HERE, CONTROL = "llm-development", "slipway-development"
 

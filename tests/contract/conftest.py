@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.kubernetes.kubeconfig import Access, read_kubeconfig
-from sandbox.kubernetes.server import ApiServer
+from sandbox.kubernetes.meta.kubeconfig import Access, read_kubeconfig
+from sandbox.kubernetes.server.server import ApiServer
 from sandbox.serving import LoopThread
-from tests.outside import Outside
+from tests.support.outside import Outside
 
 _NUMBERS = itertools.count(1)
 _SESSION = uuid.uuid4().hex[:8]

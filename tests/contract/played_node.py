@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import now
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import now
 
 MERGE = "application/strategic-merge-patch+json"
 

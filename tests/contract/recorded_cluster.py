@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.kubernetes.client import HttpClient
 from sandbox.kubernetes.controllers import ControllerManager
-from sandbox.kubernetes.kubeconfig import Access, read_kubeconfig
-from sandbox.kubernetes.server import ApiServer
+from sandbox.kubernetes.meta.client import HttpClient
+from sandbox.kubernetes.meta.kubeconfig import Access, read_kubeconfig
+from sandbox.kubernetes.server.server import ApiServer
 from sandbox.serving import LoopThread
 from tests.contract.played_node import PlayedNode
-from tests.outside import Outside
+from tests.support.outside import Outside
 
 NODE = "gpu-1"
 #: The name under which the recorded node's changes are owned.

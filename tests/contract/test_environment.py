@@ -24,7 +24,7 @@ from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable, kubectl_executable
 from sandbox.world import World
-from tests.environments import CHART, account_kubeconfig, helm, remove_environments
+from tests.support.environments import CHART, account_kubeconfig, helm, remove_environments
 
 CONFINED = {
     "allowPrivilegeEscalation": False,

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.kubernetes.kubeconfig import Access
+from sandbox.kubernetes.meta.kubeconfig import Access
 from tests.contract.comparison import differences, normal, without
 from tests.contract.recorded_cluster import recorded_cluster
-from tests.outside import Outside
+from tests.support.outside import Outside
 
 RECORDING = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "api.jsonl"
 EXCHANGES: list[dict[str, Any]] = [json.loads(line) for line in RECORDING.read_text().splitlines()] if RECORDING.exists() else []

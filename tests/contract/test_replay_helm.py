@@ -18,7 +18,7 @@ import pytest
 
 from tests.contract.chart import write_chart
 from tests.contract.recorded_cluster import recorded_cluster
-from tests.outside import Outside
+from tests.support.outside import Outside
 
 RECORDING = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "helm-commands.log"
 NAMESPACE = "development"

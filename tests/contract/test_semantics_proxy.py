@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.kubernetes.certificates import certificate_files, self_signed
+from sandbox.kubernetes.meta.certificates import certificate_files, self_signed
 from sandbox.serving import HttpServer, LoopThread
 from tests.contract.conftest import Api
 

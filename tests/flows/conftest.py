@@ -61,9 +61,9 @@ from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.prefect import one_authority
 from sandbox.world import World
-from tests.environments import install_environments, remove_environments
 from tests.flows.saving import save_blocks
-from tests.patient import RETRIES, patient_client
+from tests.support.environments import install_environments, remove_environments
+from tests.support.patient import RETRIES, patient_client
 
 #: Ten times what is shipped: the machine may be busy, and what is tested is what follows from a limit.
 LATENCY = {"p50_seconds": 1.0, "p95_seconds": 3.0}

@@ -14,8 +14,8 @@ from kubernetes.config import new_client_from_config
 from flows.naming import release_name
 from sandbox.helm import helm_executable
 from sandbox.world import World
-from tests.environments import COMPILED
 from tests.flows.conftest import Site
+from tests.support.environments import COMPILED
 
 CHARTS = Path(__file__).parents[1] / "charts" / "released"
 

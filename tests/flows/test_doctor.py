@@ -23,7 +23,7 @@ from flows.spec import Deployments
 from flows.sweep import sweep
 from flows.weights.job import RUN_LABEL
 from tests.flows.conftest import Site
-from tests.helm_records import read_record, write_record
+from tests.support.helm_records import read_record, write_record
 
 
 def doctor(site: Site, *options: str) -> dict[str, dict[str, Any]]:

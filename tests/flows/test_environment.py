@@ -17,12 +17,12 @@ from blocks.helm import Helm
 from flows.naming import release_name
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable
-from sandbox.kubernetes.access import User
+from sandbox.kubernetes.admission.access import User
+from sandbox.kubernetes.admission.requests import Request, action, parse_path
 from sandbox.kubernetes.cluster import Cluster as SandboxCluster
-from sandbox.kubernetes.requests import Request, action, parse_path
-from sandbox.kubernetes.resources import Registry
-from tests.environments import CHART, account_kubeconfig, helm, remove_environments
+from sandbox.kubernetes.meta.resources import Registry
 from tests.flows.conftest import Site
+from tests.support.environments import CHART, account_kubeconfig, helm, remove_environments
 
 #: Rights that a release in which nothing goes wrong, and which changes nothing that was there, has no use for: why they are granted.
 FOR_OTHER_DAYS = {

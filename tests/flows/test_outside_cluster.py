@@ -8,11 +8,11 @@ from uuid import UUID
 import httpx
 import pytest
 
-from sandbox.kubernetes.kubeconfig import read_kubeconfig
+from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 from sandbox.world import NODES, World
-from tests.bare_cluster import bare_cluster
 from tests.flows.conftest import open_site
-from tests.outside import Outside
+from tests.support.bare_cluster import bare_cluster
+from tests.support.outside import Outside
 
 
 def test_a_release_on_a_cluster_that_is_not_ours_leaves_nothing_there(

@@ -28,9 +28,9 @@ from flows.weights.tasks.job import run_on_node
 from flows.weights.tasks.prefetch import snapshots_to_keep
 from sandbox.hub import Fault
 from sandbox.world import STORE, World
-from tests.environments import claim_volumes, remove_environments
-from tests.examples import environment
 from tests.flows.conftest import Site
+from tests.support.environments import claim_volumes, remove_environments
+from tests.support.examples import environment
 
 
 @pytest.fixture

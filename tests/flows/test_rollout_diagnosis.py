@@ -20,8 +20,8 @@ from flows.rollout.tasks import rollout
 from flows.spec import Candidate
 from sandbox import models
 from sandbox.world import ENGINE_IMAGE, PREFETCH_IMAGE, World
-from tests.environments import claim_volumes, remove_environments
-from tests.examples import candidate, digest, environment
+from tests.support.environments import claim_volumes, remove_environments
+from tests.support.examples import candidate, digest, environment
 
 NAME = "tiny"
 

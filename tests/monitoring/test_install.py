@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 
 from blocks.registry import RegistryClient
-from sandbox.kubernetes.client import PODS
 from sandbox.kubernetes.cluster import Cluster
+from sandbox.kubernetes.meta.client import PODS
 from sandbox.kubernetes.node import Image, NodeSpec
 from sandbox.postgres import Postgres
 from sandbox.serving import LoopThread

@@ -23,7 +23,7 @@ from flows.spec.load import ROOT
 from flows.weights.prefetch import prefetch_files
 from sandbox.hub import Hub
 from sandbox.hub.log import LoggedRequest
-from tests.examples import candidate
+from tests.support.examples import candidate
 
 REPOSITORY = "slipway-demo/tiny-llama"
 

@@ -32,7 +32,7 @@ from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.prefect import Prefect
 from sandbox.world import World
-from tests.environments import install_environments
+from tests.support.environments import install_environments
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator

@@ -11,8 +11,8 @@ import pytest
 
 from flows.spec.load import ROOT
 from sandbox.helm import kubectl_executable
-from tests.bare_cluster import bare_cluster
-from tests.outside import ClusterUnusable, find_outside
+from tests.support.bare_cluster import bare_cluster
+from tests.support.outside import ClusterUnusable, find_outside
 
 
 def run_on_cluster(**variables: str) -> tuple[int, str]:

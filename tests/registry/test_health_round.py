@@ -22,7 +22,7 @@ from blocks.health_cache import HealthCache
 from blocks.registry import Registry, RegistryClient
 from flows.health.tasks import check_health
 from sandbox.serving import HttpServer, LoopThread
-from tests.redis_server import redis_url
+from tests.support.redis_server import redis_url
 
 if TYPE_CHECKING:
     from conftest import Releases

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from sandbox.kubernetes.client import DEPLOYMENTS, EVENTS, PODS, Collection
 from sandbox.kubernetes.cluster import Cluster
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.kubeconfig import read_kubeconfig
+from sandbox.kubernetes.meta.client import DEPLOYMENTS, EVENTS, PODS, Collection
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 from sandbox.kubernetes.node import AgentOptions, Image
 from sandbox.serving import LoopThread
 

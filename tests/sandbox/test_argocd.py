@@ -18,7 +18,7 @@ from sandbox.argocd.windows import may_sync
 from sandbox.git import git
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.serving import LoopThread
-from tests.argo import VALUES, Applications, Object, Repository, phase
+from tests.support.argo import VALUES, Applications, Object, Repository, phase
 
 CLOSED = "0 20 * * *"
 AUTOMATED = {"automated": {"prune": True, "selfHeal": True}, "retry": {"limit": 0}}

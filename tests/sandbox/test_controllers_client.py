@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.kubernetes.client import NODES, PODS, HttpClient
+from sandbox.kubernetes.admission.informer import Informer
 from sandbox.kubernetes.controllers.rollout import fenceposts, old_sizes, template_hash
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.informer import Informer
+from sandbox.kubernetes.meta.client import NODES, PODS, HttpClient
+from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.serving import LoopThread
 from tests.sandbox.bench import Bench
 

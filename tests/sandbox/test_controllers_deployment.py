@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.kubernetes.client import DEPLOYMENTS, PODS, REPLICA_SETS
+from sandbox.kubernetes.meta.client import DEPLOYMENTS, PODS, REPLICA_SETS
 from tests.sandbox.bench import Bench, conditions, wait_for
 
 Object = dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.kubernetes.client import JOBS, PODS
-from sandbox.kubernetes.values import parse_time
+from sandbox.kubernetes.meta.client import JOBS, PODS
+from sandbox.kubernetes.meta.values import parse_time
 from tests.sandbox.bench import Bench, conditions, pod_spec, wait_for
 
 Object = dict[str, Any]

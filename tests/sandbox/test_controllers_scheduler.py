@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.kubernetes.client import CLAIMS, LEASES, NODES, PODS, VOLUMES
 from sandbox.kubernetes.controllers.fitting import misfit, requested, unschedulable_message
+from sandbox.kubernetes.meta.client import CLAIMS, LEASES, NODES, PODS, VOLUMES
+from sandbox.kubernetes.meta.values import quantity
 from sandbox.kubernetes.node import NodeSpec
-from sandbox.kubernetes.values import quantity
 from tests.sandbox.bench import Bench, conditions, wait_for
 
 Object = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.kubernetes.client import CONFIG_MAPS, DEPLOYMENTS, DISRUPTION_BUDGETS, ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
+from sandbox.kubernetes.meta.client import CONFIG_MAPS, DEPLOYMENTS, DISRUPTION_BUDGETS, ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
 from tests.sandbox.bench import Bench, pod_spec, wait_for
 
 READINESS = {"httpGet": {"path": "/down", "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}

@@ -11,7 +11,7 @@ import pytest
 import trustme
 import yaml
 
-from sandbox.kubernetes.kubeconfig import read_kubeconfig
+from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 
 
 def write(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.kubernetes.client import NODES, PODS
+from sandbox.kubernetes.meta.client import NODES, PODS
 from sandbox.kubernetes.node import NodeSpec
 from tests.sandbox.bench import Bench, conditions, wait_for
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.kubernetes.client import PODS, SECRETS
+from sandbox.kubernetes.meta.client import PODS, SECRETS
 from sandbox.kubernetes.node import AgentOptions, Image, NodeSpec
 from tests.sandbox.bench import IMAGES, Bench, conditions, wait_for
 

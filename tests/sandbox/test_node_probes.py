@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.kubernetes.client import PODS
+from sandbox.kubernetes.meta.client import PODS
 from sandbox.kubernetes.node.probes import Answer, Target, repeat
 from sandbox.kubernetes.node.process import Command
 from tests.sandbox.bench import Bench, conditions, wait_for

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.kubernetes.client import CONFIG_MAPS, PODS
+from sandbox.kubernetes.meta.client import CONFIG_MAPS, PODS
 from sandbox.kubernetes.node import confine
 from tests.sandbox.bench import Bench, wait_for
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sandbox.kubernetes.client import CLAIMS, CONFIG_MAPS, PODS, SECRETS, VOLUMES
+from sandbox.kubernetes.meta.client import CLAIMS, CONFIG_MAPS, PODS, SECRETS, VOLUMES
 from sandbox.kubernetes.node.mounts import Mount, Rewriter, expand
 from tests.sandbox.bench import Bench, conditions, wait_for
 

@@ -22,7 +22,7 @@ from flows.verification.tasks.verify import verify
 from flows.verification.verdict import Verdict
 from sandbox.models import make_model
 from sandbox.world import World
-from tests.examples import candidate, environment
+from tests.support.examples import candidate, environment
 
 NODE = "gpu-1"
 #: What the shipped model's file says.

@@ -20,7 +20,7 @@ from sandbox.engine.metrics import Metrics
 from sandbox.engine.server import EngineServer
 from sandbox.models import Knowledge, altered, make_model
 from sandbox.serving import HttpServer, LoopThread
-from tests.examples import candidate
+from tests.support.examples import candidate
 from tests.verification.conftest import DEPLOYMENTS
 
 SUITE = DEPLOYMENTS.suite("full")

@@ -5,13 +5,13 @@ Not emulated: the deprecated rollback subresource.
 
 from __future__ import annotations
 
-from sandbox.kubernetes.client import DEPLOYMENTS, PODS, REPLICA_SETS, Object
 from sandbox.kubernetes.controllers import rollout
 from sandbox.kubernetes.controllers.deployment_status import created, failed_to_create, found, next_look_seconds, paused, status_of
 from sandbox.kubernetes.controllers.objects import is_controlled_by, is_deleting, is_finished, owner_reference
 from sandbox.kubernetes.controllers.view import Controller, View, owned
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import clone, dig
+from sandbox.kubernetes.meta.client import DEPLOYMENTS, PODS, REPLICA_SETS, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import clone, dig
 
 
 class DeploymentController(Controller):

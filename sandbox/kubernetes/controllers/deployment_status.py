@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.controllers import rollout
 from sandbox.kubernetes.controllers.objects import age_seconds, find_condition, set_condition, without_condition
-from sandbox.kubernetes.values import dig
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import dig
 
 NO_DEADLINE = 2**31 - 1
 """A progress deadline of this many seconds means: none."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 
-from sandbox.kubernetes.client import DISRUPTION_BUDGETS, PODS, Object
 from sandbox.kubernetes.controllers.objects import is_active, is_ready, set_condition
 from sandbox.kubernetes.controllers.view import Controller, View
-from sandbox.kubernetes.selectors import matches_labels, selector_requirements
-from sandbox.kubernetes.values import dig
+from sandbox.kubernetes.meta.client import DISRUPTION_BUDGETS, PODS, Object
+from sandbox.kubernetes.meta.selectors import matches_labels, selector_requirements
+from sandbox.kubernetes.meta.values import dig
 
 
 class DisruptionController(Controller):

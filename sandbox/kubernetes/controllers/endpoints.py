@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.kubernetes.client import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Object
 from sandbox.kubernetes.controllers.objects import is_deleting, is_finished, is_ready, owner_reference
 from sandbox.kubernetes.controllers.view import Controller, View
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.selectors import matches_labels, selector_requirements
-from sandbox.kubernetes.values import dig, now
+from sandbox.kubernetes.meta.client import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.selectors import matches_labels, selector_requirements
+from sandbox.kubernetes.meta.values import dig, now
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_LABEL, MANAGER = "endpoints.kubernetes.io/managed-by", "endpoint-controller"

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 import httpx
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import EVENTS, Object
 from sandbox.kubernetes.controllers.objects import micro_time
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import now
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import EVENTS, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import now
 
 REMEMBERED = 4096
 """How many events a recorder remembers, so as to count a repetition instead of writing it again; Kubernetes keeps as many."""

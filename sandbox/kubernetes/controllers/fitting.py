@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.selectors import Requirement
-from sandbox.kubernetes.values import dig, quantity
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.selectors import Requirement
+from sandbox.kubernetes.meta.values import dig, quantity
 
 Amounts = Mapping[str, Decimal]
 

@@ -5,7 +5,10 @@ Not emulated: it knows the kinds listed here and leaves dependents of any other 
 
 from __future__ import annotations
 
-from sandbox.kubernetes.client import (
+from sandbox.kubernetes.admission.informer import key_of
+from sandbox.kubernetes.controllers.objects import is_deleting
+from sandbox.kubernetes.controllers.view import Controller, View
+from sandbox.kubernetes.meta.client import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -22,10 +25,7 @@ from sandbox.kubernetes.client import (
     Collection,
     Object,
 )
-from sandbox.kubernetes.controllers.objects import is_deleting
-from sandbox.kubernetes.controllers.view import Controller, View
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.informer import key_of
+from sandbox.kubernetes.meta.errors import ApiError
 
 COLLECTED = (
     PODS,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sandbox.kubernetes.client import JOBS, PODS, Object
 from sandbox.kubernetes.controllers.objects import (
     age_seconds,
     condition,
@@ -22,8 +21,9 @@ from sandbox.kubernetes.controllers.objects import (
 )
 from sandbox.kubernetes.controllers.replicaset import first_to_go, pod_from_template
 from sandbox.kubernetes.controllers.view import Controller, View, owned
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import clone, dig, now, parse_time
+from sandbox.kubernetes.meta.client import JOBS, PODS, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import clone, dig, now, parse_time
 
 MAX_BACKOFF_SECONDS = 600.0
 """Kubernetes' cap on the wait before a failed pod is replaced."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.controllers.deployment import DeploymentController
 from sandbox.kubernetes.controllers.disruption import DisruptionController
 from sandbox.kubernetes.controllers.endpoints import EndpointsController
@@ -15,6 +14,7 @@ from sandbox.kubernetes.controllers.replicaset import ReplicaSetController
 from sandbox.kubernetes.controllers.scheduler import Scheduler
 from sandbox.kubernetes.controllers.view import Controller, View
 from sandbox.kubernetes.controllers.volumes import VolumeController
+from sandbox.kubernetes.meta.api import Client
 
 
 class ControllerManager:

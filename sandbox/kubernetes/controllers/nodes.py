@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sandbox.kubernetes.client import LEASES, NODES, PODS, Object
 from sandbox.kubernetes.controllers.fitting import tolerates
 from sandbox.kubernetes.controllers.objects import condition, is_deleting, is_ready, utc_now
 from sandbox.kubernetes.controllers.view import Controller, View
-from sandbox.kubernetes.values import clone, dig, now, parse_time
+from sandbox.kubernetes.meta.client import LEASES, NODES, PODS, Object
+from sandbox.kubernetes.meta.values import clone, dig, now, parse_time
 
 LEASE_NAMESPACE = "kube-node-lease"
 UNREACHABLE = "node.kubernetes.io/unreachable"

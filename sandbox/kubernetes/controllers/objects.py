@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.values import dig, now, parse_time
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import dig, now, parse_time
 
 FINISHED_PHASES = ("Succeeded", "Failed")
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.meta.errors import ApiError
 
 FIRST_RETRY_SECONDS = 0.01
 LAST_RETRY_SECONDS = 5.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sandbox.kubernetes.client import PODS, REPLICA_SETS, Object
 from sandbox.kubernetes.controllers.objects import (
     is_active,
     is_deleting,
@@ -20,9 +19,10 @@ from sandbox.kubernetes.controllers.objects import (
     without_condition,
 )
 from sandbox.kubernetes.controllers.view import Controller, View, owned
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.selectors import matches_labels, selector_requirements
-from sandbox.kubernetes.values import clone, dig
+from sandbox.kubernetes.meta.client import PODS, REPLICA_SETS, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.selectors import matches_labels, selector_requirements
+from sandbox.kubernetes.meta.values import clone, dig
 
 
 def pod_from_template(owner: Object) -> Object:

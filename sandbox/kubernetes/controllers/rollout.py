@@ -7,8 +7,8 @@ import json
 import math
 from collections.abc import Sequence
 
-from sandbox.kubernetes.client import Object
-from sandbox.kubernetes.values import clone, dig
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import clone, dig
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from sandbox.kubernetes.client import CLAIMS, NODES, PODS, VOLUMES, Object
+from sandbox.kubernetes.admission.informer import key_of
 from sandbox.kubernetes.controllers.fitting import Misfit, allocatable, misfit, requested, unbound_message, unschedulable_message
 from sandbox.kubernetes.controllers.objects import condition, is_deleting, is_finished
 from sandbox.kubernetes.controllers.view import Controller, View
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.informer import key_of
-from sandbox.kubernetes.values import dig, now
+from sandbox.kubernetes.meta.client import CLAIMS, NODES, PODS, VOLUMES, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import dig, now
 
 NAME = "default-scheduler"
 

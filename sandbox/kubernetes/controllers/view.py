@@ -7,14 +7,14 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import Collection, Object
+from sandbox.kubernetes.admission.informer import Informer
 from sandbox.kubernetes.controllers.events import EventRecorder
 from sandbox.kubernetes.controllers.objects import controller_of, is_deleting, owner_reference
 from sandbox.kubernetes.controllers.queue import WorkQueue
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.informer import Informer
-from sandbox.kubernetes.selectors import matches_labels, selector_requirements
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import Collection, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.selectors import matches_labels, selector_requirements
 
 
 class View:

@@ -6,10 +6,10 @@ reclaiming, and the protection of claims and volumes that are in use from deleti
 
 from __future__ import annotations
 
-from sandbox.kubernetes.client import CLAIMS, VOLUMES, Object
+from sandbox.kubernetes.admission.informer import key_of
 from sandbox.kubernetes.controllers.view import Controller, View
-from sandbox.kubernetes.informer import key_of
-from sandbox.kubernetes.values import clone, dig, quantity
+from sandbox.kubernetes.meta.client import CLAIMS, VOLUMES, Object
+from sandbox.kubernetes.meta.values import clone, dig, quantity
 
 
 class VolumeController(Controller):

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox.kubernetes.client import HttpClient
+from sandbox.kubernetes.meta.client import HttpClient
 from sandbox.kubernetes.node.agent import NodeAgent
 from sandbox.kubernetes.node.images import load_images
 from sandbox.kubernetes.node.spec import GIB, AgentOptions, NodeSpec

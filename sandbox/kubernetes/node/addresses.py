@@ -6,7 +6,7 @@ import ipaddress
 import random
 from collections.abc import Iterator
 
-from sandbox.kubernetes.certificates import certificate_files, self_signed
+from sandbox.kubernetes.meta.certificates import certificate_files, self_signed
 from sandbox.kubernetes.node.server import Finder, kubelet_app
 from sandbox.serving import HttpServer, LoopThread
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import PODS, Object
+from sandbox.kubernetes.admission.informer import Informer
 from sandbox.kubernetes.controllers.events import EventRecorder
 from sandbox.kubernetes.controllers.objects import is_deleting, is_finished
-from sandbox.kubernetes.informer import Informer
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import PODS, Object
 from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node.addresses import Subnet, claim
 from sandbox.kubernetes.node.container import Container

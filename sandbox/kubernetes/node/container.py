@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.controllers.objects import utc_now
-from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import parse_time
 from sandbox.kubernetes.node import hooks, probes
 from sandbox.kubernetes.node.environment import command_of
 from sandbox.kubernetes.node.host import Host
@@ -22,7 +23,6 @@ from sandbox.kubernetes.node.process import Command, Exit, Process, StartFailed
 from sandbox.kubernetes.node.pulling import pull
 from sandbox.kubernetes.node.references import MissingReference
 from sandbox.kubernetes.node.volumes import Volume, mounts_of
-from sandbox.kubernetes.values import parse_time
 
 FORGIVEN_AFTER_SECONDS = 600.0
 """A container that ran this long starts its back-off from the beginning again: twice the longest wait, as in the kubelet."""

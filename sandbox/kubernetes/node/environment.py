@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import Object
 from sandbox.kubernetes.node.images import Image
 from sandbox.kubernetes.node.mounts import VARIABLE, Rewriter, expand
 from sandbox.kubernetes.node.names import resolved

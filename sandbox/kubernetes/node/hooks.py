@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 from sandbox.kubernetes.node.probes import Target, http_get
 from sandbox.kubernetes.node.process import run_to_end
 

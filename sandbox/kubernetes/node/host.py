@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from sandbox.kubernetes.api import Client
 from sandbox.kubernetes.controllers.events import EventRecorder
+from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.node.gpus import Gpus
 from sandbox.kubernetes.node.images import Image
 from sandbox.kubernetes.node.process import Watchdog

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sandbox.kubernetes.controllers.objects import utc_now
-from sandbox.kubernetes.values import parse_time
+from sandbox.kubernetes.meta.values import parse_time
 
 TAIL_LINES = 80
 TAIL_BYTES = 2048

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 import psutil  # type: ignore[import-untyped]
 
+from sandbox.kubernetes.meta.values import quantity
 from sandbox.kubernetes.node.container import Container
-from sandbox.kubernetes.values import quantity
 
 
 def resident_bytes(pid: int) -> int:

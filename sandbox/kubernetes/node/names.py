@@ -11,10 +11,10 @@ import random
 import re
 from collections.abc import Sequence
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import ENDPOINT_SLICES, Object
 from sandbox.kubernetes.controllers.endpoints import SERVICE_LABEL
-from sandbox.kubernetes.values import dig
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import ENDPOINT_SLICES, Object
+from sandbox.kubernetes.meta.values import dig
 
 _URL = re.compile(r"^(?P<scheme>https?://)(?P<name>[a-z]([-a-z0-9]*[a-z0-9])?)(?P<domain>(\.[-a-z0-9]+)*):(?P<port>\d+)(?=/|$)")
 

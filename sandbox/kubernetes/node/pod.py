@@ -10,14 +10,14 @@ from pathlib import Path
 
 import httpx
 
-from sandbox.kubernetes.client import PODS, Object
 from sandbox.kubernetes.controllers.objects import FINISHED_PHASES, age_seconds, is_deleting
-from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.meta.client import PODS, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import clone, dig, now
 from sandbox.kubernetes.node.container import Container
 from sandbox.kubernetes.node.host import Host
 from sandbox.kubernetes.node.status import conditions_of, phase_of
 from sandbox.kubernetes.node.volumes import Volume, VolumeFailed, Volumes
-from sandbox.kubernetes.values import clone, dig, now
 
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 

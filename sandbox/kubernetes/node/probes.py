@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 from sandbox.kubernetes.node.process import Command, run_to_end
 
 MESSAGE_BYTES = 10 * 1024

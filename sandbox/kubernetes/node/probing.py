@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 from sandbox.kubernetes.node.probes import Answer, Target, repeat
 
 

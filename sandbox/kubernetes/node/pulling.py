@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sandbox.kubernetes.client import Object
+from sandbox.kubernetes.meta.client import Object
 from sandbox.kubernetes.node.host import Host
 from sandbox.kubernetes.node.images import Image, not_found_message, repository
 

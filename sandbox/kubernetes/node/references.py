@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import CONFIG_MAPS, SECRETS, Object
-from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.values import dig, quantity
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import CONFIG_MAPS, SECRETS, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import dig, quantity
 
 
 class MissingReference(Exception):

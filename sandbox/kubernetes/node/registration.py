@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import LEASES, NODES, Object
 from sandbox.kubernetes.controllers.nodes import LEASE_NAMESPACE
 from sandbox.kubernetes.controllers.objects import condition, micro_time
-from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import LEASES, NODES, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import now
 from sandbox.kubernetes.node.spec import NodeSpec
-from sandbox.kubernetes.values import now
 
 MAX_PODS = 110
 """The kubelet's default limit of pods on a node."""

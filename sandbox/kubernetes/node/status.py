@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sandbox.kubernetes.client import Object
 from sandbox.kubernetes.controllers.objects import find_condition
+from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.values import dig, now
 from sandbox.kubernetes.node.container import Container
-from sandbox.kubernetes.values import dig, now
 
 
 def phase_of(init: Sequence[Container], containers: Sequence[Container]) -> str:

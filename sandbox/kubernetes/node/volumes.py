@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.kubernetes.api import Client
-from sandbox.kubernetes.client import CLAIMS, SERVICE_ACCOUNTS, VOLUMES, Object
-from sandbox.kubernetes.errors import ApiError
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.client import CLAIMS, SERVICE_ACCOUNTS, VOLUMES, Object
+from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.values import dig
 from sandbox.kubernetes.node.mounts import Mount, expand
 from sandbox.kubernetes.node.references import MissingReference, contents, field, resource
-from sandbox.kubernetes.values import dig
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600

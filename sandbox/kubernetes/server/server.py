@@ -1,0 +1,176 @@
+"""The stand-in Kubernetes API server.
+
+It holds a cluster's objects in memory and serves them over HTTPS to the real `helm`, `kubectl` and Python client, and to controllers in
+the same process. What each part leaves out stands at the head of its file; in general: no etcd, no persistence, one replica, no
+admission webhooks, no aggregated APIs, no client certificates, no expiry of events, no exec, attach or port-forward.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import trustme
+import yaml
+
+from sandbox.kubernetes.admission.access import MASTERS, Authorizer, Tokens, User
+from sandbox.kubernetes.admission.admission import Admission
+from sandbox.kubernetes.admission.quota import Quotas
+from sandbox.kubernetes.admission.requests import Request
+from sandbox.kubernetes.admission.store import Store
+from sandbox.kubernetes.meta.api import Client
+from sandbox.kubernetes.meta.certificates import certificate_files
+from sandbox.kubernetes.meta.resources import Registry
+from sandbox.kubernetes.meta.types import Types
+from sandbox.kubernetes.meta.values import clone
+from sandbox.kubernetes.objects.objects import Objects
+from sandbox.kubernetes.objects.reactions import Definitions, Namespaces
+from sandbox.kubernetes.server.bootstrap import populate
+from sandbox.kubernetes.server.connection import Exchange
+from sandbox.kubernetes.server.discovery import Discovery
+from sandbox.kubernetes.server.http import HttpApp
+from sandbox.kubernetes.server.proxy import Proxy
+from sandbox.kubernetes.server.routing import Router
+from sandbox.serving import HttpServer, LoopThread
+
+
+class ApiServer:
+    """One API server with its store.
+
+    Args:
+        folder: Where the certificate authority and the kubeconfig files are written.
+        loop: The loop to serve on.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+
+    Attributes:
+        url: The server's address.
+        ca_file: The certificate authority that clients are to trust, PEM.
+        admin_kubeconfig: A kubeconfig of a user who may do everything.
+    """
+
+    def __init__(self, folder: Path, loop: LoopThread, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._loop = loop
+        authority = trustme.CA(organization_name="Kubernetes stand-in")
+        certificate = authority.issue_cert(host, "localhost", "kubernetes.default.svc")
+        self.ca_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.ca_file))
+        self.store = Store()
+        registry, types = Registry(), Types()
+        self._tokens = Tokens(self.store)
+        quotas = Quotas(self.store)
+        objects = Objects(self.store, types, Admission(self.store, quotas))
+        self.router = Router(
+            store=self.store,
+            registry=registry,
+            objects=objects,
+            tokens=self._tokens,
+            authorizer=Authorizer(self.store),
+            discovery=Discovery(registry),
+        )
+        Namespaces(self.store, registry, objects, self.ca_file.read_text())
+        Definitions(self.store, registry, types)
+        self.store.react(lambda change: quotas.refresh(change.key[0]) if change.key[0] else None)
+        self._proxy = Proxy(self.store)
+        self._app = HttpApp(self.router, self._tokens, self._proxy)
+        with certificate_files(certificate) as files:
+            self._server = HttpServer(self._app, loop, host=host, port=port, certificate=files)
+        self.url = self._server.url
+        self.admin_kubeconfig = self.kubeconfig("kubernetes-admin", groups=(MASTERS,))
+
+    def start(self) -> None:
+        """Fill the cluster with what it has from the start, and serve it."""
+        self._loop.run(self._populate())
+        self._server.start()
+
+    async def _populate(self) -> None:
+        populate(self.store, self._server.port)
+
+    def close(self) -> None:
+        """End the watches and stop serving. Safe to call twice."""
+        self._loop.run(self._end())
+        self._server.close()
+
+    async def _end(self) -> None:
+        self.store.end_subscriptions()
+        await self._proxy.close()
+
+    @property
+    def exchanges(self) -> deque[Exchange]:
+        """The last requests that came over HTTP, oldest first; clear it to look at what follows."""
+        return self._app.exchanges
+
+    def token(self, user: str, groups: tuple[str, ...] = ()) -> str:
+        """A token without an expiry for a user. For service accounts ask the API, as on any cluster."""
+        return self._tokens.issue(User(name=user, groups=(*groups, "system:authenticated")))
+
+    def kubeconfig(self, user: str, *, groups: tuple[str, ...] = (), token: str = "", namespace: str = "default") -> Path:
+        """Write a kubeconfig for a user and return its path.
+
+        Args:
+            user: The user's name; also the file's.
+            groups: The user's groups, such as `system:nodes`.
+            token: The token to use, such as a service account's, instead of a new one of that user.
+            namespace: The namespace of its context.
+        """
+        authority = base64.b64encode(self.ca_file.read_bytes()).decode()
+        name = "slipway-sandbox"
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "clusters": [{"name": name, "cluster": {"server": self.url, "certificate-authority-data": authority}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": user, "namespace": namespace}}],
+            "users": [{"name": user, "user": {"token": token or self.token(user, groups)}}],
+        }
+        path = self._folder / f"{user.replace(':', '-').replace('/', '-')}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A client's context that trusts this server."""
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
+    def local_client(self, user: str = "system:kube-controller-manager") -> Client:
+        """A client that calls the server in this process, as a user who may do everything.
+
+        To be used on the server's loop. Logs and proxied requests only go over HTTP: here they answer 405.
+        """
+        return _LocalClient(self.router, User(name=user, groups=(MASTERS, "system:authenticated")))
+
+
+class _LocalClient:
+    def __init__(self, router: Router, user: User) -> None:
+        self._router = router
+        self._user = user
+        self._agent = user.name.rpartition(":")[2]
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        answer = self._router.answer(self._request(method, path, query, clone(body), content_type))
+        return clone(answer.body or {})
+
+    async def watch(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncIterator[dict[str, Any]]:
+        answer = self._router.answer(self._request("GET", path, {**(query or {}), "watch": "true"}, None, "application/json"))
+        assert answer.events is not None
+        async for event in answer.events:
+            yield clone(event)
+
+    def _request(self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str) -> Request:
+        return Request(
+            method=method, path=path, query=query or {}, body=body, content_type=content_type, user=self._user, agent=self._agent
+        )

@@ -1,0 +1,173 @@
+"""Who may approve what, and when enough people have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flows.approval.expiry import WaitingRun, sweep_step
+from flows.approval.rules import Choice, requester_refusal, subject_of, tally, why_not
+from flows.candidate.changes import changes
+from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
+from tests.support.examples import candidate, environment
+
+NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
+POLICY = ApprovalPolicy(required=True)
+PRODUCTION = environment(name="production", approval=POLICY)
+PEOPLE = Approvers(
+    approvers=(
+        Approver(name="ada", roles=("release-manager",), environments=("production",), aliases=("ada@example.com",)),
+        Approver(name="bob", roles=("release-manager",), environments=("production",)),
+        Approver(name="eve", roles=("developer",), environments=("production",)),
+        Approver(name="sam", roles=("release-manager",), environments=("staging",)),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    kind: str
+    actor: str | None
+    occurred_at: datetime = NOW
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def approved(actor: str, hours_ago: float = 0, **detail: Any) -> Answer:
+    return Answer("approved", actor, NOW - timedelta(hours=hours_ago), detail)
+
+
+def refusal(name: str, choice: Choice = "approve", reason: str = "", requester: str = "zoe", *before: Answer, **policy: Any) -> str | None:
+    where = replace(PRODUCTION, approval=replace(POLICY, **policy))
+    return why_not(name, choice, reason, where, PEOPLE, requester, before)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (("mallory",), "'mallory' is not an approver"),
+        (("ADA",), "'ADA' is not an approver"),
+        (("ada@example.com",), "is not an approver"),
+        (("sam",), "sam may not approve for production"),
+        (("eve",), "eve has none of the roles"),
+        (("ada", "reject"), "a rejection needs a reason"),
+        (("ada", "approve-emergency"), "an emergency approval needs a reason"),
+        (("ada", "approve", "", "ada"), "ada asked for this release"),
+        (("ada", "approve", "", " Ada@Example.com "), "ada asked for this release"),
+        (("ada", "approve", "", "ａｄａ"), "ada asked for this release"),
+        (("ada", "approve", "", "zoe", approved("ada")), "ada has approved already"),
+    ],
+)
+def test_who_may_not(answer: tuple[Any, ...], says: str) -> None:
+    assert says in str(refusal(*answer))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("ada",),
+        ("ada", "reject", "not on a Friday"),
+        ("ada", "reject", "my own", "ada"),
+        ("ada", "approve", "", "zoe", approved("bob")),
+        ("ada", "approve-emergency", "it burns", "zoe", approved("ada")),
+    ],
+    ids=["approver", "rejects", "rejects an own request", "second approver", "makes it an emergency"],
+)
+def test_who_may_if_the_code_is_right(answer: tuple[Any, ...]) -> None:
+    assert refusal(*answer) is None
+
+
+def test_a_policy_may_let_the_requester_approve() -> None:
+    assert refusal("ada", "approve", "", "ada", requester_may_approve=True) is None
+
+
+def test_a_release_must_say_who_asks_for_it() -> None:
+    assert "requester" in str(requester_refusal(" ", [environment(), PRODUCTION]))
+    assert requester_refusal("zoe", [PRODUCTION]) is None
+    assert requester_refusal("", [environment()]) is None
+    assert requester_refusal("", [replace(PRODUCTION, approval=replace(POLICY, requester_may_approve=True))]) is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "policy", "granted", "emergency"),
+    [
+        ([], {}, False, False),
+        ([approved("ada")], {}, True, False),
+        ([approved("ada")], {"approvals": 2}, False, False),
+        ([approved("ada"), approved("ada")], {"approvals": 2}, False, False),
+        ([approved("ada"), approved("bob")], {"approvals": 2}, True, False),
+        ([approved("ada", 25)], {}, False, False),
+        ([approved("ada", 25)], {"approval_hours": 48.0}, True, False),
+        ([approved("ada"), Answer("rejected", "bob")], {}, False, False),
+        ([Answer("approval_refused", None, detail={"claimed": "ada"})], {}, False, False),
+        ([approved("ada", emergency=True)], {}, False, True),
+        ([approved("ada", emergency=True), approved("bob", emergency=True)], {}, True, True),
+        ([approved("ada"), approved("bob", emergency=True)], {}, True, False),
+        ([approved("ada", 1), approved("ada", emergency=True), approved("bob", emergency=True)], {}, True, True),
+    ],
+)
+def test_when_enough_have_approved(answers: list[Answer], policy: dict[str, Any], granted: bool, emergency: bool) -> None:
+    seen = tally(answers, replace(POLICY, **policy), NOW)
+
+    assert (seen.granted, seen.emergency) == (granted, emergency)
+
+
+def test_an_approval_is_bound_to_all_that_it_is_about() -> None:
+    base = subject_of(candidate(), PRODUCTION, "e" * 64, "zoe")
+
+    others = [
+        subject_of(candidate(commit="f" * 40), PRODUCTION, "e" * 64, "zoe"),
+        subject_of(candidate(), replace(PRODUCTION, name="canary"), "e" * 64, "zoe"),
+        subject_of(candidate(), PRODUCTION, "d" * 64, "zoe"),
+        subject_of(candidate(), replace(PRODUCTION, approval=replace(POLICY, approvals=2)), "e" * 64, "zoe"),
+        subject_of(candidate(), PRODUCTION, "e" * 64, "ada"),
+    ]
+    assert len({base.gate, *(other.gate for other in others)}) == 6
+    assert subject_of(candidate(), PRODUCTION, "e" * 64, "zoe").gate == base.gate
+
+
+def test_what_changes_is_told_and_what_does_not_is_not() -> None:
+    before = candidate()
+    after = replace(before, commit="f" * 40, engine=replace(before.engine, max_model_len=512))
+
+    found = {change.what: (change.now, change.new) for change in changes(before, after)}
+
+    assert set(found) == {"hub revision", "engine.max_model_len"}
+    assert found["engine.max_model_len"] == ("256", "512")
+    assert changes(before, before) == ()
+    assert changes(None, after) == ()
+
+    guessing = replace(before, engine=replace(before.engine, speculative=Speculative(method="mtp", tokens=1)))
+    (change,) = changes(before, guessing)
+    assert (change.what, change.now, change.new) == ("engine.speculative", "none", "method=mtp tokens=1 lookup_min=2 lookup_max=4")
+
+
+@dataclass(frozen=True)
+class Request:
+    occurred_at: datetime = NOW - timedelta(hours=1)
+    frozen_until: datetime | None = None
+
+
+def run(**changes: Any) -> WaitingRun:
+    return replace(WaitingRun(state="Suspended", final=False, suspended=True, since=NOW - timedelta(hours=1), answered=False), **changes)
+
+
+@pytest.mark.parametrize(
+    ("request_", "seen", "step"),
+    [
+        (Request(), run(), "leave"),
+        (Request(occurred_at=NOW - timedelta(hours=73)), run(), "wake"),
+        (Request(occurred_at=NOW - timedelta(hours=73)), run(suspended=False, state="Running"), "leave"),
+        (Request(frozen_until=NOW + timedelta(minutes=1)), run(), "leave"),
+        (Request(frozen_until=NOW - timedelta(minutes=1)), run(), "wake"),
+        (Request(frozen_until=NOW - timedelta(minutes=1)), run(since=NOW), "leave"),
+        (Request(), run(answered=True), "wake"),
+        (Request(), run(final=True, suspended=False, state="Cancelled"), "void"),
+        (Request(), None, "void"),
+    ],
+    ids=["waits", "expired", "expired but awake", "frozen", "freeze over", "woken since", "planted answer", "cancelled", "gone"],
+)
+def test_what_the_sweep_does(request_: Request, seen: WaitingRun | None, step: str) -> None:
+    assert sweep_step(request_, 72, seen, NOW) == step

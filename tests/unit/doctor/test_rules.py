@@ -1,0 +1,206 @@
+"""What the doctor finds in facts: each kind of inconsistency, and nothing where everything fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from blocks.facts import JobState
+from flows.doctor.rules import symptoms
+from flows.doctor.rules.facts import (
+    DriftFact,
+    EntryFact,
+    EnvironmentFacts,
+    Facts,
+    LockFact,
+    PrefectFacts,
+    ReleaseFact,
+    RequestFact,
+    ScrubFact,
+    SuspendedFact,
+    UnfinishedFact,
+    WantedDeployment,
+)
+from flows.doctor.rules.symptom import ApplyAutomations, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, Unstick, WakeRun
+from flows.recovery.way_out import EndedRun
+from tests.support.examples import BEGIN, pod
+
+NEW, OLD = "a" * 64, "b" * 64
+LIVE = EndedRun(state="Running", final=False, crashed=False, given_up=False)
+OVER = EndedRun(state="Cancelled", final=True, crashed=False, given_up=False)
+CRASHED = EndedRun(state="Crashed", final=True, crashed=True, given_up=False)
+GONE = EndedRun(state="", final=False, crashed=False, given_up=False)
+
+RELEASE = "tiny-llama-staging"
+PODS = (pod(NEW[:40], labels={"slipway.dev/candidate": NEW[:40], "app.kubernetes.io/instance": RELEASE}),)
+STAGING = EnvironmentFacts(
+    namespace="llm-staging", releases=(ReleaseFact(name=RELEASE, status="deployed"),), deployments=(RELEASE,), pods=PODS
+)
+ENTRY = EntryFact(model="tiny-llama", environment="staging", status="ready", fingerprint=NEW, last_checked_at=BEGIN)
+SWEEP = WantedDeployment(entrypoint="flows.sweep.sweep", description="Looks after runs.", work_pool="slipway", crons=("*/2 * * * *",))
+PREFECT = PrefectFacts(
+    wanted={"sweep": SWEEP},
+    deployed={"sweep": SWEEP},
+    pools={"slipway": False},
+    workers={"slipway": 1},
+    automations_wanted=frozenset({"slipway runs"}),
+    automations=frozenset({"slipway runs", "another"}),
+    blocks_wanted=frozenset({"slipway-hub/default"}),
+    blocks=frozenset({"slipway-hub/default"}),
+)
+WELL = Facts(now=BEGIN + timedelta(minutes=1), entries=(ENTRY,), environments={"staging": STAGING}, prefect=PREFECT)
+
+LOCK = LockFact(model="tiny-llama", environment="staging", run_id="r1", silent_seconds=61)
+BEGUN = UnfinishedFact(event_id=7, run_id="r1", model="tiny-llama", environment="staging", fingerprint=NEW)
+REQUEST = RequestFact(event_id=9, run_id="r1", model="tiny-llama", environment="staging")
+DRIFT = DriftFact(
+    model="tiny-llama",
+    environment="staging",
+    kind="live",
+    sentence="The cluster is not what Git says.",
+    application=RELEASE,
+    argocd_namespace="argocd",
+    hub_revision="c" * 40,
+    git_commit="d" * 40,
+)
+JOB = JobState(name="prefetch-1", outcome=None, labels={"slipway.dev/run": "r1"})
+
+
+def found(**changes: Any) -> list[Symptom]:
+    return symptoms(replace(WELL, **changes))
+
+
+def in_staging(**changes: Any) -> dict[str, EnvironmentFacts]:
+    return {"staging": replace(STAGING, **changes)}
+
+
+def prefect(**changes: Any) -> PrefectFacts:
+    return replace(PREFECT, **changes)
+
+
+def test_nothing_is_found_where_everything_fits() -> None:
+    assert symptoms(WELL) == []
+    # nor while a run is under way
+    under_way = {"locks": (replace(LOCK, silent_seconds=4),), "unfinished": (BEGUN,), "requests": (REQUEST,), "runs": {"r1": LIVE}}
+    busy = in_staging(pods=(), jobs=(JOB,), releases=(ReleaseFact(name=RELEASE, status="pending-upgrade"),))
+    assert found(**under_way, suspended=(SuspendedFact(run_id="r1", name="release"),), environments=busy) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "says", "remedy"),
+    [
+        (
+            {"unfinished": (BEGUN,), "runs": {"r1": OVER}, "locks": (LOCK,)},
+            "unfinished",
+            "run r1 began candidate aaaaaaaaaaaa of tiny-llama in staging and never ended it: its run was cancelled.",
+            CleanUp(begun=7, why="its run was cancelled"),
+        ),
+        ({"unfinished": (BEGUN,), "runs": {"r1": CRASHED}}, "crashed", "not taken it up again", StartRun(deployment="sweep/sweep")),
+        (
+            {"locks": (LOCK,), "runs": {"r1": GONE}},
+            "dead-lock",
+            "gave no sign of life for 61 s, and is gone from Prefect",
+            FreeLock(model="tiny-llama", environment="staging", run_id="r1"),
+        ),
+        (
+            {"requests": (REQUEST,), "runs": {"r1": OVER}},
+            "dead-request",
+            "run r1 ended as Cancelled",
+            CloseRequest(request=9, why="the run ended as Cancelled"),
+        ),
+        ({"suspended": (SuspendedFact(run_id="r2", name="release tiny"),)}, "unasked", "release tiny", WakeRun(run_id="r2")),
+        (
+            {"environments": in_staging(jobs=(JOB,)), "runs": {"r1": OVER}},
+            "orphan-job",
+            "Job prefetch-1 in llm-staging runs on",
+            DeleteJob(environment="staging", name="prefetch-1"),
+        ),
+        (
+            {"entries": (replace(ENTRY, fingerprint=OLD),)},
+            "wrong-pods",
+            "pods tiny-llama-staging-1 carry another candidate",
+            StartRun(deployment="revalidate/revalidate"),
+        ),
+        ({"environments": in_staging(pods=())}, "wrong-pods", "it has no pods", StartRun(deployment="revalidate/revalidate")),
+        (
+            {"environments": in_staging(releases=(ReleaseFact(name=RELEASE, status="pending-upgrade"),))},
+            "stuck-release",
+            "is pending-upgrade, and no run is at it",
+            Unstick(model="tiny-llama", environment="staging", release=RELEASE, wanted=NEW),
+        ),
+        ({"entries": ()}, "unknown-release", "is of no model that the registry knows in staging", None),
+        ({"environments": in_staging(releases=())}, "unknown-deployment", "Helm has no release of that name", None),
+        ({"environments": in_staging(ready_nodes=0)}, "no-node", "no node that staging may use", None),
+        ({"environments": in_staging(problem="The cluster cannot be reached.")}, "unseen", "The cluster cannot be reached.", None),
+        (
+            {"scrubs": (ScrubFact(environment="staging", node="gpu-1", at=BEGIN, corrupt=2, snapshots=("models/x",)),)},
+            "damaged-weights",
+            "found 2 damaged contents, in models/x",
+            StartRun(deployment="revalidate/revalidate"),
+        ),
+        ({"entries": (replace(ENTRY, last_checked_at=None),)}, "unwatched", "the health of 1 of 1 ready entries", None),
+        ({"migrations_missing": ("0009_unfinished",)}, "not-migrated", "0009_unfinished", None),
+        ({"prefect": prefect(pools={})}, "no-work-pool", "no work pool 'slipway'", None),
+        ({"prefect": prefect(pools={"slipway": True})}, "work-pool-paused", "no run starts", None),
+        ({"prefect": prefect(workers={"slipway": 0})}, "no-worker", "no run starts", None),
+        ({"prefect": prefect(deployed={})}, "not-deployed", "no deployment 'sweep'", None),
+        (
+            {"prefect": prefect(deployed={"sweep": replace(SWEEP, parameters=frozenset({"old"}), crons=())})},
+            "stale-deployment",
+            "crons, parameters differ",
+            None,
+        ),
+        ({"prefect": prefect(deployed={"sweep": replace(SWEEP, active=False)})}, "schedule-paused", "'sweep' is paused", None),
+        ({"prefect": prefect(automations=frozenset())}, "no-automation", "'slipway runs'", ApplyAutomations()),
+        ({"prefect": prefect(blocks=frozenset())}, "no-block", "slipway-hub/default", None),
+    ],
+)
+def test_each_inconsistency_is_found_alone(changes: dict[str, Any], kind: str, says: str, remedy: object) -> None:
+    (symptom,) = found(**changes)
+
+    assert symptom.kind == kind
+    assert says in symptom.sentence
+    assert symptom.remedy == remedy
+    assert symptom.command
+
+
+def test_the_monitor_may_rest() -> None:
+    resting = replace(SWEEP, active=False)
+
+    assert found(prefect=prefect(wanted={"monitor": SWEEP}, deployed={"monitor": resting})) == []
+
+
+def test_what_is_found_grows_with_what_is_wrong_and_not_with_models() -> None:
+    many = tuple(replace(ENTRY, model=f"m{number}", last_checked_at=None) for number in range(500))
+    pods = tuple(
+        pod(NEW[:40], labels={"slipway.dev/candidate": NEW[:40], "app.kubernetes.io/instance": f"m{number}-staging"})
+        for number in range(500)
+    )
+
+    assert [symptom.kind for symptom in found(entries=many, environments=in_staging(pods=pods, releases=(), deployments=()))] == [
+        "unwatched"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "command"),
+    [
+        ("application", "The cluster is not what Git says.", f"kubectl edit application -n argocd {RELEASE}, and argocd/staging/"),
+        ("git", "The cluster is not what Git says.", f"slipway release tiny-llama --revision {'c' * 40} --environment staging"),
+        ("live", "The cluster is not what Git says.", f"kubectl patch application -n argocd {RELEASE} --type merge -p"),
+        ("unseen", "drift of tiny-llama in staging could not be looked for: The cluster", "docs/troubleshooting.md"),
+    ],
+)
+def test_drift_is_shown_with_what_mends_it_and_left_to_people(kind: str, says: str, command: str) -> None:
+    drifts = (replace(DRIFT, kind=kind),)
+
+    (symptom,) = found(drifts=drifts)
+
+    assert (symptom.kind, symptom.about, symptom.remedy) == (f"drift-{kind}", "tiny-llama in staging", None)
+    assert says in symptom.sentence
+    assert command in symptom.command
+    # while a run is at it, it is no drift
+    assert found(drifts=drifts, locks=(replace(LOCK, silent_seconds=4),), runs={"r1": LIVE}) == []

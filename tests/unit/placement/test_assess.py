@@ -1,0 +1,258 @@
+"""Plans refuse what cannot work, with the numbers, before anything is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from blocks.facts import Node
+from flows.candidate.files import select_files
+from flows.delivery.values import chart_values, merged
+from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
+from flows.placement.assess import ReleasePlan, assess, chosen_environments, plan_release, plan_return
+from flows.placement.budget import load_budget
+from flows.placement.replicas import WantedPods, wanted_pods
+from flows.promotion.gates import require_verified
+from flows.recovery.target import choose_target
+from flows.spec import Candidate, EngineSettings, Environment, Speculative
+from tests.support.examples import about, candidate, digest, environment, hub_file, model, node, surroundings
+
+
+def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
+    return plan_release(assess(model(), made, where, surroundings(*nodes, **seen)))
+
+
+class TestRelease:
+    def test_it_names_everything_that_follows(self) -> None:
+        made = plan(candidate(), environment(), node("gpu-2"), node("gpu-1"))
+
+        assert made.helm_release == "tiny-llama-staging"
+        assert made.endpoint == "tiny-llama-staging.llm-staging.svc.cluster.local:8000"
+        assert made.nodes == ("gpu-1", "gpu-2")
+
+    def test_a_chart_that_changed_since_is_refused(self) -> None:
+        with pytest.raises(PromotionRefused, match="staging: The chart changed"):
+            plan(candidate(), environment(), chart_digest=digest("another chart"))
+
+    @pytest.mark.parametrize(
+        ("claims", "missing"), [((), "slipway-store and slipway-weights"), (("other", "slipway-store"), "slipway-weights")]
+    )
+    def test_an_environment_that_is_not_installed_is_refused_with_the_command(self, claims: tuple[str, ...], missing: str) -> None:
+        with pytest.raises(SpecInvalid, match=rf"llm-staging has no volume for {missing}: .* helm install staging charts/environment"):
+            plan(candidate(), environment(), claims=claims)
+
+    def test_everything_that_speaks_against_it_is_found_and_the_first_is_raised(self) -> None:
+        large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
+        where = environment(licences=("mit",))
+
+        assessment = assess(model(), large, where, surroundings(node(gpus=1, disk_bytes=1000), gpus_taken={"gpu-1": 1}))
+
+        kinds = ["licence", "disk", "max_model_len of tiny-llama is 200,000", "not enough free GPUs"]
+        assert len(assessment.refusals) == len(kinds)
+        for kind, refusal in zip(kinds, assessment.refusals, strict=True):
+            assert kind in refusal.message
+        with pytest.raises(
+            Refusal, match=r"^staging: tiny-llama has the licence llama3.1.* \(3 more refusal\(s\): slipway plan tiny-llama"
+        ):
+            plan_release(assessment)
+
+    def test_the_way_back_asks_neither_for_memory_nor_for_free_gpus(self) -> None:
+        large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
+
+        assert plan_return(large, environment(licences=("mit",)), surroundings(node(gpu_memory_bytes=None)), None).nodes == ("gpu-1",)
+        with pytest.raises(DoesNotFit, match="No ready node"):
+            plan_return(large, environment(), replace(surroundings(), nodes=()), None)
+
+
+class TestEnvironments:
+    known = (environment(name="development", after=None), environment(), environment(name="production", after="staging"))
+
+    def test_they_keep_the_order_of_promotion(self) -> None:
+        assert [e.name for e in chosen_environments(self.known, ["production", "development"])] == ["development", "production"]
+        assert chosen_environments(self.known, None) == self.known
+
+    def test_an_unknown_one_is_named_with_those_that_are_known(self) -> None:
+        with pytest.raises(SpecInvalid, match="no environment 'prod': deployments/environments knows development, staging, production"):
+            chosen_environments(self.known, ["prod"])
+
+
+class Entry:
+    def __init__(self, fingerprint: str | None, status: str) -> None:
+        self.fingerprint = fingerprint
+        self.status = status
+
+
+class TestPromotion:
+    def test_the_verified_candidate_may_go_on(self) -> None:
+        require_verified(candidate(), environment(), Entry(candidate().fingerprint, "ready"))
+
+    @pytest.mark.parametrize(
+        ("before", "says"),
+        [
+            (None, "nothing is verified in development"),
+            (Entry("f" * 64, "ready"), "development serves candidate ffffffffffff"),
+            (Entry(candidate().fingerprint, "degraded"), "is degraded in development"),
+        ],
+    )
+    def test_anything_else_is_refused(self, before: Entry | None, says: str) -> None:
+        with pytest.raises(PromotionRefused, match=says):
+            require_verified(candidate(), environment(), before)
+
+
+class TestRollback:
+    verified = frozenset({"a" * 64, "b" * 64, "b" * 20 + "c" * 44})
+
+    def choose(self, previous: str | None, to: str | None) -> str:
+        return choose_target("tiny", "production", verified=self.verified, previous=previous, to=to)
+
+    def test_the_previous_one_unless_another_is_named(self) -> None:
+        assert self.choose("a" * 64, None) == "a" * 64
+        assert self.choose("a" * 64, "b" * 21) == "b" * 64
+
+    @pytest.mark.parametrize(("previous", "to"), [(None, None), ("a" * 64, "a" * 11), ("a" * 64, "f" * 12), ("a" * 64, "b" * 20)])
+    def test_none_too_short_unknown_and_ambiguous_are_refused(self, previous: str | None, to: str | None) -> None:
+        with pytest.raises(NothingToRollBackTo, match="tiny in production cannot be rolled back"):
+            self.choose(previous, to)
+
+
+class TestFiles:
+    def test_weights_and_what_the_engine_reads_are_chosen(self) -> None:
+        names = [
+            "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json", "config.json",
+            "tokenizer.json", "chat_template.jinja", "README.md", "LICENSE",
+        ]  # fmt: skip
+        others = ["original/params.json", "onnx/model.safetensors", "figure.png", "model.gguf", "modeling_tiny.py", ".gitattributes"]
+
+        chosen = select_files("o/n", [hub_file(name) for name in names + others])
+
+        assert [file.path for file in chosen] == sorted(names)
+
+    def test_code_of_the_repository_comes_only_where_it_may_run(self) -> None:
+        files = [hub_file(name) for name in ("config.json", "model.safetensors", "modeling_tiny.py", "inference/run.py")]
+
+        assert [file.path for file in select_files("o/n", files, remote_code=True)] == [
+            "config.json",
+            "model.safetensors",
+            "modeling_tiny.py",
+        ]
+
+    def test_a_second_copy_of_the_weights_and_an_adapter_stay_where_they_are(self) -> None:
+        names = ["config.json", "model.safetensors", "consolidated.safetensors", "adapter_model.safetensors"]
+
+        assert [file.path for file in select_files("o/n", [hub_file(name) for name in names])] == ["config.json", "model.safetensors"]
+        assert [file.path for file in select_files("o/n", [hub_file(name) for name in names[::2]])] == names[::2]
+
+    def test_an_upload_that_was_not_finished_is_refused(self) -> None:
+        names = ["config.json", "model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"]
+
+        with pytest.raises(Refusal, match=r"lacks model-00002-of-00003\.safetensors of its weights"):
+            select_files("o/n", [hub_file(name) for name in names])
+
+    def test_pickles_alone_are_named(self) -> None:
+        with pytest.raises(Refusal, match=r"no safetensors weights.*pytorch_model\.bin can run code"):
+            select_files("o/n", [hub_file("config.json"), hub_file("pytorch_model.bin")])
+
+    @pytest.mark.parametrize("name", ["../evil.json", "/etc/passwd", "a/../../b", "a\\..\\b.json"])
+    def test_a_path_that_leaves_the_folder_is_refused(self, name: str) -> None:
+        with pytest.raises(SpecInvalid, match="path leaves its folder"):
+            select_files("o/n", [hub_file("config.json"), hub_file("model.safetensors"), hub_file(name)])
+
+    @pytest.mark.parametrize(("missing", "says"), [("model.safetensors", "no safetensors"), ("config.json", "no config.json")])
+    def test_what_cannot_be_served_is_refused(self, missing: str, says: str) -> None:
+        with pytest.raises(Refusal, match=says):
+            select_files("o/n", [hub_file(name) for name in ("model.safetensors", "config.json") if name != missing])
+
+
+class TestBudget:
+    def test_it_grows_with_the_weights(self) -> None:
+        assert load_budget(0).load_seconds == 180
+        assert load_budget(140_000_000_000).load_seconds == 650
+        assert load_budget(0, replicas=3).rollout_seconds == 3 * 180 + 300
+
+    def test_the_rollout_may_take_longer_than_the_engine(self) -> None:
+        budget = load_budget(16_000_000_000)
+
+        assert budget.rollout_seconds > budget.load_seconds
+
+
+class TestWantedPods:
+    def wanted(self, environment_values: dict[str, Any] | None = None, **values: Any) -> WantedPods:
+        return wanted_pods({"terminationGracePeriodSeconds": 60, **values}, environment(values=environment_values or {}))
+
+    def test_the_values_say_it(self) -> None:
+        assert self.wanted(replicas=3) == WantedPods(least=3, autoscaled=False, grace_seconds=60.0)
+        assert self.wanted(replicas=1, autoscaling={"kind": "none", "minReplicas": 4}).least == 1
+
+    def test_an_autoscaler_owns_the_number_from_its_least_on(self) -> None:
+        scaled = self.wanted(replicas=None, autoscaling={"kind": "keda", "minReplicas": 2})
+
+        assert scaled == WantedPods(least=2, autoscaled=True, grace_seconds=60.0)
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"replicas": 0}, "values.replicas: must be a number of pods"),
+            ({"replicas": True}, "values.replicas: must be a number of pods"),
+            ({}, "values.replicas: must be a number of pods"),
+            (
+                {"replicas": 2, "autoscaling": {"kind": "hpa", "minReplicas": 2}},
+                "values.replicas: is 2, but values.autoscaling.kind is hpa",
+            ),
+            ({"autoscaling": {"kind": "hpa"}}, "values.autoscaling.minReplicas: must be a number of pods"),
+            ({"replicas": 1, "terminationGracePeriodSeconds": "60"}, "values.terminationGracePeriodSeconds: must be a number of seconds"),
+            ({"replicas": 1, "environment_values": {"rollout": {"strategy": "surge"}}}, "values.rollout.strategy: is chosen by the plan"),
+        ],
+    )
+    def test_what_says_nothing_or_too_much_is_refused(self, values: dict[str, Any], says: str) -> None:
+        with pytest.raises(SpecInvalid, match=rf"^deployments/environments/staging\.yaml: {says}"):
+            self.wanted(**values)
+
+
+class TestValues:
+    def test_they_carry_the_candidate_and_nothing_floating(self) -> None:
+        made, where = candidate(), environment(values={"resources": {"requests": {"memory": "1Gi"}}, "replicas": 2})
+        way = plan(made, where)
+
+        values = chart_values(made, where, way)
+
+        assert values["candidate"] == {"fingerprint": made.fingerprint}
+        assert values["image"] == {"repository": "slipway-sandbox/vllm-openai", "digest": f"sha256:{digest('image')}"}
+        assert values["weights"]["folder"] == f"models/slipway-demo--tiny-llama/{made.commit}"
+        assert values["weights"]["mountPath"].endswith(made.commit)
+        assert values["resources"]["requests"] == {"memory": "1Gi", "nvidia.com/gpu": 1}
+        assert values["replicas"] == 2
+        assert values["loadBudgetSeconds"] == way.budget.load_seconds
+        assert values["tolerations"] == [{"key": "gpu-workload", "operator": "Equal", "value": "true", "effect": "NoSchedule"}]
+
+    def test_how_the_engine_guesses_and_calculates_is_the_candidates(self) -> None:
+        fast = EngineSettings(max_model_len=256, quantization="fp8", speculative=Speculative(method="ngram", tokens=3))
+        where = environment(
+            values={"engine": {"quantization": "awq", "speculative": {"tokens": 9}}, "compileCache": {"hostPath": "/cache"}}
+        )
+
+        engine = chart_values(candidate(engine=fast), where, plan(candidate(), where))["engine"]
+        plain = chart_values(candidate(), where, plan(candidate(), where))["engine"]
+
+        assert engine["quantization"] == "fp8"
+        assert engine["speculative"] == {"method": "ngram", "tokens": 3, "lookupMin": 2, "lookupMax": 4}
+        assert (plain["quantization"], plain["speculative"]["method"]) == ("", "none")
+
+    def test_compiled_code_is_kept_by_gpu_where_all_nodes_have_the_same(self) -> None:
+        where = environment(values={"compileCache": {"hostPath": "/cache"}})
+        same = plan(candidate(), where, node("gpu-1", gpu_product="H100"), node("gpu-2", gpu_product="H100"))
+        mixed = plan(candidate(), where, node("gpu-1", gpu_product="H100"), node("gpu-2", gpu_product="L4"))
+
+        assert chart_values(candidate(), where, same)["compileCache"] == {"hostPath": "/cache", "gpu": "H100"}
+        assert chart_values(candidate(), where, mixed)["compileCache"]["gpu"] == ""
+
+    def test_the_environment_cannot_override_the_candidate(self) -> None:
+        where = environment(values={"image": {"digest": "sha256:other"}, "candidate": {"fingerprint": "x"}})
+        values = chart_values(candidate(), where, plan(candidate(), where))
+
+        assert values["image"]["digest"] == f"sha256:{digest('image')}"
+        assert values["candidate"]["fingerprint"] == candidate().fingerprint
+
+    def test_merging_is_deep_and_replaces_lists(self) -> None:
+        assert merged({"a": {"b": 1, "c": [1, 2]}, "d": 4}, {"a": {"c": [3]}, "e": 5}) == {"a": {"b": 1, "c": [3]}, "d": 4, "e": 5}

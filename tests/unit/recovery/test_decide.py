@@ -1,0 +1,102 @@
+"""What becomes of an environment in which a candidate failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from flows.recovery.decide import Failure, next_step, settled, still_serves, unsettled
+from flows.spec import FailurePolicy
+from tests.support.examples import pod
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: str
+    fingerprint: str | None = "new"
+    run_id: str | None = "mine"
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+BEGUN = Event("deploying", detail={"replaces": "old"})
+FAILED = Event("failed", detail={"reason": "RolloutStalled: no", "deployed": True})
+
+
+def newest_first(*events: Event) -> list[Event]:
+    return list(reversed(events))
+
+
+def test_a_failure_after_the_cluster_was_told_is_owed_a_way_back() -> None:
+    events = newest_first(Event("ready", "old", "another"), BEGUN, Event("verified"), FAILED)
+
+    assert unsettled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces="old")
+
+
+def test_a_run_that_was_killed_on_the_way_back_goes_on() -> None:
+    events = newest_first(BEGUN, FAILED, Event("deploying", "old"), Event("ready", "old"))
+
+    assert unsettled(events, "new", "mine") is not None
+
+
+@pytest.mark.parametrize("kind", ["rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up"])
+def test_what_was_settled_is_not_settled_twice(kind: str) -> None:
+    assert unsettled(newest_first(BEGUN, FAILED, Event(kind, "old")), "new", "mine") is None
+
+
+def test_a_run_that_is_lost_after_it_settled_its_failure_has_only_to_end() -> None:
+    events = newest_first(BEGUN, FAILED, Event("deploying", "old"), Event("ready", "old"), Event("rolled_back", "old"))
+
+    assert settled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces=None)
+    assert settled(events, "other", "mine") is None
+    assert settled(events, "new", "another") is None
+    assert settled([BEGUN, *events], "new", "mine") is None, "it began anew"
+    assert settled(newest_first(BEGUN, FAILED), "new", "mine") is None
+
+
+@pytest.mark.parametrize("kind", ["deploying", "ready", "failed"])
+def test_what_another_run_has_done_since_is_not_undone(kind: str) -> None:
+    assert unsettled(newest_first(BEGUN, FAILED, Event(kind, "other", "another")), "new", "mine") is None
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        newest_first(),
+        newest_first(BEGUN),
+        newest_first(BEGUN, Event("failed", detail={"reason": "no", "deployed": False})),
+        newest_first(BEGUN, Event("ready")),
+        newest_first(Event("deploying", "old"), Event("failed", "old", detail={"reason": "no", "deployed": True})),
+        newest_first(BEGUN, FAILED, Event("rolled_back", "old"), BEGUN),
+    ],
+)
+def test_nothing_is_owed_where_nothing_failed_or_nothing_was_touched(events: list[Event]) -> None:
+    assert unsettled(events, "new", "mine") is None
+
+
+@pytest.mark.parametrize(
+    ("replaces", "policy", "keep", "step"),
+    [
+        ("old", FailurePolicy(), False, "return"),
+        ("old", FailurePolicy(), True, "return"),
+        ("old", FailurePolicy(go_back="ask"), False, "ask"),
+        ("new", FailurePolicy(), False, "keep"),
+        (None, FailurePolicy(), False, "remove"),
+        (None, FailurePolicy(), True, "keep"),
+        (None, FailurePolicy(first="keep"), False, "keep"),
+    ],
+)
+def test_the_step_follows_from_what_was_there_and_the_policy(replaces: str | None, policy: FailurePolicy, keep: bool, step: str) -> None:
+    assert next_step(Failure(reason="no", replaces=replaces), "new", policy, keep=keep) == step
+
+
+def test_the_endpoint_is_still_the_old_ones_only_while_no_new_pod_is_ready() -> None:
+    old, new = pod(label="old"), pod(label="new")
+
+    assert still_serves([old, old], "old")
+    assert still_serves([old, pod(label="new", ready=False)], "old")
+    assert not still_serves([old, new], "old")
+    assert not still_serves([pod(label="old", ready=False)], "old")
+    assert not still_serves([pod(label="old", terminating=True)], "old")
+    assert not still_serves([], "old")

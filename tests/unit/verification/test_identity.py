@@ -1,0 +1,84 @@
+"""What serves something else is found out, however healthy it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blocks.facts import ServedModel
+from flows.delivery.values import mount_path
+from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
+from flows.weights.prefetch import snapshot_digest_of
+from tests.support.examples import candidate, pod
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "other"}, {"root": "/models/slipway-demo--tiny-llama/" + "f" * 40}, {"max_model_len": 128}], ids=str
+)
+def test_an_endpoint_that_serves_something_else_fails(change: dict[str, Any]) -> None:
+    right: dict[str, Any] = {"name": "tiny-llama", "root": mount_path(candidate()), "max_model_len": 256}
+    good, bad = [ServedModel(**right)], [ServedModel(**{**right, **change})]
+
+    assert check_models({"the endpoint": good, "pod-0": good}, candidate()).outcome == "passed"
+    assert check_models({"the endpoint": bad, "pod-0": good}, candidate()).outcome == "failed"
+    # a Service answers for any of its pods: each is asked by itself
+    measured = check_models({"the endpoint": good, "pod-0": good, "pod-1": bad}, candidate())
+    assert (measured.outcome, measured.seen.endswith("(pod-1)")) == ("failed", True)
+    assert check_models({"the endpoint": []}, candidate()).outcome == "failed"
+
+
+def right_pod(**changes: Any) -> Any:
+    fields: dict[str, Any] = {
+        "weights_digest": snapshot_digest_of(candidate()),
+        "annotations": {"slipway.dev/fingerprint": candidate().fingerprint},
+        "image": candidate().image,
+    }
+    return pod(candidate().label, **{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fails"),
+    [
+        ({"labels": {"slipway.dev/candidate": "0" * 40}}, "pods"),
+        ({"labels": {}}, "pods"),
+        ({"annotations": {"slipway.dev/fingerprint": candidate().label + "0" * 24}}, "pod-fingerprint"),
+        ({"annotations": {}}, "pod-fingerprint"),
+        ({"image": "slipway-sandbox/vllm-openai@sha256:" + "0" * 64}, "pod-image"),
+        ({"weights_digest": "0" * 64}, "pod-weights"),
+        ({"weights_digest": ""}, "pod-weights"),
+    ],
+)
+def test_every_pod_must_be_the_candidates(wrong: dict[str, Any], fails: str) -> None:
+    assert {measured.outcome for measured in check_pods([right_pod(), right_pod()], candidate())} == {"passed"}
+
+    measured = check_pods([right_pod(), right_pod(**wrong)], candidate())
+
+    assert [m.name for m in measured if m.outcome == "failed"] == [fails]
+
+
+def test_no_pod_is_no_candidate() -> None:
+    assert {measured.outcome for measured in check_pods([], candidate())} == {"failed"}
+
+
+def test_only_pods_that_take_traffic_are_looked_at() -> None:
+    assert serving([right_pod(), right_pod(ready=False), right_pod(terminating=True)]) == [right_pod()]
+
+
+@pytest.mark.parametrize(
+    ("versions", "known", "outcome"),
+    [
+        (["0.32.0", "0.32.0"], None, "passed"),
+        (["0.32.0"], "0.32.0", "passed"),
+        (["0.32.0", "0.31.0"], None, "failed"),
+        (["0.32.0"], "0.31.0", "failed"),
+        ([], None, "failed"),
+    ],
+)
+def test_one_image_is_one_version(versions: list[str], known: str | None, outcome: str) -> None:
+    assert check_version(versions, known).outcome == outcome
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, "passed"), (503, "failed"), (404, "failed"), (None, "failed")])
+def test_health_is_200_and_nothing_else(status: int | None, outcome: str) -> None:
+    assert check_health(status).outcome == outcome

@@ -1,0 +1,141 @@
+"""The Job on a node, and what its program's words mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flows.node.layout import snapshot_digest
+from flows.weights.prefetch import prefetch_files, prefetch_job
+from flows.weights.progress import fetched_bytes, progress, said
+from flows.weights.scrub import ScrubReport, damaged, scrub_job
+from sandbox.kubernetes.admission.pod_security import violation
+from tests.support.examples import candidate, environment
+
+
+def test_the_token_is_a_file_of_a_secret_and_stands_nowhere() -> None:
+    policy = replace(environment().prefetch, token_secret="hub-token")
+    job = prefetch_job(candidate(), environment(prefetch=policy), "gpu-1", "run", "https://hub.example")
+
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert volume["secret"] == {"secretName": "hub-token", "defaultMode": 0o400}
+    assert mount["readOnly"] is True
+    assert variables["HF_TOKEN_PATH"] == f"{mount['mountPath']}/token"
+    assert "HF_TOKEN" not in variables
+
+
+def test_the_job_runs_on_its_node_once_and_confined() -> None:
+    job = prefetch_job(candidate(), environment(), "gpu-1", "run", "https://hub.example")
+
+    pod = job["spec"]["template"]["spec"]
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["gpu-1"]}]}
+    assert job["spec"]["backoffLimit"] == 0
+    security = pod["containers"][0]["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("job", [prefetch_job(candidate(), environment(), "gpu-1", "run", "hub"), scrub_job(environment(), "gpu-1", "run")])
+def test_jobs_on_nodes_meet_the_restricted_profile(job: dict[str, Any]) -> None:
+    namespace = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+
+    assert violation(namespace, "enforce", "/pods", job["spec"]["template"]) is None
+    # what they write is theirs on every node, whoever the kubelet is
+    security = job["spec"]["template"]["spec"]["securityContext"]
+    assert security["fsGroup"] == security["runAsGroup"] == security["runAsUser"] > 0
+
+
+def test_the_request_names_the_files_and_what_stays() -> None:
+    request = json.loads(prefetch_files(candidate(), ["models/b", "models/a"])["request.json"])
+
+    assert request["commit"] == candidate().commit
+    assert [file["path"] for file in request["files"]] == ["config.json", "model.safetensors"]
+    assert request["keep"] == ["models/a", "models/b"]
+
+
+def test_the_digest_of_a_snapshot_changes_with_everything_in_it() -> None:
+    first = candidate()
+    changed = [
+        replace(first, repository="slipway-demo/other"),
+        replace(first, commit="f" * 40),
+        replace(first, files=first.files[1:]),
+        *(replace(first, files=(replace(first.files[0], **change), first.files[1])) for change in ({"path": "c"}, {"size_bytes": 1})),
+        replace(first, files=(replace(first.files[0], digest="b" * 40), first.files[1])),
+    ]
+
+    digests = {snapshot_digest(each.repository, each.commit, each.files) for each in [first, *changed]}
+
+    assert len(digests) == 1 + len(changed)
+    assert snapshot_digest(first.repository, first.commit, reversed(first.files)) in digests
+
+
+@pytest.mark.parametrize(
+    ("line", "percent", "sentence"),
+    [
+        (
+            {"event": "progress", "done_bytes": 3e9, "total_bytes": 12e9, "bytes_per_second": 310e6, "seconds_left": 90},
+            25.0,
+            "**gpu-1**: 3.00 GB of 12.00 GB, 310.0 MB/s, 1 min 30 s left",
+        ),
+        (
+            {"event": "progress", "done_bytes": 0, "total_bytes": 0, "bytes_per_second": 0, "seconds_left": None},
+            0.0,
+            "**gpu-1**: 0.0 MB of 0.0 MB, 0.0 MB/s",
+        ),
+        ({"event": "waiting", "lock": "x"}, 0.0, "**gpu-1**: waits for another Job that fetches the same"),
+        ({"event": "complete", "fetched": True, "bytes": 2e6}, 100.0, "**gpu-1**: 2.0 MB fetched and proven"),
+        ({"event": "complete", "fetched": False, "bytes": 2e6}, 100.0, "**gpu-1**: 2.0 MB was there already"),
+    ],
+)
+def test_a_line_of_the_log_as_people_read_it(line: dict[str, object], percent: float, sentence: str) -> None:
+    seen = progress(said(json.dumps(line)), "gpu-1")
+
+    assert seen is not None
+    assert (seen.percent, seen.sentence) == (percent, sentence)
+
+
+@pytest.mark.parametrize("line", ["", "Traceback", "[]", "{}", '{"event": "failed"}', '{"event": "progress"}', "7"])
+def test_other_lines_say_nothing_about_progress(line: str) -> None:
+    assert progress(said(line), "gpu-1") is None
+
+
+def report(node: str, *, corrupt: dict[str, str] | None = None, snapshots: tuple[str, ...] = (), skipped: int = 0) -> ScrubReport:
+    line = {"contents": 7, "size_bytes": 3e9, "skipped": skipped, "corrupt": corrupt or {}, "snapshots": list(snapshots)}
+    return ScrubReport.of(node, line)
+
+
+def test_only_a_snapshot_that_was_fetched_counts_its_bytes() -> None:
+    assert fetched_bytes({"event": "complete", "fetched": True, "bytes": 10}) == 10
+    assert fetched_bytes({"event": "complete", "fetched": False, "bytes": 10}) == 0
+    assert fetched_bytes({"event": "progress", "done_bytes": 5}) == 0
+
+
+def test_a_scrub_says_what_is_sound_what_is_left_and_what_is_damaged() -> None:
+    sound, late = report("gpu-1"), report("gpu-2", skipped=4)
+    rotten = report("gpu-3", corrupt={"a" * 64: "b" * 64}, snapshots=("models/o--m/1",))
+
+    assert sound.sentence == "7 contents, 3.00 GB, all sound"
+    assert late.sentence == "7 contents, 3.00 GB, all sound; 4 are left for next time"
+    assert rotten.sentence == "1 of 7 contents are damaged, in models/o--m/1"
+    assert damaged([sound, late]) == ""
+    assert "gpu-3: models/o--m/1" in damaged([sound, late, rotten])
+    assert json.loads(json.dumps(rotten.document()))["corrupt"] == ["a" * 64]
+
+
+def test_a_scrub_ends_before_its_job_must_and_takes_little() -> None:
+    job = scrub_job(environment(), "gpu-1", "run")
+
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    limit = float(container["args"][container["args"].index("--limit-seconds") + 1])
+    assert limit < job["spec"]["activeDeadlineSeconds"]
+    assert container["resources"]["requests"]["cpu"] == "100m"
+    assert "env" not in container
+    assert job["metadata"]["name"] == scrub_job(environment(), "gpu-1", "run")["metadata"]["name"]
+    assert job["metadata"]["name"] != scrub_job(environment(), "gpu-2", "run")["metadata"]["name"]
