@@ -16,6 +16,8 @@ PipelineError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from blocks.errors import PipelineError
 
 
@@ -61,3 +63,18 @@ class ReleaseUnderWay(Refusal):
 
 class NothingToRollBackTo(Refusal):
     """No earlier verified release is known for the environment."""
+
+
+def raise_first(refusals: Sequence[Refusal], model: str) -> None:
+    """Raise the first of the refusals, if there is one, with the number of the others.
+
+    Args:
+        refusals: The refusals.
+        model: The model's name, for the command that shows the others.
+    """
+    if not refusals:
+        return
+    first, more = refusals[0], len(refusals) - 1
+    if more:
+        raise type(first)(f"{first.message} ({more} more refusal(s): slipway plan {model} shows them.)", **first.facts)
+    raise first

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from flows.candidate.tasks import inspect
+from flows.errors import raise_first
 from flows.naming import release_name
-from flows.placement.assess import Assessment, chosen_environments, placed, raise_first
+from flows.placement.assess import Assessment, chosen_environments, placed
 from flows.placement.page import environment_row, model_row, preview_page
 from flows.placement.tasks import assess
 from flows.runtime.artifacts import publish_plan

@@ -9,12 +9,12 @@ from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
 from flows.errors import NothingToRollBackTo, VerificationFailed
-from flows.promotion.tasks import current_entry, recall_candidate
-from flows.record.lock import give_back, locked
+from flows.record.lock import locked
+from flows.record.tasks import current_entry, give_back, recall_candidate
 from flows.recovery.cleanup import leave_as_it_was
+from flows.recovery.roll_back import go_back_to, stand
 from flows.recovery.target import TARGET_SECONDS
 from flows.recovery.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
-from flows.rollback import go_back_to, stand
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, run

@@ -16,17 +16,18 @@ from blocks.registry import Lock, Registry
 from flows.approval.gate import pass_gate
 from flows.approval.rules import requester_refusal
 from flows.candidate.tasks import resolve
-from flows.delivery.deliver import Move, deliver
+from flows.delivery.deliver import deliver
+from flows.delivery.move import Move
 from flows.errors import SpecInvalid
 from flows.placement.assess import ReleasePlan, chosen_environments
 from flows.placement.tasks import plan
 from flows.promotion.gates import require_fresh, require_verified
-from flows.promotion.tasks import begun_with, current_entry, finished, last_verified
-from flows.record.lock import give_back, locked
+from flows.promotion.tasks import begun_with, finished
+from flows.record.lock import locked
 from flows.record.phases import Stopwatch
+from flows.record.tasks import current_entry, give_back, last_verified
 from flows.recovery.cleanup import leave_as_it_was
-from flows.recovery.owed import made_good, owed
-from flows.recovery.settle import enter_or_go_back
+from flows.recovery.settle import enter_or_go_back, made_good, owed
 from flows.runtime.blocks import Site, shared_hub, shared_registry, site
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended

@@ -10,12 +10,12 @@ from prefect.client.schemas.objects import State
 
 from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
 from blocks.registry import Entry, Registry
-from flows.delivery.drift import Drift
-from flows.delivery.tasks.live import find_drift
+from flows.delivery.drift import Drift, drift_page
+from flows.delivery.tasks.drift import find_drift
 from flows.errors import Drifted, VerificationFailed
 from flows.naming import endpoint, release_name
-from flows.promotion.report import cell, drift_page, measurement_rows
-from flows.promotion.tasks import live_entries, note, recall_candidate, record_revalidated
+from flows.promotion.tasks import record_revalidated
+from flows.record.tasks import live_entries, note, recall_candidate
 from flows.runtime.artifacts import publish
 from flows.runtime.blocks import shared_registry, site
 from flows.runtime.json_logs import about
@@ -23,8 +23,10 @@ from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
+from flows.text import cell
 from flows.verification.evidence import Proof
 from flows.verification.measurement import Measurement
+from flows.verification.summary import measurement_rows
 from flows.verification.tasks.evidence import keep_evidence, recall_reference
 from flows.verification.tasks.verify import verify
 from flows.verification.verdict import judge

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from blocks.errors import PipelineError
 from blocks.registry import Registry
 from flows.approval.expiry import sweep_step
-from flows.approval.requests import close_request, open_requests, waiting_run, wake
+from flows.approval.tasks.requests import close_request, open_requests, waiting_run, wake
 from flows.recovery.cleanup import clean_up_ended
 from flows.recovery.resume import take_up_again
 from flows.recovery.stalled import Patience

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +31,21 @@ class HelmRevision:
     replicas: int | None
     values_sha256: str
     updated_at: datetime
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings as one, key by key in depth; `above` wins, and lists are replaced whole."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        result[key] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+#: Statuses of revisions that were in place once: what they rendered was accepted by the cluster.
+WERE_IN_PLACE = ("deployed", "superseded")
+
+
+def carried_before(revisions: Iterable[HelmRevision], fingerprint: str) -> HelmRevision | None:
+    """The newest of the revisions (newest first) that carried the candidate of this fingerprint and was in place; none if none is kept."""
+    return next((each for each in revisions if each.fingerprint == fingerprint and each.status in WERE_IN_PLACE), None)

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.registry import Event, Gate, Registry
+from flows.approval.form import Approval, approval_page
 from flows.approval.freeze import frozen_until
 from flows.approval.rules import Tally, expires_at, subject_of, tally
-from flows.approval.tasks import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
+from flows.approval.tasks.gate import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
 from flows.errors import ApprovalDenied, ApprovalExpired
-from flows.promotion.report import approval_page
-from flows.runtime.forms import Approval, ask, given_to, was_opened
+from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import run
 from flows.spec import Approvers, Candidate, Environment
 from flows.verification.evidence import Proof

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from blocks.facts import HubFile
 from blocks.facts.model import ModelFacts
-from flows.candidate.files import some, unsafe_files
+from flows.candidate.files import unsafe_files
 from flows.errors import Refusal
 from flows.spec import Environment, Model
+from flows.text import listed
 
 
 def refuse_model(model: Model, files: Sequence[HubFile], about: ModelFacts) -> list[Refusal]:
@@ -45,7 +46,7 @@ def _formats(repository: str, files: Sequence[HubFile]) -> list[Refusal]:
         return []
     return [
         Refusal(
-            f"{repository} holds pickled or otherwise unsafe weights ({some(unsafe)}): loading them can run code. "
+            f"{repository} holds pickled or otherwise unsafe weights ({listed(unsafe)}): loading them can run code. "
             "Use a revision with safetensors only.",
             files=list(unsafe),
         )
@@ -56,7 +57,7 @@ def _code(model: Model, about: ModelFacts) -> list[Refusal]:
     if about.foreign_code:
         return [
             Refusal(
-                f"{model.repository} asks for code of {some(about.foreign_code)}, which no candidate pins: copy that code into a "
+                f"{model.repository} asks for code of {listed(about.foreign_code)}, which no candidate pins: copy that code into a "
                 "repository of your own, and name it without `--` in auto_map.",
                 repositories=list(about.foreign_code),
             )
@@ -64,7 +65,7 @@ def _code(model: Model, about: ModelFacts) -> list[Refusal]:
     if about.remote_code and not model.allow_remote_code:
         return [
             Refusal(
-                f"{model.repository} asks for code of its own to be run ({some(about.remote_code)}): read that code, then set "
+                f"{model.repository} asks for code of its own to be run ({listed(about.remote_code)}): read that code, then set "
                 f"allow_remote_code: true in deployments/models/{model.name}.yaml, or use another model.",
                 code=list(about.remote_code),
             )

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from blocks.facts import HubFile
 from flows.errors import Refusal, SpecInvalid
 from flows.spec import SnapshotFile
+from flows.text import listed
 
 #: Formats that run code when they are loaded, or that vLLM would fall back to.
 UNSAFE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack", ".npz"})
@@ -52,10 +53,10 @@ def select_files(repository: str, files: Sequence[HubFile], *, remote_code: bool
     weights = weight_files([file.path for file in chosen])
     if not weights:
         unsafe = unsafe_files(files)
-        instead = f" ({some(unsafe)} can run code when loaded)" if unsafe else ""
+        instead = f" ({listed(unsafe)} can run code when loaded)" if unsafe else ""
         raise Refusal(f"{repository} holds no safetensors weights in its top folder; Slipway serves no other format{instead}.")
     if missing := _missing_shards(weights):
-        raise Refusal(f"{repository} lacks {some(missing)} of its weights: the upload was not finished; use another revision.")
+        raise Refusal(f"{repository} lacks {listed(missing)} of its weights: the upload was not finished; use another revision.")
     if not any(file.path == "config.json" for file in chosen):
         raise Refusal(f"{repository} holds no config.json; vLLM cannot tell what model it is.")
     return tuple(
@@ -69,12 +70,6 @@ def weight_files(paths: Sequence[str]) -> tuple[str, ...]:
     """Those of the top folder's files that hold the model's weights, sorted."""
     found = sorted(p for p in paths if p.endswith(".safetensors") and "/" not in p and not p.startswith("adapter_"))
     return tuple([p for p in found if not p.startswith("consolidated")] or found)
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """The first of the names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _missing_shards(weights: Sequence[str]) -> list[str]:

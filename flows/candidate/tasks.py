@@ -10,8 +10,7 @@ from blocks.helm import Helm
 from blocks.hub.block import Hub
 from flows.candidate.admission import refuse_model
 from flows.candidate.files import select_files, weight_files
-from flows.errors import Refusal
-from flows.placement.assess import raise_first
+from flows.errors import Refusal, raise_first
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Model
 

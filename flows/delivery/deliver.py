@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from prefect import Task
@@ -10,63 +9,18 @@ from prefect import Task
 from blocks.errors import HelmConflict, HelmStuck, PipelineError, Transient
 from blocks.facts import HelmRevision
 from blocks.gitops import GitOps
-from blocks.registry import Lock, Registry
 from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
-from flows.delivery.delivered import Delivered
+from flows.delivery.move import UNTOUCHED, Delivered, Move
 from flows.delivery.tasks.argocd import require_application, sync
-from flows.delivery.tasks.git import commit, commit_return
-from flows.delivery.tasks.helm import deploy
-from flows.delivery.tasks.redeploy import redeploy
-from flows.delivery.tasks.removal import commit_removal, or_by_hand
-from flows.delivery.tasks.unstick import uninstall, unstick
-from flows.placement.assess import ReleasePlan
-from flows.promotion.tasks import note
-from flows.runtime.blocks import Following, Site
+from flows.delivery.tasks.git import commit, commit_removal, commit_return, or_by_hand
+from flows.delivery.tasks.helm import deploy, redeploy, uninstall, unstick
+from flows.record.tasks import note
+from flows.runtime.blocks import Following
 from flows.runtime.tasks import run
-from flows.spec import Candidate, CheckSuite, Environment
 
 #: A killed operation and fields that somebody else owns: each may be in the way once, and the second may show only when the first is gone.
 _OBSTACLES = 2
-
-#: The fact of an error that tells that it came before anything was changed: what serves goes on serving.
-UNTOUCHED = "untouched"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """One candidate's move into one environment, by one run that holds the lock.
-
-    Attributes:
-        run_id: The flow run.
-        registry: Where it is recorded.
-        hub_endpoint: Where its files come from.
-        at: The environment's blocks.
-        environment: Where it goes.
-        candidate: What goes there.
-        suite: What it is asked when it is there.
-        planned: Names, nodes and deadlines.
-        lock: The run's lock of the model in the environment.
-        requester: Who asked for it; empty where nobody is known.
-        reason: Why an environment goes back; empty for a release.
-    """
-
-    run_id: str
-    registry: Registry
-    hub_endpoint: str
-    at: Site
-    environment: Environment
-    candidate: Candidate
-    suite: CheckSuite
-    planned: ReleasePlan
-    lock: Lock
-    requester: str = ""
-    reason: str = ""
-
-    @property
-    def where(self) -> str:
-        """Model and environment, for messages."""
-        return f"{self.candidate.model} in {self.environment.name}"
 
 
 async def deliver(move: Move) -> Delivered:

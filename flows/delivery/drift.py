@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from blocks.facts.argocd import Application
 from flows.delivery.application import SyncPolicy, unfit
 from flows.delivery.secret_scan import looks_secret
+from flows.text import cell
 
 #: Lines of a difference that are shown.
 SHOWN = 20
@@ -149,3 +150,14 @@ def _quantity(value: Any) -> Decimal | None:
     if isinstance(value, bool) or unit not in _UNITS or not digits.replace(".", "", 1).lstrip("-").isdigit():
         return None
     return Decimal(digits) * _UNITS[unit]
+
+
+def drift_page(found: Mapping[str, Sequence[Drift]]) -> str:
+    """What has drifted, by entry, with the differences; nothing where nothing has."""
+    lines = ["", "", "## Drift", ""] if found else []
+    for name, drifts in found.items():
+        for drift in drifts:
+            lines += [f"**{cell(name)}** ({drift.kind}): {cell(drift.sentence)}", ""]
+            # Indented, so that nothing in a difference is taken for markdown.
+            lines += [*(f"    {line}" for line in drift.difference), ""] if drift.difference else []
+    return "\n".join(lines)

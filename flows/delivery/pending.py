@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from blocks.errors import HelmBusy, HelmStuck
 from blocks.facts import HelmRevision
-from flows.spec import Candidate
+from blocks.facts.helm import WERE_IN_PLACE
 
 #: Statuses of an operation that has not ended.
 _UNDER_WAY = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
-
-#: Statuses of revisions that were in place once: what they rendered was accepted by the cluster.
-_WERE_IN_PLACE = ("deployed", "superseded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +76,7 @@ def choose_repair(revisions: Sequence[HelmRevision], wanted: str | None) -> Repa
         return None
     if newest.status != "uninstalling" and wanted is not None and newest.fingerprint == wanted:
         return Repair(kind="finish", revision=newest.revision, was=newest)
-    in_place = [each.revision for each in revisions if each.status in _WERE_IN_PLACE]
+    in_place = [each.revision for each in revisions if each.status in WERE_IN_PLACE]
     if newest.status == "uninstalling" or not in_place:
         return Repair(kind="remove", revision=None, was=newest)
     return Repair(kind="return", revision=in_place[0], was=newest)
-
-
-def carried_before(revisions: Iterable[HelmRevision], candidate: Candidate) -> HelmRevision | None:
-    """The newest of the revisions (newest first) that carried the candidate and was in place; none if none is kept."""
-    return next((each for each in revisions if each.fingerprint == candidate.fingerprint and each.status in _WERE_IN_PLACE), None)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from blocks.facts.helm import merged
 from flows.naming import WEIGHTS_CLAIM
 from flows.node.layout import snapshot_folder
 from flows.placement.assess import ReleasePlan
 from flows.spec import Candidate, Environment, Speculative
-from flows.weights.prefetch import snapshot_digest_of
+from flows.weights.prefetch import mount_path, snapshot_digest_of
 
 
 def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePlan) -> dict[str, Any]:
@@ -53,21 +53,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
     return merged(environment.values, decided)
 
 
-def mount_path(candidate: Candidate) -> str:
-    """Where the engine sees the weights. It names the commit, so `/v1/models` shows as `root` which one is served."""
-    return f"/{snapshot_folder(candidate.repository, candidate.commit)}"
-
-
 def _speculative(wanted: Speculative | None) -> dict[str, Any]:
     if wanted is None:
         return {"method": "none"}
     return {"method": wanted.method, "tokens": wanted.tokens, "lookupMin": wanted.lookup_min, "lookupMax": wanted.lookup_max}
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both mappings as one, key by key in depth; `above` wins, and lists are replaced whole."""
-    result = dict(below)
-    for key, value in above.items():
-        under = result.get(key)
-        result[key] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-    return result

@@ -10,7 +10,7 @@ from flows.delivery.application import sync_policy
 from flows.delivery.tasks.drift import look_for_drift
 from flows.doctor.rules.facts import DriftFact
 from flows.naming import release_name
-from flows.promotion.tasks import live_entries
+from flows.record.tasks import live_entries
 from flows.runtime.blocks import Following, Site, site
 from flows.spec import Deployments, Environment
 

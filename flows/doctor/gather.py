@@ -28,9 +28,8 @@ from flows.doctor.rules.facts import (
 from flows.errors import SpecInvalid
 from flows.recovery.tasks.unfinished import has_failed, run_states
 from flows.recovery.way_out import EndedRun
-from flows.runtime.all_runs import all_runs
 from flows.runtime.blocks import Site, shared_registry, site
-from flows.runtime.client import prefect_client
+from flows.runtime.client import all_runs, prefect_client
 from flows.spec import Deployments, Environment
 from flows.weights.job import RUN_LABEL
 

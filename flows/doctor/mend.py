@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from blocks.errors import HelmStuck
 from blocks.helm import Helm
 from blocks.registry import Registry
-from flows.approval.requests import close_request, open_requests, wake
+from flows.approval.tasks.requests import close_request, open_requests, wake
 from flows.delivery.pending import require_idle
-from flows.delivery.tasks.unstick import unstick
+from flows.delivery.tasks.helm import unstick
 from flows.doctor.rules.symptom import (
     ApplyAutomations,
     CleanUp,

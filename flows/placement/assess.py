@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blocks.facts import GpuQuota, Node, Pod
 from flows import naming
 from flows.candidate.admission import refuse_licence
-from flows.errors import PromotionRefused, Refusal, SpecInvalid
+from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
 from flows.placement.budget import LoadBudget, load_budget
 from flows.placement.capacity import Rollout, Room, Strategy, find_room
 from flows.placement.fit import Fit, judge_fit
@@ -190,21 +190,6 @@ def placed(assessment: Assessment) -> list[Refusal]:
     """The assessment's refusals, each with the environment in front of its sentence."""
     name = assessment.environment.name
     return [type(refusal)(f"{name}: {refusal.message}", environment=name, **refusal.facts) for refusal in assessment.refusals]
-
-
-def raise_first(refusals: Sequence[Refusal], model: str) -> None:
-    """Raise the first of the refusals, if there is one, with the number of the others.
-
-    Args:
-        refusals: The refusals.
-        model: The model's name, for the command that shows the others.
-    """
-    if not refusals:
-        return
-    first, more = refusals[0], len(refusals) - 1
-    if more:
-        raise type(first)(f"{first.message} ({more} more refusal(s): slipway plan {model} shows them.)", **first.facts)
-    raise first
 
 
 def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Way | None) -> ReleasePlan:

@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 
 from blocks.facts.model import AttentionLayers, ModelFacts
 from flows.spec import EngineSettings
-
-GIB = 2**30
+from flows.text import GIB
 
 #: Bytes of a GPU that go neither to weights nor to KV cache: CUDA's context, activations of a batch, captured graphs. An estimate;
 #: vLLM measures it when it starts.

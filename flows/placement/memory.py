@@ -5,8 +5,9 @@ from __future__ import annotations
 from blocks.facts.model import ModelFacts
 from flows.errors import DoesNotFit, Refusal
 from flows.placement.fit import RESERVE_BYTES, Fit, divides, enough_parallel
-from flows.placement.nodes import Target, gib
+from flows.placement.nodes import Target
 from flows.spec import EngineSettings, Model
+from flows.text import gib
 
 
 def refuse_memory(model: Model, about: ModelFacts, engine: EngineSettings, target: Target, fit: Fit | None) -> list[Refusal]:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from blocks.facts import Node, Taint
-from flows.candidate.files import some
 from flows.errors import DoesNotFit, Refusal
-from flows.placement.fit import GIB
 from flows.spec import Candidate, Environment, Toleration
+from flows.text import GIB, gib, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
 
 def _why_not(nodes: Iterable[Node], environment: Environment) -> str:
     tainted = sorted({f"{t.key}={t.value}:{t.effect}" for node in nodes if node.ready for t in _untolerated(node, environment)})
-    return f", with taints that it does not tolerate ({some(tainted)})" if tainted else ""
+    return f", with taints that it does not tolerate ({listed(tainted)})" if tainted else ""
 
 
 def _gpu_bytes(node: Node, environment: Environment) -> int | None:
@@ -96,7 +95,7 @@ def _unknown(names: Sequence[str], environment: Environment) -> list[Refusal]:
         return []
     return [
         DoesNotFit(
-            f"Nothing says how much memory the GPUs of {some(names)} have: let NVIDIA's GPU feature discovery label the nodes "
+            f"Nothing says how much memory the GPUs of {listed(names)} have: let NVIDIA's GPU feature discovery label the nodes "
             f"(nvidia.com/gpu.memory), or state gpu_memory_gib in deployments/environments/{environment.name}.yaml.",
             nodes=list(names),
         )
@@ -112,7 +111,7 @@ def _disks(candidate: Candidate, environment: Environment, nodes: Sequence[Node]
     if small:
         found.append(
             DoesNotFit(
-                f"The files of {candidate.model} take {gib(candidate.size_bytes)}, and the disk of {some(small)} holds "
+                f"The files of {candidate.model} take {gib(candidate.size_bytes)}, and the disk of {listed(small)} holds "
                 f"{gib(min(sizes[name] for name in small))} in all: use larger disks, or state prefetch.disk_gib where "
                 f"{environment.prefetch.store} lies on a disk of its own.",
                 wanted_bytes=candidate.size_bytes,
@@ -121,13 +120,8 @@ def _disks(candidate: Candidate, environment: Environment, nodes: Sequence[Node]
         )
     full = [node.name for node in nodes if node.disk_pressure]
     if full:
-        found.append(DoesNotFit(f"The disk of {some(full)} is nearly full (DiskPressure): make room on it first.", nodes=full))
+        found.append(DoesNotFit(f"The disk of {listed(full)} is nearly full (DiskPressure): make room on it first.", nodes=full))
     return found
-
-
-def gib(size_bytes: float) -> str:
-    """Bytes as people read them: in GiB, or in MiB below one."""
-    return f"{size_bytes / GIB:,.1f} GiB" if size_bytes >= GIB else f"{size_bytes / 2**20:,.1f} MiB"
 
 
 def _nothing(refusal: Refusal) -> Target:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flows.candidate.page import candidate_rows
 from flows.errors import Refusal
 from flows.placement.assess import Assessment
 from flows.placement.fit import RESERVE_BYTES, token_bytes
-from flows.placement.nodes import gib
-from flows.promotion.report import candidate_rows
 from flows.spec import Candidate
+from flows.text import gib
 
 _HEAD = "| environment | | needed on a GPU | largest context | free GPUs |"
 

@@ -8,9 +8,8 @@ from typing import Any, get_args
 from prefect import task
 
 from blocks.cluster import Cluster
+from blocks.facts.helm import carried_before, merged
 from blocks.helm import Helm
-from flows.delivery.pending import carried_before
-from flows.delivery.values import merged
 from flows.naming import release_name
 from flows.placement import assess as rules
 from flows.placement.assess import Assessment, ReleasePlan, Surroundings
@@ -83,7 +82,9 @@ def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment:
     """
     seen = _surroundings(cluster, helm, candidate, environment)
     with helm.client() as client:
-        carrying = carried_before(client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate)
+        carrying = carried_before(
+            client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate.fingerprint
+        )
     stored: Any = carrying.strategy if carrying is not None else None
     if carrying is not None and carrying.replicas is not None:
         seen = replace(seen, replicas=carrying.replicas)

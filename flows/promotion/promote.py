@@ -6,24 +6,30 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from blocks.errors import PipelineError
-from blocks.registry import Entry
-from flows.delivery.deliver import UNTOUCHED, Move
-from flows.delivery.delivered import Delivered
+from blocks.errors import EndpointRejected, PipelineError
+from blocks.registry import Entry, Registry
+from flows.delivery.move import UNTOUCHED, Delivered, Move
+from flows.errors import VerificationFailed, VerificationInconclusive
 from flows.naming import release_name
-from flows.promotion.proof import proven
-from flows.promotion.report import diagnosis_page, measurement_rows, release_page
-from flows.promotion.tasks import current_entry, failure_reason, record_deploying, record_failed, record_ready
-from flows.record.lock import require_lock
+from flows.placement.assess import ReleasePlan
+from flows.promotion.page import release_page
+from flows.promotion.tasks import failure_reason, record_deploying, record_failed, record_ready
 from flows.record.phases import Stopwatch, phases
-from flows.recovery.decide import still_serves
-from flows.rollout.diagnosis import diagnosis_of
+from flows.record.tasks import current_entry, require_lock
+from flows.rollout.diagnosis import diagnosis_of, diagnosis_page
+from flows.rollout.judge import still_serves
 from flows.rollout.tasks import ready_pods, rollout
 from flows.runtime.artifacts import publish, publish_diagnosis
-from flows.runtime.states import require_passed
+from flows.runtime.blocks import Site
 from flows.runtime.tasks import run
+from flows.spec import Candidate, CheckSuite, Environment
 from flows.spec.candidate import LABEL_LENGTH
-from flows.verification.evidence import Proof
+from flows.verification.evidence import Kept, Proof
+from flows.verification.measurement import Outcome
+from flows.verification.summary import measurement_rows
+from flows.verification.tasks.evidence import keep_evidence, recall_reference
+from flows.verification.tasks.verify import verify
+from flows.verification.verdict import Verdict
 from flows.weights.tasks.prefetch import prefetch_everywhere
 
 
@@ -94,3 +100,58 @@ async def _still_served(move: Move, before: Entry | None) -> bool:
     except PipelineError:
         return False
     return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])
+
+
+_NOT_PASSED: dict[Outcome, type[PipelineError]] = {
+    "failed": VerificationFailed,
+    "inconclusive": VerificationInconclusive,
+    "errored": EndpointRejected,
+}
+
+
+def require_passed(proof: Proof, where: str) -> None:
+    """Go on only with a verdict that passed.
+
+    Raises:
+        VerificationFailed: The checks said no.
+        VerificationInconclusive: They could not tell.
+        EndpointRejected: Something could not be measured.
+    """
+    verdict = proof.verdict
+    if verdict.outcome != "passed":
+        message = f"{where}: verification {verdict.sentence} (evidence {proof.kept.sha256[:12]})."
+        raise _NOT_PASSED[verdict.outcome](message, evidence_sha256=proof.kept.sha256)
+
+
+async def proven(
+    registry: Registry,
+    at: Site,
+    candidate: Candidate,
+    environment: Environment,
+    planned: ReleasePlan,
+    suite: CheckSuite,
+    run_id: str,
+    watch: Stopwatch,
+    since: datetime,
+) -> Proof:
+    """Verify the candidate through its endpoint and keep the evidence, whatever the verdict.
+
+    Args:
+        registry: Where evidence is kept.
+        at: The environment's blocks.
+        candidate: What should answer.
+        environment: Where.
+        planned: Its names there.
+        suite: What it is asked.
+        run_id: The flow run.
+        watch: The times of the phases so far; `verify` is added.
+        since: When the run began to deploy; pods that are older took none of its time.
+    """
+    with watch.phase("verify"):
+        reference = await run(recall_reference, registry, candidate, environment)
+        verdict: Verdict = await run(
+            verify, at.endpoint, at.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite, reference
+        )
+    taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
+    kept: Kept = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, taken, run_id)
+    return Proof(verdict=verdict, kept=kept)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
 
 from prefect import task
 
-from blocks.errors import PipelineError, RegistryRejected
+from blocks.errors import PipelineError
 from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
-from flows.delivery.delivered import Delivered
+from flows.delivery.move import Delivered
 from flows.placement.assess import ReleasePlan
-from flows.recovery.decide import Failure, settled, unsettled
-from flows.recovery.target import choose_target
+from flows.record.tasks import first_begun
 from flows.rollout.diagnosis import Diagnosis
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Environment
 from flows.verification.evidence import Evidence, Kept, Proof
 from flows.verification.verdict import Verdict
-
-_SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
 
 
 @task(task_run_name="record {environment.name} deploying", **OBSERVES)
@@ -110,23 +105,6 @@ def record_failed(
         )
 
 
-@task(task_run_name="look up {environment}", **OBSERVES)
-def current_entry(registry: Registry, model: str, environment: str) -> Entry | None:
-    """The entry that serves the model in the environment now; none if nothing does."""
-    with registry.client() as client:
-        return client.current(model, environment)
-
-
-@task(task_run_name="look up last verdict in {environment}", **OBSERVES)
-def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
-    """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
-    with registry.client() as client:
-        for event in client.events(model=candidate.model, environment=environment, limit=1000):
-            if event.fingerprint == candidate.fingerprint and event.kind in ("ready", "recovered", "revalidated"):
-                return event.occurred_at
-    return None
-
-
 @task(task_run_name="recall {environment.name}", **OBSERVES)
 def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Proof | None:
     """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
@@ -165,120 +143,6 @@ def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
         return Candidate.from_document(document) if document is not None else None
     except ValueError:
         return None
-
-
-def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
-    """The event with which the run first took something of the model into its hands: in the environment, or in any."""
-    for event in client.run_events([run_id], ("approval_requested", "deploying")):
-        if event.model == model and environment in (None, event.environment):
-            return event
-    return None
-
-
-@task(task_run_name="choose what to roll back to", **OBSERVES)
-def rollback_target(registry: Registry, model: str, environment: Environment, to: str | None, run_id: str) -> Candidate:
-    """The candidate to go back to: the one whose fingerprint begins with `to`, or the last verified one before the current.
-
-    A run that is taken up again goes to where it was on its way to: by then that may be what is current.
-
-    Raises:
-        NothingToRollBackTo: There is no such candidate, or it was never verified in the environment.
-    """
-    with registry.client() as client:
-        begun = first_begun(client, model, run_id, environment.name)
-        if begun is not None and begun.fingerprint is not None:
-            fingerprint = begun.fingerprint
-        else:
-            events = client.events(model=model, environment=environment.name, limit=1000)
-            previous = client.previous(model, environment.name)
-            fingerprint = choose_target(
-                model,
-                environment.name,
-                verified={event.fingerprint for event in events if event.kind == "ready" and event.fingerprint is not None},
-                previous=previous.fingerprint if previous is not None else None,
-                to=to,
-            )
-        document = client.candidate(fingerprint)
-    if document is None:
-        raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {environment.name}; release it again.")
-    return Candidate.from_document(document)
-
-
-@task(task_run_name="record rollback of {environment.name}", **OBSERVES)
-def record_rolled_back(
-    registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, automatic: bool, run_id: str
-) -> float:
-    """Keep who went back to what, and why, and whether that was part of a release that failed; return how long it took in seconds.
-
-    The time is that from the run's first change to its verified candidate, by the registry's clock: the same in whichever of the run's
-    processes it is recorded.
-    """
-    with registry.client() as client:
-        seconds = seconds_of(client, candidate, environment, run_id)
-        client.add_event(
-            "rolled_back",
-            model=candidate.model,
-            environment=environment.name,
-            fingerprint=candidate.fingerprint,
-            run_id=run_id,
-            actor=actor,
-            detail={"reason": reason, "seconds": seconds, "automatic": automatic},
-            key=f"{run_id}/{environment.name}/{candidate.fingerprint}/rolled_back",
-        )
-    return seconds
-
-
-def seconds_of(client: RegistryClient, candidate: Candidate, environment: Environment, run_id: str) -> float:
-    """Seconds from this run's first change with the candidate in the environment until it was verified there."""
-    events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
-    own = {event.kind: event.occurred_at for event in reversed(events) if event.fingerprint == candidate.fingerprint}
-    return round((own["ready"] - own["deploying"]).total_seconds(), 1)
-
-
-@task(task_run_name="look for an unsettled failure in {environment.name}", **OBSERVES)
-def unsettled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
-    """The failure of this run's candidate after which nobody has put the environment right; none if there is none."""
-    with registry.client() as client:
-        events = client.events(model=candidate.model, environment=environment.name, limit=200)
-    return unsettled(events, candidate.fingerprint, run_id)
-
-
-@task(task_run_name="look for a settled failure in {environment.name}", **OBSERVES)
-def settled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
-    """The failure of this run's candidate after which the run has put the environment right; none if that was not its last deed there."""
-    with registry.client() as client:
-        events = client.events(model=candidate.model, environment=environment.name, limit=200)
-    return settled(events, candidate.fingerprint, run_id)
-
-
-@task(task_run_name="note {kind} in {environment.name}", **OBSERVES)
-def note(registry: Registry, candidate: Candidate, environment: Environment, kind: str, detail: Mapping[str, object], run_id: str) -> None:
-    """Keep that something happened to the candidate in the environment."""
-    with registry.client() as client:
-        client.add_event(
-            kind, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint, run_id=run_id, detail=detail
-        )
-
-
-@task(task_run_name="list what is live", **OBSERVES)
-def live_entries(registry: Registry) -> list[Entry]:
-    """The entries that serve: `ready` and `degraded`."""
-    with registry.client() as client:
-        return [entry for status in _SERVING for entry in client.entries(status=status)]
-
-
-@task(task_run_name="recall candidate of {model}", **OBSERVES)
-def recall_candidate(registry: Registry, model: str, environment: str, fingerprint: str) -> Candidate:
-    """The candidate of the model that has, or had, an entry in the environment.
-
-    Raises:
-        RegistryRejected: The registry does not know it.
-    """
-    with registry.client() as client:
-        document = client.candidate(fingerprint)
-    if document is None:
-        raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {model} in {environment}; release it again.")
-    return Candidate.from_document(document)
 
 
 @task(task_run_name="record verdict of {entry.model}", **OBSERVES)

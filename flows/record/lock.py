@@ -11,12 +11,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from prefect import task
-
 from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.registry import Lock, Registry
-from flows.errors import ReleaseUnderWay
-from flows.runtime.tasks import OBSERVES, run
+from flows.record.tasks import take_lock
+from flows.runtime.tasks import run
 
 #: Seconds between signs of life; the registry gives a holder up after six of them.
 HEARTBEAT_SECONDS = 10.0
@@ -42,46 +40,6 @@ async def locked(registry: Registry, model: str, environment: str, run_id: str) 
     finally:
         ended.set()
         await asyncio.to_thread(_free, registry, lock, heart)
-
-
-@task(task_run_name="lock {environment}", **OBSERVES)
-def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> Lock:
-    """Take the lock, also from a run that gave no sign of life for a minute.
-
-    Raises:
-        ReleaseUnderWay: Another run holds it.
-    """
-    with registry.client() as client:
-        lock = client.take_lock(model, environment, run_id)
-    if lock.run_id != run_id:
-        raise ReleaseUnderWay(
-            f"{model} in {environment} is being changed by run {lock.run_id} (last sign of life {lock.silent_seconds:.0f} s ago): "
-            "wait until it ends, or cancel it.",
-            run_id=lock.run_id,
-        )
-    return lock
-
-
-@task(task_run_name="give back what a lost process held of {environment}", **OBSERVES)
-def give_back(registry: Registry, model: str, environment: str, run_id: str) -> None:
-    """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
-    with registry.client() as client:
-        client.give_back_lock(model, environment, run_id)
-
-
-@task(task_run_name="keep the lock", **OBSERVES)
-def require_lock(registry: Registry, lock: Lock) -> None:
-    """Make sure that the lock is still held, before something outside of the registry is changed.
-
-    Raises:
-        ReleaseUnderWay: Another run took over, as this one gave no sign of life for too long.
-    """
-    with registry.client() as client:
-        if not client.keep_lock(lock):
-            raise ReleaseUnderWay(
-                f"Run {lock.run_id} gave no sign of life for too long, and another run took over {lock.model} in {lock.environment}.",
-                run_id=lock.run_id,
-            )
 
 
 def _beat(registry: Registry, lock: Lock, ended: threading.Event) -> None:

@@ -12,7 +12,7 @@ from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
 from flows.delivery.git_files import Grounds
 from flows.delivery.tasks.argocd import sync
-from flows.delivery.tasks.removal import commit_removal, or_by_hand
+from flows.delivery.tasks.git import commit_removal, or_by_hand
 from flows.naming import release_name
 from flows.spec import Environment
 

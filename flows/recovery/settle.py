@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import blocks.errors
+import flows.errors
 from blocks.errors import PipelineError
-from flows.delivery.deliver import Move, remove, take_back
-from flows.delivery.delivered import Delivered
+from blocks.registry import Registry
+from flows.delivery.deliver import remove, take_back
+from flows.delivery.move import Delivered, Move
+from flows.placement.assess import ReleasePlan
 from flows.placement.tasks import plan_return
 from flows.promotion.promote import Entered, enter
-from flows.promotion.report import way_back_page
-from flows.promotion.tasks import note, recall_candidate, record_rolled_back, unsettled_failure
-from flows.record.lock import require_lock
+from flows.record.history import Failure
 from flows.record.phases import Stopwatch
-from flows.recovery.decide import Failure, next_step
-from flows.runtime.forms import Choice, WayBack, ask, given_to, was_opened
+from flows.record.tasks import note, recall_candidate, require_lock, settled_failure, unsettled_failure
+from flows.recovery.ask import Choice, WayBack, way_back_page
+from flows.recovery.decide import next_step
+from flows.recovery.tasks.rollback import record_rolled_back
+from flows.recovery.tasks.unfinished import had_ended
+from flows.runtime.blocks import Site
+from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import run
+from flows.spec import Candidate, Environment
 from flows.verification.evidence import Proof
 
 #: Who the registry names where no person asked for a rollback.
@@ -109,3 +117,54 @@ async def _asked(move: Move, failure: Failure) -> WayBack:
         if given is not None and given.answer is not None:
             return given.answer
     return WayBack(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")
+
+
+def recalled(reason: str) -> PipelineError:
+    """The error that the registry keeps as `Kind: sentence`, for a run that was interrupted after it."""
+    name, _, message = reason.partition(": ")
+    kind = getattr(flows.errors, name, None) or getattr(blocks.errors, name, None)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, PipelineError) else PipelineError(reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owed:
+    """A failure that the run recorded and did not end with.
+
+    Attributes:
+        failure: How it failed.
+        settled: Whether the environment has been put right since.
+    """
+
+    failure: Failure
+    settled: bool
+
+
+async def owed(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Owed | None:
+    """What the run owes in the environment; none if nothing, as when it told its end and somebody retries it."""
+    failure = await run(unsettled_failure, registry, candidate, environment, run_id)
+    if failure is not None:
+        return Owed(failure=failure, settled=False)
+    failure = await run(settled_failure, registry, candidate, environment, run_id)
+    if failure is not None and not await run(had_ended, run_id):
+        return Owed(failure=failure, settled=True)
+    return None
+
+
+async def made_good(
+    owing: Owed, at: Site, candidate: Candidate, environment: Environment, move: Callable[[ReleasePlan], Move], *, keep: bool
+) -> PipelineError:
+    """Put the environment right, if that is still to be done; the error to end with, which says what became of it.
+
+    Args:
+        owing: What is owed.
+        at: The environment's blocks.
+        candidate: What failed.
+        environment: Where.
+        move: Makes the failed move again of a plan; the run holds the lock.
+        keep: Whether what failed is to be kept for inspection where nothing served before.
+    """
+    error = recalled(owing.failure.reason)
+    if owing.settled:
+        return type(error)(f"{error.message} The environment was put right before the run was interrupted.")
+    planned = await run(plan_return, at.cluster, at.helm, candidate, environment)
+    return type(error)(f"{error.message} {await settle(move(planned), owing.failure, keep=keep)}")

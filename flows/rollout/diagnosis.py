@@ -140,3 +140,12 @@ def diagnosis_of(exc: PipelineError) -> Diagnosis | None:
 
 #: How an API server says that policy, not the object itself, is why it refuses.
 _ADMISSION = ("admission webhook", "is forbidden", "violates PodSecurity", "ValidatingAdmissionPolicy")
+
+
+def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:
+    """Why a rollout did not go on, as markdown: category, sentence, what to do, and what it was read from."""
+    lines = [f"## {where}: {diagnosis.category}", "", f"{diagnosis.sentence}.", "", f"**What to do**: {diagnosis.remedy}"]
+    if diagnosis.evidence:
+        # Indented, so that nothing in a log line is taken for markdown.
+        lines += ["", "Read from:", "", *(f"    {line}" for line in diagnosis.evidence)]
+    return "\n".join(lines)

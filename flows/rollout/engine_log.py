@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.text import redacted
+
 Cause = Literal["gpu-out-of-memory", "no-kv-cache-memory", "weights-unloadable", "node-disk-full"]
 
 #: What vLLM, PyTorch and safetensors print, by cause; the first cause that matches counts. Memory comes first: a failed
@@ -45,11 +47,6 @@ _SAID: tuple[tuple[Cause, re.Pattern[str]], ...] = (
 _POINTERS = re.compile(r"See root cause above|Engine core initialization failed|EngineDeadError|Traceback \(most recent call last\)")
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b\s*:|\bFATAL\b|\bcore dumped\b|Segmentation fault")
 
-#: Shapes of secrets; an engine has none of its own, but what people pass to it may end in its log.
-_SECRETS = re.compile(
-    r"\bhf_[A-Za-z0-9]{8,}|(?i:\b(?:bearer|basic)\s+)\S+|(?i:\b(?:token|password|passwd|secret|api[-_]?key|authorization)\b[\"']?\s*[=:]\s*)(?:(?i:bearer|basic)\s+)?\S+"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-)
 
 #: Longest line that is quoted.
 _QUOTED_CHARACTERS = 300
@@ -80,8 +77,3 @@ def quoted(line: str) -> str:
     """A line as it may be shown: without secrets, and not too long."""
     shown = redacted(line)
     return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[: _QUOTED_CHARACTERS - 1]}…"
-
-
-def redacted(text: str) -> str:
-    """The text with everything that looks like a secret taken out."""
-    return _SECRETS.sub("***", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from blocks.facts import Node, Rollout, Trouble
+from blocks.facts import Node, Pod, Rollout, Trouble
 from flows.rollout.diagnosis import Diagnosis, diagnose, is_of, overdue
 
 
@@ -49,3 +49,9 @@ def judge_rollout(
     if rollout.deadline_exceeded or waited_seconds > limit_seconds:
         return diagnosis or overdue(rollout, label, troubles)
     return "progressing"
+
+
+def still_serves(pods: Sequence[Pod], label: str) -> bool:
+    """Whether the endpoint answers with the candidate of this label and with no other: by the pods that are ready."""
+    ready = {pod.labels.get("slipway.dev/candidate") for pod in pods if pod.ready and not pod.terminating}
+    return ready == {label}

@@ -12,8 +12,7 @@ from blocks.errors import RolloutStalled
 from blocks.facts import Pod, Rollout
 from flows.rollout.diagnosis import Diagnosis
 from flows.rollout.judge import judge_rollout
-from flows.runtime.tasks import OBSERVES
-from flows.runtime.waiting import looks
+from flows.runtime.tasks import OBSERVES, looks
 from flows.spec import Candidate, Environment
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +17,15 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import ArtifactSort, TaskRunSort
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
@@ -207,3 +209,29 @@ def _detail(response: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError):
         detail = response.text[:300]
     return f"HTTP {response.status_code}: {detail}".rstrip(".")
+
+
+#: As many as Prefect gives in one answer (its `PREFECT_API_DEFAULT_LIMIT`).
+PAGE = 200
+
+
+def all_runs(prefect: SyncPrefectClient, flows: Sequence[str], wanted: FlowRunFilter, *, page: int = PAGE) -> list[FlowRun]:
+    """The runs of the flows that are wanted, those that began first at the front.
+
+    Args:
+        prefect: Where they are.
+        flows: The flows' names.
+        wanted: Which of their runs.
+        page: How many to ask for at a time.
+    """
+    of_these = FlowFilter(name=FlowFilterName(any_=list(flows)))
+    found: dict[UUID, FlowRun] = {}  # a run that comes or goes between two answers may be in both
+    offset = 0
+    while True:
+        some = prefect.read_flow_runs(
+            flow_filter=of_these, flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=page, offset=offset
+        )
+        found |= {run.id: run for run in some}
+        offset += len(some)
+        if len(some) < page:
+            return list(found.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -14,15 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.input.run_input import Keyset, keyset_from_base_key
-from pydantic import Field, SecretStr, ValidationError
-
-
-class Decision(StrEnum):
-    """What a release manager may decide."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-    EMERGENCY = "approve-emergency"
+from pydantic import ValidationError
 
 
 class Form(RunInput):
@@ -33,42 +24,6 @@ class Form(RunInput):
         """Keep the form, unless it is kept already."""
         if await _inputs(keyset["description"]) is None:
             await super().asave(keyset, flow_run_id)
-
-
-class Approval(Form):
-    """The form that a release manager fills in to resume a suspended production release."""
-
-    decision: Decision = Field(
-        description="Approve to deploy to the environment, or reject to end the release. An emergency approval passes a freeze; "
-        "two approvers must give it, and it is recorded as such.",
-        json_schema_extra={"position": 0},
-    )
-    approver: str = Field(
-        min_length=2, max_length=100, description="Who decides: a name of deployments/approvers.yaml.", json_schema_extra={"position": 1}
-    )
-    code: SecretStr = Field(
-        max_length=20, description="The six digits that the approver's authenticator shows now.", json_schema_extra={"position": 2}
-    )
-    reason: str = Field(
-        default="", max_length=2000, description="Why; a rejection and an emergency need one.", json_schema_extra={"position": 3}
-    )
-
-
-class Choice(StrEnum):
-    """What may become of an environment in which a release failed."""
-
-    GO_BACK = "go-back"
-    LEAVE = "leave"
-
-
-class WayBack(Form):
-    """The form that decides what becomes of an environment in which a release failed."""
-
-    decision: Choice = Field(
-        description="Go back to the candidate that served before, or leave everything as it is.", json_schema_extra={"position": 0}
-    )
-    actor: str = Field(min_length=2, max_length=100, description="Who decides; kept in the registry.", json_schema_extra={"position": 1})
-    reason: str = Field(min_length=3, max_length=2000, description="Why; kept in the registry.", json_schema_extra={"position": 2})
 
 
 F = TypeVar("F", bound=Form)

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from flows.rollout.engine_log import redacted
+from flows.text import redacted
 
 #: What flows say of themselves: a task's thread and a branch of a fan-out have their own copies.
 _ABOUT: ContextVar[dict[str, str] | None] = ContextVar("slipway_log_lines", default=None)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from blocks.facts import Pod, ServedModel
-from flows.delivery.values import mount_path
 from flows.spec import Candidate
 from flows.verification.measurement import Measurement, judged
-from flows.weights.prefetch import snapshot_digest_of
+from flows.weights.prefetch import mount_path, snapshot_digest_of
 
 LABEL = "slipway.dev/candidate"
 FINGERPRINT = "slipway.dev/fingerprint"

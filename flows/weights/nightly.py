@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from blocks.errors import PipelineError
 from blocks.registry import Entry, Registry
 from flows.node.layout import snapshot_folder
-from flows.promotion.tasks import recall_candidate
+from flows.record.tasks import recall_candidate
 from flows.runtime.blocks import Site, shared_hub, site
 from flows.runtime.tasks import run
 from flows.spec import Candidate, Deployments, Environment

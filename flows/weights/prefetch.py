@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from flows.naming import prefetch_job_name
-from flows.node.layout import snapshot_digest
+from flows.node.layout import snapshot_digest, snapshot_folder
 from flows.spec import Candidate, Environment
 from flows.weights.job import REQUEST_FOLDER, STORE_MOUNT, node_job
 
@@ -71,3 +71,8 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
     }
     labels = {"app.kubernetes.io/name": "slipway-prefetch", "slipway.dev/candidate": candidate.label}
     return node_job(name, labels, environment, node, run_id, container, volumes)
+
+
+def mount_path(candidate: Candidate) -> str:
+    """Where the engine sees the weights. It names the commit, so `/v1/models` shows as `root` which one is served."""
+    return f"/{snapshot_folder(candidate.repository, candidate.commit)}"

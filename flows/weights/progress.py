@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a node is: percent, and a sentence in Markdown."""
-
-    percent: float
-    sentence: str
+from flows.text import Progress
 
 
 def said(line: str) -> Mapping[str, Any]:

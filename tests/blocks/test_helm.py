@@ -19,7 +19,7 @@ from blocks.errors import HelmConflict, HelmRejected, HelmStuck, HelmUnreachable
 from blocks.facts import HelmRevision
 from blocks.helm import Helm, HelmClient
 from flows.delivery.pending import require_idle
-from flows.delivery.tasks.unstick import unstick
+from flows.delivery.tasks.helm import unstick
 from sandbox.helm import helm_executable
 from sandbox.world import World
 from tests.support.helm_records import read_record, write_record

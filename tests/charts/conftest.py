@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.delivery.values import merged
+from blocks.facts.helm import merged
 
 CHART = Path(__file__).parents[2] / "charts" / "vllm-deployment"
 

@@ -25,8 +25,7 @@ from flows.delivery.git_files import Change, Grounds
 from flows.delivery.secret_scan import looks_secret
 from flows.delivery.tasks.argocd import sync
 from flows.delivery.tasks.drift import look_for_drift
-from flows.delivery.tasks.git import commit, commit_return
-from flows.delivery.tasks.removal import commit_removal
+from flows.delivery.tasks.git import commit, commit_removal, commit_return
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan

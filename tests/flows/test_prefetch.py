@@ -20,9 +20,9 @@ from blocks.errors import ClusterRejected
 from blocks.registry import Registry, RegistryClient
 from flows.node.layout import snapshot_folder
 from flows.release import release
-from flows.runtime.progress import ProgressArtifact
+from flows.runtime.artifacts import ProgressArtifact
 from flows.spec import Candidate
-from flows.weights.progress import Progress
+from flows.text import Progress
 from flows.weights.scrub import scrub_job
 from flows.weights.tasks.job import run_on_node
 from flows.weights.tasks.prefetch import snapshots_to_keep

@@ -11,7 +11,7 @@ from prefect.states import Crashed, Pending, Running
 from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
-from flows.runtime.all_runs import all_runs
+from flows.runtime.client import all_runs
 from flows.sweep import sweep
 from sandbox import models
 from tests.flows.conftest import Site

@@ -14,12 +14,12 @@ from kubernetes.config import new_client_from_config
 
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
-from flows.delivery.values import mount_path
 from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
 from flows.spec.load import ROOT
 from flows.verification.behaviour import Reference
 from flows.verification.tasks.verify import verify
 from flows.verification.verdict import Verdict
+from flows.weights.prefetch import mount_path
 from sandbox.models import make_model
 from sandbox.world import World
 from tests.support.examples import candidate, environment

@@ -13,8 +13,7 @@ from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
 from blocks.facts.argocd import Application
 from flows.delivery.application import SyncPolicy, compared_commit, unfit, wanted_revisions
 from flows.delivery.sync import Asked, Stalled, Step, next_step, noted, stepped
-from flows.runtime.tasks import OBSERVES
-from flows.runtime.waiting import looks
+from flows.runtime.tasks import OBSERVES, looks
 
 
 def _never(commit: str) -> bool:

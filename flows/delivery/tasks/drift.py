@@ -12,11 +12,12 @@ from blocks.gitops import Checkout, GitOps
 from blocks.helm import Helm
 from blocks.registry import Entry
 from flows.delivery import git_files
-from flows.delivery.application import SyncPolicy
+from flows.delivery.application import SyncPolicy, sync_policy
 from flows.delivery.drift import Drift, InGit, different, drifts
 from flows.delivery.git_files import CHART, RELEASE, VALUES
 from flows.naming import release_name
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.blocks import Site
+from flows.runtime.tasks import OBSERVES, run
 from flows.spec import Environment
 
 
@@ -69,3 +70,17 @@ def _live(
     except (HelmRejected, ClusterRejected) as exc:  # Argo CD says which objects differ; only how they do cannot be told
         return (exc.message,)
     return tuple(lines)
+
+
+async def find_drift(at: Site, environment: Environment, entry: Entry) -> tuple[Drift, ...]:
+    """Everything of a live entry that is not as it was recorded; nothing where the flow runs Helm.
+
+    Raises:
+        PipelineError: It cannot be told: Git or the cluster cannot be reached or read.
+    """
+    if at.argocd is None:
+        return ()
+    following = at.argocd
+    policy = sync_policy(environment, entry.model, following.gitops.url, "")
+    found: tuple[Drift, ...] = await run(look_for_drift, following.argo, following.gitops, at.helm, at.cluster, entry, environment, policy)
+    return found

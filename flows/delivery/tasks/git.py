@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from prefect import task
 
-from blocks.errors import GitRejected
+from blocks.errors import GitRejected, PipelineError
+from blocks.facts.helm import merged
 from blocks.gitops import Checkout, GitOps
 from blocks.helm import Helm, HelmClient
 from blocks.registry import Event, Registry, RegistryClient
 from flows.delivery import git_files
+from flows.delivery.application import by_hand
 from flows.delivery.git_files import CHART, RELEASE, VALUES, Approval, Change, Grounds
-from flows.delivery.values import chart_values, merged
+from flows.delivery.values import chart_values
+from flows.naming import release_name
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Environment
 
@@ -130,3 +134,37 @@ def _last_ready(known: RegistryClient, candidate: Candidate, environment: str, d
     return next(
         (event.detail.get(detail) for event in events if event.kind == "ready" and event.fingerprint == candidate.fingerprint), None
     )
+
+
+@task(task_run_name="commit removal from {environment}", **OBSERVES)
+def commit_removal(repository: GitOps, model: str, environment: str, fingerprint: str, grounds: Grounds) -> str | None:
+    """Have Git say that nothing is released there; the commit that does, or none where Git says something else than the candidate.
+
+    The chart becomes one that renders to nothing. The values stay: the next release writes them, and people's comments are in them.
+    Idempotent: where Git says so already, the commit is the one that made it so.
+
+    Raises:
+        SpecInvalid: A file in Git is not YAML.
+        GitRejected: The repository, its branch or its forge refuses, or somebody else changed these files meanwhile.
+        GitUnreachable: The repository did not answer; retried.
+        GitConflict: Others pushed first each time; retried.
+    """
+    where = git_files.folder(model, environment)
+    with repository.client() as git, git.checkout() as tree:
+        before = tree.read(f"{where}/{RELEASE}")
+        if before is None or git_files.promoted(before) not in (None, fingerprint):
+            return None
+        tree.write(f"{where}/{RELEASE}", git_files.removed_text(before, where))
+        tree.replace(f"{where}/{CHART}", git_files.empty_chart())
+        message = git_files.message_of_removal(model, environment, fingerprint, grounds)
+        return tree.publish(where, message, topic=release_name(model, environment))
+
+
+@contextmanager
+def or_by_hand(application: str, namespace: str, commit: str) -> Iterator[None]:
+    """Has an error of the sync that takes everything away say what is left, and what a person types."""
+    try:
+        yield
+    except PipelineError as exc:
+        left = f"Git says since {commit[:12]} that nothing is released there, but pods may hold GPUs until Argo CD has synced it"
+        raise type(exc)(f"{exc.message} {left}: {by_hand(application, namespace, commit)}", **exc.facts) from exc

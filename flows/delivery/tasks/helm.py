@@ -10,9 +10,10 @@ from prefect import task
 
 from blocks.errors import HelmRejected, PipelineError
 from blocks.facts import HelmRevision
+from blocks.facts.helm import carried_before, merged
 from blocks.helm import Helm, HelmClient, values_digest
-from flows.delivery.pending import require_idle
-from flows.delivery.values import chart_values, merged
+from flows.delivery.pending import Repair, choose_repair, require_idle
+from flows.delivery.values import chart_values
 from flows.placement.assess import ReleasePlan
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Environment
@@ -59,3 +60,75 @@ def untouched_if_same(client: HelmClient, release: str, namespace: str, before: 
         with suppress(PipelineError):  # then it cannot be told
             exc.facts["untouched"] = client.current(release, namespace) == before
         raise
+
+
+@task(task_run_name="redeploy {environment.name}", **OBSERVES)
+def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, take_back: bool) -> HelmRevision:
+    """Make the environment's Helm release what it was when it carried the candidate; return the Helm revision in place.
+
+    Idempotent: a release that already carries the fingerprint is left alone. Arguments as of `deploy`.
+
+    Raises:
+        HelmBusy: Another operation holds the release; retried.
+        HelmStuck: An operation on it was killed.
+        HelmConflict: Somebody else owns fields that the chart sets.
+        HelmRejected: No Helm revision that carried the candidate is kept.
+    """
+    release, namespace = plan.helm_release, environment.namespace
+    with helm.client() as client:
+        revisions = client.revisions(release, namespace)
+        newest = next(revisions, None)
+        require_idle(newest, datetime.now(UTC), client.dead_after_seconds)
+        if newest is not None and newest.status == "deployed" and newest.fingerprint == candidate.fingerprint:
+            return newest
+        carrying = carried_before(revisions, candidate.fingerprint)
+        if carrying is None:
+            raise HelmRejected(
+                f"Helm release {release} keeps no revision with candidate {candidate.short}: release its hub revision "
+                f"{candidate.commit} again instead."
+            )
+        if plan.strategy == "recreate" and carrying.strategy != "recreate" and newest is not None and newest.status != "uninstalled":
+            # The revision's own strategy would wait for GPUs that the present pods hold. Its history is kept, so that it can come back.
+            client.uninstall(release, namespace, keep_history=True)
+        with untouched_if_same(client, release, namespace, newest):
+            return client.rollback(release, namespace, carrying.revision, take_back=take_back)
+
+
+@task(task_run_name="unstick {release}", **OBSERVES)
+def unstick(helm: Helm, release: str, namespace: str, wanted: str | None) -> Repair | None:
+    """Finish, take back or remove what a killed operation left; what was done, or none if nothing was stuck.
+
+    To be called by the run that holds the lock. Killed itself, it leaves another pending operation, which the next call clears.
+
+    Args:
+        helm: Where.
+        release: The Helm release.
+        namespace: Its namespace.
+        wanted: Fingerprint of the candidate that it is to carry next; none if it is to go.
+
+    Raises:
+        HelmUnreachable: The cluster did not answer; retried.
+        HelmConflict: Somebody else owns fields that the chart sets; the release is no longer stuck then.
+        HelmRejected: Helm refused.
+    """
+    with helm.client() as client:
+        repair = choose_repair(tuple(client.revisions(release, namespace)), wanted)
+        if repair is None:
+            return None
+        if repair.revision is not None:
+            client.rollback(release, namespace, repair.revision)
+        else:
+            client.uninstall(release, namespace, keep_history=repair.was.status == "uninstalling")
+        return repair
+
+
+@task(task_run_name="uninstall {release}", **OBSERVES)
+def uninstall(helm: Helm, release: str, namespace: str) -> None:
+    """Remove the Helm release with all that it made, stuck or not; one that is not there is left alone.
+
+    Raises:
+        HelmUnreachable: The cluster did not answer; retried.
+        HelmRejected: Helm refused.
+    """
+    with helm.client() as client:
+        client.uninstall(release, namespace)

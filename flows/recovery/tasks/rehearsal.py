@@ -7,8 +7,9 @@ from typing import cast
 from prefect import task
 
 from blocks.registry import Registry
-from flows.promotion.tasks import first_begun, seconds_of
+from flows.record.tasks import first_begun
 from flows.recovery.target import TARGET_SECONDS
+from flows.recovery.tasks.rollback import seconds_of
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Environment
 

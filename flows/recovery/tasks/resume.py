@@ -23,7 +23,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, Patience, SeenRun, is_silent, why_given_up
-from flows.runtime.all_runs import all_runs
+from flows.runtime.client import all_runs
 from flows.runtime.tasks import OBSERVES
 
 #: The flows whose runs are taken up again: those that change an environment.

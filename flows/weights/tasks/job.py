@@ -11,7 +11,7 @@ from blocks.cluster import ClusterClient
 from blocks.facts import Pod
 from flows.errors import DoesNotFit, SpecInvalid
 from flows.rollout.containers import container_finding
-from flows.runtime.waiting import looks
+from flows.runtime.tasks import looks
 from flows.spec import Environment
 from flows.weights.progress import said
 

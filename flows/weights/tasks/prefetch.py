@@ -10,7 +10,7 @@ from prefect import task
 from blocks.cluster import Cluster
 from blocks.registry import Registry
 from flows.node.layout import snapshot_folder
-from flows.runtime.progress import ProgressArtifact
+from flows.runtime.artifacts import ProgressArtifact
 from flows.runtime.tasks import OBSERVES, run
 from flows.spec import Candidate, Environment
 from flows.weights.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job

@@ -7,7 +7,7 @@ from prefect.artifacts import create_table_artifact
 
 from blocks.cluster import Cluster
 from blocks.registry import Registry
-from flows.runtime.progress import ProgressArtifact
+from flows.runtime.artifacts import ProgressArtifact
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Environment
 from flows.weights.progress import progress

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from blocks.facts import Node
+from blocks.facts.helm import merged
 from flows.candidate.files import select_files
-from flows.delivery.values import chart_values, merged
+from flows.delivery.values import chart_values
 from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
 from flows.placement.assess import ReleasePlan, assess, chosen_environments, plan_release, plan_return
 from flows.placement.budget import load_budget

@@ -13,7 +13,6 @@ from blocks.facts.model import AttentionLayers, ModelFacts
 from blocks.hub.model_config import read_config
 from flows.placement.fit import (
     BLOCK,
-    GIB,
     RESERVE_BYTES,
     argument,
     divides,
@@ -26,6 +25,7 @@ from flows.placement.fit import (
 from flows.placement.memory import refuse_memory
 from flows.placement.nodes import find_target
 from flows.spec import EngineSettings, Speculative
+from flows.text import GIB
 from tests.support.examples import about, candidate, environment, model, node
 from tests.unit.blocks.test_model_config import (
     DEEPSEEK_V3,

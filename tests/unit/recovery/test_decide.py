@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.recovery.decide import Failure, next_step, settled, still_serves, unsettled
+from flows.record.history import Failure, settled, unsettled
+from flows.recovery.decide import next_step
+from flows.rollout.judge import still_serves
 from flows.spec import FailurePolicy
 from tests.support.examples import pod
 

@@ -7,7 +7,8 @@ import pytest
 from blocks.errors import ClusterUnreachable, EndpointRejected, PipelineError, RegistryRejected
 from flows.cli.app import _EXIT_CODES
 from flows.errors import ApprovalDenied, SpecInvalid, VerificationFailed, VerificationInconclusive
-from flows.runtime.states import ended, require_passed
+from flows.promotion.promote import require_passed
+from flows.runtime.states import ended
 from flows.verification.evidence import Kept, Proof
 from flows.verification.measurement import Measurement, Outcome
 from tests.support.examples import verdict

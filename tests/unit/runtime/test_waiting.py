@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from blocks.errors import PipelineError
-from flows.runtime.tasks import run
-from flows.runtime.waiting import looks
+from flows.runtime.tasks import looks, run
 
 
 def test_a_task_that_waits_ends_when_its_run_is_told_to() -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from blocks.facts import ServedModel
-from flows.delivery.values import mount_path
 from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
-from flows.weights.prefetch import snapshot_digest_of
+from flows.weights.prefetch import mount_path, snapshot_digest_of
 from tests.support.examples import candidate, pod
 
 

@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 from blocks.authenticators import read_authenticator
 from blocks.registry import Event, Gate, Registry, RegistryClient
+from flows.approval.form import Approval, Decision
 from flows.approval.rules import Subject, why_not
 from flows.approval.totp import matching_step
 from flows.candidate.changes import Change, changes
-from flows.runtime.forms import Approval, Decision, Given
+from flows.runtime.forms import Given
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Approvers, Candidate, Environment
 

@@ -1,0 +1,95 @@
+"""What people decide on and by: the form of a suspended release, and the page above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import Field, SecretStr
+
+from flows.candidate.changes import Change
+from flows.candidate.page import candidate_rows
+from flows.runtime.forms import Form
+from flows.spec import Candidate, Environment
+from flows.text import cell
+from flows.verification.evidence import Proof
+from flows.verification.summary import verdict_rows
+
+
+class Decision(StrEnum):
+    """What a release manager may decide."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    EMERGENCY = "approve-emergency"
+
+
+class Approval(Form):
+    """The form that a release manager fills in to resume a suspended production release."""
+
+    decision: Decision = Field(
+        description="Approve to deploy to the environment, or reject to end the release. An emergency approval passes a freeze; "
+        "two approvers must give it, and it is recorded as such.",
+        json_schema_extra={"position": 0},
+    )
+    approver: str = Field(
+        min_length=2, max_length=100, description="Who decides: a name of deployments/approvers.yaml.", json_schema_extra={"position": 1}
+    )
+    code: SecretStr = Field(
+        max_length=20, description="The six digits that the approver's authenticator shows now.", json_schema_extra={"position": 2}
+    )
+    reason: str = Field(
+        default="", max_length=2000, description="Why; a rejection and an emergency need one.", json_schema_extra={"position": 3}
+    )
+
+
+def approval_page(
+    candidate: Candidate,
+    environment: Environment,
+    decided_on: DecidedOn,
+    proofs: Mapping[str, Proof],
+    requester: str,
+    deadline: datetime,
+) -> str:
+    """What a release manager reads above the form: what is to be approved, what it changes, what was found so far."""
+    replaces = f"candidate `{decided_on.current[:12]}`" if decided_on.current else "nothing; it is the first release there"
+    lines = [
+        f"## Release {candidate.model} to {environment.name}?",
+        "",
+        *candidate_rows(candidate),
+        f"| replaces in {environment.name} | {replaces} |",
+        f"| asked for by | {cell(requester) or 'nobody in particular'} |",
+        f"| evidence | `{decided_on.sha256[:16]}` |",
+        f"| waits until | {deadline:%Y-%m-%d %H:%M} UTC |",
+        "",
+        *_changes(decided_on.changes),
+        *verdict_rows(proofs),
+        "",
+        "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
+    ]
+    return "\n".join(lines)
+
+
+class DecidedOn(Protocol):
+    """What the approvers decide on, beside the candidate itself."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the evidence document."""
+
+    @property
+    def current(self) -> str | None:
+        """The candidate that serves now."""
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """What differs."""
+
+
+def _changes(found: Sequence[Change]) -> list[str]:
+    if not found:
+        return []
+    rows = [f"| {cell(change.what)} | {cell(change.now)} | {cell(change.new)} |" for change in found]
+    return ["| what changes | now | then |", "|-|-|-|", *rows, ""]

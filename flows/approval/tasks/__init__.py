@@ -1,0 +1,1 @@
+"""Keeps what happens to a gate, and looks after runs that wait for people."""

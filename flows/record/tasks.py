@@ -1,0 +1,129 @@
+"""Asks the registry what happened, and keeps that something did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from prefect import task
+
+from blocks.errors import RegistryRejected
+from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
+from flows.errors import ReleaseUnderWay
+from flows.record.history import Failure, settled, unsettled
+from flows.runtime.tasks import OBSERVES
+from flows.spec import Candidate, Environment
+
+_SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
+
+
+@task(task_run_name="look up {environment}", **OBSERVES)
+def current_entry(registry: Registry, model: str, environment: str) -> Entry | None:
+    """The entry that serves the model in the environment now; none if nothing does."""
+    with registry.client() as client:
+        return client.current(model, environment)
+
+
+@task(task_run_name="look up last verdict in {environment}", **OBSERVES)
+def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
+    """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
+    with registry.client() as client:
+        for event in client.events(model=candidate.model, environment=environment, limit=1000):
+            if event.fingerprint == candidate.fingerprint and event.kind in ("ready", "recovered", "revalidated"):
+                return event.occurred_at
+    return None
+
+
+def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
+    """The event with which the run first took something of the model into its hands: in the environment, or in any."""
+    for event in client.run_events([run_id], ("approval_requested", "deploying")):
+        if event.model == model and environment in (None, event.environment):
+            return event
+    return None
+
+
+@task(task_run_name="look for an unsettled failure in {environment.name}", **OBSERVES)
+def unsettled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
+    """The failure of this run's candidate after which nobody has put the environment right; none if there is none."""
+    with registry.client() as client:
+        events = client.events(model=candidate.model, environment=environment.name, limit=200)
+    return unsettled(events, candidate.fingerprint, run_id)
+
+
+@task(task_run_name="look for a settled failure in {environment.name}", **OBSERVES)
+def settled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
+    """The failure of this run's candidate after which the run has put the environment right; none if that was not its last deed there."""
+    with registry.client() as client:
+        events = client.events(model=candidate.model, environment=environment.name, limit=200)
+    return settled(events, candidate.fingerprint, run_id)
+
+
+@task(task_run_name="note {kind} in {environment.name}", **OBSERVES)
+def note(registry: Registry, candidate: Candidate, environment: Environment, kind: str, detail: Mapping[str, object], run_id: str) -> None:
+    """Keep that something happened to the candidate in the environment."""
+    with registry.client() as client:
+        client.add_event(
+            kind, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint, run_id=run_id, detail=detail
+        )
+
+
+@task(task_run_name="list what is live", **OBSERVES)
+def live_entries(registry: Registry) -> list[Entry]:
+    """The entries that serve: `ready` and `degraded`."""
+    with registry.client() as client:
+        return [entry for status in _SERVING for entry in client.entries(status=status)]
+
+
+@task(task_run_name="recall candidate of {model}", **OBSERVES)
+def recall_candidate(registry: Registry, model: str, environment: str, fingerprint: str) -> Candidate:
+    """The candidate of the model that has, or had, an entry in the environment.
+
+    Raises:
+        RegistryRejected: The registry does not know it.
+    """
+    with registry.client() as client:
+        document = client.candidate(fingerprint)
+    if document is None:
+        raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {model} in {environment}; release it again.")
+    return Candidate.from_document(document)
+
+
+@task(task_run_name="lock {environment}", **OBSERVES)
+def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> Lock:
+    """Take the lock, also from a run that gave no sign of life for a minute.
+
+    Raises:
+        ReleaseUnderWay: Another run holds it.
+    """
+    with registry.client() as client:
+        lock = client.take_lock(model, environment, run_id)
+    if lock.run_id != run_id:
+        raise ReleaseUnderWay(
+            f"{model} in {environment} is being changed by run {lock.run_id} (last sign of life {lock.silent_seconds:.0f} s ago): "
+            "wait until it ends, or cancel it.",
+            run_id=lock.run_id,
+        )
+    return lock
+
+
+@task(task_run_name="give back what a lost process held of {environment}", **OBSERVES)
+def give_back(registry: Registry, model: str, environment: str, run_id: str) -> None:
+    """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
+    with registry.client() as client:
+        client.give_back_lock(model, environment, run_id)
+
+
+@task(task_run_name="keep the lock", **OBSERVES)
+def require_lock(registry: Registry, lock: Lock) -> None:
+    """Make sure that the lock is still held, before something outside of the registry is changed.
+
+    Raises:
+        ReleaseUnderWay: Another run took over, as this one gave no sign of life for too long.
+    """
+    with registry.client() as client:
+        if not client.keep_lock(lock):
+            raise ReleaseUnderWay(
+                f"Run {lock.run_id} gave no sign of life for too long, and another run took over {lock.model} in {lock.environment}.",
+                run_id=lock.run_id,
+            )

@@ -1,0 +1,44 @@
+"""The form that asks people what becomes of an environment in which a release failed, and the page above it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from flows.record.history import Failure
+from flows.runtime.forms import Form
+from flows.spec import Candidate, Environment
+from flows.text import cell
+
+
+class Choice(StrEnum):
+    """What may become of an environment in which a release failed."""
+
+    GO_BACK = "go-back"
+    LEAVE = "leave"
+
+
+class WayBack(Form):
+    """The form that decides what becomes of an environment in which a release failed."""
+
+    decision: Choice = Field(
+        description="Go back to the candidate that served before, or leave everything as it is.", json_schema_extra={"position": 0}
+    )
+    actor: str = Field(min_length=2, max_length=100, description="Who decides; kept in the registry.", json_schema_extra={"position": 1})
+    reason: str = Field(min_length=3, max_length=2000, description="Why; kept in the registry.", json_schema_extra={"position": 2})
+
+
+def way_back_page(candidate: Candidate, environment: Environment, failure: Failure) -> str:
+    """What is read above the form that asks whether to go back."""
+    before = failure.replaces or ""
+    return "\n".join(
+        [
+            f"## {candidate.model} failed in {environment.name}: go back?",
+            "",
+            f"Candidate `{candidate.short}` does not serve there: {cell(failure.reason)}",
+            "",
+            f"*go-back* brings back candidate `{before[:12]}`, verifies it, and routes to it again; its weights are on the nodes. *leave* "
+            "changes nothing: nothing is routed there until somebody releases or rolls back.",
+        ]
+    )

@@ -1,0 +1,72 @@
+"""Chooses what to go back to, and records that an environment went back."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks.errors import RegistryRejected
+from blocks.registry import Registry, RegistryClient
+from flows.record.tasks import first_begun
+from flows.recovery.target import choose_target
+from flows.runtime.tasks import OBSERVES
+from flows.spec import Candidate, Environment
+
+
+@task(task_run_name="choose what to roll back to", **OBSERVES)
+def rollback_target(registry: Registry, model: str, environment: Environment, to: str | None, run_id: str) -> Candidate:
+    """The candidate to go back to: the one whose fingerprint begins with `to`, or the last verified one before the current.
+
+    A run that is taken up again goes to where it was on its way to: by then that may be what is current.
+
+    Raises:
+        NothingToRollBackTo: There is no such candidate, or it was never verified in the environment.
+    """
+    with registry.client() as client:
+        begun = first_begun(client, model, run_id, environment.name)
+        if begun is not None and begun.fingerprint is not None:
+            fingerprint = begun.fingerprint
+        else:
+            events = client.events(model=model, environment=environment.name, limit=1000)
+            previous = client.previous(model, environment.name)
+            fingerprint = choose_target(
+                model,
+                environment.name,
+                verified={event.fingerprint for event in events if event.kind == "ready" and event.fingerprint is not None},
+                previous=previous.fingerprint if previous is not None else None,
+                to=to,
+            )
+        document = client.candidate(fingerprint)
+    if document is None:
+        raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {environment.name}; release it again.")
+    return Candidate.from_document(document)
+
+
+@task(task_run_name="record rollback of {environment.name}", **OBSERVES)
+def record_rolled_back(
+    registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, automatic: bool, run_id: str
+) -> float:
+    """Keep who went back to what, and why, and whether that was part of a release that failed; return how long it took in seconds.
+
+    The time is that from the run's first change to its verified candidate, by the registry's clock: the same in whichever of the run's
+    processes it is recorded.
+    """
+    with registry.client() as client:
+        seconds = seconds_of(client, candidate, environment, run_id)
+        client.add_event(
+            "rolled_back",
+            model=candidate.model,
+            environment=environment.name,
+            fingerprint=candidate.fingerprint,
+            run_id=run_id,
+            actor=actor,
+            detail={"reason": reason, "seconds": seconds, "automatic": automatic},
+            key=f"{run_id}/{environment.name}/{candidate.fingerprint}/rolled_back",
+        )
+    return seconds
+
+
+def seconds_of(client: RegistryClient, candidate: Candidate, environment: Environment, run_id: str) -> float:
+    """Seconds from this run's first change with the candidate in the environment until it was verified there."""
+    events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
+    own = {event.kind: event.occurred_at for event in reversed(events) if event.fingerprint == candidate.fingerprint}
+    return round((own["ready"] - own["deploying"]).total_seconds(), 1)

@@ -1,0 +1,53 @@
+"""What was found in each environment, as rows of a page and of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.text import cell
+from flows.verification.evidence import Proof
+
+
+def measurement_rows(proofs: Mapping[str, Proof]) -> list[dict[str, Any]]:
+    """All measurements as rows of a table."""
+    return [
+        {
+            "environment": name,
+            "check": measurement.name,
+            "outcome": measurement.outcome,
+            "expected": measurement.expected,
+            "seen": measurement.seen,
+        }
+        for name, proof in proofs.items()
+        for measurement in proof.verdict.measurements
+    ]
+
+
+def verdict_rows(proofs: Mapping[str, Proof]) -> list[str]:
+    """The verdict of each environment, and beneath it what did not pass."""
+    if not proofs:
+        return ["Nothing has been verified yet."]
+    rows = [_row(name, proof) for name, proof in proofs.items()]
+    wrong = [f"- {name}: {cell(proof.verdict.sentence)}" for name, proof in proofs.items() if proof.verdict.outcome != "passed"]
+    return [
+        "| environment | verdict | P50 | P95 | checks | answers against before | evidence |",
+        "|-|-|-|-|-|-|-|",
+        *rows,
+        "",
+        *wrong,
+        "",
+        "The whole evidence, with its plots, as one page: `slipway evidence HASH --html evidence.html`",
+    ]
+
+
+def _row(name: str, proof: Proof) -> str:
+    verdict, hash_ = proof.verdict, proof.kept.sha256[:12]
+    behaviour = verdict.behaviour
+    before = f"{behaviour.exact_share:.0%} exact, {behaviour.max_nats:.3f} nats at most" if behaviour else "nothing to compare with"
+    figures = f"{_ms(verdict.p50_seconds)} | {_ms(verdict.p95_seconds)} | {len(verdict.measurements)}"
+    return f"| {name} | {verdict.outcome} | {figures} | {before} | `{hash_}` |"
+
+
+def _ms(seconds: float | None) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds is not None else "not measured"
