@@ -30,7 +30,7 @@ async def monitor() -> State[Any] | dict[str, Any]:
         registry, endpoints, cache = await connections()
         seen = await run(check_health_task, registry, endpoints, cache)
         if seen.blind:
-            raise VerificationInconclusive(seen.sentence)
+            raise VerificationInconclusive(seen.message)
     except PipelineError as exc:
         return ended(exc)
     return {"checked": seen.checked, "failing": seen.failing, "degraded": list(seen.degraded), "recovered": list(seen.recovered)}

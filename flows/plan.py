@@ -17,7 +17,7 @@ from flows.placement.assess import Assessment, chosen_environments, placed
 from flows.placement.page import environment_row, model_row, preview_page
 from flows.placement.tasks import assess
 from flows.runtime.artifacts import publish_plan
-from flows.runtime.blocks import shared_hub, site
+from flows.runtime.blocks import blocks_of, shared_hub
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, run
@@ -52,7 +52,7 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
     model = deployments.model(model_name)
     deployments.suite(model.checks)  # refuses a suite that a release could not read
     environments = chosen_environments(deployments.environments(), wanted or None)
-    sites = {environment.name: await site(environment) for environment in environments}
+    sites = {environment.name: await blocks_of(environment) for environment in environments}
     hub = await shared_hub(deployments)
 
     found = await run(inspect, hub, sites[environments[0].name].helm, model, revision)
@@ -61,8 +61,8 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
 
     async def one(environment: Environment) -> Assessment:
         about(environment=environment.name)
-        at = sites[environment.name]
-        assessed: Assessment = await run(assess, at.cluster, at.helm, model, candidate, environment)
+        blocks = sites[environment.name]
+        assessed: Assessment = await run(assess, blocks.cluster, blocks.helm, model, candidate, environment)
         return assessed
 
     assessments = await asyncio.gather(*map(one, environments))

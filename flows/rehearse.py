@@ -12,7 +12,7 @@ from flows.errors import NothingToRollBackTo, VerificationFailed
 from flows.record.lock import locked
 from flows.record.tasks import current_entry, give_back, recall_candidate
 from flows.recovery.cleanup import leave_as_it_was
-from flows.recovery.roll_back import go_back_to, stand
+from flows.recovery.roll_back import load_rollback, roll_back_to
 from flows.recovery.target import TARGET_SECONDS
 from flows.recovery.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 from flows.runtime.blocks import shared_registry
@@ -75,15 +75,15 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
 
 async def _one(model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """Both ways of one model, in seconds; none if there is nothing to go back to."""
-    ground = await stand(model, environment)
-    async with locked(ground.registry, model, environment, run_id) as lock:
-        chosen = await run(choose_rehearsal, ground.registry, model, environment, run_id)
+    context = await load_rollback(model, environment)
+    async with locked(context.registry, model, environment, run_id) as lock:
+        chosen = await run(choose_rehearsal, context.registry, model, environment, run_id)
         if chosen is None:
             return None
-        now = await run(current_entry, ground.registry, model, environment)
+        now = await run(current_entry, context.registry, model, environment)
         if now is not None and now.fingerprint not in chosen:  # the run was lost on the way, and somebody went on meanwhile
             raise NothingToRollBackTo(f"{model} in {environment} serves another candidate by now; the rehearsal leaves it there.")
-        current, previous = [await run(recall_candidate, ground.registry, model, environment, each) for each in chosen]
-        await go_back_to(ground, previous, lock, run_id, _REHEARSAL, "the rehearsal goes back")
-        await go_back_to(ground, current, lock, run_id, _REHEARSAL, "the rehearsal goes forward again")
-        return await run(record_rehearsed, ground.registry, current, previous, ground.environment, run_id)
+        current, previous = [await run(recall_candidate, context.registry, model, environment, each) for each in chosen]
+        await roll_back_to(context, previous, lock, run_id, _REHEARSAL, "the rehearsal goes back")
+        await roll_back_to(context, current, lock, run_id, _REHEARSAL, "the rehearsal goes forward again")
+        return await run(record_rehearsed, context.registry, current, previous, context.environment, run_id)

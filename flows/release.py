@@ -27,14 +27,14 @@ from flows.record.lock import locked
 from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry, give_back, last_verified
 from flows.recovery.cleanup import leave_as_it_was
-from flows.recovery.settle import enter_or_go_back, made_good, owed
-from flows.runtime.blocks import Site, shared_hub, shared_registry, site
+from flows.recovery.recover import enter_or_go_back, finish_recovery, pending_recovery
+from flows.runtime.blocks import Blocks, blocks_of, shared_hub, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, run
 from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
 from flows.spec.types import EnvironmentName
-from flows.verification.evidence import Proof
+from flows.verification.evidence import VerifiedEvidence
 from flows.verification.tasks.evidence import record_phases
 
 
@@ -95,7 +95,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     approvers = deployments.approvers()
     if (refusal := requester_refusal(requester, environments)) is not None:
         raise SpecInvalid(refusal)
-    sites = {environment.name: await site(environment) for environment in environments}
+    sites = {environment.name: await blocks_of(environment) for environment in environments}
     hub, registry = await shared_hub(deployments), await shared_registry(deployments)
 
     resolving, run_id = Stopwatch(), str(runtime.flow_run.id)
@@ -117,21 +117,21 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         keep_failed=keep_failed,
     )
 
-    proofs: dict[str, Proof] = {}
+    verified: dict[str, VerifiedEvidence] = {}
     for environment in environments:  # what this run did before it was suspended or lost is not done again
         done = await run(finished, registry, candidate, environment, this.run_id)
         if done is not None:
             await run(give_back, registry, candidate.model, environment.name, this.run_id)
-            proofs[environment.name] = done
-    left = [environment for environment in environments if environment.name not in proofs]
+            verified[environment.name] = done
+    left = [environment for environment in environments if environment.name not in verified]
     for environment in left:  # where this run failed, and was lost before it had said so
-        owing = await owed(registry, candidate, environment, this.run_id)
+        owing = await pending_recovery(registry, candidate, environment, this.run_id)
         if owing is not None:
             about(environment=environment.name)
-            at = sites[environment.name]
+            blocks = sites[environment.name]
             async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
-                move = partial(_move, this, environment, at, lock)
-                raise await made_good(owing, at, candidate, environment, move, keep=keep_failed)
+                move = partial(_move, this, environment, blocks, lock)
+                raise await finish_recovery(owing, blocks, candidate, environment, move, keep=keep_failed)
     for environment in left:  # before anything is touched anywhere
         about(environment=environment.name)
         await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
@@ -139,29 +139,29 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         about(environment=environment.name)
         if environment.approval.required:
             await _promotable(this, environment)
-            await pass_gate(registry, candidate, environment, proofs, approvers, requester, this.run_id)
+            await pass_gate(registry, candidate, environment, verified, approvers, requester, this.run_id)
         async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
-            await _enter(this, environment, sites[environment.name], proofs, lock)
-    return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in proofs.items()}}
+            await _enter(this, environment, sites[environment.name], verified, lock)
+    return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in verified.items()}}
 
 
-async def _enter(this: Release, environment: Environment, at: Site, proofs: dict[str, Proof], lock: Lock) -> None:
-    """Bring the candidate into one environment (one more of `proofs`), and keep how long it took."""
+async def _enter(this: Release, environment: Environment, blocks: Blocks, verified: dict[str, VerifiedEvidence], lock: Lock) -> None:
+    """Bring the candidate into one environment (one more of `verified`), and keep how long it took."""
     candidate, watch = this.candidate, Stopwatch()
     watch.seconds.update(this.resolving)
     await _promotable(this, environment)
     with watch.phase("plan"):
-        planned = await run(plan, at.cluster, at.helm, this.model, candidate, environment)
-    entered = await enter_or_go_back(_move(this, environment, at, lock, planned), deliver, watch, proofs, keep=this.keep_failed)
+        planned = await run(plan, blocks.cluster, blocks.helm, this.model, candidate, environment)
+    entered = await enter_or_go_back(_move(this, environment, blocks, lock, planned), deliver, watch, verified, keep=this.keep_failed)
     await run(record_phases, this.registry, candidate, environment, entered.phases, entered.fetched_bytes, this.run_id)
 
 
-def _move(this: Release, environment: Environment, at: Site, lock: Lock, planned: ReleasePlan) -> Move:
+def _move(this: Release, environment: Environment, blocks: Blocks, lock: Lock, planned: ReleasePlan) -> Move:
     return Move(
         run_id=this.run_id,
         registry=this.registry,
         hub_endpoint=this.hub_endpoint,
-        at=at,
+        blocks=blocks,
         environment=environment,
         candidate=this.candidate,
         suite=this.suite,

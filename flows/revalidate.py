@@ -17,14 +17,14 @@ from flows.naming import endpoint, release_name
 from flows.promotion.tasks import record_revalidated
 from flows.record.tasks import live_entries, note, recall_candidate
 from flows.runtime.artifacts import publish
-from flows.runtime.blocks import shared_registry, site
+from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.text import cell
-from flows.verification.evidence import Proof
+from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Measurement
 from flows.verification.summary import measurement_rows
 from flows.verification.tasks.evidence import keep_evidence, recall_reference
@@ -66,7 +66,7 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     entries = [e for e in await run(live_entries, registry) if not wanted or e.environment in wanted]
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(entry: Entry) -> Proof | PipelineError:
+    async def one(entry: Entry) -> VerifiedEvidence | PipelineError:
         async with room:
             try:
                 return await _revalidate_one(deployments, registry, entry, run_id)
@@ -74,7 +74,7 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
                 return exc  # this entry could not be checked; the others still are
 
     results = dict(zip([_name(entry) for entry in entries], await asyncio.gather(*map(one, entries)), strict=True))
-    proofs = {name: result for name, result in results.items() if isinstance(result, Proof)}
+    proofs = {name: result for name, result in results.items() if isinstance(result, VerifiedEvidence)}
     drifted = await _drifts(deployments, registry, entries, run_id)
     drifts = {name: found for name, found in drifted.items() if isinstance(found, tuple) and found}
     await run(publish, "revalidation", _page(results) + drift_page(drifts), measurement_rows(proofs))
@@ -83,33 +83,33 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     failed = {name: proof.verdict for name, proof in proofs.items() if proof.verdict.outcome != "passed"}
     if failed:
         name, verdict = next(iter(failed.items()))
-        raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.sentence}.")
+        raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.message}.")
     if sentence := damaged([report for report in scrubbed if isinstance(report, ScrubReport)]):
         raise SnapshotCorrupt(sentence)
     if drifts:
         first = next(iter(drifts.values()))[0]
-        raise Drifted(f"{len(drifts)} of {len(entries)} live entries are not as they were recorded: {first.sentence}")
+        raise Drifted(f"{len(drifts)} of {len(entries)} live entries are not as they were recorded: {first.message}")
     if errored:
         raise errored[0]
     return {"checked": len(entries), "nodes_scrubbed": len(scrubbed)}
 
 
-async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> Proof:
+async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> VerifiedEvidence:
     about(model=entry.model, environment=entry.environment, candidate=entry.fingerprint or "")
     environment = deployments.environment(entry.environment)
     suite = deployments.suite(deployments.model(entry.model).checks)
     candidate = await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
-    at, helm_release = await site(environment), release_name(entry.model, environment.name)
+    blocks, helm_release = await blocks_of(environment), release_name(entry.model, environment.name)
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
     reference = await run(recall_reference, registry, candidate, environment)
     try:
-        verdict = await run(verify, at.endpoint, at.cluster, candidate, environment, helm_release, address, suite, reference)
+        verdict = await run(verify, blocks.endpoint, blocks.cluster, candidate, environment, helm_release, address, suite, reference)
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
         verdict = judge([seen])
     kept = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, {}, run_id)
     await run(record_revalidated, registry, entry, verdict, kept, run_id)
-    return Proof(verdict=verdict, kept=kept)
+    return VerifiedEvidence(verdict=verdict, ref=kept)
 
 
 async def _drifts(
@@ -122,9 +122,9 @@ async def _drifts(
         if environment.delivery != "argocd":
             continue
         try:
-            drifts = await find_drift(await site(environment), environment, entry)
+            drifts = await find_drift(await blocks_of(environment), environment, entry)
             if drifts:
-                detail = {"found": [{"kind": one.kind, "sentence": one.sentence, "difference": list(one.difference)} for one in drifts]}
+                detail = {"found": [{"kind": one.kind, "sentence": one.message, "difference": list(one.difference)} for one in drifts]}
                 await run(
                     note,
                     registry,
@@ -144,11 +144,11 @@ def _name(entry: Entry) -> str:
     return f"{entry.model} in {entry.environment}"
 
 
-def _page(results: dict[str, Proof | PipelineError]) -> str:
-    def line(result: Proof | PipelineError) -> str:
+def _page(results: dict[str, VerifiedEvidence | PipelineError]) -> str:
+    def line(result: VerifiedEvidence | PipelineError) -> str:
         if isinstance(result, PipelineError):
             return f"could not be checked: {result.message} | none"
-        return f"{cell(result.verdict.sentence)} | `{result.kept.sha256[:12]}`"
+        return f"{cell(result.verdict.message)} | `{result.ref.sha256[:12]}`"
 
     rows = [f"| {name} | {line(result)} |" for name, result in results.items()]
     return (

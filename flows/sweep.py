@@ -10,11 +10,11 @@ from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
 from blocks.registry import Registry
-from flows.approval.expiry import sweep_step
+from flows.approval.expiry import request_step
 from flows.approval.tasks.requests import close_request, open_requests, waiting_run, wake
 from flows.recovery.cleanup import clean_up_ended
-from flows.recovery.resume import take_up_again
-from flows.recovery.stalled import Patience
+from flows.recovery.resume import resume_crashed
+from flows.recovery.stalled import StallLimits
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended
 from flows.runtime.tasks import run
@@ -36,8 +36,8 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600) -> St
         deployments = Deployments.default()
         registry = await shared_registry(deployments)
         done = await _look_at_requests(registry)
-        patience = Patience(running_seconds=silent_seconds, pending_seconds=pending_seconds)
-        done |= await take_up_again(registry, deployments.names("models"), patience)
+        patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
+        done |= await resume_crashed(registry, deployments.names("models"), patience)
         left, wrong = await clean_up_ended(deployments, registry)
         if wrong:
             raise wrong[0]
@@ -51,7 +51,7 @@ async def _look_at_requests(registry: Registry) -> dict[str, int]:
     for request in await run(open_requests, registry):
         run_id = request.run_id or ""
         seen = await run(waiting_run, run_id)
-        step = sweep_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
+        step = request_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
         if step == "wake":
             await run(wake, run_id)
         elif step == "void":

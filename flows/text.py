@@ -49,4 +49,4 @@ class Progress:
     """How far a node is: percent, and a sentence in Markdown."""
 
     percent: float
-    sentence: str
+    message: str

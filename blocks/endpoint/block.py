@@ -56,8 +56,8 @@ class Endpoint(Block):
         if self.via == "dns":
             host = f"[{address}]" if ":" in address else address
             return EndpointClient(name, f"http://{host}:{port}", {}, None, self.timeout_seconds)
-        door = self.door()
-        return EndpointClient(name, door.proxied(namespace, f"pods/{pod}:{port}"), door.headers, door.tls, self.timeout_seconds)
+        access = self.access()
+        return EndpointClient(name, access.proxied(namespace, f"pods/{pod}:{port}"), access.headers, access.tls, self.timeout_seconds)
 
     def target(self, endpoint: str) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
         """How `host:port` is reached from here: base URL, headers, and the TLS context (none for plain HTTP).
@@ -66,23 +66,23 @@ class Endpoint(Block):
             EndpointRejected: It is not a cluster-internal service address.
             ClusterRejected: The kubeconfig or its context does not exist.
         """
-        door = self.door()
-        return door.base_url(endpoint), door.headers, door.tls
+        access = self.access()
+        return access.base_url(endpoint), access.headers, access.tls
 
-    def door(self) -> Door:
+    def access(self) -> EndpointAccess:
         """What is the same for all endpoints: read the kubeconfig once, ask many.
 
         Raises:
             ClusterRejected: The kubeconfig or its context does not exist.
         """
         if self.via == "dns":
-            return Door(api_server=None, headers={}, tls=None)
+            return EndpointAccess(api_server=None, headers={}, tls=None)
         configuration = load_configuration(self.kubeconfig, self.context)
-        return Door(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
+        return EndpointAccess(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class EndpointAccess:
     """How the endpoints of an environment are reached from here.
 
     Attributes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from blocks.endpoint.block import Door
+from blocks.endpoint.block import EndpointAccess
 from blocks.errors import EndpointRejected
 
 #: An endpoint's two requests go over one connection; the next endpoint's over another.
@@ -16,8 +16,8 @@ _ONE = httpx.Limits(max_connections=2, max_keepalive_connections=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What to look at.
+class Probe:
+    """What to probe at.
 
     Attributes:
         endpoint: Host and port.
@@ -28,35 +28,35 @@ class Look:
     model: str
 
 
-async def trouble(door: Door, looks: Sequence[Look], *, at_once: int, timeout_seconds: float) -> list[str | None]:
+async def probe_all(access: EndpointAccess, probes: Sequence[Probe], *, at_once: int, timeout_seconds: float) -> list[str | None]:
     """What is wrong with each endpoint, in words; None for one that answers as it should.
 
     Args:
-        door: How they are reached.
-        looks: The endpoints, in the order of the answer.
+        access: How they are reached.
+        probes: The endpoints, in the order of the answer.
         at_once: How many are looked at at the same time.
         timeout_seconds: What each of an endpoint's two answers may take.
     """
-    found: list[str | None] = [None] * len(looks)
-    # They share one iterator, so that there are never more tasks than looks at once, however many endpoints there are.
-    left = iter(enumerate(looks))
-    tls = door.tls or httpx.create_ssl_context()
+    found: list[str | None] = [None] * len(probes)
+    # They share one iterator, so that there are never more tasks than probes at once, however many endpoints there are.
+    left = iter(enumerate(probes))
+    tls = access.tls or httpx.create_ssl_context()
 
     async def worker() -> None:
         # A client of its own: one pool for all goes through all of its connections at each request.
-        async with httpx.AsyncClient(headers=door.headers, verify=tls, timeout=timeout_seconds, limits=_ONE, trust_env=False) as client:
-            for number, look in left:
-                found[number] = await _trouble(client, door, look)
+        async with httpx.AsyncClient(headers=access.headers, verify=tls, timeout=timeout_seconds, limits=_ONE, trust_env=False) as client:
+            for number, probe in left:
+                found[number] = await _probe(client, access, probe)
 
-    await asyncio.gather(*(worker() for _ in range(min(at_once, len(looks)))))
+    await asyncio.gather(*(worker() for _ in range(min(at_once, len(probes)))))
     return found
 
 
-async def _trouble(client: httpx.AsyncClient, door: Door, look: Look) -> str | None:
-    body = {"model": look.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+async def _probe(client: httpx.AsyncClient, access: EndpointAccess, probe: Probe) -> str | None:
+    body = {"model": probe.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
     path = "/health"
     try:
-        base_url = door.base_url(look.endpoint)
+        base_url = access.base_url(probe.endpoint)
         response = await client.get(base_url + path)
         if response.status_code == 200:
             path = "/v1/completions"

@@ -100,14 +100,14 @@ class HelmClient:
         """
         return self._status(release, namespace)
 
-    def upgrade(self, release: str, namespace: str, values: Mapping[str, Any], *, take_back: bool = False) -> HelmRevision:
+    def upgrade(self, release: str, namespace: str, values: Mapping[str, Any], *, force_conflicts: bool = False) -> HelmRevision:
         """Install or upgrade the release with these values; does not wait for pods.
 
         Args:
             release: Its name.
             namespace: Where it is.
             values: The chart's values.
-            take_back: Whether fields that the chart sets are taken from whoever changed them outside of Helm. No other field is touched.
+            force_conflicts: Whether fields that the chart sets are taken from whoever changed them outside of Helm; no other is.
 
         Raises:
             HelmBusy: Another operation holds the release; retried.
@@ -117,15 +117,15 @@ class HelmClient:
         """
         # The namespace is the environment's own: who deploys models into it need not be let make namespaces.
         call = self._command.install_or_upgrade(
-            release, self._chart, dict(values), namespace=namespace, create_namespace=False, force_conflicts=take_back
+            release, self._chart, dict(values), namespace=namespace, create_namespace=False, force_conflicts=force_conflicts
         )
         return _revision(self._command.wait_for(call))
 
-    def rollback(self, release: str, namespace: str, number: int, *, take_back: bool = False) -> HelmRevision:
+    def rollback(self, release: str, namespace: str, number: int, *, force_conflicts: bool = False) -> HelmRevision:
         """Make the release what it was at a Helm revision; does not wait for pods. Arguments and errors as of `upgrade`."""
         # pyhelm3's own method does not know --force-conflicts.
         command: list[Any] = ["rollback", release, number, "--namespace", namespace]
-        self._command.wait_for(self._command.run([*command, "--force-conflicts"] if take_back else command))
+        self._command.wait_for(self._command.run([*command, "--force-conflicts"] if force_conflicts else command))
         current = self.current(release, namespace)
         if current is None:
             raise HelmRejected(f"The Helm release {release} in {namespace} vanished while it was rolled back.")

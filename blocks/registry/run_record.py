@@ -22,13 +22,13 @@ class _Overtaken:
 class RunRecord(Session):
     """The part of the client that answers for runs."""
 
-    def unfinished(self) -> list[Event]:
+    def orphaned_runs(self) -> list[Event]:
         """The `deploying` events whose run has not recorded an end there, and those that are being cleaned up after; oldest first.
 
         Runs that are under way are among them: whether a run lives is Prefect's to say.
         """
         with self._connected() as connection:
-            return rows(connection, "unfinished", Event, {"limit": _LATEST})
+            return rows(connection, "orphaned_runs", Event, {"limit": _LATEST})
 
     def run_events(self, run_ids: Collection[str], kinds: Collection[str]) -> list[Event]:
         """The events of these kinds of all these runs, oldest first; one statement however many they are."""

@@ -38,7 +38,7 @@ class WaitingRun:
     answered: bool
 
 
-def sweep_step(request: Request, request_hours: float, run: WaitingRun | None, now: datetime) -> Literal["leave", "wake", "void"]:
+def request_step(request: Request, request_hours: float, run: WaitingRun | None, now: datetime) -> Literal["leave", "wake", "void"]:
     """Leave the run alone, wake it so that it looks at its gate itself, or call the request void because the run is over.
 
     A run is woken once for each reason: when its time is up it ends itself, and after a freeze it either goes on or waits again.

@@ -14,7 +14,7 @@ from flows.candidate.page import candidate_rows
 from flows.runtime.forms import Form
 from flows.spec import Candidate, Environment
 from flows.text import cell
-from flows.verification.evidence import Proof
+from flows.verification.evidence import VerifiedEvidence
 from flows.verification.summary import verdict_rows
 
 
@@ -49,7 +49,7 @@ def approval_page(
     candidate: Candidate,
     environment: Environment,
     decided_on: DecidedOn,
-    proofs: Mapping[str, Proof],
+    proofs: Mapping[str, VerifiedEvidence],
     requester: str,
     deadline: datetime,
 ) -> str:

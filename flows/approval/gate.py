@@ -15,7 +15,7 @@ from flows.errors import ApprovalDenied, ApprovalExpired
 from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import run
 from flows.spec import Approvers, Candidate, Environment
-from flows.verification.evidence import Proof
+from flows.verification.evidence import VerifiedEvidence
 
 #: Forms that one gate opens at most: an answer that cannot be accepted opens the next one.
 MAX_ROUNDS = 50
@@ -25,7 +25,7 @@ async def pass_gate(
     registry: Registry,
     candidate: Candidate,
     environment: Environment,
-    proofs: dict[str, Proof],
+    proofs: dict[str, VerifiedEvidence],
     approvers: Approvers,
     requester: str,
     run_id: str,

@@ -133,7 +133,7 @@ def enroll(
                 kept = f"the Prefect block secret/{save_authenticator(name, secret)}"
         registry.add_event("approver_enrolled", detail={"approver": name, "replaced": replace})
     _show_secret(provisioning_uri(secret, name))
-    print(f"Kept in {kept}.")
+    print(f"EvidenceRef in {kept}.")
 
 
 def _write_secret(path: Path, secret: str) -> None:

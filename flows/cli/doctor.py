@@ -48,7 +48,7 @@ def doctor(
             {
                 "kind": symptom.kind,
                 "about": symptom.about,
-                "sentence": symptom.sentence,
+                "sentence": symptom.message,
                 "command": symptom.command,
                 "fixable": symptom.remedy is not None,
                 "fixed": done[symptom][1] if symptom in done else None,
@@ -88,5 +88,5 @@ def _show(found: list[Symptom], done: dict[Symptom, str]) -> None:
     table.add_column("is seen", overflow="fold", ratio=2)
     table.add_column("done" if done else "to mend it", overflow="fold", ratio=1)
     for symptom in found:
-        table.add_row(symptom.kind, symptom.sentence, done.get(symptom, symptom.command))
+        table.add_row(symptom.kind, symptom.message, done.get(symptom, symptom.command))
     console.print(table)

@@ -83,7 +83,7 @@ def show(found: Found, console: Console) -> None:
     evidence, verdict = found.evidence, found.evidence.verdict
     style = _STYLES[verdict.outcome]
     console.print(
-        f"[bold]{escape(evidence.candidate.model)} in {evidence.environment}[/]: [{style}]{escape(verdict.sentence)}[/]", highlight=False
+        f"[bold]{escape(evidence.candidate.model)} in {evidence.environment}[/]: [{style}]{escape(verdict.message)}[/]", highlight=False
     )
     console.print(
         f"candidate {evidence.candidate.fingerprint[:12]}, measured {evidence.measured_at:%Y-%m-%d %H:%M:%S}Z, evidence {found.sha256}",

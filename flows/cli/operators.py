@@ -44,11 +44,11 @@ def enable(
     """Put a disabled model back into routing, if it answers."""
     import asyncio
 
-    from flows.health.enable import put_back
+    from flows.health.enable import enable
     from flows.runtime.client import prefect_client
 
     with prefect_client():
-        entry = asyncio.run(put_back(model, environment, reason, actor))
+        entry = asyncio.run(enable(model, environment, reason, actor))
     if entry is None:
         said = f"{model} may serve in {environment} again, but a failed release took its endpoint: release it."
     else:
@@ -77,7 +77,7 @@ def monitor(
         signal.signal(number, lambda *_: ended.set())
 
     def tell(seen: Round) -> None:
-        print(json.dumps(asdict(seen)) if as_json else seen.sentence, flush=True)
+        print(json.dumps(asdict(seen)) if as_json else seen.message, flush=True)
 
     keep_watch(registry, endpoints, cache, interval_seconds=interval, tell=tell, ended=ended)
 

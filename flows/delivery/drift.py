@@ -58,12 +58,12 @@ class Drift:
     Attributes:
         kind: `application`: missing, or not what it must be; `git`: Git is not what the registry says; `live`: the cluster is not what
             Git says.
-        sentence: What, and what to do.
+        message: What, and what to do.
         difference: The difference, line by line; nothing in it looks like a secret.
     """
 
     kind: Literal["application", "git", "live"]
-    sentence: str
+    message: str
     difference: tuple[str, ...] = ()
 
 
@@ -83,7 +83,7 @@ def drifts(
     """
     found = []
     if why := unfit(seen, application, namespace, policy):
-        found.append(Drift(kind="application", sentence=why))
+        found.append(Drift(kind="application", message=why))
     if (in_git_differs := _git(entry, in_git)) is not None:
         found.append(in_git_differs)
     if seen is not None and seen.sync_status == "OutOfSync":
@@ -91,21 +91,21 @@ def drifts(
         sentence = (
             f"The cluster is not what Git says of {entry.model} in {entry.environment} ({which}): release it again, or sync {application}."
         )
-        found.append(Drift(kind="live", sentence=sentence, difference=shown(live)))
+        found.append(Drift(kind="live", message=sentence, difference=shown(live)))
     return tuple(found)
 
 
 def _git(entry: RecordedEntry, in_git: InGit) -> Drift | None:
     where, serves = f"{entry.model} in {entry.environment}", (entry.fingerprint or "nothing")[:12]
     if entry.git_commit is None:
-        return Drift(kind="git", sentence=f"{where} was not delivered from Git: release it again, so that Git says what runs there.")
+        return Drift(kind="git", message=f"{where} was not delivered from Git: release it again, so that Git says what runs there.")
     if in_git.fingerprint != entry.fingerprint:
         says = f"candidate {in_git.fingerprint[:12]}" if in_git.fingerprint else "nothing"
         sentence = f"Git says {says} of {where} (at {in_git.head[:12]}), and the registry candidate {serves}: release or roll back."
-        return Drift(kind="git", sentence=sentence, difference=shown(in_git.changed))
+        return Drift(kind="git", message=sentence, difference=shown(in_git.changed))
     if in_git.changed:
         sentence = f"Somebody changed {where} in Git since commit {entry.git_commit[:12]}: take it back there, or release it again."
-        return Drift(kind="git", sentence=sentence, difference=shown(in_git.changed))
+        return Drift(kind="git", message=sentence, difference=shown(in_git.changed))
     return None
 
 
@@ -157,7 +157,7 @@ def drift_page(found: Mapping[str, Sequence[Drift]]) -> str:
     lines = ["", "", "## Drift", ""] if found else []
     for name, drifts in found.items():
         for drift in drifts:
-            lines += [f"**{cell(name)}** ({drift.kind}): {cell(drift.sentence)}", ""]
+            lines += [f"**{cell(name)}** ({drift.kind}): {cell(drift.message)}", ""]
             # Indented, so that nothing in a difference is taken for markdown.
             lines += [*(f"    {line}" for line in drift.difference), ""] if drift.difference else []
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from flows.delivery.secret_scan import secret_in
 from flows.delivery.yaml_edit import parsed, rewritten
 from flows.errors import SpecInvalid
 from flows.placement.assess import ReleasePlan
-from flows.placement.capacity import Strategy
+from flows.placement.capacity import StrategyName
 from flows.spec import Candidate, Environment
 from flows.weights.prefetch import snapshot_digest_of
 
@@ -45,7 +45,7 @@ class Approval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grounds:
+class Provenance:
     """Why a candidate is committed.
 
     Attributes:
@@ -106,7 +106,7 @@ def values_text(before: str | None, values: Mapping[str, Any], where: str) -> st
     return rewritten(before or f"{_ABOUT_VALUES}{next(iter(values))}: 0\n", values, f"{where}/{VALUES}")
 
 
-def with_strategy(before: str | None, strategy: Strategy, where: str) -> str:
+def with_strategy(before: str | None, strategy: StrategyName, where: str) -> str:
     """The same values with another way to replace the pods.
 
     Raises:
@@ -118,7 +118,7 @@ def with_strategy(before: str | None, strategy: Strategy, where: str) -> str:
     return rewritten(before, {**values, "rollout": {**(values.get("rollout") or {}), "strategy": strategy}}, f"{where}/{VALUES}")
 
 
-def release_text(before: str | None, candidate: Candidate, environment: Environment, plan: ReleasePlan, grounds: Grounds) -> str:
+def release_text(before: str | None, candidate: Candidate, environment: Environment, plan: ReleasePlan, provenance: Provenance) -> str:
     """The file that says what was promoted and why. It names no run: the same candidate on the same grounds is the same file."""
     document = {
         "application": plan.helm_release,
@@ -133,9 +133,9 @@ def release_text(before: str | None, candidate: Candidate, environment: Environm
             "chart": candidate.chart_digest,
             "weights": snapshot_digest_of(candidate),
         },
-        "evidence": grounds.evidence_sha256,
+        "evidence": provenance.evidence_sha256,
         "approvals": [
-            {"approver": one.approver, "at": f"{one.at:%Y-%m-%dT%H:%M:%SZ}", "emergency": one.emergency} for one in grounds.approvals
+            {"approver": one.approver, "at": f"{one.at:%Y-%m-%dT%H:%M:%SZ}", "emergency": one.emergency} for one in provenance.approvals
         ],
     }
     where = f"{folder(candidate.model, environment.name)}/{RELEASE}"
@@ -165,34 +165,34 @@ def promoted(text: str | None) -> str | None:
     return fingerprint if isinstance(fingerprint, str) else None
 
 
-def message(candidate: Candidate, environment: Environment, grounds: Grounds, *, back: bool = False) -> str:
+def message(candidate: Candidate, environment: Environment, provenance: Provenance, *, back: bool = False) -> str:
     """The commit's message: a subject, what it is about, and trailers that programs read."""
     verb, about = "back to" if back else "promote", f"{candidate.repository} at {candidate.commit}"
-    return _message(verb, candidate.model, environment.name, candidate.fingerprint, grounds, about)
+    return _message(verb, candidate.model, environment.name, candidate.fingerprint, provenance, about)
 
 
-def message_of_removal(model: str, environment: str, fingerprint: str, grounds: Grounds) -> str:
+def message_of_removal(model: str, environment: str, fingerprint: str, provenance: Provenance) -> str:
     """The message of the commit that takes a candidate away."""
-    return _message("remove", model, environment, fingerprint, grounds, "")
+    return _message("remove", model, environment, fingerprint, provenance, "")
 
 
-def _message(verb: str, model: str, environment: str, fingerprint: str, grounds: Grounds, about: str) -> str:
+def _message(verb: str, model: str, environment: str, fingerprint: str, provenance: Provenance, about: str) -> str:
     lines = [f"{model} in {environment}: {verb} candidate {fingerprint[:12]}", ""]
-    for paragraph in (_one_line(grounds.reason), about):
+    for paragraph in (_one_line(provenance.reason), about):
         lines += [paragraph, ""] if paragraph else []
-    lines += [f"{key}: {_one_line(value)}" for key, value in _trailers(model, environment, fingerprint, grounds) if value]
+    lines += [f"{key}: {_one_line(value)}" for key, value in _trailers(model, environment, fingerprint, provenance) if value]
     return "\n".join(lines) + "\n"
 
 
-def _trailers(model: str, environment: str, fingerprint: str, grounds: Grounds) -> Sequence[tuple[str, str]]:
+def _trailers(model: str, environment: str, fingerprint: str, provenance: Provenance) -> Sequence[tuple[str, str]]:
     return (
         ("Candidate", fingerprint),
         ("Model", model),
         ("Environment", environment),
-        ("Run", grounds.run_id),
-        ("Evidence", grounds.evidence_sha256 or ""),
-        ("Requested-by", grounds.requester),
-        *(("Approved-by", one.approver) for one in grounds.approvals),
+        ("Run", provenance.run_id),
+        ("Evidence", provenance.evidence_sha256 or ""),
+        ("Requested-by", provenance.requester),
+        *(("Approved-by", one.approver) for one in provenance.approvals),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blocks.registry import Lock, Registry
 from flows.placement.assess import ReleasePlan
-from flows.runtime.blocks import Site
+from flows.runtime.blocks import Blocks
 from flows.spec import Candidate, CheckSuite, Environment
 
 #: The fact of an error that tells that it came before anything was changed: what serves goes on serving.
@@ -21,7 +21,7 @@ class Move:
         run_id: The flow run.
         registry: Where it is recorded.
         hub_endpoint: Where its files come from.
-        at: The environment's blocks.
+        blocks: The environment's blocks.
         environment: Where it goes.
         candidate: What goes there.
         suite: What it is asked when it is there.
@@ -34,7 +34,7 @@ class Move:
     run_id: str
     registry: Registry
     hub_endpoint: str
-    at: Site
+    blocks: Blocks
     environment: Environment
     candidate: Candidate
     suite: CheckSuite
@@ -50,7 +50,7 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivered:
+class DeliveredRevision:
     """How the cluster got what it runs; exactly one of the two is set.
 
     Attributes:

@@ -30,7 +30,7 @@ class Repair:
     was: HelmRevision
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What is done, for people."""
         what = {
             "finish": f"what it had begun is finished from its own record (Helm revision {self.revision})",

@@ -61,18 +61,18 @@ class Stalled:
     """It does not go on.
 
     Attributes:
-        sentence: Why, and what to do.
+        message: Why, and what to do.
         withdraw: Whether an operation for this commit is still to come, which must not change the cluster once it was given up.
     """
 
-    sentence: str
+    message: str
     withdraw: bool = False
 
 
-Step = Literal["done", "wait", "refresh", "sync", "terminate"]
+SyncStep = Literal["done", "wait", "refresh", "sync", "terminate"]
 
 
-def next_step(
+def next_sync_step(
     seen: Application,
     commit: str,
     policy: SyncPolicy,
@@ -81,7 +81,7 @@ def next_step(
     waited_seconds: float,
     limit_seconds: float,
     same: Collection[str] = (),
-) -> Step | Stalled:
+) -> SyncStep | Stalled:
     """What to do about an Application that is fit, to have exactly this commit in place.
 
     Args:
@@ -98,15 +98,15 @@ def next_step(
     if in_place and not (seen.requested or (operation is not None and operation.running)):
         return "done"
     if waited_seconds > limit_seconds:
-        return Stalled(sentence=_overdue(seen, commit, policy, limit_seconds), withdraw=_is_to_come(seen, commit, policy))
+        return Stalled(message=_overdue(seen, commit, policy, limit_seconds), withdraw=_is_to_come(seen, commit, policy))
     if operation is not None and operation.running:
         return _running(seen, operation, commit, policy, asked, waited_seconds)
     if seen.requested or seen.refreshing:
         return "wait"
     if asked.failing_since is not None and waited_seconds - asked.failing_since >= COMPARISON_SECONDS:
-        return Stalled(sentence=f"{_named(seen)} cannot be compared with Git: {_complaint(seen)}.")
+        return Stalled(message=f"{_named(seen)} cannot be compared with Git: {_complaint(seen)}.")
     if seen.conditions.get("InvalidSpecError") and asked.refreshed is not None:
-        return Stalled(sentence=f"{_named(seen)} is refused by Argo CD: {_complaint(seen)}.")
+        return Stalled(message=f"{_named(seen)} is refused by Argo CD: {_complaint(seen)}.")
     if _wants_sync(seen, commit, policy, asked, waited_seconds, same):
         return _sync(seen, commit, asked, waited_seconds)
     if asked.refreshed is None or waited_seconds - asked.refreshed >= REFRESH_SECONDS:
@@ -135,7 +135,7 @@ def _since(before: float | None, holds: bool, waited: float) -> float | None:
     return waited if before is None else before
 
 
-def stepped(asked: Asked, step: Step, waited_seconds: float) -> Asked:
+def stepped(asked: Asked, step: SyncStep, waited_seconds: float) -> Asked:
     """What was asked for, after this step was done."""
     match step:
         case "refresh":
@@ -164,23 +164,25 @@ def _is_in_place(seen: Application, commit: str, policy: SyncPolicy, same: Colle
     )
 
 
-def _sync(seen: Application, commit: str, asked: Asked, waited: float) -> Step | Stalled:
+def _sync(seen: Application, commit: str, asked: Asked, waited: float) -> SyncStep | Stalled:
     if asked.syncs == len(SYNC_PAUSES_SECONDS):
         said = quoted(seen.operation.message) if seen.operation is not None else ""
         why = said or _complaint(seen) or "Argo CD gives no reason"
-        return Stalled(sentence=f"{_named(seen)} was asked {asked.syncs} times to sync to {_short(commit)}, in vain: {why}.")
+        return Stalled(message=f"{_named(seen)} was asked {asked.syncs} times to sync to {_short(commit)}, in vain: {why}.")
     pause = SYNC_PAUSES_SECONDS[asked.syncs]
     return "sync" if asked.synced is None or waited - asked.synced >= pause else "wait"
 
 
-def _running(seen: Application, operation: ArgoOperation, commit: str, policy: SyncPolicy, asked: Asked, waited: float) -> Step | Stalled:
+def _running(
+    seen: Application, operation: ArgoOperation, commit: str, policy: SyncPolicy, asked: Asked, waited: float
+) -> SyncStep | Stalled:
     since = asked.operation_since
     if operation.phase == "Terminating" or since is None or waited - since <= policy.operation_limit_seconds:
         return "wait"
     if asked.terminations < MAX_TERMINATIONS:
         return "terminate"
     return Stalled(
-        sentence=f"{_named(seen)} does not end its operation within {policy.operation_limit_seconds:.0f} s, "
+        message=f"{_named(seen)} does not end its operation within {policy.operation_limit_seconds:.0f} s, "
         f"although it was ended and begun anew: {quoted(operation.message) or 'it gives no reason'}.",
         withdraw=_is_to_come(seen, commit, policy),
     )

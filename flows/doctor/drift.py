@@ -11,7 +11,7 @@ from flows.delivery.tasks.drift import look_for_drift
 from flows.doctor.rules.facts import DriftFact
 from flows.naming import release_name
 from flows.record.tasks import live_entries
-from flows.runtime.blocks import Following, Site, site
+from flows.runtime.blocks import ArgoBlocks, Blocks, blocks_of
 from flows.spec import Deployments, Environment
 
 #: Clones of the repository at the same time.
@@ -23,15 +23,15 @@ async def drift_facts(deployments: Deployments, registry: Registry) -> tuple[Dri
 
     Environments that lack blocks are left out: they are told of where the environment itself is looked at.
     """
-    sites: dict[str, tuple[Environment, Site, Following]] = {}
+    sites: dict[str, tuple[Environment, Blocks, ArgoBlocks]] = {}
     for environment in deployments.environments():
         if environment.delivery == "argocd":
             try:
-                at = await site(environment)
+                blocks = await blocks_of(environment)
             except PipelineError:
                 continue
-            if at.argocd is not None:
-                sites[environment.name] = environment, at, at.argocd
+            if blocks.argocd is not None:
+                sites[environment.name] = environment, blocks, blocks.argocd
     if not sites:
         return ()
     room = asyncio.Semaphore(AT_ONCE)
@@ -44,7 +44,7 @@ async def drift_facts(deployments: Deployments, registry: Registry) -> tuple[Dri
     return tuple(fact for facts in await asyncio.gather(*map(one, entries)) for fact in facts)
 
 
-def _look(environment: Environment, at: Site, following: Following, entry: Entry) -> tuple[DriftFact, ...]:
+def _look(environment: Environment, blocks: Blocks, following: ArgoBlocks, entry: Entry) -> tuple[DriftFact, ...]:
     policy = sync_policy(environment, entry.model, following.gitops.url, "")
 
     def fact(kind: str, sentence: str) -> DriftFact:
@@ -52,7 +52,7 @@ def _look(environment: Environment, at: Site, following: Following, entry: Entry
             model=entry.model,
             environment=environment.name,
             kind=kind,
-            sentence=sentence,
+            message=sentence,
             application=release_name(entry.model, environment.name),
             argocd_namespace=environment.argocd_namespace,
             hub_revision=entry.hub_revision,
@@ -60,7 +60,7 @@ def _look(environment: Environment, at: Site, following: Following, entry: Entry
         )
 
     try:
-        found = look_for_drift.fn(following.argo, following.gitops, at.helm, at.cluster, entry, environment, policy)
+        found = look_for_drift.fn(following.argo, following.gitops, blocks.helm, blocks.cluster, entry, environment, policy)
     except PipelineError as exc:
         return (fact("unseen", exc.message),)
-    return tuple(fact(each.kind, " ".join((each.sentence, *each.difference[:1]))) for each in found)
+    return tuple(fact(each.kind, " ".join((each.message, *each.difference[:1]))) for each in found)

@@ -26,9 +26,9 @@ from flows.doctor.rules.facts import (
     UnfinishedFact,
 )
 from flows.errors import SpecInvalid
-from flows.recovery.tasks.unfinished import has_failed, run_states
-from flows.recovery.way_out import EndedRun
-from flows.runtime.blocks import Site, shared_registry, site
+from flows.recovery.orphans import EndedRun
+from flows.recovery.tasks.orphans import has_failed, run_states
+from flows.runtime.blocks import Blocks, blocks_of, shared_registry
 from flows.runtime.client import all_runs, prefect_client
 from flows.spec import Deployments, Environment
 from flows.weights.job import RUN_LABEL
@@ -64,7 +64,7 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
         missing = tuple(client.missing_migrations())
         if missing:  # what they bring cannot be asked for
             return Facts(now=datetime.now(UTC), migrations_missing=missing, environments={}, prefect=prefect)
-        unfinished = tuple(
+        orphaned_runs = tuple(
             UnfinishedFact(
                 event_id=event.id,
                 run_id=event.run_id or "",
@@ -73,7 +73,7 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
                 fingerprint=event.fingerprint or "",
                 failed=has_failed(event),
             )
-            for event in client.unfinished()
+            for event in client.orphaned_runs()
         )
         locks = tuple(
             LockFact(model=lock.model, environment=lock.environment, run_id=lock.run_id or "", silent_seconds=lock.silent_seconds)
@@ -83,13 +83,13 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
             RequestFact(event_id=each.id, run_id=each.run_id or "", model=each.model or "", environment=each.environment or "")
             for each in client.open_requests()
         )
-        runs = {each.run_id for facts in (unfinished, locks, requests) for each in facts}
+        runs = {each.run_id for facts in (orphaned_runs, locks, requests) for each in facts}
         runs |= {job.labels.get(RUN_LABEL, "") for facts in seen.values() for job in facts.jobs if job.outcome is None}
         return Facts(
             now=datetime.now(UTC),
             entries=_entries(client),
             locks=locks,
-            unfinished=unfinished,
+            orphaned_runs=orphaned_runs,
             requests=requests,
             runs=_runs(client, runs),
             suspended=_suspended(models),
@@ -135,19 +135,19 @@ def _suspended(models: Sequence[str]) -> tuple[SuspendedFact, ...]:
 
 async def _environment(environment: Environment) -> EnvironmentFacts:
     try:
-        at = await site(environment)
-        return await asyncio.to_thread(_look, environment, at)
+        blocks = await blocks_of(environment)
+        return await asyncio.to_thread(_look, environment, blocks)
     except PipelineError as exc:
         return EnvironmentFacts(namespace=environment.namespace, problem=exc.message)
 
 
-def _look(environment: Environment, at: Site) -> EnvironmentFacts:
+def _look(environment: Environment, blocks: Blocks) -> EnvironmentFacts:
     namespace = environment.namespace
-    with at.cluster.client() as cluster, at.helm.client() as helm:
+    with blocks.cluster.client() as cluster, blocks.helm.client() as helm:
         nodes = cluster.nodes(environment.node_selector)
         return EnvironmentFacts(
             namespace=namespace,
-            by_helm=at.argocd is None,
+            by_helm=blocks.argocd is None,
             releases=tuple(ReleaseFact(name=name, status=status) for name, status in helm.releases(namespace).items()),
             deployments=cluster.deployments(namespace, _CHART),
             pods=cluster.pods(namespace, _CHART),

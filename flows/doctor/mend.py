@@ -11,7 +11,7 @@ from blocks.helm import Helm
 from blocks.registry import Registry
 from flows.approval.tasks.requests import close_request, open_requests, wake
 from flows.delivery.pending import require_idle
-from flows.delivery.tasks.helm import unstick
+from flows.delivery.tasks.helm import repair_release
 from flows.doctor.rules.symptom import (
     ApplyAutomations,
     CleanUp,
@@ -25,9 +25,9 @@ from flows.doctor.rules.symptom import (
 )
 from flows.errors import ReleaseUnderWay
 from flows.recovery.cleanup import clean_up_one
-from flows.recovery.tasks.unfinished import unfinished
+from flows.recovery.tasks.orphans import orphaned_runs
 from flows.runtime.automations import apply_automations
-from flows.runtime.blocks import shared_registry, site
+from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.client import prefect_client, start
 from flows.spec import Deployments, Environment
 
@@ -61,7 +61,7 @@ async def mend(deployments: Deployments, remedy: Remedy) -> str:
 
 
 async def _clean_up(deployments: Deployments, registry: Registry, remedy: CleanUp) -> str:
-    for event in await asyncio.to_thread(unfinished.fn, registry):
+    for event in await asyncio.to_thread(orphaned_runs.fn, registry):
         if event.id == remedy.begun:
             left = await clean_up_one(deployments, registry, event, remedy.why)
             if left is None:
@@ -87,10 +87,10 @@ def _close(registry: Registry, remedy: CloseRequest) -> str:
 
 async def _delete_job(deployments: Deployments, remedy: DeleteJob) -> str:
     environment = deployments.environment(remedy.environment)
-    at = await site(environment)
+    blocks = await blocks_of(environment)
 
     def delete() -> None:
-        with at.cluster.client() as cluster:
+        with blocks.cluster.client() as cluster:
             cluster.delete_job(environment.namespace, remedy.name)
 
     await asyncio.to_thread(delete)
@@ -99,8 +99,8 @@ async def _delete_job(deployments: Deployments, remedy: DeleteJob) -> str:
 
 async def _unstick(deployments: Deployments, registry: Registry, remedy: Unstick) -> str:
     environment = deployments.environment(remedy.environment)
-    at = await site(environment)
-    return await asyncio.to_thread(_put_right, registry, at.helm, environment, remedy)
+    blocks = await blocks_of(environment)
+    return await asyncio.to_thread(_put_right, registry, blocks.helm, environment, remedy)
 
 
 def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy: Unstick) -> str:
@@ -115,13 +115,13 @@ def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy:
                 try:
                     require_idle(charts.current(remedy.release, environment.namespace), datetime.now(UTC), charts.dead_after_seconds)
                 except HelmStuck:
-                    repair = unstick.fn(helm, remedy.release, environment.namespace, remedy.wanted)
+                    repair = repair_release.fn(helm, remedy.release, environment.namespace, remedy.wanted)
                 else:
                     repair = None
             if repair is None:
                 return "it is no longer stuck"
-            detail = {"done": repair.sentence, "kind": repair.kind}
+            detail = {"done": repair.message, "kind": repair.kind}
             client.add_event("helm_unstuck", model=remedy.model, environment=environment.name, run_id=mine, detail=detail)
-            return repair.sentence
+            return repair.message
         finally:
             client.free_lock(lock)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from blocks.endpoint.health import Look, trouble
+from blocks.endpoint.health import Probe, probe_all
 from blocks.registry import Entry
 from flows.errors import VerificationFailed
 from flows.health.tasks import TIMEOUT_SECONDS
-from flows.runtime.blocks import shared_registry, site
+from flows.runtime.blocks import blocks_of, shared_registry
 from flows.spec import Deployments
 
 
-async def put_back(model: str, environment_name: str, reason: str, actor: str) -> Entry | None:
+async def enable(model: str, environment_name: str, reason: str, actor: str) -> Entry | None:
     """Enable the model in the environment; return the entry that holds the endpoint, None if a failed release took it.
 
     Raises:
@@ -20,13 +20,13 @@ async def put_back(model: str, environment_name: str, reason: str, actor: str) -
         RegistryRejected: Nothing there can be put back.
     """
     deployments = Deployments.default()
-    endpoint = (await site(deployments.environment(environment_name))).endpoint
+    endpoint = (await blocks_of(deployments.environment(environment_name))).endpoint
     registry = await shared_registry(deployments)
     with registry.client() as client:
         before = await asyncio.to_thread(client.current, model, environment_name)
         if before is not None and before.disabled_from == "ready":
-            look = Look(endpoint=before.endpoint or "", model=model)
-            (what,) = await trouble(endpoint.door(), [look], at_once=1, timeout_seconds=TIMEOUT_SECONDS)
+            look = Probe(endpoint=before.endpoint or "", model=model)
+            (what,) = await probe_all(endpoint.access(), [look], at_once=1, timeout_seconds=TIMEOUT_SECONDS)
             if what is not None:
                 raise VerificationFailed(f"{model} stays out of {environment_name}: {what}. Mend it, or release it again.")
         return await asyncio.to_thread(client.enable, model, environment_name, reason=reason, actor=actor)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from prefect import task
 
 from blocks.endpoint import Endpoint
-from blocks.endpoint.health import Look, trouble
+from blocks.endpoint.health import Probe, probe_all
 from blocks.errors import PipelineError
 from blocks.health_cache import HealthCache, Result
 from blocks.registry import Entry, Health, Registry, RegistryClient
@@ -52,7 +52,7 @@ class Round:
     seconds: float = 0.0
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What there is to say of it."""
         said = f"{self.checked - self.failing} of {self.checked} endpoints answer"
         moved = [f"most of {name} do not, so more likely this monitor cannot see them: nothing was changed there" for name in self.blind]
@@ -65,7 +65,7 @@ class Round:
 def check_health(
     registry: Registry, endpoints: Mapping[str, Endpoint], cache: HealthCache | None = None, interval_seconds: float = 60.0
 ) -> Round:
-    """Look at every entry that is routed or was, remember how each check was, and move what its last five checks say.
+    """Probe at every entry that is routed or was, remember how each check was, and move what its last five checks say.
 
     No lock is held while it looks, and it waits for nobody's: it never holds up a release.
 
@@ -126,8 +126,8 @@ async def _look(entries: Sequence[Entry], endpoints: Mapping[str, Endpoint]) -> 
     found: dict[int, str | None] = {}
     for environment in sorted({entry.environment for entry in entries}):
         numbers = [number for number, entry in enumerate(entries) if entry.environment == environment]
-        looks = [Look(endpoint=entries[number].endpoint or "", model=entries[number].model) for number in numbers]
-        seen = await trouble(endpoints[environment].door(), looks, at_once=AT_ONCE, timeout_seconds=TIMEOUT_SECONDS)
+        looks = [Probe(endpoint=entries[number].endpoint or "", model=entries[number].model) for number in numbers]
+        seen = await probe_all(endpoints[environment].access(), looks, at_once=AT_ONCE, timeout_seconds=TIMEOUT_SECONDS)
         found.update(zip(numbers, seen, strict=True))
     return [found[number] for number in range(len(entries))]
 

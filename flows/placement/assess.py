@@ -10,11 +10,11 @@ from flows import naming
 from flows.candidate.admission import refuse_licence
 from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
 from flows.placement.budget import LoadBudget, load_budget
-from flows.placement.capacity import Rollout, Room, Strategy, find_room
+from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, find_capacity
 from flows.placement.fit import Fit, judge_fit
 from flows.placement.memory import refuse_memory
 from flows.placement.nodes import Target, find_target
-from flows.placement.strategy import Present, Way, choose_return, choose_return_anew, choose_way
+from flows.placement.strategy import Current, Strategy, choose_rollback_strategy, choose_rollback_strategy_anew, choose_strategy
 from flows.spec import Candidate, Environment, Model
 
 
@@ -37,20 +37,20 @@ class ReleasePlan:
     endpoint: str
     nodes: tuple[str, ...]
     budget: LoadBudget
-    strategy: Strategy
+    strategy: StrategyName
     interruption_seconds: float
     replicas: int
     gpu: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class ClusterState:
     """What was seen of an environment.
 
     Attributes:
         nodes: The nodes that match its selector.
         gpus_taken: GPUs that pods hold on them, by node.
-        pods: Pods of the present release of the model.
+        pods: Pods of the current release of the model.
         quotas: The namespace's quotas of GPUs.
         claims: The namespace's claims that have a volume.
         chart_digest: Digest of the chart that lies here now.
@@ -88,12 +88,12 @@ class Assessment:
     plan: ReleasePlan
     target: Target
     fit: Fit | None
-    way: Way | None
-    seen: Surroundings
+    way: Strategy | None
+    seen: ClusterState
     refusals: tuple[Refusal, ...]
 
 
-def assess(model: Model, candidate: Candidate, environment: Environment, seen: Surroundings) -> Assessment:
+def assess(model: Model, candidate: Candidate, environment: Environment, seen: ClusterState) -> Assessment:
     """Say what would happen to the candidate in the environment, and everything that speaks against it.
 
     Args:
@@ -117,7 +117,7 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: S
             fit = judge_fit(about, engine, model.concurrency, target.gpu_bytes, model.kv_bytes_per_token)
         refusals += refuse_memory(model, about, engine, target, fit)
     if target.nodes:
-        way = choose_way(environment.rollout, *_choice(candidate, environment, target, seen))
+        way = choose_strategy(environment.rollout, *_choice(candidate, environment, target, seen))
         refusals += way.room.refusals
     plan = _plan(candidate, environment, target, seen.replicas, way)
     return Assessment(
@@ -135,7 +135,7 @@ def plan_release(assessment: Assessment) -> ReleasePlan:
     return assessment.plan
 
 
-def plan_return(candidate: Candidate, environment: Environment, seen: Surroundings, stored: Strategy | None) -> ReleasePlan:
+def plan_rollback(candidate: Candidate, environment: Environment, seen: ClusterState, stored: StrategyName | None) -> ReleasePlan:
     """The environment's way back to a candidate that ran there before.
 
     It ran, so neither memory nor licence is judged anew.
@@ -152,20 +152,20 @@ def plan_return(candidate: Candidate, environment: Environment, seen: Surroundin
     target = find_target(candidate, environment, seen.nodes)
     if not target.nodes:
         raise target.refusals[0]
-    present, room_for = _choice(candidate, environment, target, seen)
+    current, capacity_for = _choice(candidate, environment, target, seen)
     if environment.delivery == "argocd":  # the commit says it, whatever was said before
-        way = choose_return_anew(environment.rollout, present, room_for)
+        way = choose_rollback_strategy_anew(environment.rollout, current, capacity_for)
     else:
-        way = choose_return(stored, present, room_for)
+        way = choose_rollback_strategy(stored, current, capacity_for)
     return _plan(candidate, environment, target, seen.replicas, way)
 
 
 def _choice(
-    candidate: Candidate, environment: Environment, target: Target, seen: Surroundings
-) -> tuple[Present, Callable[[Strategy], Room]]:
+    candidate: Candidate, environment: Environment, target: Target, seen: ClusterState
+) -> tuple[Current, Callable[[StrategyName], Capacity]]:
     """What a way is chosen by."""
     serving = [pod for pod in seen.pods if pod.ready and not pod.terminating and pod.labels.get("slipway.dev/candidate") != candidate.label]
-    present = Present(
+    current = Current(
         model=candidate.model,
         environment=environment.name,
         serving=len(serving),
@@ -173,17 +173,17 @@ def _choice(
         down_seconds=seen.grace_seconds + load_budget(candidate.size_bytes).load_seconds,
     )
 
-    def room_for(strategy: Strategy) -> Room:
-        wanted = Rollout(
+    def capacity_for(strategy: StrategyName) -> Capacity:
+        wanted = RolloutDemand(
             model=candidate.model,
             label=candidate.label,
             replicas=seen.replicas,
             gpus=candidate.engine.tensor_parallel_size,
             strategy=strategy,
         )
-        return find_room(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
+        return find_capacity(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
 
-    return present, room_for
+    return current, capacity_for
 
 
 def placed(assessment: Assessment) -> list[Refusal]:
@@ -192,7 +192,7 @@ def placed(assessment: Assessment) -> list[Refusal]:
     return [type(refusal)(f"{name}: {refusal.message}", environment=name, **refusal.facts) for refusal in assessment.refusals]
 
 
-def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Way | None) -> ReleasePlan:
+def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Strategy | None) -> ReleasePlan:
     products = {node.gpu_product for node in target.nodes}
     return ReleasePlan(
         helm_release=naming.release_name(candidate.model, environment.name),

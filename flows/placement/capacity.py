@@ -13,14 +13,14 @@ from typing import Literal
 from blocks.facts import GpuQuota, Node, Pod
 from flows.errors import DoesNotFit, Refusal
 
-Strategy = Literal["surge", "inPlace", "recreate"]
+StrategyName = Literal["surge", "inPlace", "recreate"]
 
 #: Where GPUs are → how many.
 Places = Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout:
+class RolloutDemand:
     """What a rollout asks of the cluster.
 
     Attributes:
@@ -35,17 +35,17 @@ class Rollout:
     label: str
     replicas: int
     gpus: int
-    strategy: Strategy
+    strategy: StrategyName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class Capacity:
     """What there is for the rollout.
 
     Attributes:
         free: GPUs that nobody holds, over all nodes that could run it.
         total: GPUs of those nodes.
-        held: GPUs of the present release's pods, which the rollout replaces.
+        held: GPUs of the current release's pods, which the rollout replaces.
         extra: GPUs that the rollout needs beside those that are held, at its widest.
         refusals: Why it cannot go on.
     """
@@ -57,14 +57,14 @@ class Room:
     refusals: tuple[Refusal, ...]
 
 
-def find_room(wanted: Rollout, nodes: Sequence[Node], taken: Places, pods: Sequence[Pod], quotas: Sequence[GpuQuota]) -> Room:
-    """Look for the rollout's GPUs.
+def find_capacity(wanted: RolloutDemand, nodes: Sequence[Node], taken: Places, pods: Sequence[Pod], quotas: Sequence[GpuQuota]) -> Capacity:
+    """Probe for the rollout's GPUs.
 
     Args:
         wanted: The rollout.
         nodes: The nodes that could run it.
         taken: GPUs that pods of all namespaces hold, by node.
-        pods: The present release's pods.
+        pods: The current release's pods.
         quotas: The quotas of its namespace.
     """
     free = {node.name: max(0, node.gpus - taken.get(node.name, 0)) for node in nodes}
@@ -78,7 +78,7 @@ def find_room(wanted: Rollout, nodes: Sequence[Node], taken: Places, pods: Seque
         *(r for quota in quotas for r in _refused(steps, _in_quota(quota, wanted.gpus), _over_quota(wanted, quota))),
     ]
     extra = max([0, *(step.pods * wanted.gpus - sum(pod.gpus for pod in step.gone) for step in steps)])
-    return Room(free=sum(free.values()), total=sum(node.gpus for node in nodes), held=held, extra=extra, refusals=tuple(refusals))
+    return Capacity(free=sum(free.values()), total=sum(node.gpus for node in nodes), held=held, extra=extra, refusals=tuple(refusals))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class _Step:
         return min(self.alternatives, key=lambda pods: sum(pod.gpus for pod in pods))
 
 
-def _steps(wanted: Rollout, old: Sequence[Pod], there: int) -> tuple[_Step, ...]:
+def _steps(wanted: RolloutDemand, old: Sequence[Pod], there: int) -> tuple[_Step, ...]:
     missing = wanted.replicas - there
     if missing <= 0:
         return ()
@@ -131,7 +131,7 @@ def _in_quota(quota: GpuQuota, gpus: int) -> Callable[[Sequence[Pod]], int]:
     return lambda gone: max(0, quota.hard - quota.used + sum(pod.gpus for pod in gone)) // gpus
 
 
-def _on_nodes(wanted: Rollout, free: Places, held: int) -> Callable[[_Step], Refusal]:
+def _on_nodes(wanted: RolloutDemand, free: Places, held: int) -> Callable[[_Step], Refusal]:
     def refusal(step: _Step) -> Refusal:
         places = ", ".join(f"{count} on {name}" for name, count in free.items())
         mine = f", and {held} are held by the release that it replaces" if held else ""
@@ -146,7 +146,7 @@ def _on_nodes(wanted: Rollout, free: Places, held: int) -> Callable[[_Step], Ref
     return refusal
 
 
-def _over_quota(wanted: Rollout, quota: GpuQuota) -> Callable[[_Step], Refusal]:
+def _over_quota(wanted: RolloutDemand, quota: GpuQuota) -> Callable[[_Step], Refusal]:
     def refusal(step: _Step) -> Refusal:
         return DoesNotFit(
             f"The namespace's ResourceQuota {quota.name} has too few GPUs: {_need(wanted, step)}, and {quota.used} of {quota.hard} are "
@@ -159,7 +159,7 @@ def _over_quota(wanted: Rollout, quota: GpuQuota) -> Callable[[_Step], Refusal]:
     return refusal
 
 
-def _need(wanted: Rollout, step: _Step) -> str:
+def _need(wanted: RolloutDemand, step: _Step) -> str:
     gone, strategy = len(step.gone), f" (strategy {wanted.strategy})"
     when = f" when {gone} old one(s) are gone{strategy}" if gone else strategy if step.pods < wanted.replicas else ""
     return f"{step.pods} new pod(s) of {wanted.model} need {wanted.gpus} each{when}"

@@ -132,7 +132,7 @@ def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[
         f"- Helm release `{plan.helm_release}` in namespace `{environment.namespace}`: {pods}, "
         f"{'which is there already' if labels == [candidate.short] else replaces}.",
         *(
-            [f"- {assessment.way.sentence[0].upper()}{assessment.way.sentence[1:]}."]
+            [f"- {assessment.way.message[0].upper()}{assessment.way.message[1:]}."]
             if assessment.way and labels != [candidate.short]
             else []
         ),

@@ -11,7 +11,7 @@ from flows.spec import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
-class WantedPods:
+class Replicas:
     """What the values say.
 
     Attributes:
@@ -25,7 +25,7 @@ class WantedPods:
     grace_seconds: float
 
 
-def wanted_pods(values: Mapping[str, Any], environment: Environment) -> WantedPods:
+def wanted_replicas(values: Mapping[str, Any], environment: Environment) -> Replicas:
     """Read the chart's values as they are when the environment's are merged in.
 
     Raises:
@@ -46,7 +46,7 @@ def wanted_pods(values: Mapping[str, Any], environment: Environment) -> WantedPo
         raise SpecInvalid(f"{file}: values.{key}: must be a number of pods, 1 or more.")
     if type(grace) is not int or grace < 0:
         raise SpecInvalid(f"{file}: values.terminationGracePeriodSeconds: must be a number of seconds.")
-    return WantedPods(least=least, autoscaled=kind != "none", grace_seconds=float(grace))
+    return Replicas(least=least, autoscaled=kind != "none", grace_seconds=float(grace))
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

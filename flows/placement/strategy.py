@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flows.errors import DoesNotFit
-from flows.placement.capacity import Room, Strategy
+from flows.placement.capacity import Capacity, StrategyName
 from flows.spec import RolloutPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class Strategy:
     """How pods are replaced.
 
     Attributes:
@@ -20,12 +20,12 @@ class Way:
         interruption_seconds: How long nothing may answer at the longest.
     """
 
-    strategy: Strategy
-    room: Room
+    strategy: StrategyName
+    room: Capacity
     interruption_seconds: float
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """The way, for people."""
         how = {"surge": "the new pod first", "inPlace": "an old pod goes first", "recreate": "all old pods go first"}[self.strategy]
         cost = f"nothing answers for up to {self.interruption_seconds:,.0f} s" if self.interruption_seconds else "no interruption"
@@ -33,7 +33,7 @@ class Way:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Present:
+class Current:
     """What is to be replaced, and by how much.
 
     Attributes:
@@ -51,7 +51,7 @@ class Present:
     down_seconds: float
 
 
-def choose_way(policy: RolloutPolicy, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+def choose_strategy(policy: RolloutPolicy, current: Current, capacity_for: Callable[[StrategyName], Capacity]) -> Strategy:
     """The best way that there are GPUs for; its room has the refusals if there is none.
 
     A surge costs nothing but needs GPUs beside those that the old pods hold: on a full pool it would wait for them for ever. In place the
@@ -59,52 +59,52 @@ def choose_way(policy: RolloutPolicy, present: Present, room_for: Callable[[Stra
 
     Args:
         policy: What the environment says.
-        present: What is to be replaced.
-        room_for: Looks for a strategy's GPUs.
+        current: What is to be replaced.
+        capacity_for: Looks for a strategy's GPUs.
     """
-    strategies: tuple[Strategy, ...] = ("surge", "inPlace") if policy.strategy == "auto" else (policy.strategy,)
-    ways = [_way(strategy, present, room_for(strategy)) for strategy in strategies]
+    strategies: tuple[StrategyName, ...] = ("surge", "inPlace") if policy.strategy == "auto" else (policy.strategy,)
+    ways = [_strategy(strategy, current, capacity_for(strategy)) for strategy in strategies]
     possible = [way for way in ways if not way.room.refusals]
     for way in possible:
         if not way.interruption_seconds or policy.interruption == "allowed":
             return way
     if possible:
-        return replace(possible[0], room=replace(possible[0].room, refusals=(_interrupts(possible[0], present),)))
+        return replace(possible[0], room=replace(possible[0].room, refusals=(_interrupts(possible[0], current),)))
     return ways[0]
 
 
-def choose_return(stored: Strategy | None, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+def choose_rollback_strategy(stored: StrategyName | None, current: Current, capacity_for: Callable[[StrategyName], Capacity]) -> Strategy:
     """The way back to a Helm revision, which carries its own strategy; where there are no GPUs for that, all old pods go first.
 
     Going back is never refused for its interruption: what is there now is what has to go.
 
     Args:
         stored: The revision's strategy; none if it does not say.
-        present: What is to be replaced.
-        room_for: Looks for a strategy's GPUs.
+        current: What is to be replaced.
+        capacity_for: Looks for a strategy's GPUs.
     """
-    way = _way(stored or "inPlace", present, room_for(stored or "inPlace"))
+    way = _strategy(stored or "inPlace", current, capacity_for(stored or "inPlace"))
     if not way.room.refusals:
         return way
-    return _way("recreate", present, replace(room_for("recreate"), refusals=()))
+    return _strategy("recreate", current, replace(capacity_for("recreate"), refusals=()))
 
 
-def choose_return_anew(policy: RolloutPolicy, present: Present, room_for: Callable[[Strategy], Room]) -> Way:
+def choose_rollback_strategy_anew(policy: RolloutPolicy, current: Current, capacity_for: Callable[[StrategyName], Capacity]) -> Strategy:
     """The way back where a commit is made for it: the best that there are GPUs for, as for a release, but never refused."""
-    way = choose_way(replace(policy, interruption="allowed"), present, room_for)
-    return choose_return("recreate", present, room_for) if way.room.refusals else way
+    way = choose_strategy(replace(policy, interruption="allowed"), current, capacity_for)
+    return choose_rollback_strategy("recreate", current, capacity_for) if way.room.refusals else way
 
 
-def _way(strategy: Strategy, present: Present, room: Room) -> Way:
+def _strategy(strategy: StrategyName, current: Current, room: Capacity) -> Strategy:
     # In place one pod may be missing; of one replica that is the only one.
-    all_go = strategy == "recreate" or (strategy == "inPlace" and present.replicas == 1)
-    return Way(strategy=strategy, room=room, interruption_seconds=present.down_seconds if all_go and present.serving else 0.0)
+    all_go = strategy == "recreate" or (strategy == "inPlace" and current.replicas == 1)
+    return Strategy(strategy=strategy, room=room, interruption_seconds=current.down_seconds if all_go and current.serving else 0.0)
 
 
-def _interrupts(way: Way, present: Present) -> DoesNotFit:
+def _interrupts(way: Strategy, current: Current) -> DoesNotFit:
     return DoesNotFit(
-        f"No GPU is free for a new pod of {present.model} beside the old one, and in its place nothing would answer for up to "
-        f"{way.interruption_seconds:,.0f} s, which rollout.interruption of deployments/environments/{present.environment}.yaml refuses: "
+        f"No GPU is free for a new pod of {current.model} beside the old one, and in its place nothing would answer for up to "
+        f"{way.interruption_seconds:,.0f} s, which rollout.interruption of deployments/environments/{current.environment}.yaml refuses: "
         "free a GPU, add a node, add a replica, or allow it.",
         interruption_seconds=way.interruption_seconds,
         gpus_free=way.room.free,

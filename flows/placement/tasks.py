@@ -12,29 +12,29 @@ from blocks.facts.helm import carried_before, merged
 from blocks.helm import Helm
 from flows.naming import release_name
 from flows.placement import assess as rules
-from flows.placement.assess import Assessment, ReleasePlan, Surroundings
-from flows.placement.capacity import Strategy
+from flows.placement.assess import Assessment, ClusterState, ReleasePlan
+from flows.placement.capacity import StrategyName
 from flows.placement.nodes import takes_pods
-from flows.placement.replicas import wanted_pods
+from flows.placement.replicas import wanted_replicas
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Environment, Model
 
 
 def _assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
-    return rules.assess(model, candidate, environment, _surroundings(cluster, helm, candidate, environment))
+    return rules.assess(model, candidate, environment, _cluster_state(cluster, helm, candidate, environment))
 
 
-def _surroundings(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> Surroundings:
+def _cluster_state(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ClusterState:
     with helm.client() as charts:
         chart_digest = charts.chart_digest()
         values = merged(merged(charts.default_values(), charts.environment_values(environment.name)), environment.values)
-    wanted = wanted_pods(values, environment)
+    wanted = wanted_replicas(values, environment)
     release_of = release_name(candidate.model, environment.name)
     with cluster.client() as client:
         nodes = client.nodes(environment.node_selector)
         # An upgrade leaves as many pods as the autoscaler has asked for.
         running = client.rollout(environment.namespace, release_of) if wanted.autoscaled else None
-        return Surroundings(
+        return ClusterState(
             nodes=nodes,
             gpus_taken=client.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
             pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_of}),
@@ -72,7 +72,7 @@ def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, envir
 
 
 @task(task_run_name="plan return {environment.name}", **OBSERVES)
-def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ReleasePlan:
+def plan_rollback(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ReleasePlan:
     """Plan the environment's way back to a candidate that ran there before; its chart is Helm's, not the one that lies here.
 
     Raises:
@@ -80,7 +80,7 @@ def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment:
         ClusterUnreachable: The cluster did not answer; retried.
         HelmUnreachable: The cluster did not answer; retried.
     """
-    seen = _surroundings(cluster, helm, candidate, environment)
+    seen = _cluster_state(cluster, helm, candidate, environment)
     with helm.client() as client:
         carrying = carried_before(
             client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate.fingerprint
@@ -88,4 +88,4 @@ def plan_return(cluster: Cluster, helm: Helm, candidate: Candidate, environment:
     stored: Any = carrying.strategy if carrying is not None else None
     if carrying is not None and carrying.replicas is not None:
         seen = replace(seen, replicas=carrying.replicas)
-    return rules.plan_return(candidate, environment, seen, stored if stored in get_args(Strategy) else None)
+    return rules.plan_rollback(candidate, environment, seen, stored if stored in get_args(StrategyName) else None)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from blocks.errors import EndpointRejected, PipelineError
 from blocks.registry import Entry, Registry
-from flows.delivery.move import UNTOUCHED, Delivered, Move
+from flows.delivery.move import UNTOUCHED, DeliveredRevision, Move
 from flows.errors import VerificationFailed, VerificationInconclusive
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan
@@ -20,11 +20,11 @@ from flows.rollout.diagnosis import diagnosis_of, diagnosis_page
 from flows.rollout.judge import still_serves
 from flows.rollout.tasks import ready_pods, rollout
 from flows.runtime.artifacts import publish, publish_diagnosis
-from flows.runtime.blocks import Site
+from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import run
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.spec.candidate import LABEL_LENGTH
-from flows.verification.evidence import Kept, Proof
+from flows.verification.evidence import EvidenceRef, VerifiedEvidence
 from flows.verification.measurement import Outcome
 from flows.verification.summary import measurement_rows
 from flows.verification.tasks.evidence import keep_evidence, recall_reference
@@ -34,7 +34,7 @@ from flows.weights.tasks.prefetch import prefetch_everywhere
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entered:
+class Promoted:
     """What is known of a candidate that serves now.
 
     Attributes:
@@ -43,42 +43,46 @@ class Entered:
         fetched_bytes: What was brought to the nodes.
     """
 
-    proof: Proof
+    proof: VerifiedEvidence
     phases: dict[str, float]
     fetched_bytes: int
 
 
-async def enter(move: Move, bring: Callable[[Move], Awaitable[Delivered]], watch: Stopwatch, proofs: dict[str, Proof]) -> Entered:
+async def promote(
+    move: Move, bring: Callable[[Move], Awaitable[DeliveredRevision]], watch: Stopwatch, verified: dict[str, VerifiedEvidence]
+) -> Promoted:
     """Bring the candidate into the environment, prove that it answers there, and record it; a failure is recorded, too.
 
     Args:
         move: What goes where.
-        bring: `deliver`, or `take_back` for a candidate that ran there before.
+        bring: `deliver`, or `roll_back` for a candidate that ran there before.
         watch: The times of the phases so far.
-        proofs: What this run has proven so far, by environment; this one is added, whatever the verdict, and all are published.
+        verified: What this run has proven so far, by environment; this one is added, whatever the verdict, and all are published.
 
     Raises:
         PipelineError: Why it does not serve there.
     """
-    at, candidate, environment, planned, run_id = move.at, move.candidate, move.environment, move.planned, move.run_id
+    blocks, candidate, environment, planned, run_id = move.blocks, move.candidate, move.environment, move.planned, move.run_id
     since, deployed, proof, artifact = datetime.now(UTC), False, None, release_name(candidate.model, "release")
     before = await run(current_entry, move.registry, candidate.model, environment.name)
     await run(record_deploying, move.registry, candidate, environment, planned, run_id, move.lock)
     try:
         with watch.phase("prefetch"):
-            fetched = await prefetch_everywhere(at.cluster, move.registry, candidate, environment, planned.nodes, run_id, move.hub_endpoint)
+            fetched = await prefetch_everywhere(
+                blocks.cluster, move.registry, candidate, environment, planned.nodes, run_id, move.hub_endpoint
+            )
         await run(require_lock, move.registry, move.lock)
         deployed = True
         with watch.phase("deploy"):
             delivered = await bring(move)
         with watch.phase("rollout"):
-            await run(rollout, at.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-        proof = await proven(move.registry, at, candidate, environment, planned, move.suite, run_id, watch, since)
-        proofs[environment.name] = proof
-        await run(publish, artifact, release_page(candidate, proofs), measurement_rows(proofs))
+            await run(rollout, blocks.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
+        proof = await _verified(move.registry, blocks, candidate, environment, planned, move.suite, run_id, watch, since)
+        verified[environment.name] = proof
+        await run(publish, artifact, release_page(candidate, verified), measurement_rows(verified))
         require_passed(proof, move.where)
     except PipelineError as exc:
-        diagnosis, evidence, reason = diagnosis_of(exc), proof.kept if proof else None, failure_reason(exc)
+        diagnosis, evidence, reason = diagnosis_of(exc), proof.ref if proof else None, failure_reason(exc)
         deployed = deployed and not exc.facts.get(UNTOUCHED, False)
         lost = deployed and not await _still_served(move, before)
         await run(record_failed, move.registry, candidate, environment, reason, diagnosis, evidence, deployed, lost, run_id, move.lock)
@@ -86,9 +90,9 @@ async def enter(move: Move, bring: Callable[[Move], Awaitable[Delivered]], watch
             await run(publish_diagnosis, f"{artifact}-diagnosis", diagnosis_page(diagnosis, move.where))
         raise
     with watch.phase("record"):
-        await run(record_ready, move.registry, candidate, environment, delivered, proof.kept, run_id, move.lock)
+        await run(record_ready, move.registry, candidate, environment, delivered, proof.ref, run_id, move.lock)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
-    return Entered(proof=proof, phases=taken, fetched_bytes=fetched)
+    return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
 
 
 async def _still_served(move: Move, before: Entry | None) -> bool:
@@ -96,7 +100,7 @@ async def _still_served(move: Move, before: Entry | None) -> bool:
     if before is None or before.fingerprint in (None, move.candidate.fingerprint):
         return False
     try:
-        pods = await run(ready_pods, move.at.cluster, move.environment, move.planned.helm_release)
+        pods = await run(ready_pods, move.blocks.cluster, move.environment, move.planned.helm_release)
     except PipelineError:
         return False
     return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])
@@ -109,7 +113,7 @@ _NOT_PASSED: dict[Outcome, type[PipelineError]] = {
 }
 
 
-def require_passed(proof: Proof, where: str) -> None:
+def require_passed(proof: VerifiedEvidence, where: str) -> None:
     """Go on only with a verdict that passed.
 
     Raises:
@@ -119,13 +123,13 @@ def require_passed(proof: Proof, where: str) -> None:
     """
     verdict = proof.verdict
     if verdict.outcome != "passed":
-        message = f"{where}: verification {verdict.sentence} (evidence {proof.kept.sha256[:12]})."
-        raise _NOT_PASSED[verdict.outcome](message, evidence_sha256=proof.kept.sha256)
+        message = f"{where}: verification {verdict.message} (evidence {proof.ref.sha256[:12]})."
+        raise _NOT_PASSED[verdict.outcome](message, evidence_sha256=proof.ref.sha256)
 
 
-async def proven(
+async def _verified(
     registry: Registry,
-    at: Site,
+    blocks: Blocks,
     candidate: Candidate,
     environment: Environment,
     planned: ReleasePlan,
@@ -133,12 +137,12 @@ async def proven(
     run_id: str,
     watch: Stopwatch,
     since: datetime,
-) -> Proof:
+) -> VerifiedEvidence:
     """Verify the candidate through its endpoint and keep the evidence, whatever the verdict.
 
     Args:
         registry: Where evidence is kept.
-        at: The environment's blocks.
+        blocks: The environment's blocks.
         candidate: What should answer.
         environment: Where.
         planned: Its names there.
@@ -150,8 +154,8 @@ async def proven(
     with watch.phase("verify"):
         reference = await run(recall_reference, registry, candidate, environment)
         verdict: Verdict = await run(
-            verify, at.endpoint, at.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite, reference
+            verify, blocks.endpoint, blocks.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite, reference
         )
     taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
-    kept: Kept = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, taken, run_id)
-    return Proof(verdict=verdict, kept=kept)
+    kept: EvidenceRef = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, taken, run_id)
+    return VerifiedEvidence(verdict=verdict, ref=kept)

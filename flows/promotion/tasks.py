@@ -8,13 +8,13 @@ from prefect import task
 
 from blocks.errors import PipelineError
 from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
-from flows.delivery.move import Delivered
+from flows.delivery.move import DeliveredRevision
 from flows.placement.assess import ReleasePlan
 from flows.record.tasks import first_begun
 from flows.rollout.diagnosis import Diagnosis
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Environment
-from flows.verification.evidence import Evidence, Kept, Proof
+from flows.verification.evidence import Evidence, EvidenceRef, VerifiedEvidence
 from flows.verification.verdict import Verdict
 
 
@@ -42,8 +42,8 @@ def record_ready(
     registry: Registry,
     candidate: Candidate,
     environment: Environment,
-    delivered: Delivered,
-    evidence: Kept,
+    delivered: DeliveredRevision,
+    evidence: EvidenceRef,
     run_id: str,
     lock: Lock,
 ) -> None:
@@ -68,7 +68,7 @@ def record_failed(
     environment: Environment,
     reason: str,
     diagnosis: Diagnosis | None,
-    evidence: Kept | None,
+    evidence: EvidenceRef | None,
     deployed: bool,
     endpoint_taken: bool,
     run_id: str,
@@ -106,7 +106,7 @@ def record_failed(
 
 
 @task(task_run_name="recall {environment.name}", **OBSERVES)
-def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Proof | None:
+def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> VerifiedEvidence | None:
     """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
     with registry.client() as client:
         events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
@@ -116,11 +116,15 @@ def finished(registry: Registry, candidate: Candidate, environment: Environment,
     return None
 
 
-def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> Proof | None:
+def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> VerifiedEvidence | None:
     document = client.evidence(sha256)
     page = next((str(event.detail["page_sha256"]) for event in events if event.detail.get("page_sha256") and _names(event, sha256)), "")
     try:
-        return Proof(verdict=Evidence.from_document(document).verdict, kept=Kept(sha256=sha256, page_sha256=page)) if document else None
+        return (
+            VerifiedEvidence(verdict=Evidence.from_document(document).verdict, ref=EvidenceRef(sha256=sha256, page_sha256=page))
+            if document
+            else None
+        )
     except ValueError:  # written by another version of Slipway, while the run waited: the environment is verified again
         return None
 
@@ -146,7 +150,7 @@ def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
 
 
 @task(task_run_name="record verdict of {entry.model}", **OBSERVES)
-def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evidence: Kept, run_id: str) -> None:
+def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evidence: EvidenceRef, run_id: str) -> None:
     """Move the entry between `ready` and `degraded` by the verdict."""
     with registry.client() as client:
         fingerprint = entry.fingerprint or ""
@@ -155,7 +159,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
                 model=entry.model,
                 environment=entry.environment,
                 fingerprint=fingerprint,
-                reason=verdict.sentence,
+                reason=verdict.message,
                 evidence_sha256=evidence.sha256,
                 run_id=run_id,
                 organisation=entry.organisation,

@@ -19,7 +19,7 @@ class Choice(StrEnum):
     LEAVE = "leave"
 
 
-class WayBack(Form):
+class RecoveryForm(Form):
     """The form that decides what becomes of an environment in which a release failed."""
 
     decision: Choice = Field(
@@ -29,7 +29,7 @@ class WayBack(Form):
     reason: str = Field(min_length=3, max_length=2000, description="Why; kept in the registry.", json_schema_extra={"position": 2})
 
 
-def way_back_page(candidate: Candidate, environment: Environment, failure: Failure) -> str:
+def recovery_page(candidate: Candidate, environment: Environment, failure: Failure) -> str:
     """What is read above the form that asks whether to go back."""
     before = failure.replaces or ""
     return "\n".join(

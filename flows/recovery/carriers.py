@@ -10,7 +10,7 @@ from blocks.gitops import GitOps
 from blocks.helm import Helm
 from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
-from flows.delivery.git_files import Grounds
+from flows.delivery.git_files import Provenance
 from flows.delivery.tasks.argocd import sync
 from flows.delivery.tasks.git import commit_removal, or_by_hand
 from flows.naming import release_name
@@ -80,7 +80,7 @@ class ByArgo:
         environment = self.environment
         # Nobody waits here for a merge: the next call finds the proposal.
         repository = self.repository.model_copy(update={"merge_timeout_seconds": self.repository.poll_seconds})
-        sha = commit_removal.fn(repository, model, environment.name, fingerprint, Grounds(run_id=run_id, reason=reason))
+        sha = commit_removal.fn(repository, model, environment.name, fingerprint, Provenance(run_id=run_id, reason=reason))
         if sha is not None:
             application, namespace = release_name(model, environment.name), environment.argocd_namespace
             wanted = sync_policy(environment, model, self.repository.url, "", empties=True)

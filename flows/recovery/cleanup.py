@@ -12,10 +12,10 @@ from prefect.logging.loggers import flow_run_logger
 from blocks.errors import PipelineError
 from blocks.registry import Event, Registry
 from flows.recovery.carriers import ByArgo, ByHelm
+from flows.recovery.orphans import why_clean_up
 from flows.recovery.tasks.cleanup import Begun, clean_up
-from flows.recovery.tasks.unfinished import ended_runs, has_failed, unfinished
-from flows.recovery.way_out import why_clean_up
-from flows.runtime.blocks import shared_registry, site
+from flows.recovery.tasks.orphans import ended_runs, has_failed, orphaned_runs
+from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.tasks import run
 from flows.spec import Deployments
 
@@ -55,21 +55,21 @@ async def clean_up_ended(deployments: Deployments, registry: Registry) -> tuple[
 async def clean_up_one(deployments: Deployments, registry: Registry, begun: Event, why: str) -> str | None:
     """Clean up after one run in one environment; what was left, none while another run holds the model there."""
     environment = deployments.environment(begun.environment or "")
-    at = await site(environment)
+    blocks = await blocks_of(environment)
     carrier = (
-        ByHelm(helm=at.helm, environment=environment)
-        if at.argocd is None
-        else ByArgo(argo=at.argocd.argo, repository=at.argocd.gitops, environment=environment)
+        ByHelm(helm=blocks.helm, environment=environment)
+        if blocks.argocd is None
+        else ByArgo(argo=blocks.argocd.argo, repository=blocks.argocd.gitops, environment=environment)
     )
-    return await asyncio.to_thread(clean_up, registry, at.cluster, carrier, environment, Begun.of(begun), why)
+    return await asyncio.to_thread(clean_up, registry, blocks.cluster, carrier, environment, Begun.of(begun), why)
 
 
 async def _over(registry: Registry) -> list[tuple[Event, str]]:
-    begun = await run(unfinished, registry)
+    begun = await run(orphaned_runs, registry)
     states = await run(ended_runs, registry, sorted({event.run_id or "" for event in begun})) if begun else {}
     return [(event, why) for event in begun if (why := why_clean_up(states[event.run_id or ""], failed=has_failed(event)))]
 
 
 def _begun_by(registry: Registry, run_id: str) -> list[Event]:
     with registry.client() as client:
-        return [event for event in client.unfinished() if event.run_id == run_id]
+        return [event for event in client.orphaned_runs() if event.run_id == run_id]

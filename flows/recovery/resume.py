@@ -6,18 +6,18 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from blocks.registry import Registry
-from flows.recovery.stalled import Past, Patience, pick_up_step
-from flows.recovery.tasks.resume import end_silent, give_up, pick_up, recall_pasts, runs_to_look_at
+from flows.recovery.stalled import Past, StallLimits, resume_step
+from flows.recovery.tasks.resume import abandon, end_stalled, recall_pasts, resume_run, runs_to_look_at
 from flows.runtime.tasks import run
 
 
-async def take_up_again(registry: Registry, models: Collection[str], patience: Patience) -> dict[str, int]:
+async def resume_crashed(registry: Registry, models: Collection[str], patience: StallLimits) -> dict[str, int]:
     """Notice the runs that died, and take each up again, twice at most; how many were.
 
     A run that a person suspended has no process either, and is left alone. So is one that ended, whatever its end: what failed failed by
     our own no, and what was cancelled was cancelled by somebody.
     """
-    done = {"crashed": 0, "cancelled": 0, "picked_up": 0, "given_up": 0}
+    done = {"crashed": 0, "cancelled": 0, "resumed": 0, "abandoned": 0}
     # Twice: what is found dead in the first look has crashed in the second.
     for _ in range(2):
         seen = await run(runs_to_look_at, registry, models, patience)
@@ -25,15 +25,15 @@ async def take_up_again(registry: Registry, models: Collection[str], patience: P
         found_dead = False
         for each in seen:
             past = pasts.get(each.run_id, Past())
-            step = pick_up_step(each, past, patience, datetime.now(UTC))
+            step = resume_step(each, past, patience, datetime.now(UTC))
             if step == "crashed" or step == "cancelled":
                 found_dead = True
-                done[step] += await run(end_silent, each, step)
-            elif step == "pick-up":
-                done["picked_up"] += await run(pick_up, registry, each, past)
-            elif step == "give-up":
-                await run(give_up, registry, each, past)
-                done["given_up"] += 1
+                done[step] += await run(end_stalled, each, step)
+            elif step == "resume":
+                done["resumed"] += await run(resume_run, registry, each, past)
+            elif step == "abandon":
+                await run(abandon, registry, each, past)
+                done["abandoned"] += 1
         if not found_dead:
             break
     return done

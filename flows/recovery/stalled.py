@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Literal
 
 #: How often a run is taken up again before a person is told.
-MOST_PICK_UPS = 2
+MOST_RESUMES = 2
 
 #: What the sweep does with a run: leave it alone, say that it has crashed or that its cancelling is over, take it up again, give it up.
-Step = Literal["leave", "crashed", "cancelled", "pick-up", "give-up"]
+ResumeStep = Literal["leave", "crashed", "cancelled", "resume", "abandon"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class StallLimits:
     """After how long without a sign of life a run counts as dead, in seconds.
 
     Attributes:
@@ -55,38 +55,38 @@ class Past:
 
     Attributes:
         crashes: The ids of the crashed states from which it was taken up again.
-        given_up: Whether a person was told.
+        abandoned: Whether a person was told.
         overtaken_by: Another run that has begun with the model since; none if none has.
     """
 
     crashes: frozenset[str] = frozenset()
-    given_up: bool = False
+    abandoned: bool = False
     overtaken_by: str | None = None
 
 
-def is_silent(run: SeenRun, patience: Patience, now: datetime) -> bool:
+def is_stalled(run: SeenRun, patience: StallLimits, now: datetime) -> bool:
     """Whether the run has given no sign of life for too long."""
     limit = patience.pending_seconds if run.phase == "pending" else patience.running_seconds
     return (now - run.sign_of_life).total_seconds() > limit
 
 
-def pick_up_step(run: SeenRun, past: Past, patience: Patience, now: datetime) -> Step:
+def resume_step(run: SeenRun, past: Past, patience: StallLimits, now: datetime) -> ResumeStep:
     """What to do with the run now; each step may be repeated, and the next look takes the next one."""
     if run.phase == "crashed":
-        if past.given_up:
+        if past.abandoned:
             return "leave"
         if run.state_id in past.crashes:  # decided and counted already; whoever did that died before it was done
-            return "pick-up"
-        return "give-up" if why_given_up(past) else "pick-up"
-    if not is_silent(run, patience, now):
+            return "resume"
+        return "abandon" if why_abandoned(past) else "resume"
+    if not is_stalled(run, patience, now):
         return "leave"
     return "cancelled" if run.phase == "cancelling" else "crashed"
 
 
-def why_given_up(past: Past) -> str:
+def why_abandoned(past: Past) -> str:
     """Why the run is not taken up again; empty if it may be."""
     if past.overtaken_by is not None:
         return f"run {past.overtaken_by} has begun with the model since"
-    if len(past.crashes) >= MOST_PICK_UPS:
+    if len(past.crashes) >= MOST_RESUMES:
         return f"it crashed again after it was taken up {len(past.crashes)} times"
     return ""

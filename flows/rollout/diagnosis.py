@@ -22,7 +22,7 @@ REMEDIES: dict[Category, str] = {
     "no-room": "Free memory or CPU on the nodes, or lower the chart's resources.",
     "no-matching-node": "Label a node, or change node_selector and tolerations of the environment.",
     "node-disk-full": "Free disk space on the node: old images and snapshots that nothing serves.",
-    "node-lost": "Look at the node: kubectl describe node tells since when it is silent.",
+    "node-lost": "Probe at the node: kubectl describe node tells since when it is silent.",
     "image-not-found": "Correct the image's name and digest in deployments/models.",
     "image-pull-denied": "Create a pull Secret for that registry and name it in image.pullSecrets, or correct the image's name.",
     "image-not-pulled": "See whether the node reaches the registry.",
@@ -34,10 +34,10 @@ REMEDIES: dict[Category, str] = {
     "no-kv-cache-memory": "Lower engine.max_model_len, raise gpu_memory_utilization or tensor_parallel_size, or use GPUs with more memory.",
     "out-of-memory": "Raise the memory limit in the chart's resources.",
     "killed-while-loading": "Find out why loading is slow (a cold disk?), or raise the budget with a faster store.",
-    "hung-engine": "Look at the engine's log; an engine that stops answering while idle is a fault of image or driver.",
-    "crash-loop": "Look at the engine's log: kubectl logs --previous.",
+    "hung-engine": "Probe at the engine's log; an engine that stops answering while idle is a fault of image or driver.",
+    "crash-loop": "Probe at the engine's log: kubectl logs --previous.",
     "cluster-unreachable": "Check the API server, the kubeconfig and the network, then run again: a run carries on from what it finds.",
-    "progress-deadline": "Look at the pods: kubectl describe tells what they wait for.",
+    "progress-deadline": "Probe at the pods: kubectl describe tells what they wait for.",
 }
 
 
@@ -47,21 +47,22 @@ class Diagnosis:
 
     Attributes:
         category: What kind of trouble it is.
-        sentence: What is wrong, with Kubernetes' or the engine's own words.
+        message: What is wrong, with Kubernetes' or the engine's own words.
         remedy: What to do about it.
         evidence: The statuses, events and lines that it was read from.
         patience_seconds: How long after the rollout's begin waiting may still cure it; 0 if never, none if until the deadline.
     """
 
     category: Category
-    sentence: str
+    message: str
     remedy: str
     evidence: tuple[str, ...] = ()
     patience_seconds: float | None = None
 
     def document(self) -> dict[str, Any]:
-        """The diagnosis as JSON-able data."""
-        return asdict(self)
+        """The diagnosis as JSON-able data, under the names that kept evidence has."""
+        facts = asdict(self)
+        return {"category": facts.pop("category"), "sentence": facts.pop("message"), **facts}
 
 
 def diagnose(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: Sequence[Node], gpus_wanted: int) -> Diagnosis | None:
@@ -120,7 +121,7 @@ def _certainty(patience_seconds: float | None) -> float:
 def _diagnosis(finding: Finding, evidence: Sequence[str]) -> Diagnosis:
     return Diagnosis(
         category=finding.category,
-        sentence=finding.sentence,
+        message=finding.message,
         remedy=REMEDIES[finding.category],
         evidence=tuple(dict.fromkeys(evidence)),
         patience_seconds=finding.patience_seconds,
@@ -130,7 +131,7 @@ def _diagnosis(finding: Finding, evidence: Sequence[str]) -> Diagnosis:
 def diagnosis_of(exc: PipelineError) -> Diagnosis | None:
     """The diagnosis that an error of a release carries or amounts to; none for errors that say all there is to say."""
     if isinstance(exc, RolloutStalled) and "category" in exc.facts:
-        return TypeAdapter(Diagnosis).validate_python(exc.facts)
+        return TypeAdapter(Diagnosis).validate_python({**exc.facts, "message": exc.facts["sentence"]})
     if isinstance(exc, ClusterUnreachable):
         return _diagnosis(Finding("cluster-unreachable", exc.message, None), [])
     if isinstance(exc, HelmRejected) and any(words in exc.message for words in _ADMISSION):
@@ -144,7 +145,7 @@ _ADMISSION = ("admission webhook", "is forbidden", "violates PodSecurity", "Vali
 
 def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:
     """Why a rollout did not go on, as markdown: category, sentence, what to do, and what it was read from."""
-    lines = [f"## {where}: {diagnosis.category}", "", f"{diagnosis.sentence}.", "", f"**What to do**: {diagnosis.remedy}"]
+    lines = [f"## {where}: {diagnosis.category}", "", f"{diagnosis.message}.", "", f"**What to do**: {diagnosis.remedy}"]
     if diagnosis.evidence:
         # Indented, so that nothing in a log line is taken for markdown.
         lines += ["", "Read from:", "", *(f"    {line}" for line in diagnosis.evidence)]

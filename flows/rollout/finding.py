@@ -38,12 +38,12 @@ class Finding(NamedTuple):
 
     Attributes:
         category: Its kind.
-        sentence: What is wrong, in the words of Kubernetes or of the engine.
+        message: What is wrong, in the words of Kubernetes or of the engine.
         patience_seconds: How long after the rollout's begin waiting may still cure it; 0 if never, none if until the deadline.
         evidence: The lines that it was read from.
     """
 
     category: Category
-    sentence: str
+    message: str
     patience_seconds: float | None
     evidence: tuple[str, ...] = ()

@@ -51,7 +51,7 @@ def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) ->
 
 
 def _stalled(diagnosis: Diagnosis, helm_release: str, environment: Environment) -> RolloutStalled:
-    said = f"{diagnosis.sentence}. {diagnosis.remedy}"
+    said = f"{diagnosis.message}. {diagnosis.remedy}"
     return RolloutStalled(
         f"The rollout of {helm_release} in {environment.name} stalled ({diagnosis.category}): {said}", **diagnosis.document()
     )

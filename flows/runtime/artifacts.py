@@ -82,9 +82,9 @@ class ProgressArtifact:
         self._shown = progress
         try:
             if self._id is None:
-                made = create_progress_artifact(progress.percent, key=self._key, description=progress.sentence)
+                made = create_progress_artifact(progress.percent, key=self._key, description=progress.message)
                 self._id = made if isinstance(made, UUID) else None  # a coroutine only where an event loop runs
             else:
-                update_progress_artifact(self._id, progress.percent, description=progress.sentence)
+                update_progress_artifact(self._id, progress.percent, description=progress.message)
         except Exception as exc:  # noqa: BLE001  # whatever it is: weights do not wait for a picture of themselves
             _LOG.warning("The progress of %s cannot be shown: %s", self._key, exc)

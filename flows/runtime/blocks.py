@@ -21,7 +21,7 @@ B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Following:
+class ArgoBlocks:
     """Argo CD and the Git repository that it follows."""
 
     argo: Argo
@@ -29,7 +29,7 @@ class Following:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class Blocks:
     """The blocks of one environment.
 
     Attributes:
@@ -42,7 +42,7 @@ class Site:
     cluster: Cluster
     helm: Helm
     endpoint: Endpoint
-    argocd: Following | None = None
+    argocd: ArgoBlocks | None = None
 
 
 async def load_block(kind: type[B], name: str) -> B:
@@ -60,13 +60,13 @@ async def load_block(kind: type[B], name: str) -> B:
         ) from exc
 
 
-async def site(environment: Environment) -> Site:
+async def blocks_of(environment: Environment) -> Blocks:
     """The blocks that the environment names."""
     name = environment.blocks
     following = None
     if environment.delivery == "argocd":
-        following = Following(argo=await load_block(Argo, name), gitops=await load_block(GitOps, name))
-    return Site(
+        following = ArgoBlocks(argo=await load_block(Argo, name), gitops=await load_block(GitOps, name))
+    return Blocks(
         cluster=await load_block(Cluster, name),
         helm=await load_block(Helm, name),
         endpoint=await load_block(Endpoint, name),

@@ -33,7 +33,7 @@ from flows.errors import SpecInvalid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TaskStep:
     """A task run of a flow run: its name, its state's name, and how long it took so far in seconds."""
 
     name: str
@@ -52,7 +52,7 @@ class Progress:
     final: bool
     suspended: bool
     succeeded: bool
-    steps: tuple[Step, ...]
+    steps: tuple[TaskStep, ...]
 
 
 def api_url() -> str:
@@ -108,7 +108,7 @@ def progress(run_id: UUID) -> Progress:
     now = datetime.now(UTC)
     begun = [task for task in tasks if task.start_time is not None]
     steps = tuple(
-        Step(
+        TaskStep(
             name=task.name,
             state=task.state_name or "",
             seconds=((task.end_time or now) - task.start_time).total_seconds(),  # type: ignore[operator]  # they have begun

@@ -92,7 +92,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class EvidenceRef:
     """Where evidence is in the registry: the hash of its document, and that of the page made of it."""
 
     sha256: str
@@ -100,11 +100,11 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
+class VerifiedEvidence:
     """A verdict and where its evidence is kept."""
 
     verdict: Verdict
-    kept: Kept
+    ref: EvidenceRef
 
 
 def evidence(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.text import cell
-from flows.verification.evidence import Proof
+from flows.verification.evidence import VerifiedEvidence
 
 
-def measurement_rows(proofs: Mapping[str, Proof]) -> list[dict[str, Any]]:
+def measurement_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[dict[str, Any]]:
     """All measurements as rows of a table."""
     return [
         {
@@ -24,12 +24,12 @@ def measurement_rows(proofs: Mapping[str, Proof]) -> list[dict[str, Any]]:
     ]
 
 
-def verdict_rows(proofs: Mapping[str, Proof]) -> list[str]:
+def verdict_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[str]:
     """The verdict of each environment, and beneath it what did not pass."""
     if not proofs:
         return ["Nothing has been verified yet."]
     rows = [_row(name, proof) for name, proof in proofs.items()]
-    wrong = [f"- {name}: {cell(proof.verdict.sentence)}" for name, proof in proofs.items() if proof.verdict.outcome != "passed"]
+    wrong = [f"- {name}: {cell(proof.verdict.message)}" for name, proof in proofs.items() if proof.verdict.outcome != "passed"]
     return [
         "| environment | verdict | P50 | P95 | checks | answers against before | evidence |",
         "|-|-|-|-|-|-|-|",
@@ -41,8 +41,8 @@ def verdict_rows(proofs: Mapping[str, Proof]) -> list[str]:
     ]
 
 
-def _row(name: str, proof: Proof) -> str:
-    verdict, hash_ = proof.verdict, proof.kept.sha256[:12]
+def _row(name: str, proof: VerifiedEvidence) -> str:
+    verdict, hash_ = proof.verdict, proof.ref.sha256[:12]
     behaviour = verdict.behaviour
     before = f"{behaviour.exact_share:.0%} exact, {behaviour.max_nats:.3f} nats at most" if behaviour else "nothing to compare with"
     figures = f"{_ms(verdict.p50_seconds)} | {_ms(verdict.p95_seconds)} | {len(verdict.measurements)}"

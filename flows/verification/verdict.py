@@ -37,7 +37,7 @@ class Verdict:
     pods: tuple[PodTimes, ...] = ()
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """The verdict in one line: the outcome, and what it comes from first."""
         wrong = [m for m in self.measurements if m.outcome != "passed"]
         if not wrong:

@@ -9,7 +9,7 @@ from blocks.errors import PipelineError
 from blocks.registry import Entry, Registry
 from flows.node.layout import snapshot_folder
 from flows.record.tasks import recall_candidate
-from flows.runtime.blocks import Site, shared_hub, site
+from flows.runtime.blocks import Blocks, blocks_of, shared_hub
 from flows.runtime.tasks import run
 from flows.spec import Candidate, Deployments, Environment
 from flows.weights.scrub import ScrubReport, scrub_rows
@@ -22,32 +22,38 @@ async def scrub_nodes(
 ) -> list[ScrubReport | PipelineError]:
     """Scrub every node that the entries' environments may use, all at the same time; what was found, or why it could not be looked at."""
     environments = [deployments.environment(name) for name in sorted({entry.environment for entry in entries})]
-    at = {environment.name: await site(environment) for environment in environments}
+    blocks = {environment.name: await blocks_of(environment) for environment in environments}
     stores: dict[tuple[str, str, str], Environment] = {}
     for environment in environments:
-        for node in await run(nodes_of, at[environment.name].cluster, environment):
+        for node in await run(nodes_of, blocks[environment.name].cluster, environment):
             # Environments of one cluster share nodes; a store is scrubbed once.
             stores.setdefault((environment.blocks, environment.prefetch.store, node), environment)
     live = [await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "") for entry in entries]
 
     async def one(node: str, environment: Environment) -> ScrubReport | PipelineError:
         try:
-            return await _scrub_one(deployments, registry, environment, at[environment.name], node, live, run_id)
+            return await _scrub_one(deployments, registry, environment, blocks[environment.name], node, live, run_id)
         except PipelineError as exc:
             return exc  # this node could not be looked at; the others still are
 
     found = await asyncio.gather(*(one(node, environment) for (_, _, node), environment in stores.items()))
-    told = [result.sentence if isinstance(result, ScrubReport) else result.message for result in found]
+    told = [result.message for result in found]
     await run(publish_scrub, scrub_rows(dict(zip([node for _, _, node in stores], told, strict=True))))
     return list(found)
 
 
 async def _scrub_one(
-    deployments: Deployments, registry: Registry, environment: Environment, at: Site, node: str, live: Sequence[Candidate], run_id: str
+    deployments: Deployments,
+    registry: Registry,
+    environment: Environment,
+    blocks: Blocks,
+    node: str,
+    live: Sequence[Candidate],
+    run_id: str,
 ) -> ScrubReport:
-    report = await run(scrub, at.cluster, environment, node, run_id)
+    report = await run(scrub, blocks.cluster, environment, node, run_id)
     await run(record_scrubbed, registry, environment, report, run_id)
     hub = await shared_hub(deployments)
     for candidate in {c.fingerprint: c for c in live if snapshot_folder(c.repository, c.commit) in report.snapshots}.values():
-        await prefetch_everywhere(at.cluster, registry, candidate, environment, [node], run_id, hub.endpoint)
+        await prefetch_everywhere(blocks.cluster, registry, candidate, environment, [node], run_id, hub.endpoint)
     return report

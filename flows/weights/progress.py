@@ -24,12 +24,12 @@ def progress(line: Mapping[str, Any], node: str) -> Progress | None:
         case {"event": "progress", "done_bytes": done, "total_bytes": total, "bytes_per_second": speed, "seconds_left": left}:
             rest = "" if left is None else f", {_duration(left)} left"
             percent = min(100.0, 100 * done / max(1, total))
-            return Progress(percent=percent, sentence=f"**{node}**: {_size(done)} of {_size(total)}, {_size(speed)}/s{rest}")
+            return Progress(percent=percent, message=f"**{node}**: {_size(done)} of {_size(total)}, {_size(speed)}/s{rest}")
         case {"event": "waiting"}:
-            return Progress(percent=0.0, sentence=f"**{node}**: waits for another Job that fetches the same")
+            return Progress(percent=0.0, message=f"**{node}**: waits for another Job that fetches the same")
         case {"event": "complete", "fetched": bool(fetched), "bytes": total}:
             how = "fetched and proven" if fetched else "was there already"
-            return Progress(percent=100.0, sentence=f"**{node}**: {_size(total)} {how}")
+            return Progress(percent=100.0, message=f"**{node}**: {_size(total)} {how}")
     return None
 
 

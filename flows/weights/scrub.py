@@ -47,7 +47,7 @@ class ScrubReport:
         )
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What was found, for people."""
         rest = f"; {self.skipped} are left for next time" if self.skipped else ""
         if not self.corrupt:

@@ -239,7 +239,7 @@ def watching(postgres: Postgres) -> Iterator[Line]:
             seconds, memory = [], []
             for _ in range(WATCH_ROUNDS + 1):
                 seen = check_health(registry, {"production": Endpoint()})
-                assert (seen.checked, seen.failing) == (ENDPOINTS, 0), seen.sentence
+                assert (seen.checked, seen.failing) == (ENDPOINTS, 0), seen.message
                 seconds.append(seen.seconds)
                 memory.append(psutil.Process().memory_info().rss)
         finally:

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from blocks.endpoint import Door
-from blocks.endpoint.health import Look, trouble
+from blocks.endpoint import EndpointAccess
+from blocks.endpoint.health import Probe, probe_all
 from sandbox.serving import HttpServer, LoopThread
 
-HERE = Door(api_server=None, headers={"Authorization": "Bearer key"}, tls=None)
+HERE = EndpointAccess(api_server=None, headers={"Authorization": "Bearer key"}, tls=None)
 
 
 class Engines:
@@ -54,16 +54,16 @@ def address(engines: Engines) -> Iterator[str]:
         server.close()
 
 
-def ask(*looks: Look, at_once: int = 10) -> list[str | None]:
-    return asyncio.run(trouble(HERE, looks, at_once=at_once, timeout_seconds=2))
+def ask(*looks: Probe, at_once: int = 10) -> list[str | None]:
+    return asyncio.run(probe_all(HERE, looks, at_once=at_once, timeout_seconds=2))
 
 
 def test_each_endpoint_gets_its_own_answer(address: str, engines: Engines) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
-        looks = [Look(endpoint=address, model=model) for model in ("fine", "broken", "missing", "hangs")]
-        found = ask(*looks, Look(endpoint=nobody, model="fine"), Look(endpoint="no host:at all", model="fine"), looks[0])
+        looks = [Probe(endpoint=address, model=model) for model in ("fine", "broken", "missing", "hangs")]
+        found = ask(*looks, Probe(endpoint=nobody, model="fine"), Probe(endpoint="no host:at all", model="fine"), looks[0])
 
     assert found == [
         None,
@@ -78,7 +78,7 @@ def test_each_endpoint_gets_its_own_answer(address: str, engines: Engines) -> No
 
 
 def test_no_more_than_so_many_at_once(address: str, engines: Engines) -> None:
-    assert ask(*[Look(endpoint=address, model="fine")] * 40, at_once=4) == [None] * 40
+    assert ask(*[Probe(endpoint=address, model="fine")] * 40, at_once=4) == [None] * 40
     assert 1 < engines.most <= 4
 
 
@@ -87,9 +87,9 @@ def test_nothing_to_look_at() -> None:
 
 
 def test_outside_of_the_cluster_an_address_that_is_no_service_is_trouble() -> None:
-    outside = Door(api_server="https://127.0.0.1:9", headers={}, tls=None)
+    outside = EndpointAccess(api_server="https://127.0.0.1:9", headers={}, tls=None)
 
-    (found,) = asyncio.run(trouble(outside, [Look(endpoint="example.com:80", model="fine")], at_once=1, timeout_seconds=1))
+    (found,) = asyncio.run(probe_all(outside, [Probe(endpoint="example.com:80", model="fine")], at_once=1, timeout_seconds=1))
 
     assert found is not None
     assert "is not the address of a Service" in found

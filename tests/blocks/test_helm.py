@@ -19,7 +19,7 @@ from blocks.errors import HelmConflict, HelmRejected, HelmStuck, HelmUnreachable
 from blocks.facts import HelmRevision
 from blocks.helm import Helm, HelmClient
 from flows.delivery.pending import require_idle
-from flows.delivery.tasks.helm import unstick
+from flows.delivery.tasks.helm import repair_release
 from sandbox.helm import helm_executable
 from sandbox.world import World
 from tests.support.helm_records import read_record, write_record
@@ -56,8 +56,8 @@ class Stage:
     def client(self) -> HelmClient:
         return self.block.client()
 
-    def install(self, fingerprint: str, *, take_back: bool = False) -> HelmRevision:
-        return self.client.upgrade(self.name, self.namespace, {"candidate": {"fingerprint": fingerprint}}, take_back=take_back)
+    def install(self, fingerprint: str, *, force_conflicts: bool = False) -> HelmRevision:
+        return self.client.upgrade(self.name, self.namespace, {"candidate": {"fingerprint": fingerprint}}, force_conflicts=force_conflicts)
 
     def kill_in_the_middle(self, fingerprint: str) -> HelmRevision:
         """Begin to put a candidate in place, and kill Helm while it waits."""
@@ -102,7 +102,7 @@ def test_a_killed_upgrade_to_the_wanted_candidate_is_finished(stage: Stage) -> N
     with pytest.raises(HelmStuck):
         require_idle(killed, datetime.now(UTC), 0.0)
 
-    repair = unstick.fn(stage.block, stage.name, stage.namespace, "new")
+    repair = repair_release.fn(stage.block, stage.name, stage.namespace, "new")
 
     now = stage.now()
     assert repair is not None
@@ -115,13 +115,13 @@ def test_a_killed_upgrade_to_anything_else_is_taken_back(stage: Stage) -> None:
     stage.install("old")
     stage.kill_in_the_middle("new")
 
-    repair = unstick.fn(stage.block, stage.name, stage.namespace, "other")
+    repair = repair_release.fn(stage.block, stage.name, stage.namespace, "other")
 
     now = stage.now()
     assert repair is not None
     assert now is not None
     assert (repair.kind, now.status, now.fingerprint, stage.carries()) == ("return", "deployed", "old", "old")
-    assert unstick.fn(stage.block, stage.name, stage.namespace, "other") is None
+    assert repair_release.fn(stage.block, stage.name, stage.namespace, "other") is None
 
 
 def test_a_killed_installation_is_finished_or_removed(stage: Stage) -> None:
@@ -129,11 +129,11 @@ def test_a_killed_installation_is_finished_or_removed(stage: Stage) -> None:
     with pytest.raises(HelmRejected):
         stage.client.rollback(stage.name, stage.namespace, 7)
 
-    assert unstick.fn(stage.block, stage.name, stage.namespace, "other") is not None
+    assert repair_release.fn(stage.block, stage.name, stage.namespace, "other") is not None
     assert (stage.now(), stage.carries()) == (None, None)
 
     stage.kill_in_the_middle("second")
-    assert unstick.fn(stage.block, stage.name, stage.namespace, "second") is not None
+    assert repair_release.fn(stage.block, stage.name, stage.namespace, "second") is not None
     now = stage.now()
     assert now is not None
     assert (now.status, stage.carries()) == ("deployed", "second")
@@ -160,7 +160,7 @@ def test_fields_of_the_chart_are_taken_back_and_no_others(stage: Stage) -> None:
     assert refused.value.facts == {"owners": ["somebody"], "fields": [".data.carries"]}
     assert stage.carries() == "by hand"
 
-    stage.install("new", take_back=True)
+    stage.install("new", force_conflicts=True)
     assert stage.api.read_namespaced_config_map(stage.name, stage.namespace).data == {"carries": "new", "note": "mine"}
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sandbox.world import World
     from tests.chaos.scenarios import Result
 
-#: Patience of the tasks in seconds, as an operator may set it: short at first, 46 s in all, more than an API server is gone here.
+#: StallLimits of the tasks in seconds, as an operator may set it: short at first, 46 s in all, more than an API server is gone here.
 RETRIES = "0.3,0.7,1,2,4,8,15,15"
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -67,7 +67,7 @@ class BackByArgo(Back):
 
     def record(self, run: FlowRun) -> list[Point]:
         """What takes the place of Helm."""
-        return recorded(self, run, "commit_return", "sync")
+        return recorded(self, run, "commit_rollback", "sync")
 
 
 class FailingByArgo(Failing):
@@ -88,7 +88,7 @@ class FailingByArgo(Failing):
 
     def record(self, run: FlowRun) -> list[Point]:
         """The way back."""
-        return recorded(self, run, "commit_return", "sync", since="commit_return")
+        return recorded(self, run, "commit_rollback", "sync", since="commit_rollback")
 
 
 class RemovedByArgo(Over):
@@ -163,7 +163,7 @@ def argo_faults() -> list[Point]:
 
 def _fault(to: str, when: str, *, seconds: float = SHORT, **at: Any) -> Point:
     happening = Happening(to=to, seconds=seconds)
-    return Point(name=f"argo faults/{happening.sentence} {when}", happening=happening, **at)
+    return Point(name=f"argo faults/{happening.message} {when}", happening=happening, **at)
 
 
 BY_ARGO: dict[str, type[Scenario]] = {each.name: each for each in (ByArgo, BackByArgo, FailingByArgo, RemovedByArgo, AskedByArgo)}

@@ -64,7 +64,7 @@ def _point(
 ) -> Point:
     happening = Happening(to=to, seconds=seconds)
     return Point(
-        name=f"{happening.sentence}/{when}",
+        name=f"{happening.message}/{when}",
         leg=leg,
         what=what,
         task=task,

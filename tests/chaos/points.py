@@ -43,7 +43,7 @@ class Happening:
         return self.to in ("PostgreSQL", "Prefect server", "node agent", *ARGO)
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What happens, for the table."""
         if self.to == "clock":
             return f"clock {abs(self.seconds):.0f} s {'ahead' if self.seconds > 0 else 'back'}"

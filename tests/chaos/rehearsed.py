@@ -31,7 +31,9 @@ class Rehearsed(Back):
         assert self.lane.leg is not None
         boundaries, noted = self.lane.leg.boundaries, self.lane.trap.noted
         back = next(place for place, each in enumerate(noted) if each.what == "COMMIT ready_entry")
-        forward = points_of(f"{self.name}/forward", noted[back:], boundaries, tasks=("redeploy", "record_ready", "record_rehearsed"))
+        forward = points_of(
+            f"{self.name}/forward", noted[back:], boundaries, tasks=("roll_back_release", "record_ready", "record_rehearsed")
+        )
         return [
             *points_of(self.name, noted, boundaries, tasks=("choose_rehearsal",)),
             # A task that ran on the way back is not killed when it begins: that would be the earlier one.

@@ -250,7 +250,7 @@ class Back(Scenario):
         """The parts that a release does not have; prefetch and the lock are the same."""
         self.lane.execute(self.flow, run)
         assert self.lane.leg is not None
-        tasks = ("rollback_target", "plan_return", "redeploy", "record_ready", "record_rolled_back")
+        tasks = ("rollback_target", "plan_rollback", "roll_back_release", "record_ready", "record_rolled_back")
         points = points_of(self.name, self.lane.trap.noted, self.lane.leg.boundaries, tasks=tasks)
         return [point for point in points if point.group or point.what == "helm PATCH deployments"]
 

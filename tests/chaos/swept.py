@@ -63,7 +63,7 @@ class TakenUp(_Swept):
     """The release carries on where it was, and is counted once."""
 
     name = "taking up"
-    tasks = ("runs_to_look_at", "end_silent", "pick_up")
+    tasks = ("runs_to_look_at", "end_stalled", "resume_run")
 
     def begin(self) -> tuple[FlowRun, Intended, tuple[str, ...]]:
         """See `Scenario`."""
@@ -80,7 +80,7 @@ class CleanedUp(_Swept):
     """The release was cancelled while nobody watched over it: what served before serves again, by one rollback."""
 
     name = "cleaning up"
-    tasks = ("unfinished", "ended_runs")
+    tasks = ("orphaned_runs", "ended_runs")
 
     def __init__(self, lane: Lane) -> None:
         rollback.to_deployment(ROLLBACK.partition("/")[2]).apply()  # type: ignore[union-attr]  # the one that the sweep asks for by its name
@@ -108,7 +108,7 @@ class CleanedUp(_Swept):
         (begun,) = (event.id for event in self.lane.site.events(run) if event.kind == "deploying")
         wanted = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[f"clean-up/{run.id}/{begun}"]))
         for back in self.lane.site.client.read_flow_runs(flow_run_filter=wanted):
-            self.legs += self.lane.pick_up(rollback.name, back)
+            self.legs += self.lane.resume_run(rollback.name, back)
 
 
 SWEPT = {each.name: each for each in (TakenUp, CleanedUp)}

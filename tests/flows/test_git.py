@@ -21,16 +21,16 @@ from blocks.helm import Helm
 from blocks.registry import Gate, Registry, RegistryClient
 from flows.delivery.application import sync_policy
 from flows.delivery.drift import Drift
-from flows.delivery.git_files import Change, Grounds
+from flows.delivery.git_files import Change, Provenance
 from flows.delivery.secret_scan import looks_secret
 from flows.delivery.tasks.argocd import sync
 from flows.delivery.tasks.drift import look_for_drift
-from flows.delivery.tasks.git import commit, commit_removal, commit_return
+from flows.delivery.tasks.git import commit, commit_removal, commit_rollback
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan
 from flows.placement.budget import load_budget
-from flows.placement.capacity import Strategy
+from flows.placement.capacity import StrategyName
 from flows.spec import Candidate, EngineSettings, Environment
 from flows.spec.load import ROOT
 from sandbox.argocd.controller import ApplicationController
@@ -51,7 +51,7 @@ class Desk:
     registry: Registry
     candidate: Candidate
     environment: Environment
-    strategy: Strategy = "surge"
+    strategy: StrategyName = "surge"
 
     @property
     def plan(self) -> ReleasePlan:
@@ -77,7 +77,7 @@ class Desk:
     def back(self, wanted: Candidate, run_id: str = "run-9") -> str:
         why = {"requester": "on-call", "reason": "answers are cut off"}
         change = Change(candidate=wanted, environment=self.environment, plan=self.plan, run_id=run_id, **why)
-        return commit_return.fn(self.block, self.helm, self.registry, change)
+        return commit_rollback.fn(self.block, self.helm, self.registry, change)
 
     def verified(self, wanted: Candidate, sha: str, run_id: str) -> None:
         """Record what a release records that ends well."""
@@ -181,8 +181,8 @@ def test_what_would_not_render_or_looks_like_a_secret_is_refused_before_the_comm
 
 def test_what_is_removed_says_so_once_and_is_released_again_as_before(desk: Desk) -> None:
     def remove(fingerprint: str) -> str | None:
-        grounds = Grounds(run_id="run-2", reason="it answers wrongly")
-        return commit_removal.fn(desk.block, desk.candidate.model, "production", fingerprint, grounds)
+        provenance = Provenance(run_id="run-2", reason="it answers wrongly")
+        return commit_removal.fn(desk.block, desk.candidate.model, "production", fingerprint, provenance)
 
     # given nothing, or somebody else's candidate, then nothing is removed
     assert remove(desk.candidate.fingerprint) is None
@@ -290,7 +290,7 @@ def test_drift_of_every_kind_is_found_where_it_arises(desk: Desk, world: World, 
             while len(found := look()) < 2:
                 pass
             assert [drift.kind for drift in found] == ["application", "live"]
-            assert "does not sync by itself" in found[0].sentence
+            assert "does not sync by itself" in found[0].message
             assert found[1].difference == (f"Deployment/{name} spec.replicas: Git 1, live 3",)
 
             # when somebody changes Git
@@ -303,8 +303,8 @@ def test_drift_of_every_kind_is_found_where_it_arises(desk: Desk, world: World, 
             # when a release is committed but never recorded
             desk.commit("run-2", candidate=replace(desk.candidate, commit="f" * 40))
             (in_git,) = [drift for drift in look() if drift.kind == "git"]
-            assert f"the registry candidate {desk.candidate.short}" in in_git.sentence
+            assert f"the registry candidate {desk.candidate.short}" in in_git.message
 
         # when the Application is gone
-        assert "There is no Argo CD Application" in look()[0].sentence
+        assert "There is no Argo CD Application" in look()[0].message
         CoreV1Api(api).delete_namespace(where.namespace)

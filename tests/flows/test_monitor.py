@@ -24,7 +24,7 @@ def look(site: Site) -> Round:
 def test_three_bad_checks_take_it_out_and_three_good_ones_put_it_back(site: Site) -> None:
     # given what serves
     assert site.release().is_completed()
-    assert look(site).sentence == "1 of 1 endpoints answer."
+    assert look(site).message == "1 of 1 endpoints answer."
 
     # when its engine begins to fail, then it takes three checks, as the flow or as the command
     site.world.engine_faults.set(site.model, error_status=500)
@@ -92,4 +92,4 @@ def test_when_most_fail_at_once_nothing_is_changed_and_it_says_so(site: Site) ->
     ],
 )
 def test_a_round_is_told_in_a_sentence(seen: Round, sentence: str) -> None:
-    assert replace(seen, seconds=1.0).sentence == sentence
+    assert replace(seen, seconds=1.0).message == sentence

@@ -75,7 +75,7 @@ def test_an_environment_that_nobody_can_reach_is_said(registry: Registry, client
 
     seen = check_health(registry, {"staging": Endpoint()})
 
-    assert (seen.checked, seen.sentence) == (0, "0 of 0 endpoints answer; nobody knows how to reach production.")
+    assert (seen.checked, seen.message) == (0, "0 of 0 endpoints answer; nobody knows how to reach production.")
     assert client.entries() == before
 
 
@@ -109,4 +109,4 @@ def test_without_redis_the_registry_is_kept_all_the_same(registry: Registry, cli
     seen = [check_health(registry, HERE, gone) for _ in range(3)][-1]
 
     assert statuses(client) == {"tiny": "ready", "nano": "degraded"}
-    assert "the health cache cannot be reached" in seen.sentence
+    assert "the health cache cannot be reached" in seen.message

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from conftest import Releases
 
 
-def unfinished(client: RegistryClient) -> list[str | None]:
-    return [event.run_id for event in client.unfinished()]
+def orphaned_runs(client: RegistryClient) -> list[str | None]:
+    return [event.run_id for event in client.orphaned_runs()]
 
 
 def clean(client: RegistryClient, kind: str, run: str, begun: int) -> None:
@@ -22,51 +22,51 @@ def clean(client: RegistryClient, kind: str, run: str, begun: int) -> None:
 def test_what_a_run_began_is_unfinished_until_it_is_ready_or_failed(client: RegistryClient, releases: Releases) -> None:
     releases.release("a1", "r1")
     releases.begin("b1", "r2")
-    assert unfinished(client) == ["r2"]
+    assert orphaned_runs(client) == ["r2"]
     releases.fail("b1", "r2", cluster_changed=False)
-    assert unfinished(client) == []
+    assert orphaned_runs(client) == []
 
     # begun again by the same run, as after a retry
     releases.begin("b1", "r2")
     releases.begin("c1", "r3")
-    assert unfinished(client) == ["r2", "r3"]
+    assert orphaned_runs(client) == ["r2", "r3"]
     releases.ready("c1", "r3")
-    assert unfinished(client) == ["r2"]
+    assert orphaned_runs(client) == ["r2"]
 
 
 def test_what_failed_on_the_cluster_is_unfinished_until_it_is_put_right(client: RegistryClient, releases: Releases) -> None:
     releases.release("a1", "r1")
     releases.begin("b1", "r2")
     releases.fail("b1", "r2")
-    (begun,) = client.unfinished()
+    (begun,) = client.orphaned_runs()
     assert (begun.run_id, begun.detail["failed"], begun.detail["replaces"]) == ("r2", True, releases.fingerprint("a1"))
 
     # the run goes back: that is what is unfinished then
     releases.begin("a1", "r2")
-    (back,) = client.unfinished()
+    (back,) = client.orphaned_runs()
     assert (back.fingerprint, back.detail["failed"]) == (releases.fingerprint("a1"), False)
     releases.ready("a1", "r2")
-    assert unfinished(client) == []
+    assert orphaned_runs(client) == []
     # or it says that it leaves things as they are
     releases.begin("c1", "r3")
     releases.fail("c1", "r3")
-    assert unfinished(client) == ["r3"]
+    assert orphaned_runs(client) == ["r3"]
     client.add_event("kept", model="tiny", environment="production", run_id="r3")
-    assert unfinished(client) == []
+    assert orphaned_runs(client) == []
 
 
 def test_what_a_clean_up_began_is_unfinished_until_it_is_done(client: RegistryClient, releases: Releases) -> None:
     releases.begin("a1", "r1")
-    (begun,) = client.unfinished()
+    (begun,) = client.orphaned_runs()
     clean(client, "cleaning_up", "r1", begun.id)
     releases.fail("a1", "r1")  # killed after this, the rest of the clean-up is still to be done
-    assert unfinished(client) == ["r1"]
+    assert orphaned_runs(client) == ["r1"]
 
     clean(client, "cleaned_up", "r1", begun.id)
-    assert unfinished(client) == []
+    assert orphaned_runs(client) == []
     # somebody retries the run: what it begins then is another matter
     releases.begin("a1", "r1")
-    assert unfinished(client) == ["r1"]
+    assert orphaned_runs(client) == ["r1"]
 
 
 def test_a_run_is_overtaken_by_one_that_begins_after_its_own_last_deed(client: RegistryClient, releases: Releases) -> None:

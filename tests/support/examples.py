@@ -11,7 +11,7 @@ from typing import Any
 from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Rollout, Sample, Taint, Trouble
 from blocks.facts.model import AttentionLayers, ModelConfig, ModelFacts
 from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
-from flows.placement.assess import Surroundings
+from flows.placement.assess import ClusterState
 from flows.record.phases import pod_times
 from flows.spec import Candidate, CheckSuite, EngineSettings, Environment, Model, PrefetchPolicy, SnapshotFile
 from flows.spec.checks import UnknownModelCheck
@@ -79,8 +79,8 @@ def model(**changes: Any) -> Model:
     return replace(made, **changes)
 
 
-def surroundings(*nodes: Node, **changes: Any) -> Surroundings:
-    made = Surroundings(
+def cluster_state(*nodes: Node, **changes: Any) -> ClusterState:
+    made = ClusterState(
         nodes=nodes or (node(),),
         gpus_taken={},
         pods=(),

@@ -12,7 +12,7 @@ from blocks.argocd import Argo, ArgoClient
 from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
 from blocks.facts.argocd import Application
 from flows.delivery.application import SyncPolicy, compared_commit, unfit, wanted_revisions
-from flows.delivery.sync import Asked, Stalled, Step, next_step, noted, stepped
+from flows.delivery.sync import Asked, Stalled, SyncStep, next_sync_step, noted, stepped
 from flows.runtime.tasks import OBSERVES, looks
 
 
@@ -66,7 +66,7 @@ def sync(
         for waited in looks(limit_seconds, partial(client.wait_for_application, namespace, application)):
             seen = _look(client, application, namespace, wanted)
             asked = noted(asked, seen, waited)
-            step = next_step(
+            step = next_sync_step(
                 seen,
                 commit,
                 wanted,
@@ -81,7 +81,7 @@ def sync(
                 if step.withdraw:
                     with suppress(ClusterConflict):  # it ended, or began, by itself
                         client.terminate(seen)
-                raise SyncStalled(step.sentence, application=application, namespace=namespace, commit=commit)
+                raise SyncStalled(step.message, application=application, namespace=namespace, commit=commit)
             with suppress(ClusterConflict):  # it changed since: the next look decides anew
                 _do(client, step, seen, commit, wanted)
                 asked = stepped(asked, step, waited)
@@ -97,7 +97,7 @@ def _look(client: ArgoClient, application: str, namespace: str, wanted: SyncPoli
     return seen
 
 
-def _do(client: ArgoClient, step: Step, seen: Application, commit: str, wanted: SyncPolicy) -> None:
+def _do(client: ArgoClient, step: SyncStep, seen: Application, commit: str, wanted: SyncPolicy) -> None:
     match step:
         case "refresh":
             client.refresh(seen)

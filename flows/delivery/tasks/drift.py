@@ -16,7 +16,7 @@ from flows.delivery.application import SyncPolicy, sync_policy
 from flows.delivery.drift import Drift, InGit, different, drifts
 from flows.delivery.git_files import CHART, RELEASE, VALUES
 from flows.naming import release_name
-from flows.runtime.blocks import Site
+from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import OBSERVES, run
 from flows.spec import Environment
 
@@ -72,15 +72,17 @@ def _live(
     return tuple(lines)
 
 
-async def find_drift(at: Site, environment: Environment, entry: Entry) -> tuple[Drift, ...]:
+async def find_drift(blocks: Blocks, environment: Environment, entry: Entry) -> tuple[Drift, ...]:
     """Everything of a live entry that is not as it was recorded; nothing where the flow runs Helm.
 
     Raises:
         PipelineError: It cannot be told: Git or the cluster cannot be reached or read.
     """
-    if at.argocd is None:
+    if blocks.argocd is None:
         return ()
-    following = at.argocd
+    following = blocks.argocd
     policy = sync_policy(environment, entry.model, following.gitops.url, "")
-    found: tuple[Drift, ...] = await run(look_for_drift, following.argo, following.gitops, at.helm, at.cluster, entry, environment, policy)
+    found: tuple[Drift, ...] = await run(
+        look_for_drift, following.argo, following.gitops, blocks.helm, blocks.cluster, entry, environment, policy
+    )
     return found

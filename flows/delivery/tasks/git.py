@@ -14,7 +14,7 @@ from blocks.helm import Helm, HelmClient
 from blocks.registry import Event, Registry, RegistryClient
 from flows.delivery import git_files
 from flows.delivery.application import by_hand
-from flows.delivery.git_files import CHART, RELEASE, VALUES, Approval, Change, Grounds
+from flows.delivery.git_files import CHART, RELEASE, VALUES, Approval, Change, Provenance
 from flows.delivery.values import chart_values
 from flows.naming import release_name
 from flows.runtime.tasks import OBSERVES
@@ -39,19 +39,19 @@ def commit(repository: GitOps, helm: Helm, registry: Registry, change: Change) -
     """
     candidate, environment, where = change.candidate, change.environment, change.folder
     with registry.client() as known:
-        grounds = _grounds(known, change)
+        provenance = _provenance(known, change)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, change.plan))
         tree.write(f"{where}/{VALUES}", git_files.values_text(tree.read(f"{where}/{VALUES}"), values, where))
-        release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, change.plan, grounds)
+        release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, change.plan, provenance)
         tree.write(f"{where}/{RELEASE}", release)
         # With the chart beside them, the values stay what they were whatever becomes of the chart elsewhere.
         tree.replace(f"{where}/{CHART}", charts.chart_files())
-        return _published(tree, charts, change, git_files.message(candidate, environment, grounds))
+        return _published(tree, charts, change, git_files.message(candidate, environment, provenance))
 
 
 @task(task_run_name="commit return of {change.environment.name}", **OBSERVES)
-def commit_return(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
+def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
     """Have Git say again what it said when the candidate was verified in the environment; return the commit that does.
 
     Not `git revert`: between the two there may be failed releases, and other commits than ours. The files are those of the verified commit,
@@ -63,7 +63,7 @@ def commit_return(repository: GitOps, helm: Helm, registry: Registry, change: Ch
     candidate, environment, where = change.candidate, change.environment, change.folder
     with registry.client() as known:
         verified = _verified_commit(known, candidate, environment)
-    grounds = Grounds(run_id=change.run_id, requester=change.requester, reason=change.reason)
+    provenance = Provenance(run_id=change.run_id, requester=change.requester, reason=change.reason)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         source = verified or tree.last_with(f"{where}/{RELEASE}", candidate.fingerprint)
         if source is None:
@@ -79,7 +79,7 @@ def commit_return(repository: GitOps, helm: Helm, registry: Registry, change: Ch
             )
         # The present pods hold GPUs that the old values may not have reckoned with.
         tree.write(f"{where}/{VALUES}", git_files.with_strategy(tree.read(f"{where}/{VALUES}"), change.plan.strategy, where))
-        return _published(tree, charts, change, git_files.message(candidate, environment, grounds, back=True))
+        return _published(tree, charts, change, git_files.message(candidate, environment, provenance, back=True))
 
 
 def _published(tree: Checkout, charts: HelmClient, change: Change, message: str) -> str:
@@ -90,13 +90,13 @@ def _published(tree: Checkout, charts: HelmClient, change: Change, message: str)
     return tree.publish(where, message, topic=release)
 
 
-def _grounds(known: RegistryClient, change: Change) -> Grounds:
+def _provenance(known: RegistryClient, change: Change) -> Provenance:
     """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
     candidate, environment = change.candidate, change.environment
     gate = known.events(model=candidate.model, environment=environment.name, run_id=change.run_id)
     asked = next((event for event in gate if event.kind == "approval_requested" and event.fingerprint == candidate.fingerprint), None)
     evidence = asked.detail.get("evidence_sha256") if asked else _verdict(known, candidate, environment)
-    return Grounds(
+    return Provenance(
         run_id=change.run_id,
         requester=change.requester,
         evidence_sha256=str(evidence) if evidence else None,
@@ -137,7 +137,7 @@ def _last_ready(known: RegistryClient, candidate: Candidate, environment: str, d
 
 
 @task(task_run_name="commit removal from {environment}", **OBSERVES)
-def commit_removal(repository: GitOps, model: str, environment: str, fingerprint: str, grounds: Grounds) -> str | None:
+def commit_removal(repository: GitOps, model: str, environment: str, fingerprint: str, provenance: Provenance) -> str | None:
     """Have Git say that nothing is released there; the commit that does, or none where Git says something else than the candidate.
 
     The chart becomes one that renders to nothing. The values stay: the next release writes them, and people's comments are in them.
@@ -156,7 +156,7 @@ def commit_removal(repository: GitOps, model: str, environment: str, fingerprint
             return None
         tree.write(f"{where}/{RELEASE}", git_files.removed_text(before, where))
         tree.replace(f"{where}/{CHART}", git_files.empty_chart())
-        message = git_files.message_of_removal(model, environment, fingerprint, grounds)
+        message = git_files.message_of_removal(model, environment, fingerprint, provenance)
         return tree.publish(where, message, topic=release_name(model, environment))
 
 

@@ -20,7 +20,7 @@ from flows.spec import Candidate, Environment
 
 
 @task(task_run_name="deploy {environment.name}", **OBSERVES)
-def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, take_back: bool) -> HelmRevision:
+def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
     """Make the environment's Helm release carry the candidate's values; return the Helm revision in place.
 
     Idempotent: a release that already carries these values is left alone.
@@ -30,7 +30,7 @@ def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: Rel
         candidate: What.
         environment: For whom.
         plan: Under which names.
-        take_back: Whether fields that the chart sets are taken from whoever changed them outside of Helm.
+        force_conflicts: Whether fields that the chart sets are taken from whoever changed them outside of Helm.
 
     Raises:
         HelmBusy: Another operation holds the release; retried.
@@ -48,7 +48,7 @@ def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: Rel
         # No --wait and no --rollback-on-failure: a stalled rollout must stay visible for diagnosis, and going back is a
         # decision of its own.
         with untouched_if_same(client, plan.helm_release, environment.namespace, current):
-            return client.upgrade(plan.helm_release, environment.namespace, values, take_back=take_back)
+            return client.upgrade(plan.helm_release, environment.namespace, values, force_conflicts=force_conflicts)
 
 
 @contextmanager
@@ -62,8 +62,8 @@ def untouched_if_same(client: HelmClient, release: str, namespace: str, before: 
         raise
 
 
-@task(task_run_name="redeploy {environment.name}", **OBSERVES)
-def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, take_back: bool) -> HelmRevision:
+@task(task_run_name="roll back {environment.name}", **OBSERVES)
+def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
     """Make the environment's Helm release what it was when it carried the candidate; return the Helm revision in place.
 
     Idempotent: a release that already carries the fingerprint is left alone. Arguments as of `deploy`.
@@ -91,11 +91,11 @@ def redeploy(helm: Helm, candidate: Candidate, environment: Environment, plan: R
             # The revision's own strategy would wait for GPUs that the present pods hold. Its history is kept, so that it can come back.
             client.uninstall(release, namespace, keep_history=True)
         with untouched_if_same(client, release, namespace, newest):
-            return client.rollback(release, namespace, carrying.revision, take_back=take_back)
+            return client.rollback(release, namespace, carrying.revision, force_conflicts=force_conflicts)
 
 
-@task(task_run_name="unstick {release}", **OBSERVES)
-def unstick(helm: Helm, release: str, namespace: str, wanted: str | None) -> Repair | None:
+@task(task_run_name="repair {release}", **OBSERVES)
+def repair_release(helm: Helm, release: str, namespace: str, wanted: str | None) -> Repair | None:
     """Finish, take back or remove what a killed operation left; what was done, or none if nothing was stuck.
 
     To be called by the run that holds the lock. Killed itself, it leaves another pending operation, which the next call clears.

@@ -16,8 +16,8 @@ def drift_symptoms(facts: Facts) -> Iterable[Symptom]:
     for drift in facts.drifts:
         if (drift.model, drift.environment) not in busy:
             about = f"{drift.model} in {drift.environment}"
-            sentence = f"drift of {about} could not be looked for: {drift.sentence}" if drift.kind == "unseen" else drift.sentence
-            yield Symptom(kind=f"drift-{drift.kind}", about=about, sentence=sentence, command=_command(drift))
+            sentence = f"drift of {about} could not be looked for: {drift.message}" if drift.kind == "unseen" else drift.message
+            yield Symptom(kind=f"drift-{drift.kind}", about=about, message=sentence, command=_command(drift))
 
 
 def _command(drift: DriftFact) -> str:

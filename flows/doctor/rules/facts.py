@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from blocks.facts import JobState, Pod
-from flows.recovery.way_out import EndedRun
+from flows.recovery.orphans import EndedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class DriftFact:
         model: The model.
         environment: Where.
         kind: `application`, `git` or `live` (see `flows.delivery.drift`), or `unseen`: it could not be looked at.
-        sentence: What, and the first line of the difference.
+        message: What, and the first line of the difference.
         application: The Application's name.
         argocd_namespace: Where it lies.
         hub_revision: The hub commit that is on record.
@@ -123,7 +123,7 @@ class DriftFact:
     model: str
     environment: str
     kind: str
-    sentence: str
+    message: str
     application: str
     argocd_namespace: str
     hub_revision: str
@@ -185,7 +185,7 @@ class Facts:
         migrations_missing: Migrations that were not applied.
         entries: All entries.
         locks: Locks that are held.
-        unfinished: What runs began and did not end; those that are under way are among them.
+        orphaned_runs: What runs began and did not end; those that are under way are among them.
         requests: Requests for approval that wait.
         runs: What Prefect says of every run that one of these names, by its id.
         suspended: Runs of release that wait for a form.
@@ -199,7 +199,7 @@ class Facts:
     migrations_missing: tuple[str, ...] = ()
     entries: tuple[EntryFact, ...] = ()
     locks: tuple[LockFact, ...] = ()
-    unfinished: tuple[UnfinishedFact, ...] = ()
+    orphaned_runs: tuple[UnfinishedFact, ...] = ()
     requests: tuple[RequestFact, ...] = ()
     runs: Mapping[str, EndedRun] = field(default_factory=dict)
     suspended: tuple[SuspendedFact, ...] = ()

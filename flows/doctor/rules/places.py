@@ -31,7 +31,7 @@ def place_symptoms(facts: Facts) -> Iterable[Symptom]:
         yield Symptom(
             kind="not-migrated",
             about="registry",
-            sentence=f"migrations were not applied to the registry: {names}.",
+            message=f"migrations were not applied to the registry: {names}.",
             command="slipway migrate",
         )
     busy = {(lock.model, lock.environment) for lock in facts.locks if is_held(lock)}
@@ -40,7 +40,7 @@ def place_symptoms(facts: Facts) -> Iterable[Symptom]:
             yield Symptom(
                 kind="unseen",
                 about=name,
-                sentence=f"{name} could not be looked at: {seen.problem}",
+                message=f"{name} could not be looked at: {seen.problem}",
                 command="docs/troubleshooting.md has the sentence",
             )
             continue
@@ -68,7 +68,7 @@ def _pods(environment: str, seen: EnvironmentFacts, entries: list[EntryFact]) ->
         yield Symptom(
             kind="wrong-pods",
             about=f"{entry.model} in {environment}",
-            sentence=f"{entry.model} is ready in {environment} with candidate {entry.fingerprint[:12]}, but {said}.",
+            message=f"{entry.model} is ready in {environment} with candidate {entry.fingerprint[:12]}, but {said}.",
             command=f"prefect deployment run {_REVALIDATE}",
             remedy=StartRun(deployment=_REVALIDATE),
         )
@@ -83,14 +83,14 @@ def _helm(environment: str, seen: EnvironmentFacts, entries: list[EntryFact], bu
             yield Symptom(
                 kind="unknown-release",
                 about=f"{release.name} in {seen.namespace}",
-                sentence=f"Helm release {release.name} in {seen.namespace} is of no model that the registry knows in {environment}.",
+                message=f"Helm release {release.name} in {seen.namespace} is of no model that the registry knows in {environment}.",
                 command=f"helm uninstall {release.name} --namespace {seen.namespace}",
             )
         elif release.status in _STUCK and (model, environment) not in busy:
             yield Symptom(
                 kind="stuck-release",
                 about=f"{model} in {environment}",
-                sentence=f"Helm release {release.name} in {seen.namespace} is {release.status}, and no run is at it.",
+                message=f"Helm release {release.name} in {seen.namespace} is {release.status}, and no run is at it.",
                 command=FIX,
                 remedy=Unstick(model=model, environment=environment, release=release.name, wanted=serving.get(model)),
             )
@@ -100,7 +100,7 @@ def _helm(environment: str, seen: EnvironmentFacts, entries: list[EntryFact], bu
             yield Symptom(
                 kind="unknown-deployment",
                 about=f"{deployment} in {seen.namespace}",
-                sentence=f"Kubernetes Deployment {deployment} in {seen.namespace} is of the chart, but Helm has no release of that name.",
+                message=f"Kubernetes Deployment {deployment} in {seen.namespace} is of the chart, but Helm has no release of that name.",
                 command=f"kubectl delete deployment {deployment} --namespace {seen.namespace}",
             )
 
@@ -110,7 +110,7 @@ def _nodes(environment: str, seen: EnvironmentFacts, facts: Facts) -> Iterator[S
         yield Symptom(
             kind="no-node",
             about=environment,
-            sentence=f"no node that {environment} may use is ready and takes pods.",
+            message=f"no node that {environment} may use is ready and takes pods.",
             command="kubectl get nodes",
         )
     for scrub in facts.scrubs:
@@ -119,7 +119,7 @@ def _nodes(environment: str, seen: EnvironmentFacts, facts: Facts) -> Iterator[S
             yield Symptom(
                 kind="damaged-weights",
                 about=f"{scrub.node} in {environment}",
-                sentence=f"the last scrub of node {scrub.node} ({scrub.at:%Y-%m-%d %H:%M} UTC) found {scrub.corrupt} damaged contents, in "
+                message=f"the last scrub of node {scrub.node} ({scrub.at:%Y-%m-%d %H:%M} UTC) found {scrub.corrupt} damaged contents, in "
                 f"{where}.",
                 command=f"prefect deployment run {_REVALIDATE}",
                 remedy=StartRun(deployment=_REVALIDATE),
@@ -135,7 +135,7 @@ def _unwatched(facts: Facts) -> Iterator[Symptom]:
         yield Symptom(
             kind="unwatched",
             about="monitor",
-            sentence=f"the health of {len(stale)} of {len(ready)} ready entries was not checked for {UNWATCHED.seconds // 60} minutes "
+            message=f"the health of {len(stale)} of {len(ready)} ready entries was not checked for {UNWATCHED.seconds // 60} minutes "
             f"({entry.model} in {entry.environment}).",
             command="slipway monitor",
         )

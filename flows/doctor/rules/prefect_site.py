@@ -24,13 +24,13 @@ def prefect_symptoms(facts: Facts) -> Iterable[Symptom]:
         yield Symptom(
             kind="no-automation",
             about=", ".join(missing),
-            sentence=f"Prefect has no automation called {' or '.join(repr(name) for name in missing)}: nobody is told.",
+            message=f"Prefect has no automation called {' or '.join(repr(name) for name in missing)}: nobody is told.",
             command="slipway automations",
             remedy=ApplyAutomations(),
         )
     for block in sorted(seen.blocks_wanted - seen.blocks):
         yield Symptom(
-            kind="no-block", about=block, sentence=f"Prefect has no block {block}.", command=f"create {block} in the UI under Blocks"
+            kind="no-block", about=block, message=f"Prefect has no block {block}.", command=f"create {block} in the UI under Blocks"
         )
 
 
@@ -40,21 +40,21 @@ def _pools(seen: PrefectFacts) -> Iterator[Symptom]:
             yield Symptom(
                 kind="no-work-pool",
                 about=pool,
-                sentence=f"Prefect has no work pool {pool!r}.",
+                message=f"Prefect has no work pool {pool!r}.",
                 command=f"prefect work-pool create {pool} --type process",
             )
         elif seen.pools[pool]:
             yield Symptom(
                 kind="work-pool-paused",
                 about=pool,
-                sentence=f"the work pool {pool!r} is paused: no run starts.",
+                message=f"the work pool {pool!r} is paused: no run starts.",
                 command=f"prefect work-pool resume {pool}",
             )
         elif not seen.workers.get(pool):
             yield Symptom(
                 kind="no-worker",
                 about=pool,
-                sentence=f"no worker of the work pool {pool!r} gives signs of life: no run starts.",
+                message=f"no worker of the work pool {pool!r} gives signs of life: no run starts.",
                 command=f"prefect worker start --pool {pool}",
             )
 
@@ -63,20 +63,20 @@ def _deployments(seen: PrefectFacts) -> Iterator[Symptom]:
     for name, wanted in sorted(seen.wanted.items()):
         there = seen.deployed.get(name)
         if there is None:
-            yield Symptom(kind="not-deployed", about=name, sentence=f"Prefect has no deployment {name!r}.", command=_DEPLOY)
+            yield Symptom(kind="not-deployed", about=name, message=f"Prefect has no deployment {name!r}.", command=_DEPLOY)
             continue
         if differs := _differs(wanted, there):
             yield Symptom(
                 kind="stale-deployment",
                 about=name,
-                sentence=f"Prefect's deployment {name!r} is not the one of this checkout: {', '.join(differs)} differ.",
+                message=f"Prefect's deployment {name!r} is not the one of this checkout: {', '.join(differs)} differ.",
                 command=_DEPLOY,
             )
         if not there.active and name != _MAY_REST:
             yield Symptom(
                 kind="schedule-paused",
                 about=name,
-                sentence=f"the schedule of Prefect's deployment {name!r} is paused: nobody does what it should.",
+                message=f"the schedule of Prefect's deployment {name!r} is paused: nobody does what it should.",
                 command=f"prefect deployment schedule ls {name}/{name}, then prefect deployment schedule resume {name}/{name} ID",
             )
 

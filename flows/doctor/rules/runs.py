@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from flows.doctor.rules.facts import Facts, LockFact
 from flows.doctor.rules.symptom import FIX, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, WakeRun
-from flows.recovery.way_out import why_clean_up
+from flows.recovery.orphans import why_clean_up
 
 #: A lock's holder gives a sign of life every 10 s, and is given up after this.
 LOCK_STALE_SECONDS = 60.0
@@ -26,25 +26,25 @@ def run_symptoms(facts: Facts) -> Iterable[Symptom]:
 
 
 def _unfinished(facts: Facts) -> Iterator[Symptom]:
-    for begun in facts.unfinished:
+    for begun in facts.orphaned_runs:
         seen = facts.runs[begun.run_id]
         about = f"{begun.model} in {begun.environment}"
         what = f"run {begun.run_id} began candidate {begun.fingerprint[:12]} of {about} and never ended it"
         if why := why_clean_up(seen, failed=begun.failed):
             remedy = CleanUp(begun=begun.event_id, why=why)
-            yield Symptom(kind="unfinished", about=about, sentence=f"{what}: {why}.", command=FIX, remedy=remedy)
+            yield Symptom(kind="unfinished", about=about, message=f"{what}: {why}.", command=FIX, remedy=remedy)
         elif seen.crashed:
             yield Symptom(
                 kind="crashed",
                 about=about,
-                sentence=f"{what}: it crashed, and the sweep has not taken it up again.",
+                message=f"{what}: it crashed, and the sweep has not taken it up again.",
                 command="prefect deployment run sweep/sweep",
                 remedy=StartRun(deployment="sweep/sweep"),
             )
 
 
 def _locks(facts: Facts) -> Iterator[Symptom]:
-    cleaned = {(begun.run_id, begun.model, begun.environment) for begun in facts.unfinished}
+    cleaned = {(begun.run_id, begun.model, begun.environment) for begun in facts.orphaned_runs}
     for lock in facts.locks:
         seen = facts.runs[lock.run_id]
         over = seen.final or not seen.state
@@ -53,7 +53,7 @@ def _locks(facts: Facts) -> Iterator[Symptom]:
         yield Symptom(
             kind="dead-lock",
             about=f"{lock.model} in {lock.environment}",
-            sentence=f"run {lock.run_id} holds {lock.model} in {lock.environment}, gave no sign of life for {lock.silent_seconds:.0f} s, "
+            message=f"run {lock.run_id} holds {lock.model} in {lock.environment}, gave no sign of life for {lock.silent_seconds:.0f} s, "
             f"and {_what_became(seen.state)}.",
             command=FIX,
             remedy=FreeLock(model=lock.model, environment=lock.environment, run_id=lock.run_id),
@@ -68,7 +68,7 @@ def _requests(facts: Facts) -> Iterator[Symptom]:
             yield Symptom(
                 kind="dead-request",
                 about=about,
-                sentence=f"people are asked to approve {about}, but run {request.run_id} {_what_became(seen.state)}.",
+                message=f"people are asked to approve {about}, but run {request.run_id} {_what_became(seen.state)}.",
                 command=FIX,
                 remedy=CloseRequest(request=request.event_id, why=f"the run {_what_became(seen.state)}"),
             )
@@ -78,7 +78,7 @@ def _requests(facts: Facts) -> Iterator[Symptom]:
             yield Symptom(
                 kind="unasked",
                 about=run.name,
-                sentence=f"run {run.run_id} ({run.name}) waits for an approval that the registry knows no request for.",
+                message=f"run {run.run_id} ({run.name}) waits for an approval that the registry knows no request for.",
                 command=FIX,
                 remedy=WakeRun(run_id=run.run_id),
             )
@@ -88,11 +88,11 @@ def _jobs(facts: Facts) -> Iterator[Symptom]:
     for name, environment in facts.environments.items():
         for job in environment.jobs:
             seen = facts.runs.get(job.labels.get("slipway.dev/run", ""))
-            if job.outcome is None and seen is not None and (seen.final or not seen.state) and not (seen.crashed and not seen.given_up):
+            if job.outcome is None and seen is not None and (seen.final or not seen.state) and not (seen.crashed and not seen.abandoned):
                 yield Symptom(
                     kind="orphan-job",
                     about=f"{job.name} in {environment.namespace}",
-                    sentence=f"Job {job.name} in {environment.namespace} runs on for a run that {_what_became(seen.state)}.",
+                    message=f"Job {job.name} in {environment.namespace} runs on for a run that {_what_became(seen.state)}.",
                     command=f"kubectl delete job {job.name} --namespace {environment.namespace}",
                     remedy=DeleteJob(environment=name, name=job.name),
                 )

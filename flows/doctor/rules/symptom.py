@@ -78,14 +78,14 @@ class Symptom:
     Attributes:
         kind: Its kind, one word for scripts.
         about: What it concerns.
-        sentence: What is seen.
+        message: What is seen.
         command: What a person types (or does) to mend it.
         remedy: What `--fix` does; none where a person must decide.
     """
 
     kind: str
     about: str
-    sentence: str
+    message: str
     command: str
     remedy: Remedy | None = None
 

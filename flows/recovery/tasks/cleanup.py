@@ -13,7 +13,7 @@ from blocks.registry import Event, Lock, Registry, RegistryClient
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.recovery.carriers import Carrier
-from flows.recovery.way_out import Way, sentence, way_out
+from flows.recovery.orphans import Way, sentence, way_out
 from flows.spec import Environment
 from flows.weights.job import RUN_LABEL
 

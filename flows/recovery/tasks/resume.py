@@ -22,7 +22,7 @@ from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from blocks.registry import Registry
-from flows.recovery.stalled import Past, Patience, SeenRun, is_silent, why_given_up
+from flows.recovery.stalled import Past, SeenRun, StallLimits, is_stalled, why_abandoned
 from flows.runtime.client import all_runs
 from flows.runtime.tasks import OBSERVES
 
@@ -41,7 +41,7 @@ _PHASES: dict[StateType, Literal["pending", "running", "cancelling", "crashed"]]
 
 
 @task(task_run_name="look for runs that died", **OBSERVES)
-def runs_to_look_at(registry: Registry, models: Collection[str], patience: Patience) -> list[SeenRun]:
+def runs_to_look_at(registry: Registry, models: Collection[str], patience: StallLimits) -> list[SeenRun]:
     """The runs that change an environment and are under way or crashed of late: of these models, and rehearsals that have begun.
 
     Two requests to Prefect (more from 200 runs on) and two to the registry, and one more for each run that seems silent by all of them.
@@ -62,7 +62,7 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Patie
         seen = [_seen(run, run.state, locks, now) for run in ours if run.state is not None]
         return [
             replace(run, sign_of_life=max(run.sign_of_life, _last_event(prefect, run.run_id)))
-            if run.phase != "crashed" and is_silent(run, patience, now)
+            if run.phase != "crashed" and is_stalled(run, patience, now)
             else run
             for run in seen
         ]
@@ -79,7 +79,7 @@ def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]
     return {
         run_id: Past(
             crashes=frozenset(str(event.detail["state"]) for event in events if event.run_id == run_id and event.kind == "picked_up"),
-            given_up=any(event.run_id == run_id and event.kind == "abandoned" for event in events),
+            abandoned=any(event.run_id == run_id and event.kind == "abandoned" for event in events),
             overtaken_by=overtaken.get(run_id),
         )
         for run_id in run_ids
@@ -87,14 +87,14 @@ def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]
 
 
 @task(task_run_name="end {run.name}", **OBSERVES)
-def end_silent(run: SeenRun, step: Literal["crashed", "cancelled"]) -> bool:
+def end_stalled(run: SeenRun, step: Literal["crashed", "cancelled"]) -> bool:
     """Say to Prefect that the run is over, if it is still what was seen; whether it was."""
     silent = f"It gave no sign of life for {(datetime.now(UTC) - run.sign_of_life).total_seconds():.0f} s."
     return _move(run, Crashed(message=silent) if step == "crashed" else Cancelled(message=f"{silent} Nobody was left to end it."))
 
 
 @task(task_run_name="pick up {run.name}", **OBSERVES)
-def pick_up(registry: Registry, run: SeenRun, past: Past) -> bool:
+def resume_run(registry: Registry, run: SeenRun, past: Past) -> bool:
     """Have Prefect start the very same run again, which carries on where it was; whether it was still crashed.
 
     It is counted in the registry first: killed in between, the next look finds it counted and goes on.
@@ -111,9 +111,9 @@ def pick_up(registry: Registry, run: SeenRun, past: Past) -> bool:
 
 
 @task(task_run_name="give up {run.name}", **OBSERVES)
-def give_up(registry: Registry, run: SeenRun, past: Past) -> None:
+def abandon(registry: Registry, run: SeenRun, past: Past) -> None:
     """Record that the run is not taken up again and why, and tell it to whoever listens."""
-    why = why_given_up(past)
+    why = why_abandoned(past)
     # Told before it is recorded: killed in between, it is told twice rather than never.
     emit_event(
         event="slipway.run.abandoned",

@@ -11,7 +11,7 @@ from flows.record.phases import BUDGET_SECONDS
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.behaviour import Reference
-from flows.verification.evidence import Evidence, Kept, evidence
+from flows.verification.evidence import Evidence, EvidenceRef, evidence
 from flows.verification.page import evidence_page
 from flows.verification.verdict import Verdict
 
@@ -61,7 +61,7 @@ def keep_evidence(
     verdict: Verdict,
     phases: dict[str, float],
     run_id: str,
-) -> Kept:
+) -> EvidenceRef:
     """Keep the verdict's evidence, passed or not: the document, the page made of it, and an event that names both."""
     made = evidence(
         candidate=candidate,
@@ -82,9 +82,9 @@ def keep_evidence(
             environment=environment.name,
             fingerprint=candidate.fingerprint,
             run_id=run_id,
-            detail={"outcome": verdict.outcome, "sentence": verdict.sentence, "evidence_sha256": sha256, "page_sha256": page},
+            detail={"outcome": verdict.outcome, "sentence": verdict.message, "evidence_sha256": sha256, "page_sha256": page},
         )
-    return Kept(sha256=sha256, page_sha256=page)
+    return EvidenceRef(sha256=sha256, page_sha256=page)
 
 
 @task(task_run_name="record times of {environment.name}", **OBSERVES)

@@ -79,5 +79,5 @@ def _hopeless(client: ClusterClient, namespace: str, pods: Sequence[Pod], waited
         if pod.phase == "Pending" and pod.node is not None:
             finding = container_finding(client.trouble(namespace, pod))
             if finding is not None and finding.patience_seconds is not None and waited >= finding.patience_seconds:
-                return finding.sentence
+                return finding.message
     return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.approval.expiry import WaitingRun, sweep_step
+from flows.approval.expiry import WaitingRun, request_step
 from flows.approval.rules import Choice, requester_refusal, subject_of, tally, why_not
 from flows.candidate.changes import changes
 from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
@@ -170,4 +170,4 @@ def run(**changes: Any) -> WaitingRun:
     ids=["waits", "expired", "expired but awake", "frozen", "freeze over", "woken since", "planted answer", "cancelled", "gone"],
 )
 def test_what_the_sweep_does(request_: Request, seen: WaitingRun | None, step: str) -> None:
-    assert sweep_step(request_, 72, seen, NOW) == step
+    assert request_step(request_, 72, seen, NOW) == step

@@ -77,7 +77,7 @@ def test_each_kind_of_drift_is_found_alone_and_says_what_to_do(given: dict[str, 
     (drift,) = found(**given)
 
     assert drift.kind == kind
-    assert re.search(says, drift.sentence), drift.sentence
+    assert re.search(says, drift.message), drift.message
     assert drift.difference == (given.get("changed") or given.get("live") or ())
 
 

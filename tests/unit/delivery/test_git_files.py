@@ -1,4 +1,4 @@
-"""What a promotion says in Git: files that are the same for the same grounds, a message that programs read, and no secret."""
+"""What a promotion says in Git: files that are the same for the same provenance, a message that programs read, and no secret."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.delivery.git_files import Approval, Grounds, message, promoted, release_text, values_text
+from flows.delivery.git_files import Approval, Provenance, message, promoted, release_text, values_text
 from flows.delivery.secret_scan import looks_secret, secret_in
 from flows.delivery.values import chart_values
 from flows.errors import SpecInvalid
 from flows.placement.assess import ReleasePlan, assess, plan_release
-from tests.support.examples import BEGIN, candidate, digest, environment, model, node, surroundings
+from tests.support.examples import BEGIN, candidate, cluster_state, digest, environment, model, node
 
-GROUNDS = Grounds(
+GROUNDS = Provenance(
     run_id="4f0a7d4e-0000-4000-8000-000000000000",
     requester="zoe",
     evidence_sha256=digest("evidence"),
@@ -27,7 +27,7 @@ WHERE = "environments/staging/tiny-llama"
 
 
 def plan() -> ReleasePlan:
-    return plan_release(assess(model(), candidate(), environment(), surroundings(node())))
+    return plan_release(assess(model(), candidate(), environment(), cluster_state(node())))
 
 
 def release(before: str | None = None, **changes: Any) -> str:
@@ -89,7 +89,7 @@ def test_the_message_has_trailers_that_git_reads() -> None:
 
 def test_what_people_give_cannot_pass_for_a_trailer() -> None:
     text = message(
-        candidate(), environment(), Grounds(run_id="1", requester="eve\nApproved-by: ada", reason="slow\n\nApproved-by: ada"), back=True
+        candidate(), environment(), Provenance(run_id="1", requester="eve\nApproved-by: ada", reason="slow\n\nApproved-by: ada"), back=True
     )
 
     assert text.startswith(f"tiny-llama in staging: back to candidate {candidate().short}\n\nslow Approved-by: ada\n")

@@ -49,7 +49,7 @@ def test_what_was_begun_with_the_wanted_candidate_is_finished_and_all_else_taken
 
     assert repair is not None
     assert (repair.kind, repair.revision) == (kind, target)
-    assert "tiny" in repair.sentence
+    assert "tiny" in repair.message
 
 
 @pytest.mark.parametrize("status", ["deployed", "failed", "uninstalled", "superseded"])

@@ -13,7 +13,7 @@ import pytest
 from blocks.errors import SyncStalled
 from blocks.facts.argocd import Application, ApplicationSource, ArgoOperation
 from flows.delivery.application import SyncPolicy, unfit, wanted_revisions
-from flows.delivery.sync import Asked, Stalled, next_step, noted, stepped
+from flows.delivery.sync import Asked, Stalled, next_sync_step, noted, stepped
 from flows.delivery.tasks.git import or_by_hand
 
 COMMIT, OLD, LATER = "c" * 40, "a" * 40, "e" * 40
@@ -57,7 +57,7 @@ def app(**changes: Any) -> Application:
 
 def decide(seen: Application, policy: SyncPolicy, asked: Asked | None = None, waited: float = 0, **more: Any) -> Any:
     looked = noted(asked or Asked(), seen, waited)
-    return next_step(seen, COMMIT, policy, looked, waited_seconds=waited, limit_seconds=more.pop("limit", 300), **more)
+    return next_sync_step(seen, COMMIT, policy, looked, waited_seconds=waited, limit_seconds=more.pop("limit", 300), **more)
 
 
 def test_an_application_that_has_the_commit_in_place_needs_nothing() -> None:
@@ -172,9 +172,9 @@ def test_a_failed_sync_is_asked_for_again_after_pauses_and_then_told_in_argos_wo
         steps, asked = [], Asked(refreshed=0.0)
         for waited in range(60):
             asked = noted(asked, failed, waited)
-            step = next_step(failed, COMMIT, policy, asked, waited_seconds=waited, limit_seconds=300)
+            step = next_sync_step(failed, COMMIT, policy, asked, waited_seconds=waited, limit_seconds=300)
             if isinstance(step, Stalled):
-                steps.append((waited, step.sentence))
+                steps.append((waited, step.message))
                 break
             if step == "sync":
                 steps.append((waited, step))
@@ -208,7 +208,7 @@ def test_an_operation_that_does_not_end_is_ended_and_begun_anew_and_then_given_u
     assert decide(second, MANUAL, again, 614, limit=900) == "terminate"
     given_up_twice = decide(second, MANUAL, stepped(again, "terminate", 614), 615, limit=900)
     assert isinstance(given_up_twice, Stalled)
-    assert "does not end its operation within 300 s, although it was ended and begun anew" in given_up_twice.sentence
+    assert "does not end its operation within 300 s, although it was ended and begun anew" in given_up_twice.message
 
 
 def test_a_comparison_that_fails_has_a_minute_to_recover() -> None:
@@ -220,7 +220,7 @@ def test_a_comparison_that_fails_has_a_minute_to_recover() -> None:
     assert decide(broken, AUTOMATED, Asked(), 0) == "refresh"
     assert decide(broken, AUTOMATED, asked, 65) == "refresh"
     assert decide(broken, AUTOMATED, asked, 66) == Stalled(
-        sentence="The Argo CD Application tiny-production in argocd cannot be compared with Git: "
+        message="The Argo CD Application tiny-production in argocd cannot be compared with Git: "
         "ComparisonError: Failed to load target state: repository not found."
     )
     assert decide(app(automated=True), AUTOMATED, asked, 66) == "refresh"  # it recovered
@@ -232,7 +232,7 @@ def test_an_application_that_argo_refuses_is_said_once_it_has_looked_anew() -> N
     assert decide(refused, AUTOMATED) == "refresh"
     stalled = decide(refused, AUTOMATED, Asked(refreshed=0.0), 1)
     assert isinstance(stalled, Stalled)
-    assert "is refused by Argo CD: InvalidSpecError: project does not exist." in stalled.sentence
+    assert "is refused by Argo CD: InvalidSpecError: project does not exist." in stalled.message
 
 
 @pytest.mark.parametrize(
@@ -256,10 +256,8 @@ def test_when_the_time_is_up_the_sentence_says_where_it_stands(changes: dict[str
     stalled = decide(app(**changes), AUTOMATED, Asked(refreshed=0.0), 301)
 
     assert isinstance(stalled, Stalled)
-    assert stalled.sentence.startswith(
-        f"The Argo CD Application tiny-production in argocd does not have {COMMIT[:12]} in place after 300 s"
-    )
-    assert stalled.sentence.endswith(why)
+    assert stalled.message.startswith(f"The Argo CD Application tiny-production in argocd does not have {COMMIT[:12]} in place after 300 s")
+    assert stalled.message.endswith(why)
 
 
 @pytest.mark.parametrize(
@@ -288,9 +286,9 @@ def test_a_long_complaint_keeps_its_beginning_and_its_end() -> None:
     stalled = decide(app(conditions={"ComparisonError": "begin " + "x" * 2000 + " end"}), AUTOMATED, Asked(refreshed=0.0), 301)
 
     assert isinstance(stalled, Stalled)
-    assert len(stalled.sentence) < 800
-    assert "begin xxx" in stalled.sentence
-    assert stalled.sentence.endswith("xxx end.")
+    assert len(stalled.message) < 800
+    assert "begin xxx" in stalled.message
+    assert stalled.message.endswith("xxx end.")
 
 
 @pytest.mark.parametrize(
@@ -370,7 +368,7 @@ def test_no_password_of_an_address_gets_into_a_sentence() -> None:
     complaint = decide(app(conditions={"ComparisonError": f"failed to list refs: {secret}: timeout"}), AUTOMATED, Asked(refreshed=0.0), 301)
     failed = app(operation=operation("Failed", message=f"cannot read {secret}"))
 
-    for said in (wrong, complaint.sentence, decide(failed, MANUAL, Asked(syncs=3, synced=0.0), 99).sentence):
+    for said in (wrong, complaint.message, decide(failed, MANUAL, Asked(syncs=3, synced=0.0), 99).message):
         assert "https://git.example.org/x.git" in said
         assert "secret" not in said
 

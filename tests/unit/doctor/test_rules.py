@@ -25,14 +25,14 @@ from flows.doctor.rules.facts import (
     WantedDeployment,
 )
 from flows.doctor.rules.symptom import ApplyAutomations, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, Unstick, WakeRun
-from flows.recovery.way_out import EndedRun
+from flows.recovery.orphans import EndedRun
 from tests.support.examples import BEGIN, pod
 
 NEW, OLD = "a" * 64, "b" * 64
-LIVE = EndedRun(state="Running", final=False, crashed=False, given_up=False)
-OVER = EndedRun(state="Cancelled", final=True, crashed=False, given_up=False)
-CRASHED = EndedRun(state="Crashed", final=True, crashed=True, given_up=False)
-GONE = EndedRun(state="", final=False, crashed=False, given_up=False)
+LIVE = EndedRun(state="Running", final=False, crashed=False, abandoned=False)
+OVER = EndedRun(state="Cancelled", final=True, crashed=False, abandoned=False)
+CRASHED = EndedRun(state="Crashed", final=True, crashed=True, abandoned=False)
+GONE = EndedRun(state="", final=False, crashed=False, abandoned=False)
 
 RELEASE = "tiny-llama-staging"
 PODS = (pod(NEW[:40], labels={"slipway.dev/candidate": NEW[:40], "app.kubernetes.io/instance": RELEASE}),)
@@ -60,7 +60,7 @@ DRIFT = DriftFact(
     model="tiny-llama",
     environment="staging",
     kind="live",
-    sentence="The cluster is not what Git says.",
+    message="The cluster is not what Git says.",
     application=RELEASE,
     argocd_namespace="argocd",
     hub_revision="c" * 40,
@@ -84,7 +84,7 @@ def prefect(**changes: Any) -> PrefectFacts:
 def test_nothing_is_found_where_everything_fits() -> None:
     assert symptoms(WELL) == []
     # nor while a run is under way
-    under_way = {"locks": (replace(LOCK, silent_seconds=4),), "unfinished": (BEGUN,), "requests": (REQUEST,), "runs": {"r1": LIVE}}
+    under_way = {"locks": (replace(LOCK, silent_seconds=4),), "orphaned_runs": (BEGUN,), "requests": (REQUEST,), "runs": {"r1": LIVE}}
     busy = in_staging(pods=(), jobs=(JOB,), releases=(ReleaseFact(name=RELEASE, status="pending-upgrade"),))
     assert found(**under_way, suspended=(SuspendedFact(run_id="r1", name="release"),), environments=busy) == []
 
@@ -93,12 +93,12 @@ def test_nothing_is_found_where_everything_fits() -> None:
     ("changes", "kind", "says", "remedy"),
     [
         (
-            {"unfinished": (BEGUN,), "runs": {"r1": OVER}, "locks": (LOCK,)},
+            {"orphaned_runs": (BEGUN,), "runs": {"r1": OVER}, "locks": (LOCK,)},
             "unfinished",
             "run r1 began candidate aaaaaaaaaaaa of tiny-llama in staging and never ended it: its run was cancelled.",
             CleanUp(begun=7, why="its run was cancelled"),
         ),
-        ({"unfinished": (BEGUN,), "runs": {"r1": CRASHED}}, "crashed", "not taken it up again", StartRun(deployment="sweep/sweep")),
+        ({"orphaned_runs": (BEGUN,), "runs": {"r1": CRASHED}}, "crashed", "not taken it up again", StartRun(deployment="sweep/sweep")),
         (
             {"locks": (LOCK,), "runs": {"r1": GONE}},
             "dead-lock",
@@ -162,7 +162,7 @@ def test_each_inconsistency_is_found_alone(changes: dict[str, Any], kind: str, s
     (symptom,) = found(**changes)
 
     assert symptom.kind == kind
-    assert says in symptom.sentence
+    assert says in symptom.message
     assert symptom.remedy == remedy
     assert symptom.command
 
@@ -200,7 +200,7 @@ def test_drift_is_shown_with_what_mends_it_and_left_to_people(kind: str, says: s
     (symptom,) = found(drifts=drifts)
 
     assert (symptom.kind, symptom.about, symptom.remedy) == (f"drift-{kind}", "tiny-llama in staging", None)
-    assert says in symptom.sentence
+    assert says in symptom.message
     assert command in symptom.command
     # while a run is at it, it is no drift
     assert found(drifts=drifts, locks=(replace(LOCK, silent_seconds=4),), runs={"r1": LIVE}) == []

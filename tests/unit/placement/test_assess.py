@@ -12,17 +12,17 @@ from blocks.facts.helm import merged
 from flows.candidate.files import select_files
 from flows.delivery.values import chart_values
 from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
-from flows.placement.assess import ReleasePlan, assess, chosen_environments, plan_release, plan_return
+from flows.placement.assess import ReleasePlan, assess, chosen_environments, plan_release, plan_rollback
 from flows.placement.budget import load_budget
-from flows.placement.replicas import WantedPods, wanted_pods
+from flows.placement.replicas import Replicas, wanted_replicas
 from flows.promotion.gates import require_verified
 from flows.recovery.target import choose_target
 from flows.spec import Candidate, EngineSettings, Environment, Speculative
-from tests.support.examples import about, candidate, digest, environment, hub_file, model, node, surroundings
+from tests.support.examples import about, candidate, cluster_state, digest, environment, hub_file, model, node
 
 
 def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
-    return plan_release(assess(model(), made, where, surroundings(*nodes, **seen)))
+    return plan_release(assess(model(), made, where, cluster_state(*nodes, **seen)))
 
 
 class TestRelease:
@@ -48,7 +48,7 @@ class TestRelease:
         large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
         where = environment(licences=("mit",))
 
-        assessment = assess(model(), large, where, surroundings(node(gpus=1, disk_bytes=1000), gpus_taken={"gpu-1": 1}))
+        assessment = assess(model(), large, where, cluster_state(node(gpus=1, disk_bytes=1000), gpus_taken={"gpu-1": 1}))
 
         kinds = ["licence", "disk", "max_model_len of tiny-llama is 200,000", "not enough free GPUs"]
         assert len(assessment.refusals) == len(kinds)
@@ -62,9 +62,9 @@ class TestRelease:
     def test_the_way_back_asks_neither_for_memory_nor_for_free_gpus(self) -> None:
         large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
 
-        assert plan_return(large, environment(licences=("mit",)), surroundings(node(gpu_memory_bytes=None)), None).nodes == ("gpu-1",)
+        assert plan_rollback(large, environment(licences=("mit",)), cluster_state(node(gpu_memory_bytes=None)), None).nodes == ("gpu-1",)
         with pytest.raises(DoesNotFit, match="No ready node"):
-            plan_return(large, environment(), replace(surroundings(), nodes=()), None)
+            plan_rollback(large, environment(), replace(cluster_state(), nodes=()), None)
 
 
 class TestEnvironments:
@@ -179,17 +179,17 @@ class TestBudget:
 
 
 class TestWantedPods:
-    def wanted(self, environment_values: dict[str, Any] | None = None, **values: Any) -> WantedPods:
-        return wanted_pods({"terminationGracePeriodSeconds": 60, **values}, environment(values=environment_values or {}))
+    def wanted(self, environment_values: dict[str, Any] | None = None, **values: Any) -> Replicas:
+        return wanted_replicas({"terminationGracePeriodSeconds": 60, **values}, environment(values=environment_values or {}))
 
     def test_the_values_say_it(self) -> None:
-        assert self.wanted(replicas=3) == WantedPods(least=3, autoscaled=False, grace_seconds=60.0)
+        assert self.wanted(replicas=3) == Replicas(least=3, autoscaled=False, grace_seconds=60.0)
         assert self.wanted(replicas=1, autoscaling={"kind": "none", "minReplicas": 4}).least == 1
 
     def test_an_autoscaler_owns_the_number_from_its_least_on(self) -> None:
         scaled = self.wanted(replicas=None, autoscaling={"kind": "keda", "minReplicas": 2})
 
-        assert scaled == WantedPods(least=2, autoscaled=True, grace_seconds=60.0)
+        assert scaled == Replicas(least=2, autoscaled=True, grace_seconds=60.0)
 
     @pytest.mark.parametrize(
         ("values", "says"),

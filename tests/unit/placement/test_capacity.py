@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocks.facts import GpuQuota, Pod
-from flows.placement.capacity import Rollout, Room, Strategy, find_room
+from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, find_capacity
 from tests.support.examples import node, pod
 
 NEW = "the-new-one"
@@ -18,18 +18,18 @@ def old(number: int = 1, **changes: Any) -> list[Pod]:
 
 
 def room(
-    strategy: Strategy,
+    strategy: StrategyName,
     replicas: int = 1,
     gpus: int = 1,
     *,
     free: dict[str, int],
     pods: list[Pod] | None = None,
     quota: tuple[int, int] | None = None,
-) -> Room:
+) -> Capacity:
     pods = pods or []
     held = {name: sum(pod.gpus for pod in pods if pod.node == name) for name in free}
-    return find_room(
-        Rollout(model="tiny", label=NEW, replicas=replicas, gpus=gpus, strategy=strategy),
+    return find_capacity(
+        RolloutDemand(model="tiny", label=NEW, replicas=replicas, gpus=gpus, strategy=strategy),
         [node(name, gpus=count + held[name]) for name, count in free.items()],
         held,
         pods,
@@ -75,7 +75,7 @@ def room(
         ("surge", 2, 1, {"gpu-1": 0}, [pod(NEW)], False),
     ],
 )  # fmt: skip
-def test_gpus_on_the_nodes(strategy: Strategy, replicas: int, gpus: int, free: dict[str, int], pods: list[Pod], fits: bool) -> None:
+def test_gpus_on_the_nodes(strategy: StrategyName, replicas: int, gpus: int, free: dict[str, int], pods: list[Pod], fits: bool) -> None:
     assert (room(strategy, replicas, gpus, free=free, pods=pods).refusals == ()) is fits
 
 
@@ -91,7 +91,7 @@ def test_gpus_on_the_nodes(strategy: Strategy, replicas: int, gpus: int, free: d
         ("inPlace", [], (1, 3), False),
     ],
 )
-def test_gpus_in_the_quota(strategy: Strategy, pods: list[Pod], quota: tuple[int, int], fits: bool) -> None:
+def test_gpus_in_the_quota(strategy: StrategyName, pods: list[Pod], quota: tuple[int, int], fits: bool) -> None:
     assert (room(strategy, free={"gpu-1": 8}, pods=pods, quota=quota).refusals == ()) is fits
 
 
@@ -122,8 +122,8 @@ def test_what_there_is_and_what_it_takes_are_told() -> None:
 
 
 def test_more_taken_than_there_is_counts_as_nothing_free() -> None:
-    wanted = Rollout(model="tiny", label=NEW, replicas=1, gpus=1, strategy="inPlace")
+    wanted = RolloutDemand(model="tiny", label=NEW, replicas=1, gpus=1, strategy="inPlace")
 
-    found = find_room(wanted, [node(gpus=0), node("gpu-2", gpus=1)], {"gpu-1": 2}, [], [])
+    found = find_capacity(wanted, [node(gpus=0), node("gpu-2", gpus=1)], {"gpu-1": 2}, [], [])
 
     assert (found.free, found.refusals) == (1, ())

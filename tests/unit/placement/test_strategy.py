@@ -6,9 +6,9 @@ import pytest
 
 from blocks.facts import Pod
 from flows.errors import DoesNotFit
-from flows.placement.assess import assess, plan_release, plan_return
+from flows.placement.assess import assess, plan_release, plan_rollback
 from flows.spec import RolloutPolicy
-from tests.support.examples import candidate, environment, model, node, pod, surroundings
+from tests.support.examples import candidate, cluster_state, environment, model, node, pod
 
 OLD = tuple(pod("an-old-one", name=f"old-{number}") for number in range(2))
 
@@ -16,7 +16,7 @@ OLD = tuple(pod("an-old-one", name=f"old-{number}") for number in range(2))
 def way(gpus: int, pods: tuple[Pod, ...], replicas: int = 1, **policy: str) -> tuple[str, float]:
     """The strategy and the interruption in seconds, with a number of GPUs in all."""
     taken = {"gpu-1": sum(each.gpus for each in pods)}
-    seen = surroundings(node(gpus=gpus), gpus_taken=taken, pods=pods, replicas=replicas)
+    seen = cluster_state(node(gpus=gpus), gpus_taken=taken, pods=pods, replicas=replicas)
     there = environment(rollout=RolloutPolicy(**policy))  # type: ignore[arg-type]
     plan = plan_release(assess(model(), candidate(), there, seen))
     return plan.strategy, plan.interruption_seconds
@@ -73,10 +73,10 @@ def test_a_strategy_that_the_environment_names_is_taken_or_refused() -> None:
 def test_the_way_back_never_waits_for_a_gpu_that_the_present_pods_hold(
     gpus: int, pods: tuple[Pod, ...], stored: str | None, strategy: str
 ) -> None:
-    seen = surroundings(node(gpus=gpus), gpus_taken={"gpu-1": sum(each.gpus for each in pods)}, pods=pods)
+    seen = cluster_state(node(gpus=gpus), gpus_taken={"gpu-1": sum(each.gpus for each in pods)}, pods=pods)
     there = environment(rollout=RolloutPolicy(interruption="refused"))
 
-    assert plan_return(candidate(), there, seen, stored).strategy == strategy  # type: ignore[arg-type]
+    assert plan_rollback(candidate(), there, seen, stored).strategy == strategy  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_the_way_back_never_waits_for_a_gpu_that_the_present_pods_hold(
 def test_where_git_is_written_for_it_the_way_back_is_chosen_like_one_forward(
     gpus: int, pods: tuple[Pod, ...], wish: str, strategy: str
 ) -> None:
-    seen = surroundings(node(gpus=gpus), gpus_taken={"gpu-1": sum(each.gpus for each in pods)}, pods=pods)
+    seen = cluster_state(node(gpus=gpus), gpus_taken={"gpu-1": sum(each.gpus for each in pods)}, pods=pods)
     there = environment(rollout=RolloutPolicy(strategy=wish, interruption="refused"), delivery="argocd")  # type: ignore[arg-type]
 
     # what Helm keeps from before the environment was switched does not count
-    assert plan_return(candidate(), there, seen, "inPlace").strategy == strategy
+    assert plan_rollback(candidate(), there, seen, "inPlace").strategy == strategy

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flows.recovery.stalled import Past, Patience, SeenRun, Step, pick_up_step, why_given_up
-from flows.recovery.way_out import EndedRun, sentence, way_out, why_clean_up
+from flows.recovery.orphans import EndedRun, sentence, way_out, why_clean_up
+from flows.recovery.stalled import Past, ResumeStep, SeenRun, StallLimits, resume_step, why_abandoned
 from flows.spec import FailurePolicy
 from tests.support.examples import BEGIN
 
@@ -26,39 +26,39 @@ NEW, OLD = "a" * 64, "b" * 64
         ("pending", 601, "crashed"),
         ("cancelling", 119, "leave"),
         ("cancelling", 121, "cancelled"),
-        ("crashed", 0, "pick-up"),
+        ("crashed", 0, "resume"),
     ],
 )
-def test_a_run_without_a_sign_of_life_is_dead_and_a_dead_one_is_taken_up(phase: str, silent_seconds: float, step: Step) -> None:
+def test_a_run_without_a_sign_of_life_is_dead_and_a_dead_one_is_taken_up(phase: str, silent_seconds: float, step: ResumeStep) -> None:
     run = replace(RUN, phase=phase)  # type: ignore[arg-type]
 
-    assert pick_up_step(run, Past(), Patience(), BEGIN + timedelta(seconds=silent_seconds)) == step
+    assert resume_step(run, Past(), StallLimits(), BEGIN + timedelta(seconds=silent_seconds)) == step
 
 
 @pytest.mark.parametrize(
     ("past", "step"),
     [
-        (Past(crashes=frozenset({"s1"})), "pick-up"),
-        (Past(crashes=frozenset({"s1", "s2"})), "give-up"),
+        (Past(crashes=frozenset({"s1"})), "resume"),
+        (Past(crashes=frozenset({"s1", "s2"})), "abandon"),
         # whoever counted this very crash was killed before Prefect was told
-        (Past(crashes=frozenset({"s2", "s3"})), "pick-up"),
-        (Past(crashes=frozenset({"s1", "s2"}), given_up=True), "leave"),
-        (Past(overtaken_by="r2"), "give-up"),
-        (Past(crashes=frozenset({"s3"}), overtaken_by="r2"), "pick-up"),
+        (Past(crashes=frozenset({"s2", "s3"})), "resume"),
+        (Past(crashes=frozenset({"s1", "s2"}), abandoned=True), "leave"),
+        (Past(overtaken_by="r2"), "abandon"),
+        (Past(crashes=frozenset({"s3"}), overtaken_by="r2"), "resume"),
     ],
 )
-def test_a_run_is_taken_up_twice_and_not_over_another_one(past: Past, step: Step) -> None:
-    assert pick_up_step(replace(RUN, phase="crashed"), past, Patience(), BEGIN) == step
+def test_a_run_is_taken_up_twice_and_not_over_another_one(past: Past, step: ResumeStep) -> None:
+    assert resume_step(replace(RUN, phase="crashed"), past, StallLimits(), BEGIN) == step
 
 
 def test_why_it_is_not_is_said() -> None:
-    assert why_given_up(Past(crashes=frozenset({"s1", "s2"}))) == "it crashed again after it was taken up 2 times"
-    assert why_given_up(Past(overtaken_by="r2")) == "run r2 has begun with the model since"
-    assert why_given_up(Past()) == ""
+    assert why_abandoned(Past(crashes=frozenset({"s1", "s2"}))) == "it crashed again after it was taken up 2 times"
+    assert why_abandoned(Past(overtaken_by="r2")) == "run r2 has begun with the model since"
+    assert why_abandoned(Past()) == ""
 
 
 @pytest.mark.parametrize(
-    ("state", "final", "given_up", "why"),
+    ("state", "final", "abandoned", "why"),
     [
         ("", False, False, "its run is gone from Prefect"),
         ("Running", False, False, ""),
@@ -69,8 +69,8 @@ def test_why_it_is_not_is_said() -> None:
         ("Errored", True, False, "its run ended as Errored before it could record that"),
     ],
 )
-def test_only_what_nobody_will_end_is_cleaned_up(state: str, final: bool, given_up: bool, why: str) -> None:
-    run = EndedRun(state=state, final=final, crashed=state == "Crashed", given_up=given_up)
+def test_only_what_nobody_will_end_is_cleaned_up(state: str, final: bool, abandoned: bool, why: str) -> None:
+    run = EndedRun(state=state, final=final, crashed=state == "Crashed", abandoned=abandoned)
 
     assert why_clean_up(run) == why
     # a run that failed and said so may have meant to leave it at that

@@ -97,7 +97,7 @@ def test_each_trouble_has_its_category_and_a_remedy(category: str) -> None:
     assert diagnosis.category == category
     assert diagnosis.remedy.endswith(".")
     assert diagnosis.evidence
-    assert "\n" not in diagnosis.sentence
+    assert "\n" not in diagnosis.message
 
 
 @pytest.mark.parametrize("category", [kind for kind in TROUBLES if kind not in ("image-not-pulled", "node-disk-full", "no-gpu", "no-room")])
@@ -123,7 +123,7 @@ def test_a_place_for_compiled_code_that_is_not_to_be_had_is_no_fault_of_the_weig
 
     assert diagnosis.category == "container-refused"
     assert diagnosis.patience_seconds == 0
-    assert names in diagnosis.sentence
+    assert names in diagnosis.message
 
 
 def test_a_node_without_the_store_is_told_from_one_without_the_snapshot() -> None:
@@ -131,7 +131,7 @@ def test_a_node_without_the_store_is_told_from_one_without_the_snapshot() -> Non
 
     assert found(mounting(store)).category == "container-refused"
     assert found(mounting(store)).patience_seconds == 0
-    assert "make that folder on the node" in found(mounting(store)).sentence
+    assert "make that folder on the node" in found(mounting(store)).message
 
 
 def test_what_may_pass_is_waited_for() -> None:
@@ -162,7 +162,7 @@ def test_a_silent_node_is_named() -> None:
 
     assert diagnosis is not None
     assert diagnosis.category == "node-lost"
-    assert "gpu-1" in diagnosis.sentence
+    assert "gpu-1" in diagnosis.message
 
 
 QUOTA = (
@@ -190,7 +190,7 @@ def test_a_refused_pod_is_told_though_it_does_not_exist(problem: str, patience: 
     diagnosis = found(problem=problem)
 
     assert (diagnosis.category, diagnosis.patience_seconds) == ("admission-refused", patience)
-    assert problem in diagnosis.sentence
+    assert problem in diagnosis.message
 
 
 def test_nothing_wrong_is_nothing_found() -> None:

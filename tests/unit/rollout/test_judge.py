@@ -83,7 +83,7 @@ def test_the_deadline_stalls_it_though_nothing_is_seen_to_be_wrong() -> None:
     late = judge_rollout(seen, LABEL, 101, 100)
     assert isinstance(late, Diagnosis)
     assert late.category == "progress-deadline"
-    assert "0 of 1 pods are ready" in late.sentence
+    assert "0 of 1 pods are ready" in late.message
     assert judge_rollout(replace(seen, deadline_exceeded=True), LABEL, 1, 100) == late
 
 
@@ -111,7 +111,7 @@ def test_a_pod_that_no_node_takes_is_waited_for_as_long_as_others_may_leave() ->
     assert judged(60) == "progressing"
     late = judged(181)
     assert isinstance(late, Diagnosis)
-    assert "2 Insufficient nvidia.com/gpu" in late.sentence
+    assert "2 Insufficient nvidia.com/gpu" in late.message
 
 
 def test_a_surge_that_waits_for_the_gpu_of_the_old_pod_stalls_at_once() -> None:

@@ -9,7 +9,7 @@ from flows.cli.app import _EXIT_CODES
 from flows.errors import ApprovalDenied, SpecInvalid, VerificationFailed, VerificationInconclusive
 from flows.promotion.promote import require_passed
 from flows.runtime.states import ended
-from flows.verification.evidence import Kept, Proof
+from flows.verification.evidence import EvidenceRef, VerifiedEvidence
 from flows.verification.measurement import Measurement, Outcome
 from tests.support.examples import verdict
 
@@ -24,19 +24,19 @@ from tests.support.examples import verdict
 )
 def test_a_verdict_that_did_not_pass_ends_the_run(outcome: Outcome, error: type[PipelineError], state: str, code: int) -> None:
     measurement = Measurement(name="capital", outcome=outcome, expected="Paris", seen="Lyon")
-    proof = Proof(verdict=verdict(measurement), kept=Kept(sha256="a1b2c3" + "0" * 58, page_sha256="0" * 64))
+    proof = VerifiedEvidence(verdict=verdict(measurement), ref=EvidenceRef(sha256="a1b2c3" + "0" * 58, page_sha256="0" * 64))
 
     with pytest.raises(error) as caught:
         require_passed(proof, "tiny in staging")
 
     assert str(caught.value).startswith(f"tiny in staging: verification {outcome}: 1 of 1 checks; capital: expected Paris, saw Lyon")
-    assert caught.value.facts["evidence_sha256"] == proof.kept.sha256
+    assert caught.value.facts["evidence_sha256"] == proof.ref.sha256
     assert (ended(caught.value).name, ended(caught.value).type.value) == (state, "FAILED")
     assert _EXIT_CODES[state] == code
 
 
 def test_a_verdict_that_passed_goes_on() -> None:
-    require_passed(Proof(verdict=verdict(), kept=Kept(sha256="0" * 64, page_sha256="0" * 64)), "tiny in staging")
+    require_passed(VerifiedEvidence(verdict=verdict(), ref=EvidenceRef(sha256="0" * 64, page_sha256="0" * 64)), "tiny in staging")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_the_page_says_what_was_found_and_asks_nobody_for_anything(outcome: str)
     for measurement in made.verdict.measurements:
         assert measurement.seen in shown.text
     if outcome != "passed":
-        assert made.verdict.sentence in shown.text
+        assert made.verdict.message in shown.text
 
 
 def test_the_page_has_its_plots_where_there_is_something_to_plot() -> None:

@@ -27,12 +27,12 @@ def test_the_worst_measurement_decides(given: list[Outcome], outcome: str) -> No
 
 
 def test_the_sentence_says_what_the_verdict_comes_from() -> None:
-    assert judge([measurement("passed"), measurement("passed")]).sentence == "passed: 2 of 2 checks"
+    assert judge([measurement("passed"), measurement("passed")]).message == "passed: 2 of 2 checks"
     assert (
-        judge([measurement("passed"), measurement("failed", "capital")]).sentence
+        judge([measurement("passed"), measurement("failed", "capital")]).message
         == "failed: 1 of 2 checks; capital: expected Paris, saw London"
     )
-    assert judge([measurement("inconclusive", "slow"), measurement("failed", "capital")]).sentence.startswith(
+    assert judge([measurement("inconclusive", "slow"), measurement("failed", "capital")]).message.startswith(
         "failed: 2 of 2 checks; capital"
     )
 
@@ -40,4 +40,4 @@ def test_the_sentence_says_what_the_verdict_comes_from() -> None:
 def test_what_was_seen_can_be_kept_whatever_it_was() -> None:
     made = judge([Measurement(name="a", outcome="failed", expected="\ud800", seen="say \0 once")])
 
-    assert made.sentence == "failed: 1 of 1 checks; a: expected ?, saw say \u2400 once"
+    assert made.message == "failed: 1 of 1 checks; a: expected ?, saw say \u2400 once"

@@ -98,7 +98,7 @@ def test_a_line_of_the_log_as_people_read_it(line: dict[str, object], percent: f
     seen = progress(said(json.dumps(line)), "gpu-1")
 
     assert seen is not None
-    assert (seen.percent, seen.sentence) == (percent, sentence)
+    assert (seen.percent, seen.message) == (percent, sentence)
 
 
 @pytest.mark.parametrize("line", ["", "Traceback", "[]", "{}", '{"event": "failed"}', '{"event": "progress"}', "7"])
@@ -121,9 +121,9 @@ def test_a_scrub_says_what_is_sound_what_is_left_and_what_is_damaged() -> None:
     sound, late = report("gpu-1"), report("gpu-2", skipped=4)
     rotten = report("gpu-3", corrupt={"a" * 64: "b" * 64}, snapshots=("models/o--m/1",))
 
-    assert sound.sentence == "7 contents, 3.00 GB, all sound"
-    assert late.sentence == "7 contents, 3.00 GB, all sound; 4 are left for next time"
-    assert rotten.sentence == "1 of 7 contents are damaged, in models/o--m/1"
+    assert sound.message == "7 contents, 3.00 GB, all sound"
+    assert late.message == "7 contents, 3.00 GB, all sound; 4 are left for next time"
+    assert rotten.message == "1 of 7 contents are damaged, in models/o--m/1"
     assert damaged([sound, late]) == ""
     assert "gpu-3: models/o--m/1" in damaged([sound, late, rotten])
     assert json.loads(json.dumps(rotten.document()))["corrupt"] == ["a" * 64]

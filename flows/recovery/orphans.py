@@ -22,13 +22,13 @@ class EndedRun:
         state: The name of its last state; empty if Prefect does not know it.
         final: Whether it has ended.
         crashed: Whether it crashed, so that it may be taken up again.
-        given_up: Whether it was given up after that.
+        abandoned: Whether it was given up after that.
     """
 
     state: str
     final: bool
     crashed: bool
-    given_up: bool
+    abandoned: bool
 
 
 def why_clean_up(run: EndedRun, *, failed: bool = False) -> str:
@@ -43,7 +43,7 @@ def why_clean_up(run: EndedRun, *, failed: bool = False) -> str:
     if not run.final:
         return ""
     if run.crashed:
-        return "its run crashed and was given up" if run.given_up else ""
+        return "its run crashed and was given up" if run.abandoned else ""
     if run.state == "Cancelled":
         return "its run was cancelled"
     return "" if failed else f"its run ended as {run.state} before it could record that"

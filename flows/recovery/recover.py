@@ -9,23 +9,23 @@ import blocks.errors
 import flows.errors
 from blocks.errors import PipelineError
 from blocks.registry import Registry
-from flows.delivery.deliver import remove, take_back
-from flows.delivery.move import Delivered, Move
+from flows.delivery.deliver import remove, roll_back
+from flows.delivery.move import DeliveredRevision, Move
 from flows.placement.assess import ReleasePlan
-from flows.placement.tasks import plan_return
-from flows.promotion.promote import Entered, enter
+from flows.placement.tasks import plan_rollback
+from flows.promotion.promote import Promoted, promote
 from flows.record.history import Failure
 from flows.record.phases import Stopwatch
 from flows.record.tasks import note, recall_candidate, require_lock, settled_failure, unsettled_failure
-from flows.recovery.ask import Choice, WayBack, way_back_page
+from flows.recovery.ask import Choice, RecoveryForm, recovery_page
 from flows.recovery.decide import next_step
+from flows.recovery.tasks.orphans import had_ended
 from flows.recovery.tasks.rollback import record_rolled_back
-from flows.recovery.tasks.unfinished import had_ended
-from flows.runtime.blocks import Site
+from flows.runtime.blocks import Blocks
 from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import run
 from flows.spec import Candidate, Environment
-from flows.verification.evidence import Proof
+from flows.verification.evidence import VerifiedEvidence
 
 #: Who the registry names where no person asked for a rollback.
 AUTOMATIC = "slipway"
@@ -35,30 +35,35 @@ _MAX_ROUNDS = 20
 
 
 async def enter_or_go_back(
-    move: Move, bring: Callable[[Move], Awaitable[Delivered]], watch: Stopwatch, proofs: dict[str, Proof], *, keep: bool
-) -> Entered:
+    move: Move,
+    bring: Callable[[Move], Awaitable[DeliveredRevision]],
+    watch: Stopwatch,
+    verified: dict[str, VerifiedEvidence],
+    *,
+    keep: bool,
+) -> Promoted:
     """Enter the environment; if that fails there, do what is to be done after it.
 
     Args:
         move: What goes where.
-        bring: `deliver`, or `take_back` for a candidate that ran there before.
+        bring: `deliver`, or `roll_back` for a candidate that ran there before.
         watch: The times of the phases so far.
-        proofs: What this run has proven so far, by environment.
+        verified: What this run has proven so far, by environment.
         keep: Whether what failed is to be kept for inspection where nothing served before.
 
     Raises:
         PipelineError: Why it does not serve there, and what became of the environment.
     """
     try:
-        return await enter(move, bring, watch, proofs)
+        return await promote(move, bring, watch, verified)
     except PipelineError as exc:
         failure = await run(unsettled_failure, move.registry, move.candidate, move.environment, move.run_id)
         if failure is None:
             raise
-        raise type(exc)(f"{exc.message} {await settle(move, failure, keep=keep)}", **exc.facts) from exc
+        raise type(exc)(f"{exc.message} {await recover(move, failure, keep=keep)}", **exc.facts) from exc
 
 
-async def settle(move: Move, failure: Failure, *, keep: bool) -> str:
+async def recover(move: Move, failure: Failure, *, keep: bool) -> str:
     """Do what is to be done after the failure, and return a sentence of what was done. Killed, it is called again and ends the same.
 
     Args:
@@ -94,8 +99,8 @@ async def settle(move: Move, failure: Failure, *, keep: bool) -> str:
 async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str:
     try:
         before = await run(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
-        planned = await run(plan_return, move.at.cluster, move.at.helm, before, move.environment)
-        await enter(replace(move, candidate=before, planned=planned, requester=actor, reason=reason), take_back, Stopwatch(), {})
+        planned = await run(plan_rollback, move.blocks.cluster, move.blocks.helm, before, move.environment)
+        await promote(replace(move, candidate=before, planned=planned, requester=actor, reason=reason), roll_back, Stopwatch(), {})
     except PipelineError as exc:
         detail = {"reason": exc.message, "failure": failure.reason, "to": failure.replaces}
         await run(note, move.registry, move.candidate, move.environment, "rollback_failed", detail, move.run_id)
@@ -104,19 +109,19 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
     return f"{move.environment.name} went back to candidate {before.short} in {seconds:.0f} s, which was verified again."
 
 
-async def _asked(move: Move, failure: Failure) -> WayBack:
+async def _asked(move: Move, failure: Failure) -> RecoveryForm:
     """The answer of a person; suspends the run until there is one."""
     for number in range(1, _MAX_ROUNDS + 1):
         key = f"go-back-{move.environment.name}-{move.candidate.fingerprint[:12]}-{number}"
-        given = await given_to(WayBack, key)
+        given = await given_to(RecoveryForm, key)
         if given is None:
             if await was_opened(key):
                 continue
-            await ask(WayBack, key, way_back_page(move.candidate, move.environment, failure))
-            given = await given_to(WayBack, key)
+            await ask(RecoveryForm, key, recovery_page(move.candidate, move.environment, failure))
+            given = await given_to(RecoveryForm, key)
         if given is not None and given.answer is not None:
             return given.answer
-    return WayBack(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")
+    return RecoveryForm(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")
 
 
 def recalled(reason: str) -> PipelineError:
@@ -127,7 +132,7 @@ def recalled(reason: str) -> PipelineError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owed:
+class PendingRecovery:
     """A failure that the run recorded and did not end with.
 
     Attributes:
@@ -139,25 +144,31 @@ class Owed:
     settled: bool
 
 
-async def owed(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Owed | None:
+async def pending_recovery(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> PendingRecovery | None:
     """What the run owes in the environment; none if nothing, as when it told its end and somebody retries it."""
     failure = await run(unsettled_failure, registry, candidate, environment, run_id)
     if failure is not None:
-        return Owed(failure=failure, settled=False)
+        return PendingRecovery(failure=failure, settled=False)
     failure = await run(settled_failure, registry, candidate, environment, run_id)
     if failure is not None and not await run(had_ended, run_id):
-        return Owed(failure=failure, settled=True)
+        return PendingRecovery(failure=failure, settled=True)
     return None
 
 
-async def made_good(
-    owing: Owed, at: Site, candidate: Candidate, environment: Environment, move: Callable[[ReleasePlan], Move], *, keep: bool
+async def finish_recovery(
+    owing: PendingRecovery,
+    blocks: Blocks,
+    candidate: Candidate,
+    environment: Environment,
+    move: Callable[[ReleasePlan], Move],
+    *,
+    keep: bool,
 ) -> PipelineError:
     """Put the environment right, if that is still to be done; the error to end with, which says what became of it.
 
     Args:
-        owing: What is owed.
-        at: The environment's blocks.
+        owing: What is pending.
+        blocks: The environment's blocks.
         candidate: What failed.
         environment: Where.
         move: Makes the failed move again of a plan; the run holds the lock.
@@ -166,5 +177,5 @@ async def made_good(
     error = recalled(owing.failure.reason)
     if owing.settled:
         return type(error)(f"{error.message} The environment was put right before the run was interrupted.")
-    planned = await run(plan_return, at.cluster, at.helm, candidate, environment)
-    return type(error)(f"{error.message} {await settle(move(planned), owing.failure, keep=keep)}")
+    planned = await run(plan_rollback, blocks.cluster, blocks.helm, candidate, environment)
+    return type(error)(f"{error.message} {await recover(move(planned), owing.failure, keep=keep)}")

@@ -11,18 +11,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 
 from blocks.registry import Event, Registry, RegistryClient
-from flows.recovery.way_out import EndedRun
+from flows.recovery.orphans import EndedRun
 from flows.runtime.tasks import OBSERVES
 
 #: Runs that are asked for at a time: as many as Prefect gives in one answer.
 _PAGE = 200
 
 
-@task(task_run_name="list what is unfinished", **OBSERVES)
-def unfinished(registry: Registry) -> list[Event]:
+@task(task_run_name="list orphaned runs", **OBSERVES)
+def orphaned_runs(registry: Registry) -> list[Event]:
     """What runs began and recorded no end of; those that are under way are among it."""
     with registry.client() as client:
-        return client.unfinished()
+        return client.orphaned_runs()
 
 
 @task(task_run_name="look at their runs", **OBSERVES)
@@ -39,7 +39,7 @@ def has_failed(begun: Event) -> bool:
 
 def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, EndedRun]:
     """The same, of a registry that is open."""
-    given_up = {event.run_id for event in client.run_events(run_ids, ["abandoned"])}
+    abandoned = {event.run_id for event in client.run_events(run_ids, ["abandoned"])}
     found: dict[str, State[object] | None] = {}
     with get_client(sync_client=True) as prefect:
         known = [UUID(run_id) for run_id in run_ids if _is_id(run_id)]
@@ -51,7 +51,7 @@ def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, Ende
             state=(state.name or state.type.value) if (state := found.get(run_id)) is not None else "",
             final=state is not None and state.is_final(),
             crashed=state is not None and state.is_crashed(),
-            given_up=run_id in given_up,
+            abandoned=run_id in abandoned,
         )
         for run_id in run_ids
     }
