@@ -29,7 +29,12 @@ class PipelineError(Exception):
     Args:
         message: A sentence that names the thing and says what to do. Never holds a secret.
         facts: What a program may want to read (JSON-able); never a secret.
+
+    Attributes:
+        untouched: Whether it came before anything outside was changed, so that what serves goes on serving; none if that is not known.
     """
+
+    untouched: bool | None = None
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -37,7 +42,7 @@ class PipelineError(Exception):
         self.facts = facts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.facts)
+        return _rebuild, (type(self), self.message, self.facts), {"untouched": self.untouched}
 
     def __str__(self) -> str:
         return self.message

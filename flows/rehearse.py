@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, runtime
@@ -12,12 +13,12 @@ from flows.errors import NothingToRollBackTo, VerificationFailed
 from flows.record.lock import locked
 from flows.record.tasks import current_entry, give_back, recall_candidate
 from flows.recovery.cleanup import leave_as_it_was
-from flows.recovery.roll_back import load_rollback, roll_back_to
+from flows.recovery.roll_back import roll_back_to, rollback_context
 from flows.recovery.target import TARGET_SECONDS
 from flows.recovery.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, run
+from flows.runtime.tasks import RESULTS, call
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 
@@ -52,11 +53,11 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     taken: dict[str, dict[str, float]] = {}
     failed: list[PipelineError] = []
     run_id = str(runtime.flow_run.id)
-    for model in await run(models_to_rehearse, registry, environment, models, run_id):
+    for model in await call(models_to_rehearse, registry, environment, models, run_id):
         try:
-            seconds = await run(rehearsed, registry, model, environment, run_id)
+            seconds = await call(rehearsed, registry, model, environment, run_id)
             if seconds is not None:
-                await run(give_back, registry, model, environment, run_id)
+                await call(give_back, registry, model, environment, run_id)
             else:
                 seconds = await _one(model, environment, run_id)
         except PipelineError as exc:
@@ -75,15 +76,15 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
 
 async def _one(model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """Both ways of one model, in seconds; none if there is nothing to go back to."""
-    context = await load_rollback(model, environment)
+    context = await rollback_context(model, environment, run_id, _REHEARSAL, "")
     async with locked(context.registry, model, environment, run_id) as lock:
-        chosen = await run(choose_rehearsal, context.registry, model, environment, run_id)
+        chosen = await call(choose_rehearsal, context.registry, model, environment, run_id)
         if chosen is None:
             return None
-        now = await run(current_entry, context.registry, model, environment)
+        now = await call(current_entry, context.registry, model, environment)
         if now is not None and now.fingerprint not in chosen:  # the run was lost on the way, and somebody went on meanwhile
             raise NothingToRollBackTo(f"{model} in {environment} serves another candidate by now; the rehearsal leaves it there.")
-        current, previous = [await run(recall_candidate, context.registry, model, environment, each) for each in chosen]
-        await roll_back_to(context, previous, lock, run_id, _REHEARSAL, "the rehearsal goes back")
-        await roll_back_to(context, current, lock, run_id, _REHEARSAL, "the rehearsal goes forward again")
-        return await run(record_rehearsed, context.registry, current, previous, context.environment, run_id)
+        current, previous = [await call(recall_candidate, context.registry, model, environment, each) for each in chosen]
+        await roll_back_to(replace(context, reason="the rehearsal goes back"), previous, lock)
+        await roll_back_to(replace(context, reason="the rehearsal goes forward again"), current, lock)
+        return await call(record_rehearsed, context.registry, current, previous, context.environment, run_id)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -12,46 +10,30 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from blocks.errors import PipelineError
-from blocks.registry import Lock, Registry
 from flows.approval.gate import pass_gate
 from flows.approval.rules import requester_refusal
 from flows.candidate.tasks import resolve
-from flows.delivery.deliver import deliver
-from flows.delivery.move import Move
+from flows.delivery.move import Context
+from flows.delivery.tasks.deploy import deploy
 from flows.errors import SpecInvalid
-from flows.placement.assess import ReleasePlan, chosen_environments
+from flows.placement.assess import chosen_environments
 from flows.placement.tasks import plan
 from flows.promotion.gates import require_fresh, require_verified
+from flows.promotion.promote import promote
 from flows.promotion.tasks import begun_with, finished
 from flows.record.lock import locked
 from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry, give_back, last_verified
 from flows.recovery.cleanup import leave_as_it_was
-from flows.recovery.recover import enter_or_go_back, finish_recovery, pending_recovery
-from flows.runtime.blocks import Blocks, blocks_of, shared_hub, shared_registry
+from flows.recovery.recover import finish_recovery, pending_recovery, recover
+from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, run
-from flows.spec import Approvers, Candidate, CheckSuite, Deployments, Environment, Model
+from flows.runtime.tasks import RESULTS, call, run
+from flows.spec import Candidate, Deployments
 from flows.spec.types import EnvironmentName
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.tasks.evidence import record_phases
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release:
-    """What one run works with in all environments."""
-
-    run_id: str
-    model: Model
-    candidate: Candidate
-    suite: CheckSuite
-    registry: Registry
-    hub_endpoint: str
-    approvers: Approvers
-    requester: str
-    resolving: dict[str, float]
-    keep_failed: bool
 
 
 @flow(
@@ -88,95 +70,84 @@ async def release(
 
 async def _release(model_name: str, revision: str, wanted: list[str], requester: str, keep_failed: bool) -> dict[str, Any]:
     about(model=model_name)
-    deployments = Deployments.default()
-    model = deployments.model(model_name)
-    suite = deployments.suite(model.checks)
+    deployments, run_id, resolving = Deployments.default(), str(runtime.flow_run.id), Stopwatch()
+    model, approvers = deployments.model(model_name), deployments.approvers()
     environments = chosen_environments(deployments.environments(), wanted or None)
-    approvers = deployments.approvers()
     if (refusal := requester_refusal(requester, environments)) is not None:
         raise SpecInvalid(refusal)
-    sites = {environment.name: await blocks_of(environment) for environment in environments}
     hub, registry = await shared_hub(deployments), await shared_registry(deployments)
+    contexts = [
+        Context(
+            run_id=run_id,
+            registry=registry,
+            hub_endpoint=hub.endpoint,
+            blocks=await blocks_of(environment),
+            environment=environment,
+            suite=deployments.suite(model.checks),
+            requester=requester,
+            keep_failed=keep_failed,
+        )
+        for environment in environments
+    ]
 
-    resolving, run_id = Stopwatch(), str(runtime.flow_run.id)
     with resolving.phase("resolve"):
-        candidate = await run(begun_with, registry, model_name, run_id)
+        candidate = await call(begun_with, registry, model_name, run_id)
         if candidate is None:
-            candidate = await run(resolve, hub, sites[environments[0].name].helm, model, revision)
+            candidate = await run(resolve, hub, contexts[0].blocks.helm, model, revision)
     about(candidate=candidate.fingerprint)
-    this = Release(
-        run_id=run_id,
-        model=model,
-        candidate=candidate,
-        suite=suite,
-        registry=registry,
-        hub_endpoint=hub.endpoint,
-        approvers=approvers,
-        requester=requester,
-        resolving=resolving.seconds,
-        keep_failed=keep_failed,
-    )
 
-    verified: dict[str, VerifiedEvidence] = {}
-    for environment in environments:  # what this run did before it was suspended or lost is not done again
-        done = await run(finished, registry, candidate, environment, this.run_id)
-        if done is not None:
-            await run(give_back, registry, candidate.model, environment.name, this.run_id)
-            verified[environment.name] = done
-    left = [environment for environment in environments if environment.name not in verified]
-    for environment in left:  # where this run failed, and was lost before it had said so
-        owing = await pending_recovery(registry, candidate, environment, this.run_id)
-        if owing is not None:
-            about(environment=environment.name)
-            blocks = sites[environment.name]
-            async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
-                move = partial(_move, this, environment, blocks, lock)
-                raise await finish_recovery(owing, blocks, candidate, environment, move, keep=keep_failed)
-    for environment in left:  # before anything is touched anywhere
-        about(environment=environment.name)
-        await run(plan, sites[environment.name].cluster, sites[environment.name].helm, model, candidate, environment)
-    for environment in left:
-        about(environment=environment.name)
-        if environment.approval.required:
-            await _promotable(this, environment)
-            await pass_gate(registry, candidate, environment, verified, approvers, requester, this.run_id)
-        async with locked(registry, candidate.model, environment.name, this.run_id) as lock:
-            await _enter(this, environment, sites[environment.name], verified, lock)
+    verified, left = await _left_to_do(contexts, candidate)
+    for context in left:  # before anything is touched anywhere
+        about(environment=context.environment.name)
+        await run(plan, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
+    for context in left:
+        about(environment=context.environment.name)
+        if context.environment.approval.required:
+            await _require_promotable(context, candidate)
+            await pass_gate(registry, candidate, context.environment, verified, approvers, requester, run_id)
+        async with locked(registry, model_name, context.environment.name, run_id) as lock:
+            await _require_promotable(context, candidate)
+            watch = Stopwatch(resolving.seconds)
+            with watch.phase("plan"):
+                planned = await run(plan, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
+            move = context.move(candidate, planned, lock)
+            try:
+                promoted = await promote(move, deploy, watch, verified)
+            except PipelineError as exc:
+                raise await recover(move, exc) from exc
+            await call(record_phases, registry, candidate, context.environment, promoted.phases, promoted.fetched_bytes, run_id)
     return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in verified.items()}}
 
 
-async def _enter(this: Release, environment: Environment, blocks: Blocks, verified: dict[str, VerifiedEvidence], lock: Lock) -> None:
-    """Bring the candidate into one environment (one more of `verified`), and keep how long it took."""
-    candidate, watch = this.candidate, Stopwatch()
-    watch.seconds.update(this.resolving)
-    await _promotable(this, environment)
-    with watch.phase("plan"):
-        planned = await run(plan, blocks.cluster, blocks.helm, this.model, candidate, environment)
-    entered = await enter_or_go_back(_move(this, environment, blocks, lock, planned), deliver, watch, verified, keep=this.keep_failed)
-    await run(record_phases, this.registry, candidate, environment, entered.phases, entered.fetched_bytes, this.run_id)
+async def _left_to_do(contexts: list[Context], candidate: Candidate) -> tuple[dict[str, VerifiedEvidence], list[Context]]:
+    """What this run verified before it was suspended or lost, by environment, and the environments that are still before it.
+
+    Raises:
+        PipelineError: The run had failed in one of them and was lost before it had said so; that one has been put right.
+    """
+    verified: dict[str, VerifiedEvidence] = {}
+    for context in contexts:
+        registry, environment, run_id = context.registry, context.environment, context.run_id
+        done = await call(finished, registry, candidate, environment, run_id)
+        if done is not None:
+            await call(give_back, registry, candidate.model, environment.name, run_id)
+            verified[environment.name] = done
+    left = [context for context in contexts if context.environment.name not in verified]
+    for context in left:
+        pending = await pending_recovery(context, candidate)
+        if pending is not None:
+            about(environment=context.environment.name)
+            async with locked(context.registry, candidate.model, context.environment.name, context.run_id) as lock:
+                raise await finish_recovery(pending, context, candidate, lock)
+    return verified, left
 
 
-def _move(this: Release, environment: Environment, blocks: Blocks, lock: Lock, planned: ReleasePlan) -> Move:
-    return Move(
-        run_id=this.run_id,
-        registry=this.registry,
-        hub_endpoint=this.hub_endpoint,
-        blocks=blocks,
-        environment=environment,
-        candidate=this.candidate,
-        suite=this.suite,
-        planned=planned,
-        lock=lock,
-        requester=this.requester,
-    )
-
-
-async def _promotable(this: Release, environment: Environment) -> None:
+async def _require_promotable(context: Context, candidate: Candidate) -> None:
     """Refuse a candidate that the environment before does not serve, or was not verified there for too long."""
+    environment = context.environment
     if environment.after is None:
         return
-    candidate = this.candidate
-    before = await run(current_entry, this.registry, candidate.model, environment.after)
+    before = await call(current_entry, context.registry, candidate.model, environment.after)
     require_verified(candidate, environment, before)
-    verified_at = await run(last_verified, this.registry, candidate, environment.after)
+    verified_at = await call(last_verified, context.registry, candidate, environment.after)
     require_fresh(candidate, environment, verified_at, datetime.now(UTC))

@@ -20,7 +20,7 @@ from flows.runtime.artifacts import publish
 from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, run
+from flows.runtime.tasks import RESULTS, call, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.text import cell
@@ -63,7 +63,7 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     for name in wanted:
         deployments.environment(name)  # refuses a name that is not one
     run_id = str(runtime.flow_run.id)
-    entries = [e for e in await run(live_entries, registry) if not wanted or e.environment in wanted]
+    entries = [e for e in await call(live_entries, registry) if not wanted or e.environment in wanted]
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(entry: Entry) -> VerifiedEvidence | PipelineError:
@@ -98,17 +98,17 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
     about(model=entry.model, environment=entry.environment, candidate=entry.fingerprint or "")
     environment = deployments.environment(entry.environment)
     suite = deployments.suite(deployments.model(entry.model).checks)
-    candidate = await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
+    candidate = await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
     blocks, helm_release = await blocks_of(environment), release_name(entry.model, environment.name)
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
-    reference = await run(recall_reference, registry, candidate, environment)
+    reference = await call(recall_reference, registry, candidate, environment)
     try:
         verdict = await run(verify, blocks.endpoint, blocks.cluster, candidate, environment, helm_release, address, suite, reference)
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
         verdict = judge([seen])
-    kept = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, {}, run_id)
-    await run(record_revalidated, registry, entry, verdict, kept, run_id)
+    kept = await call(keep_evidence, registry, candidate, environment, suite, reference, verdict, {}, run_id)
+    await call(record_revalidated, registry, entry, verdict, kept, run_id)
     return VerifiedEvidence(verdict=verdict, ref=kept)
 
 
@@ -125,10 +125,10 @@ async def _drifts(
             drifts = await find_drift(await blocks_of(environment), environment, entry)
             if drifts:
                 detail = {"found": [{"kind": one.kind, "sentence": one.message, "difference": list(one.difference)} for one in drifts]}
-                await run(
+                await call(
                     note,
                     registry,
-                    await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or ""),
+                    await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or ""),
                     environment,
                     "drifted",
                     detail,

@@ -11,11 +11,11 @@ from pydantic import Field
 from blocks.errors import PipelineError
 from flows.record.lock import locked
 from flows.recovery.cleanup import leave_as_it_was
-from flows.recovery.roll_back import load_rollback, roll_back_to
+from flows.recovery.roll_back import roll_back_to, rollback_context
 from flows.recovery.tasks.rollback import record_rolled_back, rollback_target
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, run
+from flows.runtime.tasks import RESULTS, call
 from flows.spec.types import EnvironmentName
 
 
@@ -52,9 +52,10 @@ async def rollback(
 
 async def _rollback(model: str, environment: str, reason: str, actor: str, to: str | None) -> dict[str, Any]:
     about(model=model, environment=environment)
-    context, run_id = await load_rollback(model, environment), str(runtime.flow_run.id)
+    run_id = str(runtime.flow_run.id)
+    context = await rollback_context(model, environment, run_id, actor, reason)
     async with locked(context.registry, model, environment, run_id) as lock:
-        candidate = await run(rollback_target, context.registry, model, context.environment, to, run_id)
-        await roll_back_to(context, candidate, lock, run_id, actor, reason)
-        seconds = await run(record_rolled_back, context.registry, candidate, context.environment, actor, reason, False, run_id)
+        candidate = await call(rollback_target, context.registry, model, context.environment, to, run_id)
+        await roll_back_to(context, candidate, lock)
+        seconds = await call(record_rolled_back, context.registry, candidate, context.environment, actor, reason, False, run_id)
     return {"candidate": candidate.fingerprint, "environment": environment, "seconds": seconds}

@@ -17,7 +17,7 @@ from flows.recovery.resume import resume_crashed
 from flows.recovery.stalled import StallLimits
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended
-from flows.runtime.tasks import run
+from flows.runtime.tasks import call
 from flows.spec import Deployments
 
 
@@ -48,13 +48,13 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600) -> St
 
 async def _look_at_requests(registry: Registry) -> dict[str, int]:
     done = {"leave": 0, "wake": 0, "void": 0}
-    for request in await run(open_requests, registry):
+    for request in await call(open_requests, registry):
         run_id = request.run_id or ""
-        seen = await run(waiting_run, run_id)
+        seen = await call(waiting_run, run_id)
         step = request_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
         if step == "wake":
-            await run(wake, run_id)
+            await call(wake, run_id)
         elif step == "void":
-            await run(close_request, registry, request, f"the run ended as {seen.state}" if seen else "the run is gone")
+            await call(close_request, registry, request, f"the run ended as {seen.state}" if seen else "the run is gone")
         done[step] += 1
     return done

@@ -207,10 +207,11 @@ class Checkout:
         shown = merge_requested(self._block, kind, branch, message)
         theirs = self._fetch()
         if self._differ("HEAD", theirs, folder):
-            raise GitRejected(
-                f"{shown} was merged, but {folder} on {self._block.branch} is not what it proposed: look at it, then try again.",
-                branch_changed=True,
+            error = GitRejected(
+                f"{shown} was merged, but {folder} on {self._block.branch} is not what it proposed: look at it, then try again."
             )
+            error.untouched = False
+            raise error
         return self._take(theirs, folder)
 
     def _take(self, theirs: str, folder: str) -> str:

@@ -13,7 +13,7 @@ from flows.approval.rules import Tally, expires_at, subject_of, tally
 from flows.approval.tasks.gate import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
 from flows.errors import ApprovalDenied, ApprovalExpired
 from flows.runtime.forms import ask, given_to, was_opened
-from flows.runtime.tasks import run
+from flows.runtime.tasks import call
 from flows.spec import Approvers, Candidate, Environment
 from flows.verification.evidence import VerifiedEvidence
 
@@ -41,13 +41,13 @@ async def pass_gate(
         ApprovalExpired: Nobody decided in time.
     """
     policy = environment.approval
-    evidence = await run(gather_evidence, registry, candidate, environment)
+    evidence = await call(gather_evidence, registry, candidate, environment)
     subject = subject_of(candidate, environment, evidence.sha256, requester)
     gate = Gate(run_id=run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint)
-    opened = await run(open_gate, registry, gate, subject, policy.request_hours)
+    opened = await call(open_gate, registry, gate, subject, policy.request_hours)
     deadline = expires_at(opened.occurred_at, policy)
     page = approval_page(candidate, environment, evidence, proofs, requester, deadline)
-    answers = _answers(await run(gate_events, registry, gate))
+    answers = _answers(await call(gate_events, registry, gate))
     for number in range(1, MAX_ROUNDS + 1):
         if number in {event.detail.get("round") for event in answers}:
             continue
@@ -60,7 +60,7 @@ async def pass_gate(
             if await was_opened(key):
                 continue
             if not seen.granted and _now() > deadline:
-                await run(end_gate, registry, gate, "approval_expired", {"request_hours": policy.request_hours})
+                await call(end_gate, registry, gate, "approval_expired", {"request_hours": policy.request_hours})
                 raise ApprovalExpired(
                     f"Nobody decided on {candidate.short} for {environment.name} in {policy.request_hours:g} hours; start a new release."
                 )
@@ -69,10 +69,10 @@ async def pass_gate(
             if given is None:
                 continue
         late = given.at > deadline and not seen.granted
-        answers.append(await run(record_answer, registry, gate, number, given, subject, environment, approvers, late))
+        answers.append(await call(record_answer, registry, gate, number, given, subject, environment, approvers, late))
     if await _is_through(registry, gate, environment, tally(answers, policy, _now())):
         return
-    await run(end_gate, registry, gate, "approval_void", {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
+    await call(end_gate, registry, gate, "approval_void", {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
     raise ApprovalDenied(f"The gate to {environment.name} got no acceptable answer in {MAX_ROUNDS} rounds; start a new release.")
 
 
@@ -84,10 +84,10 @@ async def _is_through(registry: Registry, gate: Gate, environment: Environment, 
         return False
     frozen = frozen_until(environment.approval.freezes, _now())
     if frozen is not None and not seen.emergency:
-        await run(record_freeze, registry, gate, *frozen)
+        await call(record_freeze, registry, gate, *frozen)
         return False
     detail: dict[str, Any] = {"approvers": [answer.actor for answer in seen.approvals], "emergency": seen.emergency}
-    await run(end_gate, registry, gate, "approval_granted", detail)
+    await call(end_gate, registry, gate, "approval_granted", detail)
     return True
 
 

@@ -1,90 +1,147 @@
-"""How a candidate gets to an environment's cluster, and how an environment goes back: the one place that knows the ways."""
+"""The two back ends of delivery, Helm, and Git with Argo CD: how a candidate gets to a cluster, back to it, and away from it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
-from prefect import Task
-
+from blocks.argocd import Argo
 from blocks.errors import HelmConflict, HelmStuck, PipelineError, Transient
 from blocks.facts import HelmRevision
 from blocks.gitops import GitOps
+from blocks.helm import Helm
 from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
-from flows.delivery.move import UNTOUCHED, DeliveredRevision, Move
+from flows.delivery.git_files import Commit, Provenance
+from flows.delivery.move import DeliveredRevision, Move
 from flows.delivery.tasks.argocd import require_application, sync
 from flows.delivery.tasks.git import commit, commit_removal, commit_rollback, or_by_hand
-from flows.delivery.tasks.helm import deploy, repair_release, roll_back_release, uninstall
+from flows.delivery.tasks.helm import repair_release, roll_back_release, uninstall, upgrade_release
+from flows.naming import release_name
 from flows.record.tasks import note
-from flows.runtime.blocks import ArgoBlocks
-from flows.runtime.tasks import run
+from flows.runtime.blocks import Blocks
+from flows.spec import Environment
 
 #: A killed operation and fields that somebody else owns: each may be in the way once, and the second may show only when the first is gone.
 _OBSTACLES = 2
 
 
-async def deliver(move: Move) -> DeliveredRevision:
-    """Have the cluster run the candidate, which may be new there; does not wait for pods."""
-    if move.blocks.argocd is not None:
-        return await _by_argocd(move, move.blocks.argocd, commit)
-    return await _by_helm(move, deploy)
+@dataclass(frozen=True, kw_only=True)
+class ByHelm:
+    """The flow runs Helm."""
+
+    helm: Helm
+    environment: Environment
+
+    def shown(self, model: str) -> str:
+        """What carries the model's candidate there, for messages."""
+        return f"Helm release {release_name(model, self.environment.name)}"
+
+    def carried(self, model: str) -> str | None:
+        """The fingerprint that it carries, or will; none if it carries none. Helm writes its newest revision before it touches anything."""
+        with self.helm.client() as charts:
+            newest = charts.current(release_name(model, self.environment.name), self.environment.namespace)
+        return newest.fingerprint if newest is not None else None
+
+    def deliver(self, move: Move) -> DeliveredRevision:
+        """Have the cluster run the candidate, which may be new there; does not wait for pods."""
+        return self._change(move, upgrade_release)
+
+    def roll_back(self, move: Move) -> DeliveredRevision:
+        """Have the cluster run the candidate as it did before; does not wait for pods."""
+        return self._change(move, roll_back_release)
+
+    def remove(self, model: str, fingerprint: str, provenance: Provenance) -> None:
+        """Take away what the candidate's Helm release made; one that carries another candidate stays."""
+        if self.carried(model) == fingerprint:
+            uninstall(self.helm, release_name(model, self.environment.name), self.environment.namespace)
+
+    def _change(self, move: Move, change: Callable[..., HelmRevision]) -> DeliveredRevision:
+        """Change the Helm release; what a killed operation left, or somebody did beside Helm, is recorded and put right first."""
+        environment, release, force_conflicts = self.environment, move.plan.helm_release, False
+        for _ in range(_OBSTACLES):
+            try:
+                return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
+            except HelmStuck as exc:
+                note(move.registry, move.candidate, environment, "helm_stuck", {"found": exc.message}, move.run_id)
+                repair = repair_release(self.helm, release, environment.namespace, move.candidate.fingerprint)
+                if repair is not None:
+                    detail = {"done": repair.message, "kind": repair.kind}
+                    note(move.registry, move.candidate, environment, "helm_unstuck", detail, move.run_id)
+            except HelmConflict as exc:
+                # The release's fields are the chart's to say; whoever changed them can read here that, and why, it is so no longer.
+                detail = {"found": exc.message, **exc.facts}
+                note(move.registry, move.candidate, environment, "fields_taken_back", detail, move.run_id)
+                force_conflicts = True
+        return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
 
 
-async def roll_back(move: Move) -> DeliveredRevision:
-    """Have the cluster run the candidate as it did before; does not wait for pods."""
-    if move.blocks.argocd is not None:
-        return await _by_argocd(move, move.blocks.argocd, commit_rollback)
-    return await _by_helm(move, roll_back_release)
+def _of_helm(revision: HelmRevision) -> DeliveredRevision:
+    return DeliveredRevision(helm_revision=revision.revision)
 
 
-async def remove(move: Move) -> None:
-    """Take away what the candidate's Helm release or Application made; what another candidate made stays.
+@dataclass(frozen=True, kw_only=True)
+class ByArgo:
+    """The flow commits, and Argo CD goes where Git says."""
 
-    Raises:
-        PipelineError: It cannot be taken away; the message says what is left.
-    """
-    if move.blocks.argocd is not None:
-        await _empty(move, move.blocks.argocd)
-    else:
-        await run(uninstall, move.blocks.helm, move.planned.helm_release, move.environment.namespace)
+    argo: Argo
+    repository: GitOps
+    helm: Helm
+    environment: Environment
 
+    def shown(self, model: str) -> str:
+        """What carries the model's candidate there, for messages."""
+        return f"Argo CD Application {release_name(model, self.environment.name)}"
 
-async def _empty(move: Move, following: ArgoBlocks) -> None:
-    """Commit that nothing is released there, and have Argo CD take away what is."""
-    environment, candidate, application = move.environment, move.candidate, move.planned.helm_release
-    provenance = git_files.Provenance(run_id=move.run_id, requester=move.requester, reason=move.reason)
-    sha = await run(commit_removal, following.gitops, candidate.model, environment.name, candidate.fingerprint, provenance)
-    if sha is not None:
-        wanted = sync_policy(environment, candidate.model, following.gitops.url, move.requester, empties=True)
-        same = partial(_hold_the_same, following.gitops, git_files.folder(candidate.model, environment.name), sha)
-        with or_by_hand(application, environment.argocd_namespace, sha):
-            await run(sync, following.argo, application, environment.argocd_namespace, sha, wanted, SYNC_SECONDS, same)
+    def carried(self, model: str) -> str | None:
+        """The fingerprint that it carries, or will; none if it carries none. By Git, which the cluster follows."""
+        with self.repository.client() as git, git.checkout() as tree:
+            return git_files.promoted(tree.read(f"{git_files.folder(model, self.environment.name)}/{git_files.RELEASE}"))
 
+    def deliver(self, move: Move) -> DeliveredRevision:
+        """Have the cluster run the candidate, which may be new there; does not wait for pods."""
+        return self._change(move, commit)
 
-async def _by_argocd(move: Move, following: ArgoBlocks, change: Task[..., str]) -> DeliveredRevision:
-    """Commit, and have Argo CD go to that very commit."""
-    environment, candidate, planned = move.environment, move.candidate, move.planned
-    application, namespace = planned.helm_release, environment.argocd_namespace
-    wanted = sync_policy(environment, candidate.model, following.gitops.url, move.requester)
-    wish = git_files.Change(
-        candidate=candidate,
-        environment=environment,
-        plan=planned,
-        run_id=move.run_id,
-        requester=move.requester,
-        reason=move.reason,
-    )
-    try:
-        await run(require_application, following.argo, application, namespace, wanted)
-        sha = await run(change, following.gitops, move.blocks.helm, move.registry, wish)
-    except Transient:
-        raise  # the branch may have it
-    except PipelineError as exc:
-        exc.facts.setdefault(UNTOUCHED, not exc.facts.get("branch_changed", False))
-        raise
-    same = partial(_hold_the_same, following.gitops, git_files.folder(candidate.model, environment.name), sha)
-    await run(sync, following.argo, application, namespace, sha, wanted, SYNC_SECONDS, same)
-    return DeliveredRevision(git_commit=sha)
+    def roll_back(self, move: Move) -> DeliveredRevision:
+        """Have the cluster run the candidate as it did before; does not wait for pods."""
+        return self._change(move, commit_rollback)
+
+    def remove(self, model: str, fingerprint: str, provenance: Provenance) -> None:
+        """Commit that nothing is released there, and have Argo CD take away what is; where Git says another candidate, it stays."""
+        sha = commit_removal(self.repository, model, self.environment.name, fingerprint, provenance)
+        if sha is not None:
+            application, namespace = release_name(model, self.environment.name), self.environment.argocd_namespace
+            wanted = sync_policy(self.environment, model, self.repository.url, provenance.requester, empties=True)
+            with or_by_hand(application, namespace, sha):
+                sync(self.argo, application, namespace, sha, wanted, SYNC_SECONDS, self._holds_same(model, sha))
+
+    def _change(self, move: Move, change: Callable[..., str]) -> DeliveredRevision:
+        """Commit, and have Argo CD go to that very commit."""
+        candidate, application, namespace = move.candidate, move.plan.helm_release, self.environment.argocd_namespace
+        wanted = sync_policy(self.environment, candidate.model, self.repository.url, move.requester)
+        says = Commit(
+            candidate=candidate,
+            environment=self.environment,
+            plan=move.plan,
+            run_id=move.run_id,
+            requester=move.requester,
+            reason=move.reason,
+        )
+        try:
+            require_application(self.argo, application, namespace, wanted)
+            sha = change(self.repository, self.helm, move.registry, says)
+        except Transient:
+            raise  # the branch may have it
+        except PipelineError as exc:
+            if exc.untouched is None:
+                exc.untouched = True
+            raise
+        sync(self.argo, application, namespace, sha, wanted, SYNC_SECONDS, self._holds_same(candidate.model, sha))
+        return DeliveredRevision(git_commit=sha)
+
+    def _holds_same(self, model: str, sha: str) -> Callable[[str], bool]:
+        return partial(_hold_the_same, self.repository, git_files.folder(model, self.environment.name), sha)
 
 
 def _hold_the_same(repository: GitOps, folder: str, one: str, other: str) -> bool:
@@ -92,27 +149,16 @@ def _hold_the_same(repository: GitOps, folder: str, one: str, other: str) -> boo
         return git.holds_same(folder, one, other)
 
 
-async def _by_helm(move: Move, change: Task[..., HelmRevision]) -> DeliveredRevision:
-    """Change the Helm release; what a killed operation left, or somebody did beside Helm, is recorded and put right first."""
-    blocks, environment, release = move.blocks, move.environment, move.planned.helm_release
-    overwrite = False
-    for _ in range(_OBSTACLES):
-        try:
-            return _of_helm(await run(change, blocks.helm, move.candidate, environment, move.planned, overwrite))
-        except HelmStuck as exc:
-            await run(note, move.registry, move.candidate, environment, "helm_stuck", {"found": exc.message}, move.run_id)
-            repair = await run(repair_release, blocks.helm, release, environment.namespace, move.candidate.fingerprint)
-            if repair is not None:
-                detail = {"done": repair.message, "kind": repair.kind}
-                await run(note, move.registry, move.candidate, environment, "helm_unstuck", detail, move.run_id)
-        except HelmConflict as exc:
-            # The release's fields are the chart's to say; whoever changed them can read here that, and why, it is so no longer.
-            await run(
-                note, move.registry, move.candidate, environment, "fields_taken_back", {"found": exc.message, **exc.facts}, move.run_id
-            )
-            overwrite = True
-    return _of_helm(await run(change, blocks.helm, move.candidate, environment, move.planned, overwrite))
+def back_end(blocks: Blocks, environment: Environment) -> ByHelm | ByArgo:
+    """What delivers to the environment: the one place that asks which it is."""
+    if blocks.argocd is None:
+        return ByHelm(helm=blocks.helm, environment=environment)
+    return ByArgo(argo=blocks.argocd.argo, repository=blocks.argocd.gitops, helm=blocks.helm, environment=environment)
 
 
-def _of_helm(revision: HelmRevision) -> DeliveredRevision:
-    return DeliveredRevision(helm_revision=revision.revision)
+def without_waiting(delivery: ByHelm | ByArgo) -> ByHelm | ByArgo:
+    """The same for a caller that does not wait until people have merged a proposal: its next call finds it."""
+    if isinstance(delivery, ByHelm):
+        return delivery
+    repository = delivery.repository
+    return replace(delivery, repository=repository.model_copy(update={"merge_timeout_seconds": repository.poll_seconds}))

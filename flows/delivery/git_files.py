@@ -30,7 +30,7 @@ _ABOUT_RELEASE = "# What was promoted, and on which grounds. Written by Slipway.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Approval:
+class GivenApproval:
     """That somebody approved.
 
     Attributes:
@@ -59,12 +59,12 @@ class Provenance:
     run_id: str
     requester: str = ""
     evidence_sha256: str | None = None
-    approvals: tuple[Approval, ...] = ()
+    approvals: tuple[GivenApproval, ...] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class Commit:
     """What Git is to say, and in whose name.
 
     Attributes:

@@ -1,34 +1,29 @@
-"""One candidate's move into one environment: what every step of it works with."""
+"""What a run works with in one environment, and one candidate's move into it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from blocks.registry import Lock, Registry
 from flows.placement.assess import ReleasePlan
 from flows.runtime.blocks import Blocks
 from flows.spec import Candidate, CheckSuite, Environment
 
-#: The fact of an error that tells that it came before anything was changed: what serves goes on serving.
-UNTOUCHED = "untouched"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Move:
-    """One candidate's move into one environment, by one run that holds the lock.
+class Context:
+    """What a run works with for one model in one environment.
 
     Attributes:
         run_id: The flow run.
         registry: Where it is recorded.
-        hub_endpoint: Where its files come from.
+        hub_endpoint: Where files come from.
         blocks: The environment's blocks.
-        environment: Where it goes.
-        candidate: What goes there.
-        suite: What it is asked when it is there.
-        planned: Names, nodes and deadlines.
-        lock: The run's lock of the model in the environment.
+        environment: The environment.
+        suite: What the model's candidates are asked there.
         requester: Who asked for it; empty where nobody is known.
         reason: Why an environment goes back; empty for a release.
+        keep_failed: Whether what fails is to be kept for inspection where nothing served before.
     """
 
     run_id: str
@@ -36,12 +31,29 @@ class Move:
     hub_endpoint: str
     blocks: Blocks
     environment: Environment
-    candidate: Candidate
     suite: CheckSuite
-    planned: ReleasePlan
-    lock: Lock
     requester: str = ""
     reason: str = ""
+    keep_failed: bool = False
+
+    def move(self, candidate: Candidate, plan: ReleasePlan, lock: Lock) -> Move:
+        """The candidate's move into the environment, by the run that holds the lock there."""
+        return Move(**{field.name: getattr(self, field.name) for field in fields(Context)}, candidate=candidate, plan=plan, lock=lock)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move(Context):
+    """One candidate's move into one environment, by one run that holds the lock.
+
+    Attributes:
+        candidate: What goes there.
+        plan: Names, nodes and deadlines.
+        lock: The run's lock of the model in the environment.
+    """
+
+    candidate: Candidate
+    plan: ReleasePlan
+    lock: Lock
 
     @property
     def where(self) -> str:

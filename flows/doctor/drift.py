@@ -40,7 +40,7 @@ async def drift_facts(deployments: Deployments, registry: Registry) -> tuple[Dri
         async with room:
             return await asyncio.to_thread(_look, *sites[entry.environment], entry)
 
-    entries = [entry for entry in await asyncio.to_thread(live_entries.fn, registry) if entry.environment in sites]
+    entries = [entry for entry in await asyncio.to_thread(live_entries, registry) if entry.environment in sites]
     return tuple(fact for facts in await asyncio.gather(*map(one, entries)) for fact in facts)
 
 
@@ -60,7 +60,7 @@ def _look(environment: Environment, blocks: Blocks, following: ArgoBlocks, entry
         )
 
     try:
-        found = look_for_drift.fn(following.argo, following.gitops, blocks.helm, blocks.cluster, entry, environment, policy)
+        found = look_for_drift(following.argo, following.gitops, blocks.helm, blocks.cluster, entry, environment, policy)
     except PipelineError as exc:
         return (fact("unseen", exc.message),)
     return tuple(fact(each.kind, " ".join((each.message, *each.difference[:1]))) for each in found)

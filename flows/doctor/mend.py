@@ -52,7 +52,7 @@ async def mend(deployments: Deployments, remedy: Remedy) -> str:
             case Unstick():
                 return await _unstick(deployments, registry, remedy)
             case WakeRun():
-                await asyncio.to_thread(wake.fn, remedy.run_id)
+                await asyncio.to_thread(wake, remedy.run_id)
                 return f"run {remedy.run_id} looks at its gate"
             case StartRun():
                 return f"run {start(remedy.deployment, {})} of {remedy.deployment} was started"
@@ -61,7 +61,7 @@ async def mend(deployments: Deployments, remedy: Remedy) -> str:
 
 
 async def _clean_up(deployments: Deployments, registry: Registry, remedy: CleanUp) -> str:
-    for event in await asyncio.to_thread(orphaned_runs.fn, registry):
+    for event in await asyncio.to_thread(orphaned_runs, registry):
         if event.id == remedy.begun:
             left = await clean_up_one(deployments, registry, event, remedy.why)
             if left is None:
@@ -79,9 +79,9 @@ def _free(registry: Registry, remedy: FreeLock) -> str:
 
 
 def _close(registry: Registry, remedy: CloseRequest) -> str:
-    for request in open_requests.fn(registry):
+    for request in open_requests(registry):
         if request.id == remedy.request:
-            close_request.fn(registry, request, remedy.why)
+            close_request(registry, request, remedy.why)
     return "the request is void"
 
 
@@ -115,7 +115,7 @@ def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy:
                 try:
                     require_idle(charts.current(remedy.release, environment.namespace), datetime.now(UTC), charts.dead_after_seconds)
                 except HelmStuck:
-                    repair = repair_release.fn(helm, remedy.release, environment.namespace, remedy.wanted)
+                    repair = repair_release(helm, remedy.release, environment.namespace, remedy.wanted)
                 else:
                     repair = None
             if repair is None:

@@ -1,30 +1,28 @@
-"""How a candidate enters an environment: the steps that a release, a rollback and a way back share."""
+"""How a candidate becomes what an environment serves: prefetch, deploy, rollout, verify, record."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prefect import Task
+
 from blocks.errors import EndpointRejected, PipelineError
-from blocks.registry import Entry, Registry
-from flows.delivery.move import UNTOUCHED, DeliveredRevision, Move
+from blocks.registry import Entry
+from flows.delivery.move import DeliveredRevision, Move
 from flows.errors import VerificationFailed, VerificationInconclusive
 from flows.naming import release_name
-from flows.placement.assess import ReleasePlan
 from flows.promotion.page import release_page
-from flows.promotion.tasks import failure_reason, record_deploying, record_failed, record_ready
+from flows.promotion.tasks import record_deploying, record_failed, record_ready
 from flows.record.phases import Stopwatch, phases
 from flows.record.tasks import current_entry, require_lock
 from flows.rollout.diagnosis import diagnosis_of, diagnosis_page
 from flows.rollout.judge import still_serves
 from flows.rollout.tasks import ready_pods, rollout
 from flows.runtime.artifacts import publish, publish_diagnosis
-from flows.runtime.blocks import Blocks
-from flows.runtime.tasks import run
-from flows.spec import Candidate, CheckSuite, Environment
+from flows.runtime.tasks import call, run
 from flows.spec.candidate import LABEL_LENGTH
-from flows.verification.evidence import EvidenceRef, VerifiedEvidence
+from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Outcome
 from flows.verification.summary import measurement_rows
 from flows.verification.tasks.evidence import keep_evidence, recall_reference
@@ -49,77 +47,84 @@ class Promoted:
 
 
 async def promote(
-    move: Move, bring: Callable[[Move], Awaitable[DeliveredRevision]], watch: Stopwatch, verified: dict[str, VerifiedEvidence]
+    move: Move, deliver: Task[[Move], DeliveredRevision], watch: Stopwatch, verified: dict[str, VerifiedEvidence]
 ) -> Promoted:
-    """Bring the candidate into the environment, prove that it answers there, and record it; a failure is recorded, too.
+    """Have the environment serve the candidate, prove that it answers there, and record it; a failure is recorded, too.
 
     Args:
         move: What goes where.
-        bring: `deliver`, or `roll_back` for a candidate that ran there before.
+        deliver: `deploy`, or `roll_back` for a candidate that ran there before.
         watch: The times of the phases so far.
         verified: What this run has proven so far, by environment; this one is added, whatever the verdict, and all are published.
 
     Raises:
         PipelineError: Why it does not serve there.
     """
-    blocks, candidate, environment, planned, run_id = move.blocks, move.candidate, move.environment, move.planned, move.run_id
-    since, deployed, proof, artifact = datetime.now(UTC), False, None, release_name(candidate.model, "release")
-    before = await run(current_entry, move.registry, candidate.model, environment.name)
-    await run(record_deploying, move.registry, candidate, environment, planned, run_id, move.lock)
+    candidate, environment, blocks, plan = move.candidate, move.environment, move.blocks, move.plan
+    since, told, proof = datetime.now(UTC), False, None
+    before = await call(current_entry, move.registry, candidate.model, environment.name)
+    await call(record_deploying, move)
     try:
         with watch.phase("prefetch"):
             fetched = await prefetch_everywhere(
-                blocks.cluster, move.registry, candidate, environment, planned.nodes, run_id, move.hub_endpoint
+                blocks.cluster, move.registry, candidate, environment, plan.nodes, move.run_id, move.hub_endpoint
             )
-        await run(require_lock, move.registry, move.lock)
-        deployed = True
+        await call(require_lock, move.registry, move.lock)
+        told = True
         with watch.phase("deploy"):
-            delivered = await bring(move)
+            delivered = await run(deliver, move)
         with watch.phase("rollout"):
-            await run(rollout, blocks.cluster, candidate, environment, planned.helm_release, planned.budget.rollout_seconds)
-        proof = await _verified(move.registry, blocks, candidate, environment, planned, move.suite, run_id, watch, since)
+            await run(rollout, blocks.cluster, candidate, environment, plan.helm_release, plan.budget.rollout_seconds)
+        proof = await _verified(move, watch, since)
         verified[environment.name] = proof
-        await run(publish, artifact, release_page(candidate, verified), measurement_rows(verified))
+        await run(publish, release_name(candidate.model, "release"), release_page(candidate, verified), measurement_rows(verified))
         require_passed(proof, move.where)
     except PipelineError as exc:
-        diagnosis, evidence, reason = diagnosis_of(exc), proof.ref if proof else None, failure_reason(exc)
-        deployed = deployed and not exc.facts.get(UNTOUCHED, False)
-        lost = deployed and not await _still_served(move, before)
-        await run(record_failed, move.registry, candidate, environment, reason, diagnosis, evidence, deployed, lost, run_id, move.lock)
-        if diagnosis is not None:
-            await run(publish_diagnosis, f"{artifact}-diagnosis", diagnosis_page(diagnosis, move.where))
+        await _record_failure(move, exc, before, proof, deployed=told and exc.untouched is not True)
         raise
     with watch.phase("record"):
-        await run(record_ready, move.registry, candidate, environment, delivered, proof.ref, run_id, move.lock)
+        await call(record_ready, move, delivered, proof.ref)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
 
 
-async def _still_served(move: Move, before: Entry | None) -> bool:
-    """Whether the endpoint is still that of the candidate which held it before; no, if it cannot be told."""
-    if before is None or before.fingerprint in (None, move.candidate.fingerprint):
-        return False
-    try:
-        pods = await run(ready_pods, move.blocks.cluster, move.environment, move.planned.helm_release)
-    except PipelineError:
-        return False
-    return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])
+async def _verified(move: Move, watch: Stopwatch, since: datetime) -> VerifiedEvidence:
+    """Verify the candidate through its endpoint and keep the evidence, whatever the verdict.
+
+    Args:
+        move: What went where.
+        watch: The times of the phases so far; `verify` is added.
+        since: When the run began to deploy; pods that are older took none of its time.
+    """
+    candidate, environment, blocks, plan = move.candidate, move.environment, move.blocks, move.plan
+    with watch.phase("verify"):
+        reference = await call(recall_reference, move.registry, candidate, environment)
+        verdict: Verdict = await run(
+            verify, blocks.endpoint, blocks.cluster, candidate, environment, plan.helm_release, plan.endpoint, move.suite, reference
+        )
+    taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
+    ref = await call(keep_evidence, move.registry, candidate, environment, move.suite, reference, verdict, taken, move.run_id)
+    return VerifiedEvidence(verdict=verdict, ref=ref)
 
 
 _NOT_PASSED: dict[Outcome, type[PipelineError]] = {
     "failed": VerificationFailed,
-    "inconclusive": VerificationInconclusive,
     "errored": EndpointRejected,
+    "inconclusive": VerificationInconclusive,
 }
 
 
 def require_passed(proof: VerifiedEvidence, where: str) -> None:
-    """Go on only with a verdict that passed.
+    """Go on only with a candidate that passed.
+
+    Args:
+        proof: Its verdict.
+        where: Model and environment, for the message.
 
     Raises:
-        VerificationFailed: The checks said no.
-        VerificationInconclusive: They could not tell.
-        EndpointRejected: Something could not be measured.
+        VerificationFailed: It did not answer as it should.
+        VerificationInconclusive: It cannot be told whether it does.
+        EndpointRejected: It could not be measured.
     """
     verdict = proof.verdict
     if verdict.outcome != "passed":
@@ -127,35 +132,25 @@ def require_passed(proof: VerifiedEvidence, where: str) -> None:
         raise _NOT_PASSED[verdict.outcome](message, evidence_sha256=proof.ref.sha256)
 
 
-async def _verified(
-    registry: Registry,
-    blocks: Blocks,
-    candidate: Candidate,
-    environment: Environment,
-    planned: ReleasePlan,
-    suite: CheckSuite,
-    run_id: str,
-    watch: Stopwatch,
-    since: datetime,
-) -> VerifiedEvidence:
-    """Verify the candidate through its endpoint and keep the evidence, whatever the verdict.
+async def _record_failure(
+    move: Move, error: PipelineError, before: Entry | None, proof: VerifiedEvidence | None, *, deployed: bool
+) -> None:
+    """Keep why the candidate does not serve, with its diagnosis; what served before keeps the endpoint only if its pods alone are ready."""
+    diagnosis = diagnosis_of(error)
+    lost = deployed and not await _still_served(move, before)
+    evidence = proof.ref if proof is not None else None
+    await call(record_failed, move, error, diagnosis, evidence, deployed=deployed, endpoint_taken=lost)
+    if diagnosis is not None:
+        key = f"{release_name(move.candidate.model, 'release')}-diagnosis"
+        await run(publish_diagnosis, key, diagnosis_page(diagnosis, move.where))
 
-    Args:
-        registry: Where evidence is kept.
-        blocks: The environment's blocks.
-        candidate: What should answer.
-        environment: Where.
-        planned: Its names there.
-        suite: What it is asked.
-        run_id: The flow run.
-        watch: The times of the phases so far; `verify` is added.
-        since: When the run began to deploy; pods that are older took none of its time.
-    """
-    with watch.phase("verify"):
-        reference = await run(recall_reference, registry, candidate, environment)
-        verdict: Verdict = await run(
-            verify, blocks.endpoint, blocks.cluster, candidate, environment, planned.helm_release, planned.endpoint, suite, reference
-        )
-    taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
-    kept: EvidenceRef = await run(keep_evidence, registry, candidate, environment, suite, reference, verdict, taken, run_id)
-    return VerifiedEvidence(verdict=verdict, ref=kept)
+
+async def _still_served(move: Move, before: Entry | None) -> bool:
+    """Whether the endpoint is still that of the candidate which held it before; no, if it cannot be told."""
+    if before is None or before.fingerprint in (None, move.candidate.fingerprint):
+        return False
+    try:
+        pods = await call(ready_pods, move.blocks.cluster, move.environment, move.plan.helm_release)
+    except PipelineError:
+        return False
+    return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])

@@ -4,108 +4,83 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prefect import task
-
 from blocks.errors import PipelineError
-from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
-from flows.delivery.move import DeliveredRevision
-from flows.placement.assess import ReleasePlan
+from blocks.registry import Entry, Event, Registry, RegistryClient
+from flows.delivery.move import DeliveredRevision, Move
 from flows.record.tasks import first_begun
 from flows.rollout.diagnosis import Diagnosis
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 from flows.verification.evidence import Evidence, EvidenceRef, VerifiedEvidence
 from flows.verification.verdict import Verdict
 
 
-@task(task_run_name="record {environment.name} deploying", **OBSERVES)
-def record_deploying(
-    registry: Registry, candidate: Candidate, environment: Environment, plan: ReleasePlan, run_id: str, lock: Lock
-) -> None:
+@step
+def record_deploying(move: Move) -> None:
     """Make the candidate known and its entry `deploying`."""
-    with registry.client() as client:
+    candidate, environment = move.candidate, move.environment
+    with move.registry.client() as client:
         client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
         client.begin(
             model=candidate.model,
             hub_revision=candidate.commit,
             environment=environment.name,
             namespace=environment.namespace,
-            endpoint=plan.endpoint,
+            endpoint=move.plan.endpoint,
             fingerprint=candidate.fingerprint,
-            run_id=run_id,
-            fence=lock.fence,
+            run_id=move.run_id,
+            fence=move.lock.fence,
         )
 
 
-@task(task_run_name="record {environment.name} ready", **OBSERVES)
-def record_ready(
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    delivered: DeliveredRevision,
-    evidence: EvidenceRef,
-    run_id: str,
-    lock: Lock,
-) -> None:
+@step
+def record_ready(move: Move, delivered: DeliveredRevision, evidence: EvidenceRef) -> None:
     """Make the candidate's entry `ready` by its evidence; the entry that it replaces is disabled with it."""
-    with registry.client() as client:
+    with move.registry.client() as client:
         client.mark_ready(
-            model=candidate.model,
-            environment=environment.name,
-            fingerprint=candidate.fingerprint,
+            model=move.candidate.model,
+            environment=move.environment.name,
+            fingerprint=move.candidate.fingerprint,
             helm_revision=delivered.helm_revision,
             git_commit=delivered.git_commit,
             evidence_sha256=evidence.sha256,
-            run_id=run_id,
-            fence=lock.fence,
+            run_id=move.run_id,
+            fence=move.lock.fence,
         )
 
 
-@task(task_run_name="record {environment.name} failed", **OBSERVES)
+@step
 def record_failed(
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    reason: str,
-    diagnosis: Diagnosis | None,
-    evidence: EvidenceRef | None,
-    deployed: bool,
-    endpoint_taken: bool,
-    run_id: str,
-    lock: Lock,
+    move: Move, error: PipelineError, diagnosis: Diagnosis | None, evidence: EvidenceRef | None, *, deployed: bool, endpoint_taken: bool
 ) -> None:
     """Make the candidate's entry `failed`, with the evidence of its verification or the diagnosis of its rollout.
 
     Args:
-        registry: Where.
-        candidate: What failed.
-        environment: Where it failed.
-        reason: Why.
+        move: What failed where.
+        error: Why.
         diagnosis: Why its rollout did not go on; none if it did.
         evidence: Its verification; none if it did not come so far.
         deployed: Whether the cluster was told to run it.
         endpoint_taken: Whether what served before may no longer be what the endpoint answers with; it is `degraded` then.
-        run_id: The flow run.
-        lock: Its lock.
     """
-    with registry.client() as client:
+    with move.registry.client() as client:
         sha256 = evidence.sha256 if evidence else None
         if diagnosis is not None:
-            sha256 = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": run_id})
+            sha256 = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": move.run_id})
         client.mark_failed(
-            model=candidate.model,
-            environment=environment.name,
-            fingerprint=candidate.fingerprint,
-            reason=reason,
+            model=move.candidate.model,
+            environment=move.environment.name,
+            fingerprint=move.candidate.fingerprint,
+            reason=failure_reason(error),
             cluster_changed=endpoint_taken,
             deployed=deployed,
             evidence_sha256=sha256,
-            run_id=run_id,
-            fence=lock.fence,
+            run_id=move.run_id,
+            fence=move.lock.fence,
         )
 
 
-@task(task_run_name="recall {environment.name}", **OBSERVES)
+@step
 def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> VerifiedEvidence | None:
     """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
     with registry.client() as client:
@@ -133,7 +108,7 @@ def _names(event: Event, sha256: str) -> bool:
     return event.detail.get("evidence_sha256") == sha256
 
 
-@task(task_run_name="recall what this run began with", **OBSERVES)
+@step
 def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
     """The candidate that an earlier process of the run brought to an environment or asked people about; none if it had not come so far.
 
@@ -149,7 +124,7 @@ def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
         return None
 
 
-@task(task_run_name="record verdict of {entry.model}", **OBSERVES)
+@step
 def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evidence: EvidenceRef, run_id: str) -> None:
     """Move the entry between `ready` and `degraded` by the verdict."""
     with registry.client() as client:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.registry import Lock, Registry
 from flows.record.tasks import take_lock
-from flows.runtime.tasks import run
+from flows.runtime.tasks import call
 
 #: Seconds between signs of life; the registry gives a holder up after six of them.
 HEARTBEAT_SECONDS = 10.0
@@ -30,7 +30,7 @@ async def locked(registry: Registry, model: str, environment: str, run_id: str) 
     Raises:
         ReleaseUnderWay: Another run holds it.
     """
-    lock = await run(take_lock, registry, model, environment, run_id)
+    lock = await call(take_lock, registry, model, environment, run_id)
     ended = threading.Event()
     # A thread of its own: the flow's event loop and its threads may all be busy for long.
     heart = threading.Thread(target=_beat, args=(registry, lock, ended), name=f"lock of {model} in {environment}", daemon=True)

@@ -90,11 +90,11 @@ def in_order(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 class Stopwatch:
-    """Takes the time of phases; a phase that comes again adds to itself."""
+    """Takes the time of phases, beside those that were taken before; a phase that comes again adds to itself."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: Mapping[str, float] | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.seconds: dict[str, float] = {}
+        self.seconds = dict(seconds or {})
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -6,26 +6,24 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from prefect import task
-
 from blocks.errors import RegistryRejected
 from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
 from flows.errors import ReleaseUnderWay
 from flows.record.history import Failure, settled, unsettled
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 
 _SERVING: tuple[Literal["ready"], Literal["degraded"]] = ("ready", "degraded")
 
 
-@task(task_run_name="look up {environment}", **OBSERVES)
+@step
 def current_entry(registry: Registry, model: str, environment: str) -> Entry | None:
     """The entry that serves the model in the environment now; none if nothing does."""
     with registry.client() as client:
         return client.current(model, environment)
 
 
-@task(task_run_name="look up last verdict in {environment}", **OBSERVES)
+@step
 def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
     """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
     with registry.client() as client:
@@ -43,7 +41,7 @@ def first_begun(client: RegistryClient, model: str, run_id: str, environment: st
     return None
 
 
-@task(task_run_name="look for an unsettled failure in {environment.name}", **OBSERVES)
+@step
 def unsettled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which nobody has put the environment right; none if there is none."""
     with registry.client() as client:
@@ -51,7 +49,7 @@ def unsettled_failure(registry: Registry, candidate: Candidate, environment: Env
     return unsettled(events, candidate.fingerprint, run_id)
 
 
-@task(task_run_name="look for a settled failure in {environment.name}", **OBSERVES)
+@step
 def settled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which the run has put the environment right; none if that was not its last deed there."""
     with registry.client() as client:
@@ -59,7 +57,7 @@ def settled_failure(registry: Registry, candidate: Candidate, environment: Envir
     return settled(events, candidate.fingerprint, run_id)
 
 
-@task(task_run_name="note {kind} in {environment.name}", **OBSERVES)
+@step
 def note(registry: Registry, candidate: Candidate, environment: Environment, kind: str, detail: Mapping[str, object], run_id: str) -> None:
     """Keep that something happened to the candidate in the environment."""
     with registry.client() as client:
@@ -68,14 +66,14 @@ def note(registry: Registry, candidate: Candidate, environment: Environment, kin
         )
 
 
-@task(task_run_name="list what is live", **OBSERVES)
+@step
 def live_entries(registry: Registry) -> list[Entry]:
     """The entries that serve: `ready` and `degraded`."""
     with registry.client() as client:
         return [entry for status in _SERVING for entry in client.entries(status=status)]
 
 
-@task(task_run_name="recall candidate of {model}", **OBSERVES)
+@step
 def recall_candidate(registry: Registry, model: str, environment: str, fingerprint: str) -> Candidate:
     """The candidate of the model that has, or had, an entry in the environment.
 
@@ -89,7 +87,7 @@ def recall_candidate(registry: Registry, model: str, environment: str, fingerpri
     return Candidate.from_document(document)
 
 
-@task(task_run_name="lock {environment}", **OBSERVES)
+@step
 def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> Lock:
     """Take the lock, also from a run that gave no sign of life for a minute.
 
@@ -107,14 +105,14 @@ def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> 
     return lock
 
 
-@task(task_run_name="give back what a lost process held of {environment}", **OBSERVES)
+@step
 def give_back(registry: Registry, model: str, environment: str, run_id: str) -> None:
     """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
     with registry.client() as client:
         client.give_back_lock(model, environment, run_id)
 
 
-@task(task_run_name="keep the lock", **OBSERVES)
+@step
 def require_lock(registry: Registry, lock: Lock) -> None:
     """Make sure that the lock is still held, before something outside of the registry is changed.
 

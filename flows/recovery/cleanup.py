@@ -11,12 +11,12 @@ from prefect.logging.loggers import flow_run_logger
 
 from blocks.errors import PipelineError
 from blocks.registry import Event, Registry
-from flows.recovery.carriers import ByArgo, ByHelm
-from flows.recovery.orphans import why_clean_up
+from flows.delivery.deliver import back_end, without_waiting
+from flows.recovery.orphans import CANCELLED, Orphaned, why_orphaned
 from flows.recovery.tasks.cleanup import Begun, clean_up
 from flows.recovery.tasks.orphans import ended_runs, has_failed, orphaned_runs
 from flows.runtime.blocks import blocks_of, shared_registry
-from flows.runtime.tasks import run
+from flows.runtime.tasks import call
 from flows.spec import Deployments
 
 
@@ -30,7 +30,7 @@ async def leave_as_it_was(flow: Flow[..., Any], flow_run: FlowRun, state: State[
         deployments = Deployments.default()
         registry = await shared_registry(deployments)
         for event in await asyncio.to_thread(_begun_by, registry, str(flow_run.id)):
-            left = await clean_up_one(deployments, registry, event, "its run was cancelled")
+            left = await clean_up_one(deployments, registry, event, CANCELLED)
             logger.info(left or "Another run has taken over; it is left to that.")
     except Exception as exc:  # noqa: BLE001  # a hook's error would be lost; the run's log keeps this one
         logger.error(f"The clean-up did not come to its end; the sweep takes it up: {exc}")
@@ -52,22 +52,19 @@ async def clean_up_ended(deployments: Deployments, registry: Registry) -> tuple[
     return left, wrong
 
 
-async def clean_up_one(deployments: Deployments, registry: Registry, begun: Event, why: str) -> str | None:
+async def clean_up_one(deployments: Deployments, registry: Registry, begun: Event, why: Orphaned) -> str | None:
     """Clean up after one run in one environment; what was left, none while another run holds the model there."""
     environment = deployments.environment(begun.environment or "")
     blocks = await blocks_of(environment)
-    carrier = (
-        ByHelm(helm=blocks.helm, environment=environment)
-        if blocks.argocd is None
-        else ByArgo(argo=blocks.argocd.argo, repository=blocks.argocd.gitops, environment=environment)
-    )
-    return await asyncio.to_thread(clean_up, registry, blocks.cluster, carrier, environment, Begun.of(begun), why)
+    delivery = without_waiting(back_end(blocks, environment))
+    return await asyncio.to_thread(clean_up, registry, blocks.cluster, delivery, environment, Begun.of(begun), why)
 
 
-async def _over(registry: Registry) -> list[tuple[Event, str]]:
-    begun = await run(orphaned_runs, registry)
-    states = await run(ended_runs, registry, sorted({event.run_id or "" for event in begun})) if begun else {}
-    return [(event, why) for event in begun if (why := why_clean_up(states[event.run_id or ""], failed=has_failed(event)))]
+async def _over(registry: Registry) -> list[tuple[Event, Orphaned]]:
+    begun = await call(orphaned_runs, registry)
+    states = await call(ended_runs, registry, sorted({event.run_id or "" for event in begun})) if begun else {}
+    over = [(event, why_orphaned(states[event.run_id or ""], failed=has_failed(event))) for event in begun]
+    return [(event, why) for event, why in over if why is not None]
 
 
 def _begun_by(registry: Registry, run_id: str) -> list[Event]:

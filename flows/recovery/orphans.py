@@ -1,17 +1,11 @@
-"""What is to be done about what a run began and never ended: it was cancelled, given up, or lost its last words."""
+"""Runs that are over and did not end what they began: why nobody will end it, and what is left of it, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.spec import FailurePolicy
-
-#: What becomes of the environment. `none`: the cluster was not changed, so nothing. `back`: what served serves again, by a run of its own.
-#: `ask`: the same, but the environment wants a person to say so. `remove`: nothing ever served there, so the release goes.
-#: `leave`: no good candidate is known to have served, or what failed is to be kept; a person decides.
-Way = Literal["none", "back", "ask", "remove", "leave"]
+from flows.recovery.decide import Decision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,65 +25,57 @@ class EndedRun:
     abandoned: bool
 
 
-def why_clean_up(run: EndedRun, *, failed: bool = False) -> str:
-    """Why nobody will end what the run began; empty if somebody still may.
+@dataclass(frozen=True, kw_only=True)
+class Orphaned:
+    """Why nobody will end what a run began.
+
+    Attributes:
+        kind: The first word of what the registry keeps as the reason of the failure.
+        message: What became of the run.
+    """
+
+    kind: Literal["Cancelled", "Abandoned"]
+    message: str
+
+
+CANCELLED = Orphaned(kind="Cancelled", message="its run was cancelled")
+
+
+def why_orphaned(run: EndedRun, *, failed: bool = False) -> Orphaned | None:
+    """Why nobody will end what the run began; none if somebody still may.
 
     Args:
         run: What Prefect and the registry say of it.
         failed: Whether it recorded that the candidate failed, and only did not put the environment right: that may have been its last word.
     """
     if not run.state:
-        return "its run is gone from Prefect"
+        return Orphaned(kind="Abandoned", message="its run is gone from Prefect")
     if not run.final:
-        return ""
+        return None
     if run.crashed:
-        return "its run crashed and was given up" if run.abandoned else ""
+        return Orphaned(kind="Abandoned", message="its run crashed and was given up") if run.abandoned else None
     if run.state == "Cancelled":
-        return "its run was cancelled"
-    return "" if failed else f"its run ended as {run.state} before it could record that"
+        return CANCELLED
+    return None if failed else Orphaned(kind="Abandoned", message=f"its run ended as {run.state} before it could record that")
 
 
-def way_out(
-    *, candidate: str, replaces: str | None, carried: str | None, returning: bool, good: Collection[str], policy: FailurePolicy
-) -> tuple[Way, str | None]:
-    """How the environment gets to be what it was before, and the candidate that it goes back to, if it does.
-
-    Args:
-        candidate: What the run was bringing there.
-        replaces: What held the endpoint when it began that; none if nothing did.
-        carried: What the Helm release's newest revision carries, or Git says: both are written before anything is touched.
-        returning: Whether the run had failed there with another candidate, and was on its way back.
-        good: Candidates that were verified there, and whose last verdict was good. Empty where none ever was.
-        policy: What the environment wants after a failure.
-    """
-    if returning and candidate in good:
-        back_to = candidate if (carried, replaces) != (candidate, candidate) else None
-        return ("back", back_to) if back_to is not None else ("none", None)
-    if carried != candidate or replaces == candidate:
-        return "none", None
-    if replaces in good:
-        return ("back" if policy.go_back == "automatic" else "ask"), replaces
-    return ("leave" if replaces is not None or good or policy.first == "keep" else "remove"), None
-
-
-def sentence(way: Way, candidate: str, back_to: str | None, carrier: str, jobs: int) -> str:
+def what_is_left(decision: Decision, candidate: str, carrier: str, jobs: int) -> str:
     """What was left, exactly.
 
     Args:
-        way: What becomes of the environment.
-        candidate: The run's candidate.
-        back_to: What it goes back to.
+        decision: What becomes of the environment.
+        candidate: Fingerprint of the run's candidate.
         carrier: What carries it: the Helm release or the Application, by its name.
         jobs: Jobs of the run that were ended.
     """
-    carries = f"{carrier} may carry candidate {candidate[:12]}, which is not routed"
+    carries, to = f"{carrier} may carry candidate {candidate[:12]}, which is not routed", (decision.to or "")[:12]
     said = {
-        "none": "The cluster was not changed: what served there still does.",
-        "back": f"{carries}; a run of its own takes it back to {(back_to or '')[:12]}.",
-        "ask": f"{carries}; a person decides here whether it goes back to {(back_to or '')[:12]}: slipway rollback.",
+        "nothing": "The cluster was not changed: what served there still does.",
+        "roll_back": f"{carries}; a run of its own takes it back to {to}.",
+        "ask": f"{carries}; a person decides here whether it goes back to {to}: slipway rollback.",
         "remove": f"Nothing was ever verified there; what {carrier} had deployed was removed.",
-        "leave": f"{carries}; nothing good is known to go back to, or it is to be kept. Release again, or slipway rollback.",
-    }[way]
+        "keep": f"{carries}; nothing served just before, or it is to be kept. Release again, or slipway rollback.",
+    }[decision.step]
     ended = f" {jobs} Job{'s' if jobs != 1 else ''} of the run {'were' if jobs != 1 else 'was'} ended." if jobs else ""
     # Weights that came are no harm: the next prefetch finds them, or makes room.
     return said + ended

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, StallLimits, resume_step
 from flows.recovery.tasks.resume import abandon, end_stalled, recall_pasts, resume_run, runs_to_look_at
-from flows.runtime.tasks import run
+from flows.runtime.tasks import call
 
 
 async def resume_crashed(registry: Registry, models: Collection[str], patience: StallLimits) -> dict[str, int]:
@@ -20,19 +20,19 @@ async def resume_crashed(registry: Registry, models: Collection[str], patience: 
     done = {"crashed": 0, "cancelled": 0, "resumed": 0, "abandoned": 0}
     # Twice: what is found dead in the first look has crashed in the second.
     for _ in range(2):
-        seen = await run(runs_to_look_at, registry, models, patience)
-        pasts = await run(recall_pasts, registry, [each for each in seen if each.phase == "crashed"])
+        seen = await call(runs_to_look_at, registry, models, patience)
+        pasts = await call(recall_pasts, registry, [each for each in seen if each.phase == "crashed"])
         found_dead = False
         for each in seen:
             past = pasts.get(each.run_id, Past())
             step = resume_step(each, past, patience, datetime.now(UTC))
             if step == "crashed" or step == "cancelled":
                 found_dead = True
-                done[step] += await run(end_stalled, each, step)
+                done[step] += await call(end_stalled, each, step)
             elif step == "resume":
-                done["resumed"] += await run(resume_run, registry, each, past)
+                done["resumed"] += await call(resume_run, registry, each, past)
             elif step == "abandon":
-                await run(abandon, registry, each, past)
+                await call(abandon, registry, each, past)
                 done["abandoned"] += 1
         if not found_dead:
             break

@@ -12,7 +12,7 @@ from blocks.errors import RolloutStalled
 from blocks.facts import Pod, Rollout
 from flows.rollout.diagnosis import Diagnosis
 from flows.rollout.judge import judge_rollout
-from flows.runtime.tasks import OBSERVES, looks
+from flows.runtime.tasks import OBSERVES, looks, step
 from flows.spec import Candidate, Environment
 
 
@@ -38,7 +38,7 @@ def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, he
     raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} was not watched to its end; run the release again.")
 
 
-@task(task_run_name="look at pods of {environment.name}", **OBSERVES)
+@step
 def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) -> tuple[Pod, ...]:
     """The release's pods that are ready.
 

@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import partial
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from prefect import Task
@@ -20,6 +21,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.serializers import JSONSerializer
 
 from blocks.errors import PipelineError, Transient
+
+_LOG = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,15 +82,49 @@ for _name in ("prefect.task_runs", "prefect.flow_runs"):
 _THREADS = ThreadPoolExecutor(64, thread_name_prefix="task")
 
 
+def step(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark what a task, or the run itself, does outside: an observation or a write that may be repeated, and is no box in the graph.
+
+    Its begin and end are audit events (`slipway.step`, moment, name), so that whoever watches the process sees them (`sys.addaudithook`).
+    """
+
+    @wraps(function)
+    def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+        sys.audit("slipway.step", "begin", function.__name__)
+        result = function(*args, **kwargs)
+        sys.audit("slipway.step", "end", function.__name__)
+        return result
+
+    return watched
+
+
+async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function in a thread, as `run` does with a task; where a `Transient` error ends it, again, with the same pauses.
+
+    For what the run asks or keeps between its tasks: nobody looks for it in the graph, and each task run costs requests and events.
+    """
+    for pause_seconds in _retry_delays():
+        try:
+            return await _in_thread(function, *args, **kwargs)
+        except Transient as exc:
+            _LOG.warning("%s It is tried again in %g s.", exc.message, pause_seconds)
+            await asyncio.sleep(pause_seconds)
+    return await _in_thread(function, *args, **kwargs)
+
+
 async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a task in a thread beside the flow's event loop, so that the run's heartbeats go on while it waits.
 
     A run that is told to end (cancelled, or its node is drained) does not wait for it, and what it waits for ends within seconds.
     """
+    return await _in_thread(task.__call__, *args, **kwargs)
+
+
+async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     context, abandoned = contextvars.copy_context(), threading.Event()
     context.run(ABANDONED.set, abandoned)
     try:
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(context.run, task.__call__, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(context.run, function, *args, **kwargs))
     except asyncio.CancelledError:
         abandoned.set()
         raise

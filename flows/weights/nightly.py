@@ -10,7 +10,7 @@ from blocks.registry import Entry, Registry
 from flows.node.layout import snapshot_folder
 from flows.record.tasks import recall_candidate
 from flows.runtime.blocks import Blocks, blocks_of, shared_hub
-from flows.runtime.tasks import run
+from flows.runtime.tasks import call, run
 from flows.spec import Candidate, Deployments, Environment
 from flows.weights.scrub import ScrubReport, scrub_rows
 from flows.weights.tasks.prefetch import prefetch_everywhere
@@ -25,10 +25,10 @@ async def scrub_nodes(
     blocks = {environment.name: await blocks_of(environment) for environment in environments}
     stores: dict[tuple[str, str, str], Environment] = {}
     for environment in environments:
-        for node in await run(nodes_of, blocks[environment.name].cluster, environment):
+        for node in await call(nodes_of, blocks[environment.name].cluster, environment):
             # Environments of one cluster share nodes; a store is scrubbed once.
             stores.setdefault((environment.blocks, environment.prefetch.store, node), environment)
-    live = [await run(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "") for entry in entries]
+    live = [await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "") for entry in entries]
 
     async def one(node: str, environment: Environment) -> ScrubReport | PipelineError:
         try:
@@ -38,7 +38,7 @@ async def scrub_nodes(
 
     found = await asyncio.gather(*(one(node, environment) for (_, _, node), environment in stores.items()))
     told = [result.message for result in found]
-    await run(publish_scrub, scrub_rows(dict(zip([node for _, _, node in stores], told, strict=True))))
+    await call(publish_scrub, scrub_rows(dict(zip([node for _, _, node in stores], told, strict=True))))
     return list(found)
 
 
@@ -52,7 +52,7 @@ async def _scrub_one(
     run_id: str,
 ) -> ScrubReport:
     report = await run(scrub, blocks.cluster, environment, node, run_id)
-    await run(record_scrubbed, registry, environment, report, run_id)
+    await call(record_scrubbed, registry, environment, report, run_id)
     hub = await shared_hub(deployments)
     for candidate in {c.fingerprint: c for c in live if snapshot_folder(c.repository, c.commit) in report.snapshots}.values():
         await prefetch_everywhere(blocks.cluster, registry, candidate, environment, [node], run_id, hub.endpoint)

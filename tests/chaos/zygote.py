@@ -2,7 +2,7 @@
 
 Prefect and the flows are imported once; each leg is a fork of this process, and the leader of a process group (what it starts, such as
 helm, belongs to it, as to a pod). What happens is told in lines of JSON: a leg began, its tasks begin and end, it ended.
-Nothing of the pipeline is changed for this but what Prefect offers to everybody: hooks on tasks.
+Nothing of the pipeline is changed for this: Prefect offers hooks on tasks to everybody, and Python its audit events, which steps emit.
 """
 
 from __future__ import annotations
@@ -114,18 +114,25 @@ def _execute(order: dict[str, Any]) -> None:
 
 
 def _hook(order: dict[str, Any], tell: int) -> None:
-    """Have every task say when it begins and ends; at the boundary that the order names, the leg ends as by the out-of-memory killer."""
+    """Have tasks and steps say when they begin and end; at the boundary that the order names, it ends as by the out-of-memory killer."""
     die: str | None = order["die"]
 
     def at(moment: str) -> Any:
         def hook(task: Task[..., Any], run: Any, state: Any) -> None:
-            boundary = f"{moment} {task.name}"
-            _tell_on(tell, leg=order["leg"], boundary=boundary)
-            if boundary == die:
-                os.killpg(0, signal.SIGKILL)
+            pass_by(f"{moment} {task.name}")
 
         return hook
 
+    def pass_by(boundary: str) -> None:
+        _tell_on(tell, leg=order["leg"], boundary=boundary)
+        if boundary == die:
+            os.killpg(0, signal.SIGKILL)
+
+    def on_step(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "slipway.step":
+            pass_by(" ".join(arguments))
+
+    sys.addaudithook(on_step)
     for task in all_tasks():
         task.on_running(at("begin"))
         task.on_completion(at("end"))

@@ -51,7 +51,7 @@ def test_where_argo_syncs_by_itself_a_commit_is_in_place_without_waiting_for_its
     commit = apps.repository.commit({VALUES: "word: ours\nextra: false\n"})
 
     for _ in range(2):  # the second time, there is nothing to do
-        sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 30)
+        sync(block, name, "argocd", commit, policy(apps, automated=True), 30)
 
     assert apps.word(name) == "ours"
     assert operations(apps.get(name)) == [("argo", first), ("argo", commit)]
@@ -63,7 +63,7 @@ def test_where_argo_must_be_asked_it_is_for_this_commit_in_the_name_of_who_asks(
     name = apps.add("manual", {})
 
     for _ in range(2):
-        sync.fn(block, name, "argocd", commit, policy(apps, automated=False), 30)
+        sync(block, name, "argocd", commit, policy(apps, automated=False), 30)
 
     app = apps.get(name)
     assert apps.word(name) == "ours"
@@ -80,7 +80,7 @@ def test_everything_is_taken_away_where_it_is_asked_for(apps: Applications, bloc
     apps.refresh(name)
     refused = apps.wait(name, lambda app: app["status"]["sync"].get("revision") == templates)
     assert "wipe out all resources" in refused["status"]["conditions"][0]["message"]
-    sync.fn(block, name, "argocd", templates, replace(policy(apps, automated=True), empties=True), 30)
+    sync(block, name, "argocd", templates, replace(policy(apps, automated=True), empties=True), 30)
 
     assert operations(apps.get(name)) == [("argo", first), ("zoe", templates)]
     assert [app.metadata.name for app in apps.apps.list_namespaced_deployment(apps.namespace).items] == []
@@ -93,7 +93,7 @@ def test_an_operation_that_a_killed_process_asked_for_is_not_asked_for_again(
     argo.faults.slow_seconds = 0.5
     apps.sync(name, commit)
 
-    sync.fn(block, name, "argocd", commit, policy(apps, automated=False), 30)
+    sync(block, name, "argocd", commit, policy(apps, automated=False), 30)
 
     assert operations(apps.get(name)) == [("zoe", commit)]
 
@@ -105,9 +105,9 @@ def test_a_later_commit_counts_only_if_it_holds_the_same(apps: Applications, blo
     apps.synced(name, later)
 
     with pytest.raises(SyncStalled, match=rf"does not have {commit[:12]} in place after 1 s, but {later[:12]}: it follows main"):
-        sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 1)
+        sync(block, name, "argocd", commit, policy(apps, automated=True), 1)
     asked: list[str] = []
-    sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 30, lambda other: asked.append(other) is None)
+    sync(block, name, "argocd", commit, policy(apps, automated=True), 30, lambda other: asked.append(other) is None)
 
     assert asked == [later]
 
@@ -125,7 +125,7 @@ def test_a_stuck_operation_is_ended_and_ours_begun(apps: Applications, block: Ar
     mending = threading.Thread(target=mend)
     mending.start()
     wanted = replace(policy(apps, automated=False), operation_limit_seconds=0.1)
-    sync.fn(block, name, "argocd", commit, replace(wanted, requester="ada"), 30)
+    sync(block, name, "argocd", commit, replace(wanted, requester="ada"), 30)
     mending.join()
 
     assert operations(apps.get(name)) == [("ada", commit)]
@@ -136,7 +136,7 @@ def test_a_model_that_loads_for_longer_than_argo_waits_is_synced_all_the_same(ap
     name = apps.add("loads", AUTOMATED)
     apps.wait(name, lambda app: app["status"].get("health", {}).get("status") == "Degraded")
 
-    sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 30)
+    sync(block, name, "argocd", commit, policy(apps, automated=True), 30)
 
 
 def test_an_argo_that_is_down_and_one_that_cannot_render_are_told_apart(
@@ -145,11 +145,11 @@ def test_an_argo_that_is_down_and_one_that_cannot_render_are_told_apart(
     commit = apps.repository.commit({VALUES: "replicas: many\n"})
     name = apps.add("broken", AUTOMATED)
     with pytest.raises(SyncStalled, match=r"ComparisonError: .*values don't meet the specifications of the schema"):
-        sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 2)
+        sync(block, name, "argocd", commit, policy(apps, automated=True), 2)
 
     argo.faults.down = True
     with pytest.raises(SyncStalled, match="did not come to the refresh that it was asked for; see whether its application controller runs"):
-        sync.fn(block, name, "argocd", commit, policy(apps, automated=True), 1)
+        sync(block, name, "argocd", commit, policy(apps, automated=True), 1)
 
 
 def test_a_sync_that_was_given_up_does_not_come_later(apps: Applications, block: Argo, argo: ApplicationController) -> None:
@@ -158,7 +158,7 @@ def test_a_sync_that_was_given_up_does_not_come_later(apps: Applications, block:
     argo.faults.stuck = True
 
     with pytest.raises(SyncStalled, match="its operation is running"):
-        sync.fn(block, name, "argocd", apps.repository.head, policy(apps, automated=False), 1)
+        sync(block, name, "argocd", apps.repository.head, policy(apps, automated=False), 1)
 
     argo.faults.stuck = False
     app = apps.wait(name, lambda app: "operation" not in app)
@@ -171,13 +171,13 @@ def test_an_application_that_is_not_what_is_needed_is_refused_before_anything_is
     before = apps.wait(name, lambda app: "sync" in app["status"])
 
     with pytest.raises(ApplicationUnfit, match="does not sync by itself, as it must here"):
-        require_application.fn(block, name, "argocd", wanted)
+        require_application(block, name, "argocd", wanted)
     with pytest.raises(ApplicationUnfit, match=r"follows file://.* and not https://git\.example"):
-        sync.fn(block, name, "argocd", apps.repository.head, replace(wanted, repository="https://git.example.com/x"), 30)
+        sync(block, name, "argocd", apps.repository.head, replace(wanted, repository="https://git.example.com/x"), 30)
     with pytest.raises(ApplicationUnfit, match="There is no Argo CD Application nowhere in argocd"):
-        require_application.fn(block, "nowhere", "argocd", wanted)
+        require_application(block, "nowhere", "argocd", wanted)
 
-    require_application.fn(block, name, "argocd", replace(wanted, automated=False))
+    require_application(block, name, "argocd", replace(wanted, automated=False))
     after = apps.get(name)
     assert "operation" not in after
     assert "operationState" not in after["status"]

@@ -21,7 +21,7 @@ from blocks.helm import Helm
 from blocks.registry import Gate, Registry, RegistryClient
 from flows.delivery.application import sync_policy
 from flows.delivery.drift import Drift
-from flows.delivery.git_files import Change, Provenance
+from flows.delivery.git_files import Commit, Provenance
 from flows.delivery.secret_scan import looks_secret
 from flows.delivery.tasks.argocd import sync
 from flows.delivery.tasks.drift import look_for_drift
@@ -72,12 +72,12 @@ class Desk:
 
     def commit(self, run_id: str = "run-1", **changes: Any) -> str:
         given = {"candidate": self.candidate, "environment": self.environment, **changes}
-        return commit.fn(self.block, self.helm, self.registry, Change(**given, plan=self.plan, run_id=run_id, requester="zoe"))
+        return commit(self.block, self.helm, self.registry, Commit(**given, plan=self.plan, run_id=run_id, requester="zoe"))
 
     def back(self, wanted: Candidate, run_id: str = "run-9") -> str:
         why = {"requester": "on-call", "reason": "answers are cut off"}
-        change = Change(candidate=wanted, environment=self.environment, plan=self.plan, run_id=run_id, **why)
-        return commit_rollback.fn(self.block, self.helm, self.registry, change)
+        change = Commit(candidate=wanted, environment=self.environment, plan=self.plan, run_id=run_id, **why)
+        return commit_rollback(self.block, self.helm, self.registry, change)
 
     def verified(self, wanted: Candidate, sha: str, run_id: str) -> None:
         """Record what a release records that ends well."""
@@ -182,7 +182,7 @@ def test_what_would_not_render_or_looks_like_a_secret_is_refused_before_the_comm
 def test_what_is_removed_says_so_once_and_is_released_again_as_before(desk: Desk) -> None:
     def remove(fingerprint: str) -> str | None:
         provenance = Provenance(run_id="run-2", reason="it answers wrongly")
-        return commit_removal.fn(desk.block, desk.candidate.model, "production", fingerprint, provenance)
+        return commit_removal(desk.block, desk.candidate.model, "production", fingerprint, provenance)
 
     # given nothing, or somebody else's candidate, then nothing is removed
     assert remove(desk.candidate.fingerprint) is None
@@ -251,7 +251,7 @@ def test_no_commit_holds_anything_that_looks_like_a_secret(desk: Desk) -> None:
     desk.back(desk.candidate)
     token = desk.block.model_copy(update={"token": SecretStr("hf_" + "a1B2" * 8)})
     other = replace(desk.candidate, commit="e" * 40)
-    commit.fn(token, desk.helm, desk.registry, Change(candidate=other, environment=desk.environment, plan=desk.plan, run_id="run-4"))
+    commit(token, desk.helm, desk.registry, Commit(candidate=other, environment=desk.environment, plan=desk.plan, run_id="run-4"))
 
     for sha, message in desk.repository.log()[:-2]:
         assert looks_secret(message) is None
@@ -271,13 +271,13 @@ def test_drift_of_every_kind_is_found_where_it_arises(desk: Desk, world: World, 
         CoreV1Api(api).create_namespace({"metadata": {"name": where.namespace}})
         with applied(api, "development", desk.candidate.model, desk.repository.url, where.namespace) as followed:
             sha = desk.commit()
-            sync.fn(block, name, "argocd", sha, policy, 60)
+            sync(block, name, "argocd", sha, policy, 60)
             desk.verified(desk.candidate, sha, "run-1")
 
             def look() -> tuple[Drift, ...]:
                 with desk.registry.client() as client:
                     (entry,) = client.entries(model=desk.candidate.model)
-                return look_for_drift.fn(block, desk.block, desk.helm, cluster, entry, where, policy)
+                return look_for_drift(block, desk.block, desk.helm, cluster, entry, where, policy)
 
             # and comments and files of people are no drift
             told = desk.repository.read(f"{desk.folder}/values.yaml").replace("replicas:", "# two in summer\nreplicas:")

@@ -76,7 +76,7 @@ def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:
         for each in later:
             _record_ready(registry, each)
 
-    kept = snapshots_to_keep.fn(Registry(dsn=SecretStr(site.database)))
+    kept = snapshots_to_keep(Registry(dsn=SecretStr(site.database)))
     with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as client:
         in_use = client.claimed_folders("gpu-1")
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-from prefect import task
 from prefect.events import emit_event
 from pydantic import TypeAdapter
 
@@ -18,7 +17,7 @@ from flows.approval.rules import Subject, why_not
 from flows.approval.totp import matching_step
 from flows.candidate.changes import Change, changes
 from flows.runtime.forms import Given
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Approvers, Candidate, Environment
 
 #: Kinds of events by which a gate ends.
@@ -40,7 +39,7 @@ class ApprovalEvidence:
     changes: tuple[Change, ...]
 
 
-@task(task_run_name="gather evidence for {environment.name}", **OBSERVES)
+@step
 def gather_evidence(registry: Registry, candidate: Candidate, environment: Environment) -> ApprovalEvidence:
     """Keep what the approvers decide on as one document: the candidate, its verdict in the environment before, what it changes.
 
@@ -74,7 +73,7 @@ def _verdict(client: RegistryClient, candidate: Candidate, environment: Environm
     return None
 
 
-@task(task_run_name="open gate of {gate.environment}", **OBSERVES)
+@step
 def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: float) -> Event:
     """Record that people are asked, and tell it to whoever listens."""
     with registry.client() as client:
@@ -84,14 +83,14 @@ def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: f
     return appended.event
 
 
-@task(task_run_name="look at gate of {gate.environment}", **OBSERVES)
+@step
 def gate_events(registry: Registry, gate: Gate) -> Sequence[Event]:
     """What happened at the gate so far, oldest first."""
     with registry.client() as client:
         return client.gate_events(gate.run_id, gate.name)
 
 
-@task(task_run_name="record answer {number} for {gate.environment}", **OBSERVES)
+@step
 def record_answer(
     registry: Registry,
     gate: Gate,
@@ -148,7 +147,7 @@ def _shared(approver: str, secret: str | None, subject: Subject, approvers: Appr
     return None
 
 
-@task(task_run_name="end gate of {gate.environment}", **OBSERVES)
+@step
 def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, object]) -> Event:
     """Record how the gate ended."""
     with registry.client() as client:
@@ -158,7 +157,7 @@ def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, 
     return appended.event
 
 
-@task(task_run_name="wait for the freeze of {gate.environment}", **OBSERVES)
+@step
 def record_freeze(registry: Registry, gate: Gate, until: datetime, reason: str) -> None:
     """Record that an approved release waits for the end of a freeze."""
     with registry.client() as client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from prefect import task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -12,17 +11,17 @@ from prefect.states import Scheduled
 
 from blocks.registry import Gate, OpenRequest, Registry
 from flows.approval.expiry import WaitingRun
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 
 
-@task(task_run_name="list open requests", **OBSERVES)
+@step
 def open_requests(registry: Registry) -> tuple[OpenRequest, ...]:
     """The requests for approval that wait, oldest first."""
     with registry.client() as client:
         return tuple(client.open_requests())
 
 
-@task(task_run_name="look at run {run_id}", **OBSERVES)
+@step
 def waiting_run(run_id: str) -> WaitingRun | None:
     """The run as Prefect shows it; none if Prefect does not know it (any longer)."""
     with get_client(sync_client=True) as client:
@@ -56,14 +55,14 @@ def _has_input(client: SyncPrefectClient, run_id: UUID, key: str | None) -> bool
     return True
 
 
-@task(task_run_name="wake run {run_id}", **OBSERVES)
+@step
 def wake(run_id: str) -> None:
     """Schedule the suspended run, without an answer: its flow looks at the record and goes on, asks again, or ends."""
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(run_id), Scheduled(message="Woken to look at its gate"), force=True)
 
 
-@task(task_run_name="close request of run {request.run_id}", **OBSERVES)
+@step
 def close_request(registry: Registry, request: OpenRequest, why: str) -> None:
     """Record that the request is void."""
     gate = Gate(

@@ -6,33 +6,31 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from prefect import task
-
 from blocks.argocd import Argo, ArgoClient
 from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
 from blocks.facts.argocd import Application
 from flows.delivery.application import SyncPolicy, compared_commit, unfit, wanted_revisions
 from flows.delivery.sync import Asked, Stalled, SyncStep, next_sync_step, noted, stepped
-from flows.runtime.tasks import OBSERVES, looks
+from flows.runtime.tasks import looks, step
 
 
 def _never(commit: str) -> bool:
     return False
 
 
-@task(task_run_name="application {application}", **OBSERVES)
+@step
 def require_application(argo: Argo, application: str, namespace: str, wanted: SyncPolicy) -> None:
     """Make sure, before anything is committed, that the Application delivers this model to this environment.
 
     Raises:
         ApplicationUnfit: It does not exist, points elsewhere, or syncs when it must not.
-        ClusterUnreachable: The cluster did not answer; retried.
+        ClusterUnreachable: The cluster did not answer.
     """
     with argo.client() as client:
         _look(client, application, namespace, wanted)
 
 
-@task(task_run_name="sync {application}", **OBSERVES)
+@step
 def sync(
     argo: Argo,
     application: str,
@@ -59,7 +57,7 @@ def sync(
     Raises:
         ApplicationUnfit: It does not exist, points elsewhere, or syncs when it must not.
         SyncStalled: Argo CD does not bring it about; the message says why in its words.
-        ClusterUnreachable: The cluster did not answer; retried.
+        ClusterUnreachable: The cluster did not answer.
     """
     asked, known = Asked(), _Known(same)
     with argo.client() as client:

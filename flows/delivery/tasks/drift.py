@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect import task
-
 from blocks.argocd import Argo
 from blocks.cluster import Cluster
 from blocks.errors import ClusterRejected, GitRejected, HelmRejected
@@ -17,11 +15,11 @@ from flows.delivery.drift import Drift, InGit, different, drifts
 from flows.delivery.git_files import CHART, RELEASE, VALUES
 from flows.naming import release_name
 from flows.runtime.blocks import Blocks
-from flows.runtime.tasks import OBSERVES, run
+from flows.runtime.tasks import call, step
 from flows.spec import Environment
 
 
-@task(task_run_name="look for drift of {entry.model} in {environment.name}", **OBSERVES)
+@step
 def look_for_drift(
     argo: Argo, repository: GitOps, helm: Helm, cluster: Cluster, entry: Entry, environment: Environment, policy: SyncPolicy
 ) -> tuple[Drift, ...]:
@@ -82,7 +80,7 @@ async def find_drift(blocks: Blocks, environment: Environment, entry: Entry) -> 
         return ()
     following = blocks.argocd
     policy = sync_policy(environment, entry.model, following.gitops.url, "")
-    found: tuple[Drift, ...] = await run(
+    found: tuple[Drift, ...] = await call(
         look_for_drift, following.argo, following.gitops, blocks.helm, blocks.cluster, entry, environment, policy
     )
     return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prefect import task
-
 from blocks.errors import GitRejected, PipelineError
 from blocks.facts.helm import merged
 from blocks.gitops import Checkout, GitOps
@@ -14,18 +12,18 @@ from blocks.helm import Helm, HelmClient
 from blocks.registry import Event, Registry, RegistryClient
 from flows.delivery import git_files
 from flows.delivery.application import by_hand
-from flows.delivery.git_files import CHART, RELEASE, VALUES, Approval, Change, Provenance
+from flows.delivery.git_files import CHART, RELEASE, VALUES, Commit, GivenApproval, Provenance
 from flows.delivery.values import chart_values
 from flows.naming import release_name
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 
 #: Events that are looked through for the commit with which a candidate was verified, newest first.
 _LOOKED_THROUGH = 1000
 
 
-@task(task_run_name="commit {change.environment.name}", **OBSERVES)
-def commit(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
+@step
+def commit(repository: GitOps, helm: Helm, registry: Registry, wanted: Commit) -> str:
     """Have Git say that the environment runs the candidate: its values, its chart and the grounds; return the commit that does.
 
     Idempotent: where Git says so already, the commit is the one that made it so. What would not render is never committed.
@@ -34,24 +32,24 @@ def commit(repository: GitOps, helm: Helm, registry: Registry, change: Change) -
         SpecInvalid: A value looks like a secret, or a file in Git is not YAML.
         HelmRejected: The values do not match the chart's schema, or the chart refuses them.
         GitRejected: The repository, its branch or its forge refuses, or somebody else changed these files meanwhile.
-        GitUnreachable: The repository did not answer; retried.
-        GitConflict: Others pushed first each time; retried.
+        GitUnreachable: The repository did not answer.
+        GitConflict: Others pushed first each time.
     """
-    candidate, environment, where = change.candidate, change.environment, change.folder
+    candidate, environment, where = wanted.candidate, wanted.environment, wanted.folder
     with registry.client() as known:
-        provenance = _provenance(known, change)
+        provenance = _provenance(known, wanted)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
-        values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, change.plan))
+        values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, wanted.plan))
         tree.write(f"{where}/{VALUES}", git_files.values_text(tree.read(f"{where}/{VALUES}"), values, where))
-        release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, change.plan, provenance)
+        release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, wanted.plan, provenance)
         tree.write(f"{where}/{RELEASE}", release)
         # With the chart beside them, the values stay what they were whatever becomes of the chart elsewhere.
         tree.replace(f"{where}/{CHART}", charts.chart_files())
-        return _published(tree, charts, change, git_files.message(candidate, environment, provenance))
+        return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance))
 
 
-@task(task_run_name="commit return of {change.environment.name}", **OBSERVES)
-def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, change: Change) -> str:
+@step
+def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: Commit) -> str:
     """Have Git say again what it said when the candidate was verified in the environment; return the commit that does.
 
     Not `git revert`: between the two there may be failed releases, and other commits than ours. The files are those of the verified commit,
@@ -60,10 +58,10 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, change: 
     Raises:
         GitRejected: Besides, no commit that carried the candidate is known.
     """
-    candidate, environment, where = change.candidate, change.environment, change.folder
+    candidate, environment, where = wanted.candidate, wanted.environment, wanted.folder
     with registry.client() as known:
         verified = _verified_commit(known, candidate, environment)
-    provenance = Provenance(run_id=change.run_id, requester=change.requester, reason=change.reason)
+    provenance = Provenance(run_id=wanted.run_id, requester=wanted.requester, reason=wanted.reason)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         source = verified or tree.last_with(f"{where}/{RELEASE}", candidate.fingerprint)
         if source is None:
@@ -78,41 +76,41 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, change: 
                 f"release its hub revision {candidate.commit} again instead."
             )
         # The present pods hold GPUs that the old values may not have reckoned with.
-        tree.write(f"{where}/{VALUES}", git_files.with_strategy(tree.read(f"{where}/{VALUES}"), change.plan.strategy, where))
-        return _published(tree, charts, change, git_files.message(candidate, environment, provenance, back=True))
+        tree.write(f"{where}/{VALUES}", git_files.with_strategy(tree.read(f"{where}/{VALUES}"), wanted.plan.strategy, where))
+        return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, back=True))
 
 
-def _published(tree: Checkout, charts: HelmClient, change: Change, message: str) -> str:
-    where, release = change.folder, change.plan.helm_release
+def _published(tree: Checkout, charts: HelmClient, wanted: Commit, message: str) -> str:
+    where, release = wanted.folder, wanted.plan.helm_release
     if tree.changed(where):
         here = tree.folder / where
-        charts.rendered(release, change.environment.namespace, here / CHART, here / VALUES)
+        charts.rendered(release, wanted.environment.namespace, here / CHART, here / VALUES)
     return tree.publish(where, message, topic=release)
 
 
-def _provenance(known: RegistryClient, change: Change) -> Provenance:
+def _provenance(known: RegistryClient, wanted: Commit) -> Provenance:
     """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
-    candidate, environment = change.candidate, change.environment
-    gate = known.events(model=candidate.model, environment=environment.name, run_id=change.run_id)
+    candidate, environment = wanted.candidate, wanted.environment
+    gate = known.events(model=candidate.model, environment=environment.name, run_id=wanted.run_id)
     asked = next((event for event in gate if event.kind == "approval_requested" and event.fingerprint == candidate.fingerprint), None)
     evidence = asked.detail.get("evidence_sha256") if asked else _verdict(known, candidate, environment)
     return Provenance(
-        run_id=change.run_id,
-        requester=change.requester,
+        run_id=wanted.run_id,
+        requester=wanted.requester,
         evidence_sha256=str(evidence) if evidence else None,
         approvals=_approvals(gate),
-        reason=change.reason,
+        reason=wanted.reason,
     )
 
 
-def _approvals(gate: Sequence[Event]) -> tuple[Approval, ...]:
+def _approvals(gate: Sequence[Event]) -> tuple[GivenApproval, ...]:
     """Who let the run pass, with each one's last answer, by name."""
     granted = next((event for event in gate if event.kind == "approval_granted"), None)
     names = granted.detail.get("approvers") if granted else None
     counted = sorted(map(str, names)) if isinstance(names, list) else []
     latest = {event.actor: event for event in reversed(gate) if event.kind == "approved"}
     return tuple(
-        Approval(approver=name, at=latest[name].occurred_at, emergency=bool(latest[name].detail.get("emergency")))
+        GivenApproval(approver=name, at=latest[name].occurred_at, emergency=bool(latest[name].detail.get("emergency")))
         for name in counted
         if name in latest
     )
@@ -136,7 +134,7 @@ def _last_ready(known: RegistryClient, candidate: Candidate, environment: str, d
     )
 
 
-@task(task_run_name="commit removal from {environment}", **OBSERVES)
+@step
 def commit_removal(repository: GitOps, model: str, environment: str, fingerprint: str, provenance: Provenance) -> str | None:
     """Have Git say that nothing is released there; the commit that does, or none where Git says something else than the candidate.
 
@@ -146,8 +144,8 @@ def commit_removal(repository: GitOps, model: str, environment: str, fingerprint
     Raises:
         SpecInvalid: A file in Git is not YAML.
         GitRejected: The repository, its branch or its forge refuses, or somebody else changed these files meanwhile.
-        GitUnreachable: The repository did not answer; retried.
-        GitConflict: Others pushed first each time; retried.
+        GitUnreachable: The repository did not answer.
+        GitConflict: Others pushed first each time.
     """
     where = git_files.folder(model, environment)
     with repository.client() as git, git.checkout() as tree:

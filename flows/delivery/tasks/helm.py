@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from prefect import task
-
 from blocks.errors import HelmRejected, PipelineError
 from blocks.facts import HelmRevision
 from blocks.facts.helm import carried_before, merged
@@ -15,12 +13,12 @@ from blocks.helm import Helm, HelmClient, values_digest
 from flows.delivery.pending import Repair, choose_repair, require_idle
 from flows.delivery.values import chart_values
 from flows.placement.assess import ReleasePlan
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 
 
-@task(task_run_name="deploy {environment.name}", **OBSERVES)
-def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
+@step
+def upgrade_release(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
     """Make the environment's Helm release carry the candidate's values; return the Helm revision in place.
 
     Idempotent: a release that already carries these values is left alone.
@@ -33,9 +31,9 @@ def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: Rel
         force_conflicts: Whether fields that the chart sets are taken from whoever changed them outside of Helm.
 
     Raises:
-        HelmBusy: Another operation holds the release; retried.
+        HelmBusy: Another operation holds the release.
         HelmStuck: An operation on it was killed.
-        HelmUnreachable: The cluster did not answer; retried.
+        HelmUnreachable: The cluster did not answer.
         HelmConflict: Somebody else owns fields that the chart sets.
         HelmRejected: The chart or its values are wrong; retrying cannot help.
     """
@@ -53,23 +51,23 @@ def deploy(helm: Helm, candidate: Candidate, environment: Environment, plan: Rel
 
 @contextmanager
 def untouched_if_same(client: HelmClient, release: str, namespace: str, before: HelmRevision | None) -> Iterator[None]:
-    """Say with a refusal (as the fact `untouched`) that nothing was changed, where Helm has made no new revision of it."""
+    """Say with a refusal that nothing was changed, where Helm has made no new revision of it."""
     try:
         yield
     except HelmRejected as exc:
         with suppress(PipelineError):  # then it cannot be told
-            exc.facts["untouched"] = client.current(release, namespace) == before
+            exc.untouched = client.current(release, namespace) == before
         raise
 
 
-@task(task_run_name="roll back {environment.name}", **OBSERVES)
+@step
 def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
     """Make the environment's Helm release what it was when it carried the candidate; return the Helm revision in place.
 
-    Idempotent: a release that already carries the fingerprint is left alone. Arguments as of `deploy`.
+    Idempotent: a release that already carries the fingerprint is left alone. Arguments as of `upgrade_release`.
 
     Raises:
-        HelmBusy: Another operation holds the release; retried.
+        HelmBusy: Another operation holds the release.
         HelmStuck: An operation on it was killed.
         HelmConflict: Somebody else owns fields that the chart sets.
         HelmRejected: No Helm revision that carried the candidate is kept.
@@ -94,7 +92,7 @@ def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment
             return client.rollback(release, namespace, carrying.revision, force_conflicts=force_conflicts)
 
 
-@task(task_run_name="repair {release}", **OBSERVES)
+@step
 def repair_release(helm: Helm, release: str, namespace: str, wanted: str | None) -> Repair | None:
     """Finish, take back or remove what a killed operation left; what was done, or none if nothing was stuck.
 
@@ -107,7 +105,7 @@ def repair_release(helm: Helm, release: str, namespace: str, wanted: str | None)
         wanted: Fingerprint of the candidate that it is to carry next; none if it is to go.
 
     Raises:
-        HelmUnreachable: The cluster did not answer; retried.
+        HelmUnreachable: The cluster did not answer.
         HelmConflict: Somebody else owns fields that the chart sets; the release is no longer stuck then.
         HelmRejected: Helm refused.
     """
@@ -122,12 +120,12 @@ def repair_release(helm: Helm, release: str, namespace: str, wanted: str | None)
         return repair
 
 
-@task(task_run_name="uninstall {release}", **OBSERVES)
+@step
 def uninstall(helm: Helm, release: str, namespace: str) -> None:
     """Remove the Helm release with all that it made, stuck or not; one that is not there is left alone.
 
     Raises:
-        HelmUnreachable: The cluster did not answer; retried.
+        HelmUnreachable: The cluster did not answer.
         HelmRejected: Helm refused.
     """
     with helm.client() as client:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from flows.doctor.rules.facts import Facts, LockFact
 from flows.doctor.rules.symptom import FIX, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, WakeRun
-from flows.recovery.orphans import why_clean_up
+from flows.recovery.orphans import why_orphaned
 
 #: A lock's holder gives a sign of life every 10 s, and is given up after this.
 LOCK_STALE_SECONDS = 60.0
@@ -30,9 +30,9 @@ def _unfinished(facts: Facts) -> Iterator[Symptom]:
         seen = facts.runs[begun.run_id]
         about = f"{begun.model} in {begun.environment}"
         what = f"run {begun.run_id} began candidate {begun.fingerprint[:12]} of {about} and never ended it"
-        if why := why_clean_up(seen, failed=begun.failed):
+        if why := why_orphaned(seen, failed=begun.failed):
             remedy = CleanUp(begun=begun.event_id, why=why)
-            yield Symptom(kind="unfinished", about=about, message=f"{what}: {why}.", command=FIX, remedy=remedy)
+            yield Symptom(kind="unfinished", about=about, message=f"{what}: {why.message}.", command=FIX, remedy=remedy)
         elif seen.crashed:
             yield Symptom(
                 kind="crashed",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flows.recovery.orphans import Orphaned
+
 
 @dataclass(frozen=True, kw_only=True)
 class CleanUp:
     """Clean up after a run that is over, as the sweep does: `begun` is the id of the event with which it began."""
 
     begun: int
-    why: str
+    why: Orphaned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,12 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.cluster import Cluster
 from blocks.registry import Event, Lock, Registry, RegistryClient
+from flows.delivery.deliver import ByArgo, ByHelm
+from flows.delivery.git_files import Provenance
 from flows.errors import SpecInvalid
 from flows.naming import release_name
-from flows.recovery.carriers import Carrier
-from flows.recovery.orphans import Way, sentence, way_out
+from flows.recovery.decide import Aftermath, Decision, Step, after_failure
+from flows.recovery.orphans import Orphaned, what_is_left
 from flows.spec import Environment
 from flows.weights.job import RUN_LABEL
 
@@ -53,7 +55,9 @@ class Begun:
         )
 
 
-def clean_up(registry: Registry, cluster: Cluster, carrier: Carrier, environment: Environment, begun: Begun, why: str) -> str | None:
+def clean_up(
+    registry: Registry, cluster: Cluster, delivery: ByHelm | ByArgo, environment: Environment, begun: Begun, why: Orphaned
+) -> str | None:
     """Leave the environment as it was before the run, or say what is left; that sentence, or none while another run holds it.
 
     Idempotent: killed at any point, the next call goes on. What is to be done is decided once, recorded, and kept to; the lock is taken in
@@ -62,7 +66,7 @@ def clean_up(registry: Registry, cluster: Cluster, carrier: Carrier, environment
     Args:
         registry: Where it is recorded.
         cluster: Where the run's Jobs are.
-        carrier: What carries the model's candidate there.
+        delivery: What delivers there.
         environment: Where.
         begun: What the run began.
         why: Why nobody will end it.
@@ -74,43 +78,42 @@ def clean_up(registry: Registry, cluster: Cluster, carrier: Carrier, environment
         lock = client.take_lock(begun.model, environment.name, begun.run_id)
         if lock.run_id != begun.run_id:
             return None
-        decided = _decide(client, carrier.carried(begun.model), environment, begun, why)
-        way: Way = decided.detail["way"]  # type: ignore[assignment]  # as it was written
-        back_to = decided.detail["back_to"]
+        decision = _decide(client, delivery.carried(begun.model), environment, begun, why)
         jobs = _end_jobs(cluster, environment, begun.run_id)
-        _record_failed(client, lock, begun, why, cluster_changed=way != "none")
-        if way == "remove":
-            carrier.remove(begun.model, begun.fingerprint, begun.run_id, why)
+        _record_failed(client, lock, begun, why, cluster_changed=decision.step != "nothing")
+        if decision.step == "remove":
+            delivery.remove(begun.model, begun.fingerprint, Provenance(run_id=begun.run_id, reason=why.message))
         client.free_lock(lock)
-        left = sentence(way, begun.fingerprint, str(back_to), carrier.shown(begun.model), jobs)
-        if way == "back":
-            run_id = _start_rollback(begun, environment, why, str(back_to))
+        left = what_is_left(decision, begun.fingerprint, delivery.shown(begun.model), jobs)
+        if decision.step == "roll_back":
+            run_id = _start_rollback(begun, environment, why, decision.to or "")
             left = f"{left} ({ROLLBACK} {run_id})"
-        _show(begun, f"{begun.model} in {environment.name}: {why}. {left}")
-        _record(client, "cleaned_up", begun, environment, {"why": why, "left": left, "jobs": jobs})
+        _show(begun, f"{begun.model} in {environment.name}: {why.message}. {left}")
+        _record(client, "cleaned_up", begun, environment, {"why": why.message, "left": left, "jobs": jobs})
     return left
 
 
-def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: str) -> Event:
+#: How the record names what is to be done; what it says stays readable for every version.
+_WAYS: dict[Step, str] = {"nothing": "none", "roll_back": "back", "ask": "ask", "remove": "remove", "keep": "leave"}
+_STEPS = {way: step for step, way in _WAYS.items()}
+
+
+def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: Orphaned) -> Decision:
     """What is to be done; decided from what is there at the first call, and found again by the others."""
     failed = client.run_events([begun.run_id], ["failed"])
-    way, back_to = way_out(
-        candidate=begun.fingerprint,
-        replaces=begun.replaces,
-        carried=carried,
-        returning=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
-        good=_good(client, begun.model, environment.name),
-        policy=environment.failure,
+    decision = after_failure(
+        Aftermath(
+            candidate=begun.fingerprint,
+            replaces=begun.replaces,
+            deployed=carried == begun.fingerprint,
+            rolling_back=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
+            verified_before=client.previous(begun.model, environment.name) is not None,
+        ),
+        environment.failure,
     )
-    return _record(client, "cleaning_up", begun, environment, {"why": why, "way": way, "back_to": back_to})
-
-
-def _good(client: RegistryClient, model: str, environment: str) -> set[str]:
-    """The candidate that is `ready` there (or would be, had nobody taken it out), and the last good one beside it."""
-    serving, previous = client.current(model, environment), client.previous(model, environment)
-    ready = serving is not None and "ready" in (serving.status, serving.disabled_from)
-    good = {serving.fingerprint or ""} if serving is not None and ready else set()
-    return good | ({previous.fingerprint} if previous is not None else set())
+    detail: dict[str, object] = {"why": why.message, "way": _WAYS[decision.step], "back_to": decision.to}
+    decided = _record(client, "cleaning_up", begun, environment, detail).detail
+    return Decision(step=_STEPS[str(decided["way"])], to=str(decided["back_to"]) if decided["back_to"] else None)
 
 
 def _end_jobs(cluster: Cluster, environment: Environment, run_id: str) -> int:
@@ -121,12 +124,12 @@ def _end_jobs(cluster: Cluster, environment: Environment, run_id: str) -> int:
     return len(running)
 
 
-def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: str, *, cluster_changed: bool) -> None:
+def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: Orphaned, *, cluster_changed: bool) -> None:
     client.mark_failed(
         model=begun.model,
         environment=lock.environment,
         fingerprint=begun.fingerprint,
-        reason=f"Cancelled: {why}" if "cancelled" in why else f"Abandoned: {why}",
+        reason=f"{why.kind}: {why.message}",
         # Its pods may take the endpoint at any moment until it goes back, so that what served is not routed meanwhile.
         cluster_changed=cluster_changed,
         run_id=begun.run_id,
@@ -135,9 +138,15 @@ def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: str, *
     )
 
 
-def _start_rollback(begun: Begun, environment: Environment, why: str, back_to: str) -> str:
+def _start_rollback(begun: Begun, environment: Environment, why: Orphaned, back_to: str) -> str:
     """Start the run that takes the environment back, once."""
-    parameters = {"model": begun.model, "environment": environment.name, "reason": f"{begun.run_id}: {why}", "actor": ACTOR, "to": back_to}
+    parameters = {
+        "model": begun.model,
+        "environment": environment.name,
+        "reason": f"{begun.run_id}: {why.message}",
+        "actor": ACTOR,
+        "to": back_to,
+    }
     with get_client(sync_client=True) as prefect:
         try:
             deployment = prefect.read_deployment_by_name(ROLLBACK)

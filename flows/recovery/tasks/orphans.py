@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 
 from blocks.registry import Event, Registry, RegistryClient
 from flows.recovery.orphans import EndedRun
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 
 #: Runs that are asked for at a time: as many as Prefect gives in one answer.
 _PAGE = 200
 
 
-@task(task_run_name="list orphaned runs", **OBSERVES)
+@step
 def orphaned_runs(registry: Registry) -> list[Event]:
     """What runs began and recorded no end of; those that are under way are among it."""
     with registry.client() as client:
         return client.orphaned_runs()
 
 
-@task(task_run_name="look at their runs", **OBSERVES)
+@step
 def ended_runs(registry: Registry, run_ids: Sequence[str]) -> dict[str, EndedRun]:
     """What became of each of the runs, by its id: one request for 200 of them."""
     with registry.client() as client:
@@ -65,7 +64,7 @@ def _is_id(run_id: str) -> bool:
     return True
 
 
-@task(task_run_name="look how the run ended before", **OBSERVES)
+@step
 def had_ended(run_id: str) -> bool:
     """Whether the run has told Prefect an end of its own; one that crashed, or whose process was lost without a word, has not."""
     with get_client(sync_client=True) as client:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-from prefect import task
-
 from blocks.registry import Registry
 from flows.record.tasks import first_begun
 from flows.recovery.target import TARGET_SECONDS
 from flows.recovery.tasks.rollback import seconds_of
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 
 
-@task(task_run_name="list models to rehearse", **OBSERVES)
+@step
 def models_to_rehearse(registry: Registry, environment: str, models: list[str], run_id: str) -> list[str]:
     """What serves in the environment (of these the named ones, if any are), as it was when the run began: that is recorded first."""
     with registry.client() as client:
@@ -29,7 +27,7 @@ def models_to_rehearse(registry: Registry, environment: str, models: list[str], 
     return [str(model) for model in cast("list[object]", begun.detail["models"])]
 
 
-@task(task_run_name="recall rehearsal of {model}", **OBSERVES)
+@step
 def rehearsed(registry: Registry, model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """How long both ways took, if an earlier process of the run has done them."""
     with registry.client() as client:
@@ -39,7 +37,7 @@ def rehearsed(registry: Registry, model: str, environment: str, run_id: str) -> 
     return None
 
 
-@task(task_run_name="choose what to rehearse {model} with", **OBSERVES)
+@step
 def choose_rehearsal(registry: Registry, model: str, environment: str, run_id: str) -> list[str] | None:
     """Fingerprints of the current and the previous candidate; none where there are not both.
 
@@ -55,7 +53,7 @@ def choose_rehearsal(registry: Registry, model: str, environment: str, run_id: s
     return [current.fingerprint, previous.fingerprint]
 
 
-@task(task_run_name="record rehearsal of {current.model}", **OBSERVES)
+@step
 def record_rehearsed(
     registry: Registry, current: Candidate, previous: Candidate, environment: Environment, run_id: str
 ) -> dict[str, float]:

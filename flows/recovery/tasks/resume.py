@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from prefect import task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -24,7 +23,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, SeenRun, StallLimits, is_stalled, why_abandoned
 from flows.runtime.client import all_runs
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 
 #: The flows whose runs are taken up again: those that change an environment.
 FLOWS = ("release", "rollback", "rehearse")
@@ -40,7 +39,7 @@ _PHASES: dict[StateType, Literal["pending", "running", "cancelling", "crashed"]]
 }
 
 
-@task(task_run_name="look for runs that died", **OBSERVES)
+@step
 def runs_to_look_at(registry: Registry, models: Collection[str], patience: StallLimits) -> list[SeenRun]:
     """The runs that change an environment and are under way or crashed of late: of these models, and rehearsals that have begun.
 
@@ -68,7 +67,7 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Stall
         ]
 
 
-@task(task_run_name="recall runs that crashed", **OBSERVES)
+@step
 def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]:
     """What the registry knows of these runs, by their ids."""
     run_ids = [run.run_id for run in runs]
@@ -86,14 +85,14 @@ def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]
     }
 
 
-@task(task_run_name="end {run.name}", **OBSERVES)
+@step
 def end_stalled(run: SeenRun, step: Literal["crashed", "cancelled"]) -> bool:
     """Say to Prefect that the run is over, if it is still what was seen; whether it was."""
     silent = f"It gave no sign of life for {(datetime.now(UTC) - run.sign_of_life).total_seconds():.0f} s."
     return _move(run, Crashed(message=silent) if step == "crashed" else Cancelled(message=f"{silent} Nobody was left to end it."))
 
 
-@task(task_run_name="pick up {run.name}", **OBSERVES)
+@step
 def resume_run(registry: Registry, run: SeenRun, past: Past) -> bool:
     """Have Prefect start the very same run again, which carries on where it was; whether it was still crashed.
 
@@ -110,7 +109,7 @@ def resume_run(registry: Registry, run: SeenRun, past: Past) -> bool:
     return _move(run, AwaitingRetry(message="Its process was lost; it carries on where it was."))
 
 
-@task(task_run_name="give up {run.name}", **OBSERVES)
+@step
 def abandon(registry: Registry, run: SeenRun, past: Past) -> None:
     """Record that the run is not taken up again and why, and tell it to whoever listens."""
     why = why_abandoned(past)

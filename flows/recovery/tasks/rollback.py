@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import task
-
 from blocks.errors import RegistryRejected
 from blocks.registry import Registry, RegistryClient
 from flows.record.tasks import first_begun
 from flows.recovery.target import choose_target
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 
 
-@task(task_run_name="choose what to roll back to", **OBSERVES)
+@step
 def rollback_target(registry: Registry, model: str, environment: Environment, to: str | None, run_id: str) -> Candidate:
     """The candidate to go back to: the one whose fingerprint begins with `to`, or the last verified one before the current.
 
@@ -41,7 +39,14 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
     return Candidate.from_document(document)
 
 
-@task(task_run_name="record rollback of {environment.name}", **OBSERVES)
+@step
+def verified_before(registry: Registry, model: str, environment: str) -> bool:
+    """Whether a candidate is known to go back to there: verified once, and its last verdict good."""
+    with registry.client() as client:
+        return client.previous(model, environment) is not None
+
+
+@step
 def record_rolled_back(
     registry: Registry, candidate: Candidate, environment: Environment, actor: str, reason: str, automatic: bool, run_id: str
 ) -> float:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prefect import task
-
 from blocks.registry import Event, Registry, RegistryClient
 from flows.record.phases import BUDGET_SECONDS
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import step
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.behaviour import Reference
 from flows.verification.evidence import Evidence, EvidenceRef, evidence
@@ -19,7 +17,7 @@ from flows.verification.verdict import Verdict
 LOOKED_THROUGH = 500
 
 
-@task(task_run_name="recall what {environment.name} answered", **OBSERVES)
+@step
 def recall_reference(registry: Registry, candidate: Candidate, environment: Environment) -> Reference:
     """What the registry knows from before: the answers of the release that serves in the environment, and the engine's version that
     the candidate's own image showed, here or in the environment before."""
@@ -51,7 +49,7 @@ def _evidence(client: RegistryClient, event: Event) -> Evidence | None:
         return None
 
 
-@task(task_run_name="keep evidence of {environment.name}", **OBSERVES)
+@step
 def keep_evidence(
     registry: Registry,
     candidate: Candidate,
@@ -87,7 +85,7 @@ def keep_evidence(
     return EvidenceRef(sha256=sha256, page_sha256=page)
 
 
-@task(task_run_name="record times of {environment.name}", **OBSERVES)
+@step
 def record_phases(
     registry: Registry, candidate: Candidate, environment: Environment, phases: dict[str, float], prefetch_bytes: int, run_id: str
 ) -> None:

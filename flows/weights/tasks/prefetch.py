@@ -11,7 +11,7 @@ from blocks.cluster import Cluster
 from blocks.registry import Registry
 from flows.node.layout import snapshot_folder
 from flows.runtime.artifacts import ProgressArtifact
-from flows.runtime.tasks import OBSERVES, run
+from flows.runtime.tasks import OBSERVES, call, run, step
 from flows.spec import Candidate, Environment
 from flows.weights.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job
 from flows.weights.progress import fetched_bytes, progress
@@ -48,7 +48,7 @@ def prefetch(
     return fetched_bytes(last)
 
 
-@task(task_run_name="list snapshots to keep", **OBSERVES)
+@step
 def snapshots_to_keep(registry: Registry) -> list[str]:
     """Folders of the snapshots that no node may remove: those of every model's current and previous candidate in every environment."""
     with registry.client() as client:
@@ -66,6 +66,6 @@ async def prefetch_everywhere(
     hub_endpoint: str,
 ) -> int:
     """Have the snapshot on all these nodes, at the same time. The bytes of what was fetched; none where it was there already."""
-    keep = await run(snapshots_to_keep, registry)
+    keep = await call(snapshots_to_keep, registry)
     fetched = await asyncio.gather(*(run(prefetch, cluster, candidate, environment, node, keep, run_id, hub_endpoint) for node in nodes))
     return sum(fetched)

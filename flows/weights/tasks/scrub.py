@@ -8,14 +8,14 @@ from prefect.artifacts import create_table_artifact
 from blocks.cluster import Cluster
 from blocks.registry import Registry
 from flows.runtime.artifacts import ProgressArtifact
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Environment
 from flows.weights.progress import progress
 from flows.weights.scrub import ScrubReport, scrub_job
 from flows.weights.tasks.job import run_on_node
 
 
-@task(task_run_name="list nodes of {environment.name}", **OBSERVES)
+@step
 def nodes_of(cluster: Cluster, environment: Environment) -> list[str]:
     """The environment's nodes that a Job can run on now."""
     with cluster.client() as client:
@@ -37,7 +37,7 @@ def scrub(cluster: Cluster, environment: Environment, node: str, run_id: str) ->
     return ScrubReport.of(node, last)
 
 
-@task(task_run_name="record scrub of {report.node}", **OBSERVES)
+@step
 def record_scrubbed(registry: Registry, environment: Environment, report: ScrubReport, run_id: str) -> None:
     """Keep the report as evidence, and that there was a scrub as an event."""
     with registry.client() as client:
@@ -46,7 +46,7 @@ def record_scrubbed(registry: Registry, environment: Environment, report: ScrubR
         client.add_event("scrubbed", environment=environment.name, run_id=run_id, detail=detail)
 
 
-@task(task_run_name="publish scrub", **OBSERVES)
+@step
 def publish_scrub(rows: list[dict[str, str]]) -> None:
     """Show what was found on each node."""
     create_table_artifact(key="scrub", table=rows, description="What the weights on the nodes hash to")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.delivery.git_files import Approval, Provenance, message, promoted, release_text, values_text
+from flows.delivery.git_files import GivenApproval, Provenance, message, promoted, release_text, values_text
 from flows.delivery.secret_scan import looks_secret, secret_in
 from flows.delivery.values import chart_values
 from flows.errors import SpecInvalid
@@ -21,7 +21,7 @@ GROUNDS = Provenance(
     run_id="4f0a7d4e-0000-4000-8000-000000000000",
     requester="zoe",
     evidence_sha256=digest("evidence"),
-    approvals=(Approval(approver="ada", at=BEGIN), Approval(approver="bob", at=BEGIN, emergency=True)),
+    approvals=(GivenApproval(approver="ada", at=BEGIN), GivenApproval(approver="bob", at=BEGIN, emergency=True)),
 )
 WHERE = "environments/staging/tiny-llama"
 

@@ -25,7 +25,7 @@ from flows.doctor.rules.facts import (
     WantedDeployment,
 )
 from flows.doctor.rules.symptom import ApplyAutomations, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, Unstick, WakeRun
-from flows.recovery.orphans import EndedRun
+from flows.recovery.orphans import CANCELLED, EndedRun
 from tests.support.examples import BEGIN, pod
 
 NEW, OLD = "a" * 64, "b" * 64
@@ -96,7 +96,7 @@ def test_nothing_is_found_where_everything_fits() -> None:
             {"orphaned_runs": (BEGUN,), "runs": {"r1": OVER}, "locks": (LOCK,)},
             "unfinished",
             "run r1 began candidate aaaaaaaaaaaa of tiny-llama in staging and never ended it: its run was cancelled.",
-            CleanUp(begun=7, why="its run was cancelled"),
+            CleanUp(begun=7, why=CANCELLED),
         ),
         ({"orphaned_runs": (BEGUN,), "runs": {"r1": CRASHED}}, "crashed", "not taken it up again", StartRun(deployment="sweep/sweep")),
         (

@@ -34,7 +34,7 @@ def test_pods_that_were_there_already_took_none_of_its_time() -> None:
 
 def test_a_stopwatch_adds_up_and_counts_what_ends_in_an_error() -> None:
     moments = iter([0.0, 2.0, 10.0, 13.0])
-    watch = Stopwatch(lambda: next(moments))
+    watch = Stopwatch(clock=lambda: next(moments))
 
     with watch.phase("plan"):
         pass
