@@ -102,7 +102,7 @@ def test_a_killed_upgrade_to_the_wanted_candidate_is_finished(stage: Stage) -> N
     with pytest.raises(HelmStuck):
         require_idle(killed, datetime.now(UTC), 0.0)
 
-    repair = repair_release.fn(stage.block, stage.name, stage.namespace, "new")
+    repair = repair_release(stage.block, stage.name, stage.namespace, "new")
 
     now = stage.now()
     assert repair is not None
@@ -115,13 +115,13 @@ def test_a_killed_upgrade_to_anything_else_is_taken_back(stage: Stage) -> None:
     stage.install("old")
     stage.kill_in_the_middle("new")
 
-    repair = repair_release.fn(stage.block, stage.name, stage.namespace, "other")
+    repair = repair_release(stage.block, stage.name, stage.namespace, "other")
 
     now = stage.now()
     assert repair is not None
     assert now is not None
     assert (repair.kind, now.status, now.fingerprint, stage.carries()) == ("return", "deployed", "old", "old")
-    assert repair_release.fn(stage.block, stage.name, stage.namespace, "other") is None
+    assert repair_release(stage.block, stage.name, stage.namespace, "other") is None
 
 
 def test_a_killed_installation_is_finished_or_removed(stage: Stage) -> None:
@@ -129,11 +129,11 @@ def test_a_killed_installation_is_finished_or_removed(stage: Stage) -> None:
     with pytest.raises(HelmRejected):
         stage.client.rollback(stage.name, stage.namespace, 7)
 
-    assert repair_release.fn(stage.block, stage.name, stage.namespace, "other") is not None
+    assert repair_release(stage.block, stage.name, stage.namespace, "other") is not None
     assert (stage.now(), stage.carries()) == (None, None)
 
     stage.kill_in_the_middle("second")
-    assert repair_release.fn(stage.block, stage.name, stage.namespace, "second") is not None
+    assert repair_release(stage.block, stage.name, stage.namespace, "second") is not None
     now = stage.now()
     assert now is not None
     assert (now.status, stage.carries()) == ("deployed", "second")
