@@ -1,1 +1,4 @@
-"""The `slipway` command: a file a noun; and the demo. Everything that it does is a flow, a task or a read of the registry."""
+"""The `slipway` command: a file a noun; and the demo.
+
+Nothing is decided here: what a command does is a flow, a task or a read of the registry.
+"""

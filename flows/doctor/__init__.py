@@ -1,4 +1,7 @@
-"""`slipway doctor`: gathers what registry, cluster, Helm, nodes and Prefect say, shows what does not fit together, and mends it."""
+"""`slipway doctor`: gathers what registry, cluster, Helm, nodes and Prefect say, shows what does not fit together, and mends it.
+
+`gather` only reads, `rules` only judge, `mend` alone writes. What becomes of a failed release is `recovery`'s.
+"""
 
 from flows.doctor.gather import gather
 from flows.doctor.mend import mend

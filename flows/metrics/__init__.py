@@ -1,1 +1,1 @@
-"""What Prometheus reads of Slipway, and the dashboards that show it."""
+"""What Prometheus reads of Slipway, and the dashboards that show it. Only reads, and takes no part in a release."""
