@@ -67,11 +67,13 @@ bench-verify: setup ## Compare the load generator with wrk: build/bench-verify.j
 charts: setup ## Write the chart's golden renders and its table of values anew
 	@$(BIN)/python -m tests.charts.renew
 
-lint: setup ## ruff, mypy --strict, import-linter
+lint: setup ## ruff, mypy --strict, import-linter, deptry
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry flows blocks
+	@$(BIN)/deptry sandbox tests --ignore DEP002,DEP004
 
 format: setup ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
