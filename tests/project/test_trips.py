@@ -1,0 +1,46 @@
+"""A concern lies in one place: following it does not lead to and fro."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.project.trips import ROOT, Trip, count, entered_again, modules
+
+#: What the layout by concern was made for; it was 47 before.
+BAR = 30
+
+
+def test_a_reader_who_follows_one_thing_seldom_enters_a_folder_again() -> None:
+    counted = count(ROOT)
+
+    assert len(counted) == 12
+    assert sum(counted.values()) <= BAR, counted
+
+
+def test_a_folder_that_was_left_counts_when_it_is_entered_again() -> None:
+    assert entered_again(["gate", "gate", "rules"]) == 0
+    assert entered_again(["gate", "rules", "rules", "gate", "rules"]) == 2
+
+
+def test_a_trip_follows_what_is_passed_on_by_name_by_object_and_through_callers(tmp_path: Path) -> None:
+    texts = {
+        "flows/a/one.py": (
+            "from flows.b.two import Holder, two, other\n"
+            "def start(candidate, registry):\n"
+            "    run(two, candidate)\n"
+            "    held = Holder(candidate=candidate)\n"
+            "    near(held)\n"
+            "    other(registry)\n"
+            "def near(held): ...\n"
+        ),
+        "flows/b/two.py": "def two(it): ...\ndef other(registry): ...\nclass Holder:\n    candidate: str\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    known = modules(tmp_path)
+    trip = Trip(known, "candidate")
+
+    trip.follow(known["flows.a.one"].definitions["start"], {"candidate"})
+
+    assert trip.folders == ["flows/a", "flows/b", "flows/b", "flows/a"]

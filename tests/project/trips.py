@@ -1,0 +1,214 @@
+"""How often a reader enters a folder again who follows a candidate, an environment or the registry through the code.
+
+A trip starts at a function and one of its parameters, or a field of one (`move.candidate`). The reader follows the calls that pass it on,
+by name and through imports, depth first in the order of the source: `f(candidate)`, `run(f, candidate)`, `Class(candidate=candidate)` with
+the class's methods, and calls that pass on an object which was made with it. Each function is read once. Folders are those seen from the
+doors of `flows` and `blocks`: a room with its `tasks`. One that was left and is entered again counts one; going back to a caller does not.
+
+Twelve trips: six subjects, two words each, each word four times. At the commit before the layout by concern (8a72898) they enter
+47 folders again, and 30 with that layout: `python -m tests.project.trips FOLDER` counts in another tree, as `git archive 8a72898` gives it.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+#: Where a trip starts (in this layout, and in the one before) and what it follows.
+TRIPS: tuple[tuple[str, tuple[str, ...], tuple[str, str]], ...] = (
+    ("gate", ("flows.approval.gate.pass_gate", "flows.gate.pass_gate"), ("environment", "registry")),
+    ("planning", ("flows.placement.tasks.plan", "flows.tasks.plan.plan"), ("candidate", "environment")),
+    ("delivery and sync", ("flows.delivery.deliver.deliver", "flows.delivery.deliver"), ("move.candidate", "move.environment")),
+    ("verification", ("flows.promotion.promote._verified", "flows.proof.proven"), ("candidate", "registry")),
+    ("promotion", ("flows.promotion.promote.promote", "flows.entering.enter"), ("move.candidate", "move.registry")),
+    ("recovery", ("flows.recovery.recover.recover", "flows.going_back.settle"), ("move.environment", "move.registry")),
+)
+
+#: Functions that call what they are given first.
+_CALLERS = {"run", "partial", "to_thread"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A function or class, and where it stands."""
+
+    module: str
+    folder: str
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+@dataclass
+class Module:
+    """What a file defines, and what its names of elsewhere mean."""
+
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    imported: dict[str, str] = field(default_factory=dict)
+
+
+def modules(root: Path) -> dict[str, Module]:
+    """The modules of `flows` and `blocks` by their dotted names."""
+    found = {}
+    for path in sorted(path for package in ("flows", "blocks") for path in (root / package).rglob("*.py")):
+        relative = path.relative_to(root)
+        name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
+        module = found[name] = Module()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                module.imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                module.definitions[node.name] = Definition(module=name, folder="/".join(relative.parent.parts[:2]), node=node)
+    return found
+
+
+@dataclass
+class Trip:
+    """One reader's way.
+
+    Attributes:
+        known: All modules.
+        word: What is followed: the parameter's name.
+        folders: Where the functions stand that were read, in that order.
+    """
+
+    known: dict[str, Module]
+    word: str
+    folders: list[str] = field(default_factory=list)
+    _read: set[str] = field(default_factory=set)
+
+    def follow(self, definition: Definition, names: set[str]) -> None:
+        """Read a definition in which the names hold what is followed, or an object that holds it."""
+        key = f"{definition.module}.{definition.node.name}"
+        if key in self._read:
+            return
+        self._read.add(key)
+        self.folders.append(definition.folder)
+        names = set(names)
+        for node in _in_order(definition.node):
+            if isinstance(node, ast.Assign | ast.AnnAssign | ast.withitem):
+                names |= {name for name, value in _assigned(node) if self._kept(value, names)}
+            elif isinstance(node, ast.Call):
+                self._call(definition, node, names)
+
+    def _call(self, at: Definition, call: ast.Call, names: set[str]) -> None:
+        called, arguments = call.func, list(call.args)
+        if ast.unparse(called).rpartition(".")[2] in _CALLERS and arguments:
+            called = arguments.pop(0)
+        target = self.resolve(at.module, ast.unparse(called))
+        if target is None:
+            return
+        given = {name for name, value in _passed(target.node, arguments, call.keywords) if self._holds(value, names)}
+        if given:
+            self.follow(target, given)
+
+    def _kept(self, value: ast.expr, names: set[str]) -> bool:
+        """Whether a value is what is followed, or an object that was made with it."""
+        if isinstance(value, ast.Call):
+            return ast.unparse(value.func).rpartition(".")[2].lstrip("_")[:1].isupper() and self._holds(value, names)
+        return self._holds(value, names)
+
+    def _holds(self, value: ast.expr, names: set[str]) -> bool:
+        if isinstance(value, ast.Starred):
+            value = value.value
+        text = ast.unparse(value)
+        if text in names:
+            return True
+        if isinstance(value, ast.Attribute):
+            return value.attr.lstrip("_") == self.word and ast.unparse(value.value) in names | {"self"}
+        if isinstance(value, ast.Call):  # an object that is made, or a function that is bound, on the way
+            return any(self._holds(argument, names) for argument in [*value.args, *(keyword.value for keyword in value.keywords)])
+        return False
+
+    def resolve(self, module: str, name: str) -> Definition | None:
+        """The definition that a name means in a module."""
+        head, _, rest = name.partition(".")
+        known = self.known[module]
+        if not rest and head in known.definitions:
+            return known.definitions[head]
+        if head not in known.imported:
+            return None
+        full = f"{known.imported[head]}.{rest}".rstrip(".")
+        owner, _, last = full.rpartition(".")
+        if owner in self.known and owner != module:
+            return self.resolve(owner, last)
+        return None
+
+
+def _in_order(node: ast.AST) -> Iterator[ast.AST]:
+    """Statements and calls in the order in which a reader comes to them: what is inside first."""
+    for child in ast.iter_child_nodes(node):
+        yield from _in_order(child)
+        yield child
+
+
+def _assigned(node: ast.Assign | ast.AnnAssign | ast.withitem) -> Iterator[tuple[str, ast.expr]]:
+    """The names with what each of them is given; `a, b = c, d` gives two."""
+    if isinstance(node, ast.withitem):
+        targets, value = [node.optional_vars], node.context_expr
+    else:
+        targets, value = node.targets if isinstance(node, ast.Assign) else [node.target], node.value
+    for target in targets:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            yield from zip(map(ast.unparse, target.elts), value.elts, strict=False)
+        elif target is not None and value is not None:
+            yield ast.unparse(target), value
+
+
+def _passed(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, arguments: list[ast.expr], keywords: list[ast.keyword]
+) -> Iterator[tuple[str, ast.expr]]:
+    """The parameters' names with what is given for them."""
+    yield from zip(_parameters(node), arguments, strict=False)
+    yield from ((keyword.arg, keyword.value) for keyword in keywords if keyword.arg is not None)
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[str]:
+    if isinstance(node, ast.ClassDef):
+        for made in node.body:
+            if isinstance(made, ast.FunctionDef) and made.name == "__init__":
+                return _parameters(made)[1:]
+        return [made.target.id for made in node.body if isinstance(made, ast.AnnAssign) and isinstance(made.target, ast.Name)]
+    return [argument.arg for argument in [*node.args.posonlyargs, *node.args.args]]
+
+
+def entered_again(folders: list[str]) -> int:
+    """How many times a folder is entered that was left before."""
+    entered = [folder for number, folder in enumerate(folders) if number == 0 or folders[number - 1] != folder]
+    return len(entered) - len(set(entered))
+
+
+def count(root: Path) -> dict[tuple[str, str], int]:
+    """How many folders each trip enters again, by its subject and its word.
+
+    Raises:
+        LookupError: Where a trip starts is no longer there.
+    """
+    known, counted = modules(root), {}
+    for subject, starts, followed in TRIPS:
+        start = next((found for found in map(partial(_start, known), starts) if found is not None), None)
+        if start is None:
+            raise LookupError(f"the trip through {subject} starts at {starts[0]}, which is not there")
+        for parameter in followed:
+            holder, _, word = parameter.rpartition(".")
+            trip = Trip(known, word)
+            trip.follow(start, {holder or word})
+            counted[subject, word] = entered_again(trip.folders)
+    return counted
+
+
+def _start(known: dict[str, Module], name: str) -> Definition | None:
+    module, _, function = name.rpartition(".")
+    return known[module].definitions.get(function) if module in known else None
+
+
+if __name__ == "__main__":
+    found = count(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)
+    for (subject, word), again in found.items():
+        print(f"{again:3} {subject}: {word}")
+    print(f"{sum(found.values()):3} folders entered again")
