@@ -65,7 +65,7 @@ class Round:
 def check_health(
     registry: Registry, endpoints: Mapping[str, Endpoint], cache: HealthCache | None = None, interval_seconds: float = 60.0
 ) -> Round:
-    """Probe at every entry that is routed or was, remember how each check was, and move what its last five checks say.
+    """Look at every entry that is routed or was, remember how each check was, and move what its last five checks say.
 
     No lock is held while it looks, and it waits for nobody's: it never holds up a release.
 

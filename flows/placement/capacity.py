@@ -58,7 +58,7 @@ class Capacity:
 
 
 def find_capacity(wanted: RolloutDemand, nodes: Sequence[Node], taken: Places, pods: Sequence[Pod], quotas: Sequence[GpuQuota]) -> Capacity:
-    """Probe for the rollout's GPUs.
+    """Look for the rollout's GPUs.
 
     Args:
         wanted: The rollout.

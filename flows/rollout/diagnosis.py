@@ -22,7 +22,7 @@ REMEDIES: dict[Category, str] = {
     "no-room": "Free memory or CPU on the nodes, or lower the chart's resources.",
     "no-matching-node": "Label a node, or change node_selector and tolerations of the environment.",
     "node-disk-full": "Free disk space on the node: old images and snapshots that nothing serves.",
-    "node-lost": "Probe at the node: kubectl describe node tells since when it is silent.",
+    "node-lost": "Look at the node: kubectl describe node tells since when it is silent.",
     "image-not-found": "Correct the image's name and digest in deployments/models.",
     "image-pull-denied": "Create a pull Secret for that registry and name it in image.pullSecrets, or correct the image's name.",
     "image-not-pulled": "See whether the node reaches the registry.",
@@ -34,10 +34,10 @@ REMEDIES: dict[Category, str] = {
     "no-kv-cache-memory": "Lower engine.max_model_len, raise gpu_memory_utilization or tensor_parallel_size, or use GPUs with more memory.",
     "out-of-memory": "Raise the memory limit in the chart's resources.",
     "killed-while-loading": "Find out why loading is slow (a cold disk?), or raise the budget with a faster store.",
-    "hung-engine": "Probe at the engine's log; an engine that stops answering while idle is a fault of image or driver.",
-    "crash-loop": "Probe at the engine's log: kubectl logs --previous.",
+    "hung-engine": "Look at the engine's log; an engine that stops answering while idle is a fault of image or driver.",
+    "crash-loop": "Look at the engine's log: kubectl logs --previous.",
     "cluster-unreachable": "Check the API server, the kubeconfig and the network, then run again: a run carries on from what it finds.",
-    "progress-deadline": "Probe at the pods: kubectl describe tells what they wait for.",
+    "progress-deadline": "Look at the pods: kubectl describe tells what they wait for.",
 }
 
 

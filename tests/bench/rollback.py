@@ -59,7 +59,7 @@ class EngineStart:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Probe at the pods while the block runs."""
+        """Look at the pods while the block runs."""
         thread = threading.Thread(target=self._look, daemon=True)
         thread.start()
         try:

@@ -33,7 +33,7 @@ def look(
     processes: Sequence[str] = (),
     followed: BareRepository | None = None,
 ) -> Seen:
-    """Probe at everything that a run of the site's model in the environment may have left."""
+    """Look at everything that a run of the site's model in the environment may have left."""
     namespace, release = f"{environment}-{site.name}", release_name(site.model, environment)
     kubeconfig = site.world.cluster.kubeconfig
     with new_client_from_config(str(kubeconfig)) as api:
