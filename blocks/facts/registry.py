@@ -106,6 +106,13 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenRequest(Event):
+    """A request for approval that waits; `frozen_until` is the end of the freeze that it last met, if it met one."""
+
+    frozen_until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Route:
     """Where requests for a model go, or why they cannot.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks.facts.registry import STATUSES, Checked, Entry, EntryKey, Event, Lock, Route, Status, TakenOut, Verified
-from blocks.registry.approvals import Gate, OpenRequest
+from blocks.facts.registry import STATUSES, Checked, Entry, EntryKey, Event, Lock, OpenRequest, Route, Status, TakenOut, Verified
+from blocks.registry.approvals import Gate
 from blocks.registry.audit import AuditReport, ChainHead
 from blocks.registry.client import RegistryClient
 from blocks.registry.health import Health

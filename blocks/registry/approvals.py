@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from blocks.facts.registry import Event
+from blocks.facts.registry import Event, OpenRequest
 from blocks.registry.documents import Appended, append_event
 from blocks.registry.session import Connection, Session, change, row, rows
 
 #: Wrong codes in a row that lock an approver out, and for how long.
 WRONG_CODES = 5
 LOCKED_FOR = timedelta(minutes=15)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenRequest(Event):
-    """A request for approval that waits; `frozen_until` is the end of the freeze that it last met, if it met one."""
-
-    frozen_until: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

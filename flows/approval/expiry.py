@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal
 
-
-class Request(Protocol):
-    """What the registry knows of an open request."""
-
-    @property
-    def occurred_at(self) -> datetime:
-        """When it was opened."""
-
-    @property
-    def frozen_until(self) -> datetime | None:
-        """The end of the freeze that it last met."""
+from blocks.facts.registry import OpenRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +28,7 @@ class WaitingRun:
     answered: bool
 
 
-def request_step(request: Request, request_hours: float, run: WaitingRun | None, now: datetime) -> Literal["leave", "wake", "void"]:
+def request_step(request: OpenRequest, request_hours: float, run: WaitingRun | None, now: datetime) -> Literal["leave", "wake", "void"]:
     """Leave the run alone, wake it so that it looks at its gate itself, or call the request void because the run is over.
 
     A run is woken once for each reason: when its time is up it ends itself, and after a freeze it either goes on or waits again.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from pydantic import Field, SecretStr
 
+from flows.approval.rules import ApprovalEvidence
 from flows.candidate.changes import Change
 from flows.candidate.page import candidate_rows
 from flows.runtime.forms import Form
@@ -48,7 +48,7 @@ class Approval(Form):
 def approval_page(
     candidate: Candidate,
     environment: Environment,
-    decided_on: DecidedOn,
+    decided_on: ApprovalEvidence,
     proofs: Mapping[str, VerifiedEvidence],
     requester: str,
     deadline: datetime,
@@ -70,22 +70,6 @@ def approval_page(
         "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
     ]
     return "\n".join(lines)
-
-
-class DecidedOn(Protocol):
-    """What the approvers decide on, beside the candidate itself."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the evidence document."""
-
-    @property
-    def current(self) -> str | None:
-        """The candidate that serves now."""
-
-    @property
-    def changes(self) -> Sequence[Change]:
-        """What differs."""
 
 
 def _changes(found: Sequence[Change]) -> list[str]:

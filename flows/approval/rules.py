@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from blocks.facts.registry import Event
+from flows.candidate.changes import Change
 from flows.spec import ApprovalPolicy, Approver, Approvers, Candidate, Environment
 from flows.spec.approval import plain_name
 
@@ -18,24 +20,19 @@ EMERGENCY_APPROVALS = 2
 Choice = Literal["approve", "reject", "approve-emergency"]
 
 
-class AnswerEvent(Protocol):
-    """What the registry keeps of an answer."""
+@dataclass(frozen=True, kw_only=True)
+class ApprovalEvidence:
+    """What the approvers decide on, beside the candidate itself.
 
-    @property
-    def kind(self) -> str:
-        """`approved`, `rejected` or `approval_refused`."""
+    Attributes:
+        sha256: Hash of the document that is kept in the registry.
+        current: The candidate that serves now; none if none does.
+        changes: What the new one changes.
+    """
 
-    @property
-    def actor(self) -> str | None:
-        """Who, proven by a one-time code."""
-
-    @property
-    def occurred_at(self) -> datetime:
-        """When the answer was given."""
-
-    @property
-    def detail(self) -> Mapping[str, object]:
-        """Round, reason, and whether it is an emergency."""
+    sha256: str
+    current: str | None
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +86,10 @@ class Tally:
         rejection: The answer that rejected; none if nobody did.
     """
 
-    approvals: tuple[AnswerEvent, ...]
+    approvals: tuple[Event, ...]
     needed: int
     emergency: bool
-    rejection: AnswerEvent | None
+    rejection: Event | None
 
     @property
     def granted(self) -> bool:
@@ -100,14 +97,14 @@ class Tally:
         return self.rejection is None and len(self.approvals) >= self.needed
 
 
-def tally(answers: Sequence[AnswerEvent], policy: ApprovalPolicy, now: datetime) -> Tally:
+def tally(answers: Sequence[Event], policy: ApprovalPolicy, now: datetime) -> Tally:
     """Count the answers of one gate.
 
     An approval holds for `approval_hours`; of one person only the latest counts. As soon as one that counts was given as an
     emergency, two people are needed, and the freeze is passed only if all of the counted ones were.
     """
     rejection = next((answer for answer in answers if answer.kind == "rejected"), None)
-    latest: dict[str | None, AnswerEvent] = {}
+    latest: dict[str | None, Event] = {}
     for answer in sorted(answers, key=lambda answer: answer.occurred_at):
         if answer.kind == "approved" and now <= answer.occurred_at + timedelta(hours=policy.approval_hours):
             latest[answer.actor] = answer
@@ -122,7 +119,7 @@ def tally(answers: Sequence[AnswerEvent], policy: ApprovalPolicy, now: datetime)
 
 
 def why_not(
-    name: str, choice: Choice, reason: str, environment: Environment, approvers: Approvers, requester: str, approvals: Sequence[AnswerEvent]
+    name: str, choice: Choice, reason: str, environment: Environment, approvers: Approvers, requester: str, approvals: Sequence[Event]
 ) -> str | None:
     """Why this person's answer cannot be accepted, whatever the code; none if it depends on the code alone."""
     policy = environment.approval

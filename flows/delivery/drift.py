@@ -5,35 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from blocks.facts.argocd import Application
+from blocks.facts.registry import Entry
 from flows.delivery.application import SyncPolicy, unfit
 from flows.delivery.secret_scan import looks_secret
 from flows.text import cell
 
 #: Lines of a difference that are shown.
 SHOWN = 20
-
-
-class RecordedEntry(Protocol):
-    """What the registry says of a place."""
-
-    @property
-    def model(self) -> str:
-        """The model."""
-
-    @property
-    def environment(self) -> str:
-        """Where."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """The candidate that serves there."""
-
-    @property
-    def git_commit(self) -> str | None:
-        """The commit with which it was delivered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +49,7 @@ class Drift:
 
 
 def drifts(
-    entry: RecordedEntry, application: str, namespace: str, policy: SyncPolicy, seen: Application | None, in_git: InGit, live: Sequence[str]
+    entry: Entry, application: str, namespace: str, policy: SyncPolicy, seen: Application | None, in_git: InGit, live: Sequence[str]
 ) -> tuple[Drift, ...]:
     """Everything that is not as it was recorded.
 
@@ -95,7 +76,7 @@ def drifts(
     return tuple(found)
 
 
-def _git(entry: RecordedEntry, in_git: InGit) -> Drift | None:
+def _git(entry: Entry, in_git: InGit) -> Drift | None:
     where, serves = f"{entry.model} in {entry.environment}", (entry.fingerprint or "nothing")[:12]
     if entry.git_commit is None:
         return Drift(kind="git", message=f"{where} was not delivered from Git: release it again, so that Git says what runs there.")

@@ -76,7 +76,7 @@ class Wanted:
     @property
     def digest(self) -> str:
         """The hash that names exactly these files of this commit."""
-        return snapshot_digest(self.repository, self.commit, self.files)
+        return snapshot_digest(self.repository, self.commit, ((file.path, file.size_bytes, file.digest) for file in self.files))
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from blocks.facts.registry import Entry
 from flows.errors import PromotionRefused
 from flows.spec import Candidate, Environment
 
 
-class EntryFacts(Protocol):
-    """What the gate needs to know of an environment's current entry."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """The candidate that serves there."""
-
-    @property
-    def status(self) -> str:
-        """Its status."""
-
-
-def require_verified(candidate: Candidate, environment: Environment, before: EntryFacts | None) -> None:
+def require_verified(candidate: Candidate, environment: Environment, before: Entry | None) -> None:
     """Refuse a candidate that is not the verified one in the environment before.
 
     Args:

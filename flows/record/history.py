@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+
+from blocks.facts.registry import Event
 
 #: Kinds of events by which a failure is settled.
 SETTLED = ("rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up")
-
-
-class Happened(Protocol):
-    """An event of the registry."""
-
-    @property
-    def kind(self) -> str:
-        """Its kind."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Its candidate."""
-
-    @property
-    def run_id(self) -> str | None:
-        """The flow run that did it."""
-
-    @property
-    def detail(self) -> Mapping[str, object]:
-        """Its facts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +24,7 @@ class Failure:
     replaces: str | None
 
 
-def unsettled(events: Sequence[Happened], fingerprint: str, run_id: str) -> Failure | None:
+def unsettled(events: Sequence[Event], fingerprint: str, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which the environment was left as it is; none if it is settled, or there was none.
 
     A run that was killed finds here what it still has to do. What another run has done there since is not undone.
@@ -69,7 +50,7 @@ def unsettled(events: Sequence[Happened], fingerprint: str, run_id: str) -> Fail
     return None
 
 
-def settled(events: Sequence[Happened], fingerprint: str, run_id: str) -> Failure | None:
+def settled(events: Sequence[Event], fingerprint: str, run_id: str) -> Failure | None:
     """The failure of this run's candidate that the run has settled as its last deed there; none if there is none.
 
     A run that is lost after that has nothing left to do but to end as it would have ended.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from blocks.errors import PipelineError
-from blocks.registry import Lock
+from blocks.registry import Entry, Lock
 from flows.candidate.page import candidate_rows
 from flows.delivery.move import Context
 from flows.delivery.tasks.deploy import roll_back
@@ -25,19 +23,7 @@ from flows.runtime.tasks import call, run
 from flows.spec import Candidate, Deployments, Environment
 
 
-class Before(Protocol):
-    """What a rollback takes the place of."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Its candidate."""
-
-    @property
-    def status(self) -> str | None:
-        """Its status."""
-
-
-def rollback_page(candidate: Candidate, environment: Environment, planned: ReleasePlan, before: Before | None) -> str:
+def rollback_page(candidate: Candidate, environment: Environment, planned: ReleasePlan, before: Entry | None) -> str:
     """What a rollback will do, as markdown."""
     now = f"candidate `{(before.fingerprint or '')[:12]}` ({before.status})" if before is not None else "nothing"
     pause = f"nothing answers for up to {planned.interruption_seconds:,.0f} s" if planned.interruption_seconds else "none"

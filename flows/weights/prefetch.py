@@ -33,7 +33,7 @@ def prefetch_files(candidate: Candidate, keep: Sequence[str] = ()) -> dict[str, 
 
 def snapshot_digest_of(candidate: Candidate) -> str:
     """The hash of everything that must lie in the candidate's folder on a node."""
-    return snapshot_digest(candidate.repository, candidate.commit, candidate.files)
+    return snapshot_digest(candidate.repository, candidate.commit, ((file.path, file.size_bytes, file.digest) for file in candidate.files))
 
 
 def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_id: str, hub_endpoint: str) -> dict[str, Any]:

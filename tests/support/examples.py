@@ -10,6 +10,7 @@ from typing import Any
 
 from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Rollout, Sample, Taint, Trouble
 from blocks.facts.model import AttentionLayers, ModelConfig, ModelFacts
+from blocks.facts.registry import Entry, Event
 from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
 from flows.placement.assess import ClusterState
 from flows.record.phases import pod_times
@@ -99,6 +100,45 @@ def environment(**changes: Any) -> Environment:
         namespace="llm-staging",
         after="development",
         prefetch=PrefetchPolicy(image=f"slipway-sandbox/prefetch@sha256:{digest('prefetch')}"),
+    )
+    return replace(made, **changes)
+
+
+def entry(**changes: Any) -> Entry:
+    """What serves in the environment, by the registry."""
+    made = Entry(
+        organisation=None,
+        model="tiny-llama",
+        hub_revision=COMMIT,
+        environment="staging",
+        namespace="llm-staging",
+        endpoint="tiny-llama-staging-vllm.llm-staging.svc.cluster.local:8000",
+        status="ready",
+        status_reason=None,
+        disabled_from=None,
+        fingerprint=digest("candidate"),
+        helm_revision=3,
+        git_commit=None,
+        verified_at=BEGIN,
+        last_health_check_at=None,
+        created_at=BEGIN,
+        updated_at=BEGIN,
+    )
+    return replace(made, **changes)
+
+
+def event(kind: str, **changes: Any) -> Event:
+    made = Event(
+        id=1,
+        occurred_at=BEGIN,
+        kind=kind,
+        organisation=None,
+        model="tiny-llama",
+        environment="staging",
+        fingerprint=digest("candidate"),
+        run_id="0f0f0f0f-0000-0000-0000-000000000000",
+        actor=None,
+        detail={},
     )
     return replace(made, **changes)
 

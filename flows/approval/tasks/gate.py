@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
@@ -13,30 +13,15 @@ from pydantic import TypeAdapter
 from blocks.authenticators import read_authenticator
 from blocks.registry import Event, Gate, Registry, RegistryClient
 from flows.approval.form import Approval, Decision
-from flows.approval.rules import Subject, why_not
+from flows.approval.rules import ApprovalEvidence, Subject, why_not
 from flows.approval.totp import matching_step
-from flows.candidate.changes import Change, changes
+from flows.candidate.changes import changes
 from flows.runtime.forms import Given
 from flows.runtime.tasks import step
 from flows.spec import Approvers, Candidate, Environment
 
 #: Kinds of events by which a gate ends.
 Ending = Literal["approval_granted", "approval_expired", "approval_void"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApprovalEvidence:
-    """What the approvers decide on.
-
-    Attributes:
-        sha256: Hash of the document that is kept in the registry.
-        current: The candidate that serves now; none if none does.
-        changes: What the new one changes.
-    """
-
-    sha256: str
-    current: str | None
-    changes: tuple[Change, ...]
 
 
 @step

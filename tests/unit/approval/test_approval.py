@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from blocks.facts.registry import Event, OpenRequest
 from flows.approval.expiry import WaitingRun, request_step
 from flows.approval.rules import Choice, requester_refusal, subject_of, tally, why_not
 from flows.candidate.changes import changes
 from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
-from tests.support.examples import candidate, environment
+from tests.support.examples import candidate, environment, event
 
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
 POLICY = ApprovalPolicy(required=True)
@@ -27,19 +28,11 @@ PEOPLE = Approvers(
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    kind: str
-    actor: str | None
-    occurred_at: datetime = NOW
-    detail: dict[str, Any] = field(default_factory=dict)
+def approved(actor: str, hours_ago: float = 0, **detail: Any) -> Event:
+    return event("approved", actor=actor, occurred_at=NOW - timedelta(hours=hours_ago), detail=detail)
 
 
-def approved(actor: str, hours_ago: float = 0, **detail: Any) -> Answer:
-    return Answer("approved", actor, NOW - timedelta(hours=hours_ago), detail)
-
-
-def refusal(name: str, choice: Choice = "approve", reason: str = "", requester: str = "zoe", *before: Answer, **policy: Any) -> str | None:
+def refusal(name: str, choice: Choice = "approve", reason: str = "", requester: str = "zoe", *before: Event, **policy: Any) -> str | None:
     where = replace(PRODUCTION, approval=replace(POLICY, **policy))
     return why_not(name, choice, reason, where, PEOPLE, requester, before)
 
@@ -100,15 +93,15 @@ def test_a_release_must_say_who_asks_for_it() -> None:
         ([approved("ada"), approved("bob")], {"approvals": 2}, True, False),
         ([approved("ada", 25)], {}, False, False),
         ([approved("ada", 25)], {"approval_hours": 48.0}, True, False),
-        ([approved("ada"), Answer("rejected", "bob")], {}, False, False),
-        ([Answer("approval_refused", None, detail={"claimed": "ada"})], {}, False, False),
+        ([approved("ada"), event("rejected", actor="bob", occurred_at=NOW)], {}, False, False),
+        ([event("approval_refused", occurred_at=NOW, detail={"claimed": "ada"})], {}, False, False),
         ([approved("ada", emergency=True)], {}, False, True),
         ([approved("ada", emergency=True), approved("bob", emergency=True)], {}, True, True),
         ([approved("ada"), approved("bob", emergency=True)], {}, True, False),
         ([approved("ada", 1), approved("ada", emergency=True), approved("bob", emergency=True)], {}, True, True),
     ],
 )
-def test_when_enough_have_approved(answers: list[Answer], policy: dict[str, Any], granted: bool, emergency: bool) -> None:
+def test_when_enough_have_approved(answers: list[Event], policy: dict[str, Any], granted: bool, emergency: bool) -> None:
     seen = tally(answers, replace(POLICY, **policy), NOW)
 
     assert (seen.granted, seen.emergency) == (granted, emergency)
@@ -144,10 +137,9 @@ def test_what_changes_is_told_and_what_does_not_is_not() -> None:
     assert (change.what, change.now, change.new) == ("engine.speculative", "none", "method=mtp tokens=1 lookup_min=2 lookup_max=4")
 
 
-@dataclass(frozen=True)
-class Request:
-    occurred_at: datetime = NOW - timedelta(hours=1)
-    frozen_until: datetime | None = None
+def request(**changes: Any) -> OpenRequest:
+    asked = event("approval_requested", occurred_at=NOW - timedelta(hours=1))
+    return replace(OpenRequest(**vars(asked), frozen_until=None), **changes)
 
 
 def run(**changes: Any) -> WaitingRun:
@@ -157,17 +149,17 @@ def run(**changes: Any) -> WaitingRun:
 @pytest.mark.parametrize(
     ("request_", "seen", "step"),
     [
-        (Request(), run(), "leave"),
-        (Request(occurred_at=NOW - timedelta(hours=73)), run(), "wake"),
-        (Request(occurred_at=NOW - timedelta(hours=73)), run(suspended=False, state="Running"), "leave"),
-        (Request(frozen_until=NOW + timedelta(minutes=1)), run(), "leave"),
-        (Request(frozen_until=NOW - timedelta(minutes=1)), run(), "wake"),
-        (Request(frozen_until=NOW - timedelta(minutes=1)), run(since=NOW), "leave"),
-        (Request(), run(answered=True), "wake"),
-        (Request(), run(final=True, suspended=False, state="Cancelled"), "void"),
-        (Request(), None, "void"),
+        (request(), run(), "leave"),
+        (request(occurred_at=NOW - timedelta(hours=73)), run(), "wake"),
+        (request(occurred_at=NOW - timedelta(hours=73)), run(suspended=False, state="Running"), "leave"),
+        (request(frozen_until=NOW + timedelta(minutes=1)), run(), "leave"),
+        (request(frozen_until=NOW - timedelta(minutes=1)), run(), "wake"),
+        (request(frozen_until=NOW - timedelta(minutes=1)), run(since=NOW), "leave"),
+        (request(), run(answered=True), "wake"),
+        (request(), run(final=True, suspended=False, state="Cancelled"), "void"),
+        (request(), None, "void"),
     ],
     ids=["waits", "expired", "expired but awake", "frozen", "freeze over", "woken since", "planted answer", "cancelled", "gone"],
 )
-def test_what_the_sweep_does(request_: Request, seen: WaitingRun | None, step: str) -> None:
+def test_what_the_sweep_does(request_: OpenRequest, seen: WaitingRun | None, step: str) -> None:
     assert request_step(request_, 72, seen, NOW) == step

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from blocks.facts.argocd import Application, ApplicationSource
+from blocks.facts.registry import Entry
 from flows.delivery.application import SyncPolicy
 from flows.delivery.drift import Drift, InGit, different, drifts, shown
+from tests.support.examples import entry
 
 COMMIT = "c" * 40
 URL = "https://git.example/platform/models.git"
@@ -27,24 +29,19 @@ APPLICATION = Application(
 )
 
 
-@dataclass(frozen=True)
-class Recorded:
-    model: str = "tiny"
-    environment: str = "production"
-    fingerprint: str | None = "a" * 64
-    git_commit: str | None = COMMIT
+RECORDED = entry(model="tiny", environment="production", fingerprint="a" * 64, helm_revision=None, git_commit=COMMIT)
 
 
 def found(
     *,
-    entry: Recorded = Recorded(),
+    recorded: Entry = RECORDED,
     seen: Application | None = APPLICATION,
     live: tuple[str, ...] = (),
     policy: SyncPolicy = POLICY,
     **in_git: Any,
 ) -> tuple[Drift, ...]:
     says = InGit(**{"head": "d" * 40, "fingerprint": "a" * 64, "changed": (), **in_git})
-    return drifts(entry, "tiny-production", "argocd", policy, seen, says, live)
+    return drifts(recorded, "tiny-production", "argocd", policy, seen, says, live)
 
 
 def test_what_is_as_it_was_recorded_is_no_drift() -> None:
@@ -61,7 +58,7 @@ def test_what_is_as_it_was_recorded_is_no_drift() -> None:
         ({"fingerprint": "b" * 64}, "git", "Git says candidate bbbbbbbbbbbb of tiny in production .* the registry candidate aaaaaaaaaaaa"),
         ({"fingerprint": None}, "git", "Git says nothing of tiny in production"),
         ({"changed": ("-replicas: 1", "+replicas: 2")}, "git", "Somebody changed tiny in production in Git since commit cccccccccccc"),
-        ({"entry": Recorded(git_commit=None)}, "git", "was not delivered from Git: release it again"),
+        ({"recorded": replace(RECORDED, git_commit=None)}, "git", "was not delivered from Git: release it again"),
         (
             {
                 "seen": replace(APPLICATION, sync_status="OutOfSync", out_of_sync=("Deployment/tiny-production",)),

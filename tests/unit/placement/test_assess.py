@@ -9,6 +9,7 @@ import pytest
 
 from blocks.facts import Node
 from blocks.facts.helm import merged
+from blocks.facts.registry import Entry
 from flows.candidate.files import select_files
 from flows.delivery.values import chart_values
 from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
@@ -18,7 +19,7 @@ from flows.placement.replicas import Replicas, wanted_replicas
 from flows.promotion.gates import require_verified
 from flows.recovery.target import choose_target
 from flows.spec import Candidate, EngineSettings, Environment, Speculative
-from tests.support.examples import about, candidate, cluster_state, digest, environment, hub_file, model, node
+from tests.support.examples import about, candidate, cluster_state, digest, entry, environment, hub_file, model, node
 
 
 def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
@@ -79,22 +80,16 @@ class TestEnvironments:
             chosen_environments(self.known, ["prod"])
 
 
-class Entry:
-    def __init__(self, fingerprint: str | None, status: str) -> None:
-        self.fingerprint = fingerprint
-        self.status = status
-
-
 class TestPromotion:
     def test_the_verified_candidate_may_go_on(self) -> None:
-        require_verified(candidate(), environment(), Entry(candidate().fingerprint, "ready"))
+        require_verified(candidate(), environment(), entry(fingerprint=candidate().fingerprint))
 
     @pytest.mark.parametrize(
         ("before", "says"),
         [
             (None, "nothing is verified in development"),
-            (Entry("f" * 64, "ready"), "development serves candidate ffffffffffff"),
-            (Entry(candidate().fingerprint, "degraded"), "is degraded in development"),
+            (entry(fingerprint="f" * 64), "development serves candidate ffffffffffff"),
+            (entry(fingerprint=candidate().fingerprint, status="degraded"), "is degraded in development"),
         ],
     )
     def test_anything_else_is_refused(self, before: Entry | None, says: str) -> None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from blocks.facts.registry import Event
 from flows.record.history import Failure, settled, unsettled
 from flows.recovery.decide import Aftermath, after_failure
 from flows.rollout.judge import still_serves
 from flows.spec import FailurePolicy
-from tests.support.examples import pod
+from tests.support.examples import event, pod
 
 
-@dataclass(frozen=True)
-class Event:
-    kind: str
-    fingerprint: str | None = "new"
-    run_id: str | None = "mine"
-    detail: dict[str, Any] = field(default_factory=dict)
+def happened(kind: str, fingerprint: str = "new", run_id: str = "mine", **detail: Any) -> Event:
+    return event(kind, fingerprint=fingerprint, run_id=run_id, detail=detail)
 
 
 OLD, NEW = "a" * 64, "b" * 64
 
-BEGUN = Event("deploying", detail={"replaces": "old"})
-FAILED = Event("failed", detail={"reason": "RolloutStalled: no", "deployed": True})
+BEGUN = happened("deploying", replaces="old")
+FAILED = happened("failed", reason="RolloutStalled: no", deployed=True)
 
 
 def newest_first(*events: Event) -> list[Event]:
@@ -33,24 +29,24 @@ def newest_first(*events: Event) -> list[Event]:
 
 
 def test_a_failure_after_the_cluster_was_told_is_owed_a_way_back() -> None:
-    events = newest_first(Event("ready", "old", "another"), BEGUN, Event("verified"), FAILED)
+    events = newest_first(happened("ready", "old", "another"), BEGUN, happened("verified"), FAILED)
 
     assert unsettled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces="old")
 
 
 def test_a_run_that_was_killed_on_the_way_back_goes_on() -> None:
-    events = newest_first(BEGUN, FAILED, Event("deploying", "old"), Event("ready", "old"))
+    events = newest_first(BEGUN, FAILED, happened("deploying", "old"), happened("ready", "old"))
 
     assert unsettled(events, "new", "mine") is not None
 
 
 @pytest.mark.parametrize("kind", ["rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up"])
 def test_what_was_settled_is_not_settled_twice(kind: str) -> None:
-    assert unsettled(newest_first(BEGUN, FAILED, Event(kind, "old")), "new", "mine") is None
+    assert unsettled(newest_first(BEGUN, FAILED, happened(kind, "old")), "new", "mine") is None
 
 
 def test_a_run_that_is_lost_after_it_settled_its_failure_has_only_to_end() -> None:
-    events = newest_first(BEGUN, FAILED, Event("deploying", "old"), Event("ready", "old"), Event("rolled_back", "old"))
+    events = newest_first(BEGUN, FAILED, happened("deploying", "old"), happened("ready", "old"), happened("rolled_back", "old"))
 
     assert settled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces=None)
     assert settled(events, "other", "mine") is None
@@ -61,7 +57,7 @@ def test_a_run_that_is_lost_after_it_settled_its_failure_has_only_to_end() -> No
 
 @pytest.mark.parametrize("kind", ["deploying", "ready", "failed"])
 def test_what_another_run_has_done_since_is_not_undone(kind: str) -> None:
-    assert unsettled(newest_first(BEGUN, FAILED, Event(kind, "other", "another")), "new", "mine") is None
+    assert unsettled(newest_first(BEGUN, FAILED, happened(kind, "other", "another")), "new", "mine") is None
 
 
 @pytest.mark.parametrize(
@@ -69,10 +65,10 @@ def test_what_another_run_has_done_since_is_not_undone(kind: str) -> None:
     [
         newest_first(),
         newest_first(BEGUN),
-        newest_first(BEGUN, Event("failed", detail={"reason": "no", "deployed": False})),
-        newest_first(BEGUN, Event("ready")),
-        newest_first(Event("deploying", "old"), Event("failed", "old", detail={"reason": "no", "deployed": True})),
-        newest_first(BEGUN, FAILED, Event("rolled_back", "old"), BEGUN),
+        newest_first(BEGUN, happened("failed", reason="no", deployed=False)),
+        newest_first(BEGUN, happened("ready")),
+        newest_first(happened("deploying", "old"), happened("failed", "old", reason="no", deployed=True)),
+        newest_first(BEGUN, FAILED, happened("rolled_back", "old"), BEGUN),
     ],
 )
 def test_nothing_is_owed_where_nothing_failed_or_nothing_was_touched(events: list[Event]) -> None:

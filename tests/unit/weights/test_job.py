@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.node.layout import snapshot_digest
-from flows.weights.prefetch import prefetch_files, prefetch_job
+from flows.weights.prefetch import prefetch_files, prefetch_job, snapshot_digest_of
 from flows.weights.progress import fetched_bytes, progress, said
 from flows.weights.scrub import ScrubReport, damaged, scrub_job
 from sandbox.kubernetes.admission.pod_security import violation
@@ -70,10 +69,10 @@ def test_the_digest_of_a_snapshot_changes_with_everything_in_it() -> None:
         replace(first, files=(replace(first.files[0], digest="b" * 40), first.files[1])),
     ]
 
-    digests = {snapshot_digest(each.repository, each.commit, each.files) for each in [first, *changed]}
+    digests = {snapshot_digest_of(each) for each in [first, *changed]}
 
     assert len(digests) == 1 + len(changed)
-    assert snapshot_digest(first.repository, first.commit, reversed(first.files)) in digests
+    assert snapshot_digest_of(replace(first, files=first.files[::-1])) in digests
 
 
 @pytest.mark.parametrize(
