@@ -8,7 +8,7 @@ from blocks.endpoint import Endpoint
 from blocks.gitops import GitOps
 from blocks.health_cache import HealthCache
 from blocks.helm import Helm
-from blocks.hub.block import Hub
-from blocks.registry.block import Registry
+from blocks.hub import Hub
+from blocks.registry import Registry
 
 __all__ = ["Argo", "Cluster", "Endpoint", "GitOps", "HealthCache", "Helm", "Hub", "Registry"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-if TYPE_CHECKING:
-    from blocks.gitops.client import GitOpsClient
+from blocks.gitops.client import GitOpsClient
+from blocks.gitops.settings import ForgeKind, GitSettings
 
 #: No user and password in it, and no transport without encryption but for a repository on this machine.
 URL_PATTERN = r"^(https://[^@\s]+|ssh://\S+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:\S+|file:///\S+)$"
@@ -34,7 +33,7 @@ class GitOps(Block):
     signing_key_file: Path | None = Field(default=None, description="Commits are signed with this SSH key; a private key, mode 0400.")
     author_name: str = Field(default="Slipway", min_length=1, description="Author of the commits.")
     author_email: str = Field(default="slipway@localhost", pattern=r"^[^\s<>@]+@[^\s<>@]+$", description="The author's e-mail address.")
-    pull_requests: Literal["github", "gitlab", "gitea"] | None = Field(
+    pull_requests: ForgeKind | None = Field(
         default=None, description="Ask for a merge on this kind of forge instead of pushing to the branch, which may then be protected."
     )
     api_url: str | None = Field(
@@ -49,6 +48,25 @@ class GitOps(Block):
 
     def client(self) -> GitOpsClient:
         """A client for this repository."""
-        from blocks.gitops.client import GitOpsClient
+        return GitOpsClient(self.settings())
 
-        return GitOpsClient(self)
+    def settings(self) -> GitSettings:
+        """What the client needs to know, with the token in clear text."""
+        return GitSettings(
+            url=self.url,
+            branch=self.branch,
+            username=self.username,
+            token=self.token.get_secret_value() if self.token is not None else None,
+            token_file=self.token_file,
+            ssh_key_file=self.ssh_key_file,
+            known_hosts_file=self.known_hosts_file,
+            ca_file=self.ca_file,
+            signing_key_file=self.signing_key_file,
+            author_name=self.author_name,
+            author_email=self.author_email,
+            pull_requests=self.pull_requests,
+            api_url=self.api_url,
+            merge_timeout_seconds=self.merge_timeout_seconds,
+            poll_seconds=self.poll_seconds,
+            timeout_seconds=self.timeout_seconds,
+        )

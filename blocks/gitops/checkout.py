@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from blocks.errors import GitConflict, GitRejected
-from blocks.gitops.block import GitOps
 from blocks.gitops.command import Git, GitFailed
-from blocks.gitops.pull_requests import Kind, merge_requested
+from blocks.gitops.pull_requests import merge_requested
+from blocks.gitops.settings import ForgeKind, GitSettings
 
 #: How often a commit is made anew on top of what others pushed meanwhile.
 ATTEMPTS = 8
@@ -25,9 +25,9 @@ _OVERTAKEN = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrec
 class Checkout:
     """A working copy in a folder of its own. Paths are `/`-separated, from the top of the repository."""
 
-    def __init__(self, block: GitOps, git: Git, folder: Path) -> None:
+    def __init__(self, settings: GitSettings, git: Git, folder: Path) -> None:
         self.folder = folder
-        self._block = block
+        self._settings = settings
         self._git = git
 
     @property
@@ -46,7 +46,7 @@ class Checkout:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as exc:
-            raise GitRejected(f"{path} on {self._block.branch} of {self._block.url} is no text file: mend it there.") from exc
+            raise GitRejected(f"{path} on {self._settings.branch} of {self._settings.url} is no text file: mend it there.") from exc
 
     def replace(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Make the folder hold these files and no others."""
@@ -129,22 +129,22 @@ class Checkout:
             return self._known(folder)
         base = self.head
         self._git.run("commit", "--quiet", "--file=-", stdin=message)
-        if (kind := self._block.pull_requests) is not None:
+        if (kind := self._settings.pull_requests) is not None:
             return self._ask_for_merge(kind, folder, message, topic)
         for _ in range(ATTEMPTS):
-            if self._push("HEAD", self._block.branch):
+            if self._push("HEAD", self._settings.branch):
                 return self.head
             theirs = self._fetch()
             if self._differ(base, theirs, folder):
                 if self._differ("HEAD", theirs, folder):
                     raise GitRejected(
-                        f"Somebody else changed {folder} on {self._block.branch} of {self._block.url} meanwhile (now at {theirs[:12]}): "
-                        "look at it there, then run this again."
+                        f"Somebody else changed {folder} on {self._settings.branch} of {self._settings.url} meanwhile "
+                        f"(now at {theirs[:12]}): look at it there, then run this again."
                     )
                 return self._take(theirs, folder)
             self._git.run("rebase", "--quiet", "--onto", theirs, base)
             base = theirs
-        raise GitConflict(f"Others pushed to {self._block.branch} of {self._block.url} first, {ATTEMPTS} times in a row.")
+        raise GitConflict(f"Others pushed to {self._settings.branch} of {self._settings.url} first, {ATTEMPTS} times in a row.")
 
     def _fetched(self, commit: str) -> None:
         try:
@@ -161,7 +161,7 @@ class Checkout:
         parts = path.split("/")
         here, top = self.folder.joinpath(*parts), self.folder.resolve()
         if not all(parts) or {".", "..", ".git"} & set(parts) or top not in here.parent.resolve().joinpath(here.name).parents:
-            raise GitRejected(f"{path!r} is no path of a file or folder in {self._block.url}.")
+            raise GitRejected(f"{path!r} is no path of a file or folder in {self._settings.url}.")
         return here
 
     def _remove(self, path: str) -> None:
@@ -178,7 +178,9 @@ class Checkout:
                 here.parent.mkdir(parents=True, exist_ok=True)
                 here.write_bytes(content)
             except OSError as exc:
-                raise GitRejected(f"{path} cannot be written in {self._block.url} ({exc.strerror}): look at what is in its place.") from exc
+                raise GitRejected(
+                    f"{path} cannot be written in {self._settings.url} ({exc.strerror}): look at what is in its place."
+                ) from exc
 
     def _push(self, what: str, branch: str) -> bool:
         """Push it; whether the branch has it now. It has not if somebody else was first."""
@@ -193,22 +195,22 @@ class Checkout:
             said = [line.removeprefix("remote:").strip() for line in exc.stderr.splitlines() if line.startswith("remote:")]
             why = next((line for line in said if re.search(r"[A-Za-z]", line)), refused.rpartition("(")[2].rstrip(")"))[:200].rstrip(".")
             raise GitRejected(
-                f"{self._block.url} does not take a commit on {branch} ({why}): let the GitOps block's account push there, or set its "
+                f"{self._settings.url} does not take a commit on {branch} ({why}): let the GitOps block's account push there, or set its "
                 "pull_requests so that the commit is proposed for merging."
             ) from exc
         return True
 
-    def _ask_for_merge(self, kind: Kind, folder: str, message: str, topic: str) -> str:
+    def _ask_for_merge(self, kind: ForgeKind, folder: str, message: str, topic: str) -> str:
         # The name tells the content: a branch that is there already is this very change.
         content = self._git.run("rev-parse", f"HEAD:{folder}").strip()
         branch = f"slipway-{topic}-{content[:12]}"
         if not self._git.run("ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
             self._push("HEAD", branch)
-        shown = merge_requested(self._block, kind, branch, message)
+        shown = merge_requested(self._settings, kind, branch, message)
         theirs = self._fetch()
         if self._differ("HEAD", theirs, folder):
             error = GitRejected(
-                f"{shown} was merged, but {folder} on {self._block.branch} is not what it proposed: look at it, then try again."
+                f"{shown} was merged, but {folder} on {self._settings.branch} is not what it proposed: look at it, then try again."
             )
             error.untouched = False
             raise error
@@ -222,7 +224,7 @@ class Checkout:
         return self.last_change(folder) or self.head
 
     def _fetch(self) -> str:
-        self._git.run("fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"refs/heads/{self._block.branch}")
+        self._git.run("fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"refs/heads/{self._settings.branch}")
         return self._git.run("rev-parse", "FETCH_HEAD").strip()
 
     def _differ(self, one: str, other: str, folder: str) -> bool:
@@ -244,5 +246,5 @@ class Checkout:
         for depth in (*(f"--depth={depth}" for depth in _DEEPER), "--unshallow"):
             if not self._ends():
                 return
-            self._git.run("fetch", "--quiet", depth, "--no-tags", "origin", f"refs/heads/{self._block.branch}")
+            self._git.run("fetch", "--quiet", depth, "--no-tags", "origin", f"refs/heads/{self._settings.branch}")
             yield

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from blocks.gitops.block import GitOps
 from blocks.gitops.checkout import Checkout
 from blocks.gitops.command import Git
+from blocks.gitops.settings import GitSettings
 
 
 class GitOpsClient:
     """Opens working copies. A shallow clone of a repository of values takes well under a second on a near network."""
 
-    def __init__(self, block: GitOps) -> None:
-        self._block = block
+    def __init__(self, settings: GitSettings) -> None:
+        self._settings = settings
 
     def __enter__(self) -> Self:
         return self
@@ -28,12 +28,12 @@ class GitOpsClient:
     @property
     def url(self) -> str:
         """The repository's address, as Applications name it."""
-        return self._block.url
+        return self._settings.url
 
     @property
     def branch(self) -> str:
         """The branch that Argo CD follows."""
-        return self._block.branch
+        return self._settings.branch
 
     @contextmanager
     def checkout(self) -> Iterator[Checkout]:
@@ -44,8 +44,9 @@ class GitOpsClient:
             GitRejected: The repository or branch does not exist, or the credentials are refused.
         """
         with self._scratch() as (git, folder):
-            git.run("clone", "--quiet", "--depth=1", "--single-branch", "--no-tags", f"--branch={self._block.branch}", self._block.url, ".")
-            yield Checkout(self._block, git, folder)
+            branch, url = f"--branch={self._settings.branch}", self._settings.url
+            git.run("clone", "--quiet", "--depth=1", "--single-branch", "--no-tags", branch, url, ".")
+            yield Checkout(self._settings, git, folder)
 
     def holds_same(self, folder: str, one: str, other: str) -> bool:
         """Whether two commits of the repository hold the very same in the folder.
@@ -56,7 +57,7 @@ class GitOpsClient:
         """
         with self._scratch() as (git, _):
             git.run("init", "--quiet")
-            git.run("fetch", "--quiet", "--depth=1", "--no-tags", self._block.url, one, other)
+            git.run("fetch", "--quiet", "--depth=1", "--no-tags", self._settings.url, one, other)
             return not git.run("diff", "--name-only", one, other, "--", folder)
 
     @contextmanager
@@ -64,4 +65,4 @@ class GitOpsClient:
         with tempfile.TemporaryDirectory(prefix="slipway-gitops-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch, "work")
             folder.mkdir()
-            yield Git(self._block, folder), folder
+            yield Git(self._settings, folder), folder

@@ -1,4 +1,4 @@
-"""Runs `git` for one block: its environment, its credentials, its time limit, and what its errors mean to us."""
+"""Runs `git` for one repository: its environment, its credentials, its time limit, and what its errors mean to us."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from blocks.errors import GitRejected, GitUnreachable, PipelineError
-from blocks.gitops.block import GitOps
+from blocks.gitops.settings import GitSettings
 
 #: Of the process's own environment, only where programs are and which proxy to take.
 _PASSED_ON = ("PATH", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
@@ -59,20 +59,20 @@ _NO_REPOSITORY = ("does not appear to be a git repository", "not found", "does n
 _BAD_CERTIFICATE = ("certificate verification failed", "ssl certificate problem", "no alternative certificate")
 
 
-def read_token(block: GitOps) -> str | None:
-    """The block's token, wherever it is kept; none if it has none.
+def read_token(settings: GitSettings) -> str | None:
+    """The token, wherever it is kept; none if it has none.
 
     Raises:
         GitRejected: Its file cannot be read.
     """
-    if block.token is not None:
-        return block.token.get_secret_value()
-    if block.token_file is None:
+    if settings.token is not None:
+        return settings.token
+    if settings.token_file is None:
         return None
     try:
-        return block.token_file.read_text(encoding="ascii").strip()
+        return settings.token_file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise GitRejected(f"The token file {block.token_file} of the GitOps block cannot be read: mount the Secret there.") from exc
+        raise GitRejected(f"The token file {settings.token_file} of the GitOps block cannot be read: mount the Secret there.") from exc
 
 
 class GitFailed(Exception):
@@ -88,21 +88,21 @@ class Git:
     """`git` in one folder.
 
     Args:
-        block: Whose repository.
+        settings: Whose repository.
         folder: Where the working copy is (or will be); it must exist.
     """
 
-    def __init__(self, block: GitOps, folder: Path) -> None:
-        self._block = block
+    def __init__(self, settings: GitSettings, folder: Path) -> None:
+        self._settings = settings
         self._folder = folder
         for path, what in (
-            (block.ssh_key_file, "SSH key"),
-            (block.signing_key_file, "signing key"),
-            (block.known_hosts_file, "known hosts"),
+            (settings.ssh_key_file, "SSH key"),
+            (settings.signing_key_file, "signing key"),
+            (settings.known_hosts_file, "known hosts"),
         ):
             if path is not None and not path.is_file():
                 raise GitRejected(f"The {what} file {path} of the GitOps block is not there: mount the Secret there.")
-        self._environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _environment(block, folder)
+        self._environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _environment(settings, folder)
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         """Run it; what it printed.
@@ -140,16 +140,16 @@ class Git:
         except FileNotFoundError as exc:
             raise GitRejected("The git command is not there: install git where the flows run.") from exc
         try:
-            stdout, stderr = process.communicate(stdin, timeout=self._block.timeout_seconds)
+            stdout, stderr = process.communicate(stdin, timeout=self._settings.timeout_seconds)
         except BaseException as exc:
             # With its helpers (ssh, git-remote-https), which hold its pipes.
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             if isinstance(exc, subprocess.TimeoutExpired):
-                raise GitUnreachable(f"{self._block.url} did not answer within {self._block.timeout_seconds:g} s.") from None
+                raise GitUnreachable(f"{self._settings.url} did not answer within {self._settings.timeout_seconds:g} s.") from None
             raise
         if process.returncode < 0:
-            raise GitUnreachable(f"git was ended by signal {-process.returncode} while it spoke with {self._block.url}.")
+            raise GitUnreachable(f"git was ended by signal {-process.returncode} while it spoke with {self._settings.url}.")
         if process.returncode:
             raise GitFailed(stdout, stderr)
         return stdout
@@ -157,7 +157,7 @@ class Git:
     def error(self, failed: GitFailed) -> PipelineError:
         """What an error of `git` means to us."""
         text = " ".join(failed.stderr.split())
-        lowered, url, branch = text.lower(), self._block.url, self._block.branch
+        lowered, url, branch = text.lower(), self._settings.url, self._settings.branch
         if missing := re.search(r"remote branch \S+ not found|couldn't find remote ref ", lowered):
             return GitRejected(f"{url} has no branch {branch!r} ({missing[0]}): create it, or set the GitOps block's branch.")
         if "host key verification failed" in lowered:
@@ -173,16 +173,16 @@ class Git:
         return GitRejected(f"git refused: {_last(failed)}.")
 
     def _credentials(self) -> str:
-        if self._block.url.startswith("https://"):
-            has_token = self._block.token is not None or self._block.token_file is not None
+        if self._settings.url.startswith("https://"):
+            has_token = self._settings.token is not None or self._settings.token_file is not None
             return "set a token that may write there" if has_token else "it has no token; set one"
         return "set ssh_key_file to a key that may write there, readable by its owner alone"
 
 
-def _environment(block: GitOps, folder: Path) -> dict[str, str]:
-    settings = {
-        "user.name": block.author_name,
-        "user.email": block.author_email,
+def _environment(settings: GitSettings, folder: Path) -> dict[str, str]:
+    configuration = {
+        "user.name": settings.author_name,
+        "user.email": settings.author_email,
         "core.hooksPath": os.devnull,
         # A link in the repository must not lead a write out of the working copy.
         "core.symlinks": "false",
@@ -192,16 +192,16 @@ def _environment(block: GitOps, folder: Path) -> dict[str, str]:
         "http.lowSpeedLimit": "1",
         "http.lowSpeedTime": "30",
     }
-    token = read_token(block)
-    if token is not None and block.url.startswith("https://"):
+    token = read_token(settings)
+    if token is not None and settings.url.startswith("https://"):
         # In the environment, not in an argument: only this user can read it. Only for this host.
-        host = urlsplit(block.url)
-        basic = base64.b64encode(f"{block.username}:{token}".encode()).decode()
-        settings[f"http.{host.scheme}://{host.netloc}/.extraHeader"] = f"Authorization: Basic {basic}"
-    if block.ca_file is not None:
-        settings["http.sslCAInfo"] = str(block.ca_file)
-    if block.signing_key_file is not None:
-        settings |= {"gpg.format": "ssh", "user.signingKey": str(block.signing_key_file), "commit.gpgSign": "true"}
+        host = urlsplit(settings.url)
+        basic = base64.b64encode(f"{settings.username}:{token}".encode()).decode()
+        configuration[f"http.{host.scheme}://{host.netloc}/.extraHeader"] = f"Authorization: Basic {basic}"
+    if settings.ca_file is not None:
+        configuration["http.sslCAInfo"] = str(settings.ca_file)
+    if settings.signing_key_file is not None:
+        configuration |= {"gpg.format": "ssh", "user.signingKey": str(settings.signing_key_file), "commit.gpgSign": "true"}
     environment = {
         "HOME": str(folder),
         "LC_ALL": "C",
@@ -210,21 +210,21 @@ def _environment(block: GitOps, folder: Path) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ALLOW_PROTOCOL": "https:ssh:file",
         "GIT_SSH_VARIANT": "ssh",
-        "GIT_SSH_COMMAND": ssh_command(block),
-        "GIT_CONFIG_COUNT": str(len(settings)),
+        "GIT_SSH_COMMAND": ssh_command(settings),
+        "GIT_CONFIG_COUNT": str(len(configuration)),
     }
-    for number, (key, value) in enumerate(settings.items()):
+    for number, (key, value) in enumerate(configuration.items()):
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return environment
 
 
-def ssh_command(block: GitOps) -> str:
-    """How `git` runs ssh: with the block's key and known hosts, and never asking anybody."""
+def ssh_command(settings: GitSettings) -> str:
+    """How `git` runs ssh: with the repository's key and known hosts, and never asking anybody."""
     command = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=15"]
-    if block.known_hosts_file is not None:
-        command += ["-o", f"UserKnownHostsFile={block.known_hosts_file}", "-o", f"GlobalKnownHostsFile={os.devnull}"]
-    if block.ssh_key_file is not None:
-        command += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", str(block.ssh_key_file)]
+    if settings.known_hosts_file is not None:
+        command += ["-o", f"UserKnownHostsFile={settings.known_hosts_file}", "-o", f"GlobalKnownHostsFile={os.devnull}"]
+    if settings.ssh_key_file is not None:
+        command += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", str(settings.ssh_key_file)]
     return shlex.join(command)
 
 

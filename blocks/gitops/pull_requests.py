@@ -12,10 +12,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from blocks.errors import GitRejected, GitUnreachable
-from blocks.gitops.block import GitOps
 from blocks.gitops.command import read_token
+from blocks.gitops.settings import ForgeKind, GitSettings
 
-Kind = Literal["github", "gitlab", "gitea"]
 State = Literal["open", "merged", "closed"]
 
 
@@ -38,31 +37,31 @@ class _Forge:
     called: str
 
 
-_FORGES: dict[Kind, _Forge] = {
+_FORGES: dict[ForgeKind, _Forge] = {
     "github": _Forge(api="/api/v3", root="/repos/{owner}/{name}/pulls", number="number", page="html_url", called="Pull request"),
     "gitlab": _Forge(api="/api/v4", root="/projects/{project}/merge_requests", number="iid", page="web_url", called="Merge request"),
     "gitea": _Forge(api="/api/v1", root="/repos/{owner}/{name}/pulls", number="number", page="html_url", called="Pull request"),
 }
 
 
-def merge_requested(block: GitOps, kind: Kind, branch: str, message: str) -> str:
+def merge_requested(settings: GitSettings, kind: ForgeKind, branch: str, message: str) -> str:
     """Propose the branch, unless that was done before, and wait until it is merged; return how people call the proposal.
 
     Raises:
         GitUnreachable: The forge did not answer; retried.
         GitRejected: It refuses, somebody closed the proposal, or nobody merged it in time.
     """
-    requests = _PullRequests(block, kind)
+    requests = _PullRequests(settings, kind)
     with requests.client:
         found = requests.find(branch) or requests.propose(branch, message)
         shown = f"{requests.forge.called} {found[requests.forge.page]}"
-        deadline = time.monotonic() + block.merge_timeout_seconds
+        deadline = time.monotonic() + settings.merge_timeout_seconds
         while (state := requests.state(found)) == "open":
             if time.monotonic() > deadline:
                 raise GitRejected(
-                    f"{shown} was not merged within {block.merge_timeout_seconds:g} s: merge it, then run this again; it will be found."
+                    f"{shown} was not merged within {settings.merge_timeout_seconds:g} s: merge it, then run this again; it will be found."
                 )
-            time.sleep(block.poll_seconds)
+            time.sleep(settings.poll_seconds)
             found = requests.read(found)
     if state == "closed":
         raise GitRejected(f"{shown} was closed without merging; run this again for a new one.")
@@ -70,28 +69,28 @@ def merge_requested(block: GitOps, kind: Kind, branch: str, message: str) -> str
 
 
 class _PullRequests:
-    def __init__(self, block: GitOps, kind: Kind) -> None:
+    def __init__(self, settings: GitSettings, kind: ForgeKind) -> None:
         self.forge = _FORGES[kind]
         self._kind = kind
-        self._block = block
-        place = urlsplit(block.url if "://" in block.url else f"ssh://{block.url.replace(':', '/', 1)}")
+        self._settings = settings
+        place = urlsplit(settings.url if "://" in settings.url else f"ssh://{settings.url.replace(':', '/', 1)}")
         path = place.path.strip("/").removesuffix(".git")
         self._owner, _, name = path.rpartition("/")
         self._root = self.forge.root.format(owner=self._owner, name=name, project=quote(path, safe=""))
-        token = read_token(block)
+        token = read_token(settings)
         if token is None:
             raise GitRejected("The GitOps block asks for pull requests, but has no token for the forge's API: set one.")
         self.client = httpx.Client(
-            base_url=block.api_url or _usual_api(place.hostname or "", self.forge),
+            base_url=settings.api_url or _usual_api(place.hostname or "", self.forge),
             headers=_headers(kind, token),
-            timeout=block.timeout_seconds,
-            verify=ssl.create_default_context(cafile=str(block.ca_file)) if block.ca_file else True,
+            timeout=settings.timeout_seconds,
+            verify=ssl.create_default_context(cafile=str(settings.ca_file)) if settings.ca_file else True,
         )
 
     def find(self, branch: str) -> dict[str, Any] | None:
         """The newest proposal of the branch; none if there is none, or it was closed without merging."""
         if self._kind == "gitea":
-            listed = self._ask("GET", f"{self._root}/{quote(self._block.branch, safe='')}/{quote(branch, safe='')}", missing=True)
+            listed = self._ask("GET", f"{self._root}/{quote(self._settings.branch, safe='')}/{quote(branch, safe='')}", missing=True)
         elif self._kind == "gitlab":
             listed = self._ask("GET", self._root, params={"source_branch": branch, "state": "all"})
         else:
@@ -103,9 +102,14 @@ class _PullRequests:
         """Propose it for merging."""
         title, _, text = message.partition("\n")
         if self._kind == "gitlab":
-            body = {"source_branch": branch, "target_branch": self._block.branch, "description": text.strip(), "remove_source_branch": True}
+            body = {
+                "source_branch": branch,
+                "target_branch": self._settings.branch,
+                "description": text.strip(),
+                "remove_source_branch": True,
+            }
         else:
-            body = {"head": branch, "base": self._block.branch, "body": text.strip()}
+            body = {"head": branch, "base": self._settings.branch, "body": text.strip()}
         made: dict[str, Any] = self._ask("POST", self._root, json={"title": title, **body})
         return made
 
@@ -152,7 +156,7 @@ def _usual_api(host: str, forge: _Forge) -> str:
     return "https://api.github.com" if host == "github.com" else f"https://{host}{forge.api}"
 
 
-def _headers(kind: Kind, token: str) -> dict[str, str]:
+def _headers(kind: ForgeKind, token: str) -> dict[str, str]:
     if kind == "gitlab":
         return {"PRIVATE-TOKEN": token}
     if kind == "gitea":

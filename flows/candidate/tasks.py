@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prefect import task
 
 from blocks.helm import Helm
-from blocks.hub.block import Hub
+from blocks.hub import Hub
 from flows.candidate.admission import refuse_model
 from flows.candidate.files import select_files, weight_files
 from flows.errors import Refusal, raise_first

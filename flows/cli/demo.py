@@ -206,7 +206,7 @@ def _save_blocks(world: World) -> None:
 
     from blocks.cluster import Cluster
     from blocks.helm import Helm
-    from blocks.hub.block import Hub
+    from blocks.hub import Hub
     from blocks.registry import Registry, RegistryClient
 
     kubeconfig = world.cluster.kubeconfig

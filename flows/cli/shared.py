@@ -22,7 +22,7 @@ def open_registry(block_name: str | None = None) -> Iterator[RegistryClient]:
     """The registry that `deployments/shared.yaml` names, or the one of another block."""
     import asyncio
 
-    from blocks.registry.block import Registry
+    from blocks.registry import Registry
     from flows.runtime.blocks import load_block, shared_registry
     from flows.runtime.client import prefect_client
     from flows.spec import Deployments

@@ -6,19 +6,20 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from blocks.errors import HubRejected, SnapshotCorrupt
 from flows.node.http import Connections, NoRanges
+from flows.node.hub import Hub
 from flows.node.missing import Missing
 from flows.node.part import Part, discard, hub_folder_of
 from flows.node.patience import Stopped, Trial, Trouble
-from flows.node.report import say
-from flows.node.store import content_lock
-
-if TYPE_CHECKING:
-    from flows.node.transfer import Transfer
+from flows.node.policy import TransferPolicy
+from flows.node.report import Progress, say
+from flows.node.snapshot import WantedFile
+from flows.node.store import Store, content_lock
 
 #: Times that a whole content is fetched before its wrong hash is believed.
 _MOST_TRIES = 2
@@ -27,18 +28,43 @@ _MOST_TRIES = 2
 _PROGRESS_SHARE = 1 / 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransferContext:
+    """What the contents of one transfer share.
+
+    Attributes:
+        store: The node's store.
+        hub: Where they come from.
+        staged: The folder of the snapshot that is being put together.
+        policy: How.
+        progress: Counts what comes.
+        stop: Set when all of them shall give up.
+        again: Has all segments of a content fetched anew, before everything else.
+        finished: Notes that a content, with this SHA-256, is in the store and in the snapshot.
+    """
+
+    store: Store
+    hub: Hub
+    staged: Path
+    policy: TransferPolicy
+    progress: Progress
+    stop: threading.Event
+    again: Callable[[Incoming], None]
+    finished: Callable[[WantedFile, str], None]
+
+
 class Incoming:
     """A content on its way.
 
     Args:
-        transfer: What it is a part of.
+        context: What it shares with the others.
         missing: What is missing.
     """
 
-    def __init__(self, transfer: Transfer, missing: Missing) -> None:
+    def __init__(self, context: TransferContext, missing: Missing) -> None:
         self.file = file = missing.file
-        self.part = Part(transfer.store.parts / file.key, file.size_bytes, transfer.policy.segment_bytes)
-        self._transfer = transfer
+        self.part = Part(context.store.parts / file.key, file.size_bytes, context.policy.segment_bytes)
+        self._context = context
         self._paths = missing.paths
         self._lock = missing.lock
         self._opening = threading.Lock()
@@ -72,7 +98,7 @@ class Incoming:
         self.part.write(index, view)
         with self._turn:
             while not self._turn.wait_for(lambda: self._next == index or self._is_done, timeout=1.0):
-                if self._transfer.stop.is_set():
+                if self._context.stop.is_set():
                     raise Stopped
         if not self._is_done:
             self._hash_segment(view)
@@ -87,11 +113,11 @@ class Incoming:
 
     def _open(self, buffer: memoryview) -> None:
         if self._lock is None:
-            self._lock = self._transfer.store.acquire(content_lock(self.file.key), wait=True)
+            self._lock = self._context.store.acquire(content_lock(self.file.key), wait=True)
         self._is_open = True
         if self._is_there():
             return
-        if self.file.size_bytes > self._transfer.policy.plain_limit_bytes:
+        if self.file.size_bytes > self._context.policy.plain_limit_bytes:
             self._leave_to_hub_client("it is too large for plain HTTP", buffer)
             return
         self.part.open()
@@ -103,10 +129,10 @@ class Incoming:
 
     def _is_there(self) -> bool:
         """Whether another Job has brought it meanwhile."""
-        store, sha256 = self._transfer.store, self.file.digest
+        store, sha256 = self._context.store, self.file.digest
         if self.file.algorithm != "sha256" or not store.has(sha256, self.file.size_bytes):
             return False
-        if not store.link(store.blob(sha256), self._transfer.staged, self._paths):
+        if not store.link(store.blob(sha256), self._context.staged, self._paths):
             return False
         discard(self.part.path)
         self._count(self.file.size_bytes, arrived=False)
@@ -120,7 +146,7 @@ class Incoming:
             PipelineError: They cannot be had within the budget.
             NoRanges: They can be had by the hub client only.
         """
-        hub, path, size_bytes = self._transfer.hub, self._paths[0], self.file.size_bytes
+        hub, path, size_bytes = self._context.hub, self._paths[0], self.file.size_bytes
         start, length = self.part.span(index)
         got, trial = 0, self._trial()
         while got < length:
@@ -134,7 +160,7 @@ class Incoming:
                 for count in connections.read(location.url, start + got, view[got:], size_bytes):
                     got += count
                     self._count(count)
-                    if self._transfer.stop.is_set():
+                    if self._context.stop.is_set():
                         raise Stopped
             except Trouble as trouble:
                 if got - before >= length * _PROGRESS_SHARE:
@@ -179,7 +205,7 @@ class Incoming:
             raise self._corrupt()
         self._begin()
         self.part.distrust()
-        self._transfer.enqueue(self, first=True)
+        self._context.again(self)
 
     def _leave_to_hub_client(self, why: str, buffer: memoryview) -> None:
         """Have the hub client bring the file, then hash all of it."""
@@ -193,7 +219,7 @@ class Incoming:
                 self._begin()
                 self._next = -1  # nobody's turn: segments that still arrive are of no use
                 try:
-                    content = self._transfer.hub.download(self._paths[0], folder)
+                    content = self._context.hub.download(self._paths[0], folder)
                 except Trouble as trouble:
                     trial.failed(trouble)
                     continue
@@ -214,8 +240,8 @@ class Incoming:
         return digest.hexdigest() == self.file.digest
 
     def _publish(self, content: Path) -> None:
-        store, sha256 = self._transfer.store, self._sha256.hexdigest()
-        store.adopt(content, sha256, self._transfer.staged, self._paths)
+        store, sha256 = self._context.store, self._sha256.hexdigest()
+        store.adopt(content, sha256, self._context.staged, self._paths)
         discard(self.part.path)
         self._done(sha256)
 
@@ -225,15 +251,15 @@ class Incoming:
             self._turn.notify_all()
         if self._lock is not None:
             os.close(self._lock)
-        self._transfer.finished(self.file, sha256)
+        self._context.finished(self.file, sha256)
 
     def _count(self, size_bytes: int, *, arrived: bool = True) -> None:
         with self._turn:
             self._counted += size_bytes
-        self._transfer.progress.add(size_bytes, arrived=arrived)
+        self._context.progress.add(size_bytes, arrived=arrived)
 
     def _trial(self) -> Trial:
-        return Trial(self._transfer.policy.patience, f"{self._paths[0]} could not be fetched", self._transfer.stop)
+        return Trial(self._context.policy.patience, f"{self._paths[0]} could not be fetched", self._context.stop)
 
     def _corrupt(self) -> SnapshotCorrupt:
         found = self._sha256 if self.file.algorithm == "sha256" else self._git

@@ -6,10 +6,11 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from flows.node.hub import Hub
-from flows.node.incoming import Incoming
+from flows.node.incoming import Incoming, TransferContext
 from flows.node.missing import Missing
 from flows.node.patience import Stopped
 from flows.node.policy import TransferPolicy
@@ -34,19 +35,23 @@ class Transfer:
     def __init__(
         self, store: Store, hub: Hub, staged: Path, missing: Sequence[Missing], policy: TransferPolicy, progress: Progress
     ) -> None:
-        self.store = store
-        self.hub = hub
-        self.staged = staged
-        self.policy = policy
-        self.progress = progress
-        self.stop = threading.Event()
+        self._context = TransferContext(
+            store=store,
+            hub=hub,
+            staged=staged,
+            policy=policy,
+            progress=progress,
+            stop=threading.Event(),
+            again=partial(self._enqueue, first=True),
+            finished=self._finished,
+        )
         self._sha256: dict[str, str] = {}
         self._left = len(missing)
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._queue: deque[tuple[Incoming, int]] = deque()
         for each in sorted(missing, key=lambda each: each.lock is None):
-            self.enqueue(Incoming(self, each))
+            self._enqueue(Incoming(self._context, each))
 
     def run(self) -> dict[str, str]:
         """Bring everything; what each content hashed to (SHA-256), by its key. Says once a second how far it is.
@@ -54,19 +59,19 @@ class Transfer:
         Raises:
             PipelineError: A content cannot be had; what came of it stays for the next attempt.
         """
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.policy.connections)]
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._context.policy.connections)]
         for thread in threads:
             thread.start()
         with self._changed:
             while not self._changed.wait_for(lambda: self._left == 0 or self._failure is not None, timeout=0.25):
-                self.progress.say()
+                self._context.progress.say()
         if self._failure is not None:
             raise self._failure
         for thread in threads:
             thread.join()
         return self._sha256
 
-    def enqueue(self, incoming: Incoming, *, first: bool = False) -> None:
+    def _enqueue(self, incoming: Incoming, *, first: bool = False) -> None:
         """Have all segments of a content fetched, in order; before everything else if it is `first`."""
         items = [(incoming, index) for index in range(incoming.part.segments)]
         with self._changed:
@@ -76,7 +81,7 @@ class Transfer:
                 self._queue.extend(items)
             self._changed.notify_all()
 
-    def finished(self, file: WantedFile, sha256: str) -> None:
+    def _finished(self, file: WantedFile, sha256: str) -> None:
         """Note that a content is in the store and in the snapshot."""
         with self._changed:
             self._sha256[file.key] = sha256
@@ -85,15 +90,15 @@ class Transfer:
 
     def _take(self) -> tuple[Incoming, int] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._left == 0 or self.stop.is_set())
-            return None if self.stop.is_set() or not self._queue else self._queue.popleft()
+            self._changed.wait_for(lambda: self._queue or self._left == 0 or self._context.stop.is_set())
+            return None if self._context.stop.is_set() or not self._queue else self._queue.popleft()
 
     def _work(self) -> None:
-        connections = self.hub.connections()
+        connections = self._context.hub.connections()
         try:
             # Anonymous memory begins on a page, as direct writes ask for. It goes with the last view of it.
-            buffer = memoryview(mmap.mmap(-1, self.policy.segment_bytes))
-            with no_room(self.store):
+            buffer = memoryview(mmap.mmap(-1, self._context.policy.segment_bytes))
+            with no_room(self._context.store):
                 while (item := self._take()) is not None:
                     incoming, index = item
                     incoming.bring(index, buffer, connections)
@@ -102,7 +107,7 @@ class Transfer:
         except BaseException as exc:  # noqa: BLE001  # run() raises it again
             with self._changed:
                 self._failure = self._failure or exc
-                self.stop.set()
+                self._context.stop.set()
                 self._changed.notify_all()
         finally:
             connections.close()

@@ -12,7 +12,7 @@ from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.gitops import GitOps
 from blocks.helm import Helm
-from blocks.hub.block import Hub
+from blocks.hub import Hub
 from blocks.registry import Registry
 from flows.errors import SpecInvalid
 from flows.spec import Deployments, Environment

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blocks.hub.block import Hub as HubBlock
+from blocks.hub import Hub as HubBlock
 from flows.node.layout import snapshot_folder
 from sandbox.hub import Hub
 from sandbox.serving import LoopThread

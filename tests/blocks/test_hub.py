@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.errors import HubRejected, HubUnreachable
-from blocks.hub.block import Hub
+from blocks.hub import Hub
 from sandbox import hub as stand_in
 from sandbox.hub.faults import Fault
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
 from blocks.facts.model import ModelFacts
-from blocks.hub.block import Hub
+from blocks.hub import Hub
 from flows.candidate.files import weight_files
 from sandbox import hub as stand_in
 from sandbox import models

@@ -46,7 +46,7 @@ from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.facts import Pod
 from blocks.helm import Helm
-from blocks.hub.block import Hub
+from blocks.hub import Hub
 from blocks.registry import Event, Registry, RegistryClient
 from flows.approval.totp import STEP_SECONDS, current_code, new_secret
 from flows.monitor import monitor

@@ -200,7 +200,7 @@ def test_ssh_takes_the_given_key_and_trusts_no_host_that_is_not_known(tmp_path: 
     key, known = tmp_path / "a key", tmp_path / "known"
     for path in (key, known):
         path.touch(mode=0o600)
-    command = ssh_command(GitOps(url="git@git.example:platform/models.git", ssh_key_file=key, known_hosts_file=known))
+    command = ssh_command(GitOps(url="git@git.example:platform/models.git", ssh_key_file=key, known_hosts_file=known).settings())
 
     # what ssh itself makes of it
     told = subprocess.run([*shlex.split(command), "-G", "git.example"], capture_output=True, text=True, check=True).stdout.splitlines()

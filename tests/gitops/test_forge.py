@@ -184,6 +184,6 @@ def test_a_forge_that_refuses_says_why(forge: Forge, status: int, error: type[Ex
     ],
 )
 def test_a_connection_that_breaks_is_no_refusal(said: str, tmp_path: Path) -> None:
-    error = Git(GitOps(url="https://git.example/m.git"), tmp_path).error(GitFailed("", said))
+    error = Git(GitOps(url="https://git.example/m.git").settings(), tmp_path).error(GitFailed("", said))
 
     assert isinstance(error, GitUnreachable)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from blocks.hub.block import Hub as HubBlock
+from blocks.hub import Hub as HubBlock
 from flows.candidate.files import select_files
 from flows.node.layout import snapshot_folder
 from flows.spec import Candidate

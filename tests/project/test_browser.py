@@ -21,7 +21,7 @@ from blocks.authenticators import save_authenticator
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.helm import Helm
-from blocks.hub.block import Hub
+from blocks.hub import Hub
 from blocks.registry import Registry, RegistryClient
 from flows.approval.totp import current_code, new_secret
 from flows.cli import follow
