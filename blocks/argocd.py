@@ -42,18 +42,18 @@ class Argo(Block):
         return ArgoClient(self)
 
 
-class ArgoClient(KubernetesApi):
+class ArgoClient:
     """Reads Applications and asks Argo CD for refreshes and operations; it changes nothing else of them."""
 
     def __init__(self, block: Argo) -> None:
-        super().__init__(load_configuration(block.kubeconfig, block.context), block.timeout_seconds)
-        self._objects = CustomObjectsApi(self._api)
+        self._cluster = KubernetesApi(load_configuration(block.kubeconfig, block.context), block.timeout_seconds)
+        self._objects = CustomObjectsApi(self._cluster.client)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._cluster.close()
 
     def application(self, namespace: str, name: str) -> Application | None:
         """The Application as it is now; none if there is no such Application.
@@ -63,7 +63,7 @@ class ArgoClient(KubernetesApi):
             ClusterUnreachable: The API server did not answer.
         """
         try:
-            document = self._call(self._objects.get_namespaced_custom_object, namespace=namespace, name=name, **_KIND)
+            document = self._cluster.call(self._objects.get_namespaced_custom_object, namespace=namespace, name=name, **_KIND)
         except ClusterRejected as exc:
             if exc.facts.get("code") != 404:
                 raise
@@ -71,15 +71,15 @@ class ArgoClient(KubernetesApi):
             if name in exc.message:
                 return None
             raise ClusterRejected(
-                f"The cluster at {self._host} has no Argo CD: it does not know applications.argoproj.io.", **exc.facts
+                f"The cluster at {self._cluster.host} has no Argo CD: it does not know applications.argoproj.io.", **exc.facts
             ) from exc
-        self._versions[namespace, name] = document["metadata"]["resourceVersion"]
+        self._cluster.remember(namespace, name, document["metadata"]["resourceVersion"])
         return application_fact(document)
 
     def wait_for_application(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Application changes since it was last looked at, `seconds` at most."""
         listed = partial(self._objects.list_namespaced_custom_object, _KIND["group"], _KIND["version"], plural=_KIND["plural"])
-        self._wait(listed, namespace, name, seconds)
+        self._cluster.wait(listed, namespace, name, seconds)
 
     def refresh(self, seen: Application) -> None:
         """Ask Argo CD to resolve the branch anew and to compare at once; it takes the annotation away when it has done so."""
@@ -118,7 +118,7 @@ class ArgoClient(KubernetesApi):
         self._patch(seen, {**patch, "metadata": {"resourceVersion": seen.version}})
 
     def _patch(self, seen: Application, patch: Mapping[str, Any]) -> None:
-        self._call(
+        self._cluster.call(
             self._objects.patch_namespaced_custom_object,
             namespace=seen.namespace,
             name=seen.name,

@@ -16,7 +16,7 @@ from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable, 
 
 
 class KubernetesApi:
-    """Calls the API server; what the clients of all blocks that do so share.
+    """Calls the API server; what the clients of all blocks that do so have.
 
     Args:
         configuration: Where it is, and who we are.
@@ -24,17 +24,30 @@ class KubernetesApi:
     """
 
     def __init__(self, configuration: kubernetes_client.Configuration, timeout_seconds: float) -> None:
-        self._host = str(configuration.host)
+        self.host = str(configuration.host)
         self._timeout = timeout_seconds
-        self._api = kubernetes_client.ApiClient(configuration)
+        self.client = kubernetes_client.ApiClient(configuration)
         self._versions: dict[tuple[str, str], str] = {}
 
     def close(self) -> None:
         """Close all connections."""
-        self._api.close()  # type: ignore[no-untyped-call]
+        self.client.close()  # type: ignore[no-untyped-call]
 
-    def _wait(self, method: Callable[..., Any], namespace: str, name: str, seconds: float) -> None:
-        """A watch that ends with the first event since the object's version that was read last."""
+    def remember(self, namespace: str, name: str, version: str) -> None:
+        """Note which version of an object was read last."""
+        self._versions[namespace, name] = version
+
+    def wait(self, method: Callable[..., Any], namespace: str, name: str, seconds: float) -> None:
+        """Wait until the object changes since the version that is remembered, `seconds` at most.
+
+        A watch that ends with its first event.
+
+        Args:
+            method: What lists objects of its kind in a namespace.
+            namespace: Where it is.
+            name: Its name.
+            seconds: The longest wait.
+        """
         events = watch.Watch().stream(  # type: ignore[no-untyped-call]
             method,
             namespace,
@@ -52,23 +65,31 @@ class KubernetesApi:
         except urllib3.exceptions.HTTPError as exc:
             raise self._error(exc) from exc
 
-    def _create(self, method: Callable[..., Any], *arguments: Any) -> None:
-        """Create; something of that name that is there already was made by an earlier attempt."""
+    def create(self, method: Callable[..., Any], *arguments: Any) -> None:
+        """Call what creates; something of that name that is there already was made by an earlier attempt."""
         try:
-            self._call(method, *arguments)
+            self.call(method, *arguments)
         except ClusterConflict as exc:
             if exc.facts.get("reason") != "AlreadyExists":
                 raise
 
-    def _found(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def find(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What `call` returns; none if there is no such object."""
         try:
-            return self._call(method, *arguments, **options)
+            return self.call(method, *arguments, **options)
         except ClusterRejected as exc:
             if exc.facts.get("code") == 404:
                 return None
             raise
 
-    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What a method of the Kubernetes client returns, in one request with our time limit.
+
+        Raises:
+            ClusterUnreachable: The API server did not answer, or cannot now.
+            ClusterConflict: The object is there already, or changed meanwhile.
+            ClusterRejected: It refuses.
+        """
         try:
             return method(*arguments, _request_timeout=self._timeout, **options)
         except (ApiException, urllib3.exceptions.HTTPError) as exc:
@@ -77,17 +98,17 @@ class KubernetesApi:
     def _error(self, exc: Exception) -> PipelineError:
         if not isinstance(exc, ApiException) or not exc.status:
             return ClusterUnreachable(
-                f"The cluster at {self._host} cannot be reached ({type(exc).__name__}); check the kubeconfig and the network."
+                f"The cluster at {self.host} cannot be reached ({type(exc).__name__}); check the kubeconfig and the network."
             )
         reason, message = _status(exc)
         facts = {"code": exc.status, "reason": reason}
         if exc.status == 409:
             return ClusterConflict(f"The cluster reports a conflict: {message}.", **facts)
         if exc.status in (429, 500, 502, 503, 504):
-            return ClusterUnreachable(f"The cluster at {self._host} answered HTTP {exc.status}: {message}.", **facts)
+            return ClusterUnreachable(f"The cluster at {self.host} answered HTTP {exc.status}: {message}.", **facts)
         if exc.status == 401:
             return ClusterRejected(
-                f"The cluster at {self._host} does not accept the credentials of the kubeconfig (HTTP 401): renew them.", **facts
+                f"The cluster at {self.host} does not accept the credentials of the kubeconfig (HTTP 401): renew them.", **facts
             )
         return ClusterRejected(f"The cluster refused: {message}.", **facts)
 

@@ -8,10 +8,13 @@ from typing import Self
 from prefect.blocks.core import Block
 from pydantic import Field
 
+from blocks.cluster.connection import Connection
 from blocks.cluster.documents import Documents
 from blocks.cluster.jobs import Jobs
 from blocks.cluster.mounts import Mounts
 from blocks.cluster.nodes import Nodes
+from blocks.cluster.pods import Pods
+from blocks.cluster.rollouts import Rollouts
 from blocks.kubeconfig import load_configuration
 
 
@@ -34,14 +37,29 @@ class Cluster(Block):
         return ClusterClient(self)
 
 
-class ClusterClient(Nodes, Jobs, Mounts, Documents):
-    """Talks to one API server over one pool of connections."""
+class ClusterClient:
+    """Talks to one API server over one pool of connections.
+
+    Attributes:
+        nodes: Nodes, what they have, and what of it is taken.
+        pods: Pods, and what is said about them.
+        jobs: Jobs with the files that they mount.
+        rollouts: Kubernetes Deployments, and how far their rollouts are.
+        mounts: What pods mount, and what there is to be mounted.
+        documents: Single objects as the API server has them.
+    """
 
     def __init__(self, block: Cluster) -> None:
-        super().__init__(load_configuration(block.kubeconfig, block.context), block.timeout_seconds)
+        self._api = api = Connection(load_configuration(block.kubeconfig, block.context), block.timeout_seconds)
+        self.nodes = Nodes(api)
+        self.pods = Pods(api)
+        self.jobs = Jobs(api, self.pods)
+        self.rollouts = Rollouts(api, self.pods)
+        self.mounts = Mounts(api)
+        self.documents = Documents(api)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._api.close()

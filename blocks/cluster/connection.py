@@ -11,7 +11,7 @@ from blocks.kubernetes_api import KubernetesApi
 
 
 class Connection(KubernetesApi):
-    """Knows the API groups that the cluster block reads and writes.
+    """One pool of connections, and the API groups that the cluster block reads and writes.
 
     Args:
         configuration: Where the API server is, and who we are.
@@ -20,10 +20,11 @@ class Connection(KubernetesApi):
 
     def __init__(self, configuration: kubernetes_client.Configuration, timeout_seconds: float) -> None:
         super().__init__(configuration, timeout_seconds)
-        self._core = kubernetes_client.CoreV1Api(self._api)
-        self._apps = kubernetes_client.AppsV1Api(self._api)
-        self._discovery = kubernetes_client.DiscoveryV1Api(self._api)
-        self._batch = kubernetes_client.BatchV1Api(self._api)
+        self.core = kubernetes_client.CoreV1Api(self.client)
+        self.apps = kubernetes_client.AppsV1Api(self.client)
+        self.discovery = kubernetes_client.DiscoveryV1Api(self.client)
+        self.batch = kubernetes_client.BatchV1Api(self.client)
+        self.custom = kubernetes_client.CustomObjectsApi(self.client)
 
 
 def selector(labels: Mapping[str, str]) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubernetes.client import CustomObjectsApi
-
-from blocks.cluster.rollouts import Rollouts
+from blocks.cluster.connection import Connection
 
 #: Kinds of the core group, as the client's methods are called.
 _CORE = {"ConfigMap": "config_map", "Service": "service", "ServiceAccount": "service_account"}
@@ -15,10 +13,13 @@ _CORE = {"ConfigMap": "config_map", "Service": "service", "ServiceAccount": "ser
 _PLURALS = {"Deployment": "deployments", "NetworkPolicy": "networkpolicies", "PodDisruptionBudget": "poddisruptionbudgets"}
 
 
-class Documents(Rollouts):
+class Documents:
     """Reads single objects."""
 
-    def document(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+    def __init__(self, api: Connection) -> None:
+        self._api = api
+
+    def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """The object in full; none if it is not there, or its kind is none that the chart renders.
 
         Raises:
@@ -27,12 +28,12 @@ class Documents(Rollouts):
         """
         found: dict[str, Any] | None = None
         if api_version == "v1" and kind in _CORE:
-            read = getattr(self._core, f"read_namespaced_{_CORE[kind]}")
-            found = self._api.sanitize_for_serialization(self._found(read, name, namespace))  # type: ignore[no-untyped-call]
+            read = getattr(self._api.core, f"read_namespaced_{_CORE[kind]}")
+            found = self._api.client.sanitize_for_serialization(self._api.find(read, name, namespace))  # type: ignore[no-untyped-call]
         elif kind in _PLURALS:
             group, _, version = api_version.partition("/")
-            found = self._found(
-                CustomObjectsApi(self._api).get_namespaced_custom_object,
+            found = self._api.find(
+                self._api.custom.get_namespaced_custom_object,
                 group=group,
                 version=version,
                 namespace=namespace,

@@ -5,69 +5,75 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from blocks.cluster.connection import selector
+from blocks.cluster.connection import Connection, selector
 from blocks.cluster.pods import Pods
 from blocks.errors import ClusterRejected, ClusterUnreachable
 from blocks.facts import JobState, Pod
 
 
-class Jobs(Pods):
+class Jobs:
     """Runs Jobs to their end; every write can be repeated."""
 
-    def ensure_job(self, namespace: str, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    def __init__(self, api: Connection, pods: Pods) -> None:
+        self._api = api
+        self._pods = pods
+
+    def create(self, namespace: str, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
         """Create a Job and the ConfigMap of the same name that it mounts, unless they are there; a failed Job is made anew.
 
         The ConfigMap belongs to the Job and goes with it.
         """
         name = manifest["metadata"]["name"]
-        job = self._found(self._batch.read_namespaced_job, name, namespace)
+        job = self._api.find(self._api.batch.read_namespaced_job, name, namespace)
         if job is not None and _job_state(job).outcome == "failed":
-            self.delete_job(namespace, name)
+            self.delete(namespace, name)
             job = None
         if job is None:
             # The ConfigMap first: a pod that finds nothing to mount is only tried again seconds later.
             metadata = {"name": name, "labels": dict(manifest["metadata"].get("labels", {}))}
-            self._create(self._core.create_namespaced_config_map, namespace, {"metadata": metadata, "data": dict(files), "immutable": True})
-            self._create(self._batch.create_namespaced_job, namespace, dict(manifest))
-            job = self._call(self._batch.read_namespaced_job, name, namespace)
+            config_map = {"metadata": metadata, "data": dict(files), "immutable": True}
+            self._api.create(self._api.core.create_namespaced_config_map, namespace, config_map)
+            self._api.create(self._api.batch.create_namespaced_job, namespace, dict(manifest))
+            job = self._api.call(self._api.batch.read_namespaced_job, name, namespace)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.metadata.uid}
-        self._found(self._core.patch_namespaced_config_map, name, namespace, {"metadata": {"ownerReferences": [owner]}})
+        self._api.find(self._api.core.patch_namespaced_config_map, name, namespace, {"metadata": {"ownerReferences": [owner]}})
 
-    def job(self, namespace: str, name: str) -> JobState | None:
+    def get(self, namespace: str, name: str) -> JobState | None:
         """Where the Job stands; none if there is no such Job."""
-        job = self._found(self._batch.read_namespaced_job, name, namespace)
+        job = self._api.find(self._api.batch.read_namespaced_job, name, namespace)
         if job is None:
             return None
-        self._versions[namespace, name] = job.metadata.resource_version
+        self._api.remember(namespace, name, job.metadata.resource_version)
         return _job_state(job)
 
-    def jobs(self, namespace: str, labels: Mapping[str, str]) -> tuple[JobState, ...]:
+    def list(self, namespace: str, labels: Mapping[str, str]) -> tuple[JobState, ...]:
         """The Jobs that carry all these labels; one request."""
-        return tuple(map(_job_state, self._call(self._batch.list_namespaced_job, namespace, label_selector=selector(labels)).items))
+        listed = self._api.call(self._api.batch.list_namespaced_job, namespace, label_selector=selector(labels))
+        return tuple(_job_state(job) for job in listed.items)
 
-    def job_log(self, namespace: str, name: str, lines: int) -> str:
+    def log(self, namespace: str, name: str, lines: int) -> str:
         """The last lines that the Job's newest pod wrote; empty if there is none to read."""
-        pods = self._call(self._core.list_namespaced_pod, namespace, label_selector=f"batch.kubernetes.io/job-name={name}").items
+        pods = self._api.call(self._api.core.list_namespaced_pod, namespace, label_selector=f"batch.kubernetes.io/job-name={name}").items
         if not pods:
             return ""
         newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp)
         try:
-            return str(self._call(self._core.read_namespaced_pod_log, newest.metadata.name, namespace, tail_lines=lines))
+            return str(self._api.call(self._api.core.read_namespaced_pod_log, newest.metadata.name, namespace, tail_lines=lines))
         except (ClusterRejected, ClusterUnreachable):
             return ""  # the container has not begun, or its node is gone: the Job's own state tells more
 
-    def job_pods(self, namespace: str, name: str) -> tuple[Pod, ...]:
+    def pods(self, namespace: str, name: str) -> tuple[Pod, ...]:
         """The Job's pods."""
-        return self.pods(namespace, {"batch.kubernetes.io/job-name": name})
+        return self._pods.list(namespace, {"batch.kubernetes.io/job-name": name})
 
-    def wait_for_job(self, namespace: str, name: str, seconds: float) -> None:
+    def wait(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Job changes since it was last looked at, `seconds` at most."""
-        self._wait(self._batch.list_namespaced_job, namespace, name, seconds)
+        self._api.wait(self._api.batch.list_namespaced_job, namespace, name, seconds)
 
-    def delete_job(self, namespace: str, name: str) -> None:
+    def delete(self, namespace: str, name: str) -> None:
         """Delete the Job with its pods and its ConfigMap; nothing happens if they are not there."""
-        self._found(self._core.delete_namespaced_config_map, name, namespace)
-        self._found(self._batch.delete_namespaced_job, name, namespace, propagation_policy="Background")
+        self._api.find(self._api.core.delete_namespaced_config_map, name, namespace)
+        self._api.find(self._api.batch.delete_namespaced_job, name, namespace, propagation_policy="Background")
 
 
 def _job_state(job: Any) -> JobState:

@@ -7,12 +7,15 @@ from typing import Any
 from blocks.cluster.connection import Connection
 
 
-class Mounts(Connection):
+class Mounts:
     """Reads claims, and the volumes of pods."""
+
+    def __init__(self, api: Connection) -> None:
+        self._api = api
 
     def bound_claims(self, namespace: str) -> tuple[str, ...]:
         """The names of the namespace's persistent volume claims that have a volume; none where there is no such namespace."""
-        listed = self._call(self._core.list_namespaced_persistent_volume_claim, namespace)
+        listed = self._api.call(self._api.core.list_namespaced_persistent_volume_claim, namespace)
         return tuple(claim.metadata.name for claim in listed.items if claim.status.phase == "Bound")
 
     def claimed_folders(self, node: str) -> tuple[str, ...]:
@@ -21,7 +24,7 @@ class Mounts(Connection):
         An engine's pod holds no lock on the node (its own container knows nothing of Slipway, and its init container has ended), but the
         cluster knows what every pod mounts. A pod that is terminating still counts; one that has ended mounts nothing any more.
         """
-        listed = self._call(self._core.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}").items
+        listed = self._api.call(self._api.core.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}").items
         return tuple(folder for pod in listed if pod.status.phase not in ("Succeeded", "Failed") for folder in _claimed(pod.spec))
 
 

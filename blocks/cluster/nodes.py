@@ -18,12 +18,15 @@ REPLICAS_LABEL = "nvidia.com/gpu.replicas"
 _MIB = 2**20
 
 
-class Nodes(Connection):
+class Nodes:
     """Reads nodes and quotas."""
 
-    def nodes(self, labels: Mapping[str, str]) -> tuple[Node, ...]:
+    def __init__(self, api: Connection) -> None:
+        self._api = api
+
+    def list(self, labels: Mapping[str, str]) -> tuple[Node, ...]:
         """The nodes that carry all these labels."""
-        listed = self._call(self._core.list_node, label_selector=selector(labels))
+        listed = self._api.call(self._api.core.list_node, label_selector=selector(labels))
         return tuple(_node(node) for node in listed.items)
 
     def gpus_taken(self, nodes: Sequence[str]) -> dict[str, int]:
@@ -40,7 +43,7 @@ class Nodes(Connection):
         Raises:
             ClusterRejected: We may not list quotas; the message says what to grant.
         """
-        listed = self._allowed("quotas of GPUs", self._core.list_namespaced_resource_quota, namespace)
+        listed = self._allowed("quotas of GPUs", self._api.core.list_namespaced_resource_quota, namespace)
         name = f"requests.{GPU_RESOURCE}"
         return tuple(
             GpuQuota(name=quota.metadata.name, hard=amount(quota.status.hard, name), used=amount(quota.status.used, name))
@@ -50,12 +53,12 @@ class Nodes(Connection):
 
     def _taken(self, node: str) -> int:
         fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
-        listed = self._allowed("free GPUs", self._core.list_pod_for_all_namespaces, field_selector=fields)
+        listed = self._allowed("free GPUs", self._api.core.list_pod_for_all_namespaces, field_selector=fields)
         return sum(requested_gpus(pod) for pod in listed.items)
 
     def _allowed(self, what: str, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return self._call(method, *arguments, **options)
+            return self._api.call(method, *arguments, **options)
         except ClusterRejected as exc:
             if exc.facts.get("code") != 403:
                 raise

@@ -17,18 +17,21 @@ LOG_LINES = 400
 GPU_RESOURCE = "nvidia.com/gpu"
 
 
-class Pods(Connection):
+class Pods:
     """Reads pods, and what is said about them."""
 
-    def pods(self, namespace: str, labels: Mapping[str, str]) -> tuple[Pod, ...]:
+    def __init__(self, api: Connection) -> None:
+        self._api = api
+
+    def list(self, namespace: str, labels: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry all these labels."""
-        listed = self._call(self._core.list_namespaced_pod, namespace, label_selector=selector(labels))
+        listed = self._api.call(self._api.core.list_namespaced_pod, namespace, label_selector=selector(labels))
         return tuple(_pod(pod) for pod in listed.items)
 
     def trouble(self, namespace: str, pod: Pod) -> Trouble:
         """What is to be seen of a pod that does not serve: one request, and one or two more if a container of it has failed."""
         selected = f"involvedObject.kind=Pod,involvedObject.name={pod.name}"
-        events = self._call(self._core.list_namespaced_event, namespace, field_selector=selected).items
+        events = self._api.call(self._api.core.list_namespaced_event, namespace, field_selector=selected).items
         failed = next((c for c in pod.containers if c.last_exit is not None and c.last_exit.code != 0), None)
         return Trouble(
             pod=pod,
@@ -42,8 +45,8 @@ class Pods(Connection):
         previous = container.state == "running"
         try:
             return str(
-                self._call(
-                    self._core.read_namespaced_pod_log,
+                self._api.call(
+                    self._api.core.read_namespaced_pod_log,
                     pod,
                     namespace,
                     container=container.name,

@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from blocks.cluster.connection import selector
+from blocks.cluster.connection import Connection, selector
 from blocks.cluster.pods import Pods
 from blocks.facts import Rollout
 
 
-class Rollouts(Pods):
+class Rollouts:
     """Watches rollouts."""
 
-    def wait_for_deployment(self, namespace: str, name: str, seconds: float) -> None:
-        """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
-        self._wait(self._apps.list_namespaced_deployment, namespace, name, seconds)
+    def __init__(self, api: Connection, pods: Pods) -> None:
+        self._api = api
+        self._pods = pods
 
-    def deployments(self, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    def wait(self, namespace: str, name: str, seconds: float) -> None:
+        """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
+        self._api.wait(self._api.apps.list_namespaced_deployment, namespace, name, seconds)
+
+    def names(self, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the Kubernetes Deployments that carry all these labels; one request."""
-        listed = self._call(self._apps.list_namespaced_deployment, namespace, label_selector=selector(labels))
+        listed = self._api.call(self._api.apps.list_namespaced_deployment, namespace, label_selector=selector(labels))
         return tuple(deployment.metadata.name for deployment in listed.items)
 
-    def rollout(self, namespace: str, name: str) -> Rollout | None:
+    def get(self, namespace: str, name: str) -> Rollout | None:
         """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""
-        deployment = self._found(self._apps.read_namespaced_deployment, name, namespace)
+        deployment = self._api.find(self._api.apps.read_namespaced_deployment, name, namespace)
         if deployment is None:
             return None
-        self._versions[namespace, name] = deployment.metadata.resource_version
-        pods = self.pods(namespace, deployment.spec.selector.match_labels)
+        self._api.remember(namespace, name, deployment.metadata.resource_version)
+        pods = self._pods.list(namespace, deployment.spec.selector.match_labels)
         status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
         progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")
         return Rollout(
@@ -46,9 +50,8 @@ class Rollouts(Pods):
 
     def _routed(self, namespace: str, service: str) -> frozenset[str]:
         """Names of the pods that the Service sends to; a pod that ends is told so first, and leaves this list a moment later."""
-        slices = self._call(
-            self._discovery.list_namespaced_endpoint_slice, namespace, label_selector=selector({"kubernetes.io/service-name": service})
-        )
+        of_service = selector({"kubernetes.io/service-name": service})
+        slices = self._api.call(self._api.discovery.list_namespaced_endpoint_slice, namespace, label_selector=of_service)
         endpoints = [endpoint for each in slices.items for endpoint in each.endpoints or []]
         return frozenset(
             endpoint.target_ref.name

@@ -144,13 +144,13 @@ async def _environment(environment: Environment) -> EnvironmentFacts:
 def _look(environment: Environment, blocks: Blocks) -> EnvironmentFacts:
     namespace = environment.namespace
     with blocks.cluster.client() as cluster, blocks.helm.client() as helm:
-        nodes = cluster.nodes(environment.node_selector)
+        nodes = cluster.nodes.list(environment.node_selector)
         return EnvironmentFacts(
             namespace=namespace,
             by_helm=blocks.argocd is None,
             releases=tuple(ReleaseFact(name=name, status=status) for name, status in helm.releases(namespace).items()),
-            deployments=cluster.deployments(namespace, _CHART),
-            pods=cluster.pods(namespace, _CHART),
-            jobs=cluster.jobs(namespace, _JOBS),
+            deployments=cluster.rollouts.names(namespace, _CHART),
+            pods=cluster.pods.list(namespace, _CHART),
+            jobs=cluster.jobs.list(namespace, _JOBS),
             ready_nodes=sum(node.ready and node.schedulable for node in nodes),
         )

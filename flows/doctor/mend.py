@@ -91,7 +91,7 @@ async def _delete_job(deployments: Deployments, remedy: DeleteJob) -> str:
 
     def delete() -> None:
         with blocks.cluster.client() as cluster:
-            cluster.delete_job(environment.namespace, remedy.name)
+            cluster.jobs.delete(environment.namespace, remedy.name)
 
     await asyncio.to_thread(delete)
     return f"Job {remedy.name} was ended"

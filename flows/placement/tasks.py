@@ -31,15 +31,15 @@ def _cluster_state(cluster: Cluster, helm: Helm, candidate: Candidate, environme
     wanted = wanted_replicas(values, environment)
     release_of = release_name(candidate.model, environment.name)
     with cluster.client() as client:
-        nodes = client.nodes(environment.node_selector)
+        nodes = client.nodes.list(environment.node_selector)
         # An upgrade leaves as many pods as the autoscaler has asked for.
-        running = client.rollout(environment.namespace, release_of) if wanted.autoscaled else None
+        running = client.rollouts.get(environment.namespace, release_of) if wanted.autoscaled else None
         return ClusterState(
             nodes=nodes,
-            gpus_taken=client.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
-            pods=client.pods(environment.namespace, {"app.kubernetes.io/instance": release_of}),
-            quotas=client.gpu_quotas(environment.namespace),
-            claims=client.bound_claims(environment.namespace),
+            gpus_taken=client.nodes.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
+            pods=client.pods.list(environment.namespace, {"app.kubernetes.io/instance": release_of}),
+            quotas=client.nodes.gpu_quotas(environment.namespace),
+            claims=client.mounts.bound_claims(environment.namespace),
             chart_digest=chart_digest,
             replicas=max(wanted.least, running.wanted if running is not None else 0),
             grace_seconds=wanted.grace_seconds,

@@ -25,8 +25,8 @@ def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, he
         ClusterUnreachable: The cluster did not answer; retried.
     """
     with cluster.client() as client:
-        for waited in looks(limit_seconds, partial(client.wait_for_deployment, environment.namespace, helm_release)):
-            seen = client.rollout(environment.namespace, helm_release)
+        for waited in looks(limit_seconds, partial(client.rollouts.wait, environment.namespace, helm_release)):
+            seen = client.rollouts.get(environment.namespace, helm_release)
             if seen is None:
                 raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone; run the release again.")
             judged = _judged(client, seen, candidate, environment, waited, limit_seconds)
@@ -46,7 +46,7 @@ def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) ->
         ClusterUnreachable: The cluster did not answer; retried.
     """
     with cluster.client() as client:
-        pods = client.pods(environment.namespace, {"app.kubernetes.io/instance": helm_release})
+        pods = client.pods.list(environment.namespace, {"app.kubernetes.io/instance": helm_release})
     return tuple(pod for pod in pods if pod.ready)
 
 
@@ -62,8 +62,8 @@ def _judged(
 ) -> Literal["progressing", "complete"] | Diagnosis:
     label = candidate.label
     waiting = [pod for pod in seen.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.ready and not pod.terminating]
-    troubles = [client.trouble(environment.namespace, pod) for pod in waiting]
-    nodes = client.nodes(environment.node_selector) if waiting else ()
+    troubles = [client.pods.trouble(environment.namespace, pod) for pod in waiting]
+    nodes = client.nodes.list(environment.node_selector) if waiting else ()
     return judge_rollout(
         seen,
         label,

@@ -49,7 +49,7 @@ def test_a_node_is_what_its_labels_and_status_say(server: ApiServer, core: CoreV
     make_node(core, "whole", labels, allocatable={"nvidia.com/gpu": "8", "ephemeral-storage": "100Gi"}, conditions=conditions)
 
     with cluster(server.admin_kubeconfig).client() as client:
-        (node,) = client.nodes({"pool": "whole"})
+        (node,) = client.nodes.list({"pool": "whole"})
 
     assert (node.gpus, node.gpu_memory_bytes, node.gpu_product) == (8, 40 * 2**30, "NVIDIA-A100")
     assert (node.disk_bytes, node.disk_pressure, node.ready, node.schedulable) == (100 * 2**30, True, True, True)
@@ -68,7 +68,7 @@ def test_memory_is_only_what_is_said(server: ApiServer, core: CoreV1Api, name: s
     make_node(core, name, labels)
 
     with cluster(server.admin_kubeconfig).client() as client:
-        (node,) = client.nodes({"pool": name})
+        (node,) = client.nodes.list({"pool": name})
 
     assert (node.gpu_memory_bytes, node.gpus, node.disk_bytes, node.ready) == (memory, 0, 0, False)
 
@@ -84,8 +84,8 @@ def test_gpus_are_taken_by_pods_that_have_not_ended(server: ApiServer, core: Cor
     make_pod(core, "joke", "huge", 1000)
 
     with cluster(server.admin_kubeconfig).client() as client:
-        assert client.gpus_taken(["busy", "empty", "huge"]) == {"busy": 5, "empty": 0, "huge": 1000}  # Kubernetes says 1k
-        assert {pod.name: pod.gpus for pod in client.pods("default", {}) if pod.node == "busy"}["loading"] == 3
+        assert client.nodes.gpus_taken(["busy", "empty", "huge"]) == {"busy": 5, "empty": 0, "huge": 1000}  # Kubernetes says 1k
+        assert {pod.name: pod.gpus for pod in client.pods.list("default", {}) if pod.node == "busy"}["loading"] == 3
 
 
 def test_quotas_of_gpus_are_read_and_others_are_not(server: ApiServer, core: CoreV1Api) -> None:
@@ -94,8 +94,8 @@ def test_quotas_of_gpus_are_read_and_others_are_not(server: ApiServer, core: Cor
         core.create_namespaced_resource_quota("limited", {"metadata": {"name": name}, "spec": {"hard": hard}})
 
     with cluster(server.admin_kubeconfig).client() as client:
-        assert client.gpu_quotas("limited") == (GpuQuota(name="gpus", hard=4, used=0),)
-        assert client.gpu_quotas("not-there-yet") == ()
+        assert client.nodes.gpu_quotas("limited") == (GpuQuota(name="gpus", hard=4, used=0),)
+        assert client.nodes.gpu_quotas("not-there-yet") == ()
 
 
 def test_what_may_not_be_read_is_said_with_what_to_grant(server: ApiServer) -> None:
@@ -103,6 +103,6 @@ def test_what_may_not_be_read_is_said_with_what_to_grant(server: ApiServer) -> N
 
     with cluster(nobody).client() as client:
         with pytest.raises(ClusterRejected, match="free GPUs cannot be counted"):
-            client.gpus_taken(["busy"])
+            client.nodes.gpus_taken(["busy"])
         with pytest.raises(ClusterRejected, match=r'resourcequotas is forbidden: User "nobody".*quotas of GPUs cannot be counted'):
-            client.gpu_quotas("default")
+            client.nodes.gpu_quotas("default")

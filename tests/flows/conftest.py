@@ -213,7 +213,7 @@ class Site:
     def pods(self, environment: str = "development") -> tuple[Pod, ...]:
         """The model's pods there."""
         with Cluster(kubeconfig=self.world.cluster.kubeconfig).client() as cluster:
-            return cluster.pods(f"{environment}-{self.name}", {"app.kubernetes.io/name": "vllm-deployment"})
+            return cluster.pods.list(f"{environment}-{self.name}", {"app.kubernetes.io/name": "vllm-deployment"})
 
     def ask(self, prompt: str, environment: str = "development") -> str:
         """What the environment's route answers."""

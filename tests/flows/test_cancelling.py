@@ -118,7 +118,7 @@ def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site)
 
 def jobs(site: Site, run: FlowRun) -> tuple[JobState, ...]:
     with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
-        return cluster.jobs(f"development-{site.name}", {RUN_LABEL: str(run.id)})
+        return cluster.jobs.list(f"development-{site.name}", {RUN_LABEL: str(run.id)})
 
 
 def state(site: Site, run: FlowRun) -> str:

@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_found_and_mended(site: Site) -> None:
         connection.execute("UPDATE slipway_locks SET heartbeat_at = heartbeat_at - interval '61 seconds'")
     # and a Job of the first runs on, and Helm was killed
     with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
-        cluster.ensure_job(f"development-{site.name}", job(f"prefetch-{site.name}", str(run.id)), {})
+        cluster.jobs.create(f"development-{site.name}", job(f"prefetch-{site.name}", str(run.id)), {})
     kill_helm(site)
 
     # then each is found, with what mends it

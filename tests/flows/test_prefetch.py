@@ -78,7 +78,7 @@ def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:
 
     kept = snapshots_to_keep(Registry(dsn=SecretStr(site.database)))
     with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as client:
-        in_use = client.claimed_folders("gpu-1")
+        in_use = client.mounts.claimed_folders("gpu-1")
 
     assert kept == [snapshot_folder(site.repository, each.commit) for each in later]
     assert snapshot_folder(site.repository, first.commit) in in_use
@@ -133,12 +133,12 @@ def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, 
         CoreV1Api(api).create_namespace({"metadata": {"name": namespace}})
         claim_volumes(CoreV1Api(api), namespace, path=store)
 
-        node = client.nodes(where.node_selector)[0].name
+        node = client.nodes.list(where.node_selector)[0].name
         job = scrub_job(where, node, "run")
         with pytest.raises(ClusterRejected, match=why):
             run_on_node(client, where, node, job, {}, lambda line: None)
 
-        assert client.job(namespace, job["metadata"]["name"]) is None
+        assert client.jobs.get(namespace, job["metadata"]["name"]) is None
     remove_environments(kubeconfig, [namespace])
 
 

@@ -86,8 +86,8 @@ class Served:
     def _wait(self) -> None:
         deadline = time.monotonic() + 60
         with self.cluster.client() as client:
-            while not any(pod.ready for pod in client.pods(self.namespace, {})):
-                assert time.monotonic() < deadline, client.pods(self.namespace, {})
+            while not any(pod.ready for pod in client.pods.list(self.namespace, {})):
+                assert time.monotonic() < deadline, client.pods.list(self.namespace, {})
                 time.sleep(0.05)
 
     @property

@@ -43,7 +43,7 @@ def test_a_good_model_passes_every_kind_of_check(served: Served) -> None:
 
 def test_inside_the_cluster_service_and_pods_are_reached_by_address(served: Served) -> None:
     with served.cluster.client() as cluster:
-        (pod,) = cluster.pods(served.namespace, {})
+        (pod,) = cluster.pods.list(served.namespace, {})
 
     verdict = served.verify(endpoint=Endpoint(via="dns"), address=f"{pod.address}:8000")
 

@@ -63,7 +63,7 @@ def _live(
             for wanted in rendered:
                 shown = f"{wanted['kind']}/{wanted['metadata']['name']}"
                 if shown in seen.out_of_sync:
-                    there = client.document(wanted["apiVersion"], wanted["kind"], environment.namespace, wanted["metadata"]["name"])
+                    there = client.documents.get(wanted["apiVersion"], wanted["kind"], environment.namespace, wanted["metadata"]["name"])
                     lines += [f"{shown} is not there"] if there is None else [f"{shown} {line}" for line in different(wanted, there)]
     except (HelmRejected, ClusterRejected) as exc:  # Argo CD says which objects differ; only how they do cannot be told
         return (exc.message,)

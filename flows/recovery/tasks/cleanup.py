@@ -118,9 +118,9 @@ def _decide(client: RegistryClient, carried: str | None, environment: Environmen
 
 def _end_jobs(cluster: Cluster, environment: Environment, run_id: str) -> int:
     with cluster.client() as client:
-        running = [job for job in client.jobs(environment.namespace, {RUN_LABEL: run_id}) if job.outcome is None]
+        running = [job for job in client.jobs.list(environment.namespace, {RUN_LABEL: run_id}) if job.outcome is None]
         for job in running:
-            client.delete_job(environment.namespace, job.name)
+            client.jobs.delete(environment.namespace, job.name)
     return len(running)
 
 

@@ -112,7 +112,7 @@ class _Verification:
         return seen.verdict()
 
     def _pods(self) -> list[Pod]:
-        return serving(self._cluster.pods(self._environment.namespace, {"app.kubernetes.io/instance": self._helm_release}))
+        return serving(self._cluster.pods.list(self._environment.namespace, {"app.kubernetes.io/instance": self._helm_release}))
 
     def _identity(self, watch: PodWatch, reference: Reference) -> None:
         seen = self._seen

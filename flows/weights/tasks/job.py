@@ -51,12 +51,12 @@ def run_on_node(
     """
     name, namespace, limit = job["metadata"]["name"], environment.namespace, environment.prefetch.timeout_seconds
     what = f"The Job {name} on node {node}"
-    client.ensure_job(namespace, job, files)
-    for waited in looks(limit, partial(client.wait_for_job, namespace, name), PAUSE_SECONDS):
-        state = client.job(namespace, name)
-        pods = client.job_pods(namespace, name)
+    client.jobs.create(namespace, job, files)
+    for waited in looks(limit, partial(client.jobs.wait, namespace, name), PAUSE_SECONDS):
+        state = client.jobs.get(namespace, name)
+        pods = client.jobs.pods(namespace, name)
         problem = "; ".join(pod.problem for pod in pods if pod.problem)
-        line = said(client.job_log(namespace, name, lines=1).strip())
+        line = said(client.jobs.log(namespace, name, lines=1).strip())
         if state is not None and state.outcome == "succeeded":
             return line
         if state is not None and state.outcome == "failed":
@@ -66,10 +66,10 @@ def run_on_node(
             raise kind(f"Node {node}: {line['message']}")
         why = _hopeless(client, namespace, pods, waited)
         if why:
-            client.delete_job(namespace, name)
+            client.jobs.delete(namespace, name)
             raise errors.ClusterRejected(f"{what} cannot start: {why}.")
         tell(line)
-    client.delete_job(namespace, name)
+    client.jobs.delete(namespace, name)
     raise errors.ClusterRejected(f"{what} did not end within {limit:.0f} s: {problem or 'it still runs'}.")
 
 
@@ -77,7 +77,7 @@ def _hopeless(client: ClusterClient, namespace: str, pods: Sequence[Pod], waited
     """Why a pod on its node will never start, as its image or what it mounts will not be there; empty if it may yet."""
     for pod in pods:
         if pod.phase == "Pending" and pod.node is not None:
-            finding = container_finding(client.trouble(namespace, pod))
+            finding = container_finding(client.pods.trouble(namespace, pod))
             if finding is not None and finding.patience_seconds is not None and waited >= finding.patience_seconds:
                 return finding.message
     return ""

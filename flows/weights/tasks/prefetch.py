@@ -35,7 +35,7 @@ def prefetch(
     """
     shown = ProgressArtifact(f"prefetch-{environment.name}-{node}")
     with cluster.client() as client:
-        in_use = client.claimed_folders(node)
+        in_use = client.mounts.claimed_folders(node)
         last = run_on_node(
             client,
             environment,

@@ -19,7 +19,7 @@ from flows.weights.tasks.job import run_on_node
 def nodes_of(cluster: Cluster, environment: Environment) -> list[str]:
     """The environment's nodes that a Job can run on now."""
     with cluster.client() as client:
-        return sorted(node.name for node in client.nodes(environment.node_selector) if node.ready and node.schedulable)
+        return sorted(node.name for node in client.nodes.list(environment.node_selector) if node.ready and node.schedulable)
 
 
 @task(task_run_name="scrub {node}", **OBSERVES)
