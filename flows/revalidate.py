@@ -9,6 +9,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
+from blocks.facts.kinds import EventKind
 from blocks.registry import Entry, Registry
 from flows.delivery.drift import Drift, drift_page
 from flows.delivery.tasks.drift import find_drift
@@ -130,7 +131,7 @@ async def _drifts(
                     registry,
                     await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or ""),
                     environment,
-                    "drifted",
+                    EventKind.DRIFTED,
                     detail,
                     run_id,
                 )

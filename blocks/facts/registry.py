@@ -83,7 +83,7 @@ class Event:
     Attributes:
         id: Order of recording.
         occurred_at: When it happened.
-        kind: One word; the registry's own are deploying, ready, failed, degraded, recovered, displaced, superseded, disabled and enabled.
+        kind: One of `EventKind`, or a word that a newer version wrote.
         organisation: Whose entry it concerns.
         model: Which model it concerns, if one.
         environment: Where, if somewhere.

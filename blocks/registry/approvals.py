@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, OpenRequest
 from blocks.registry.documents import Appended, append_event
 from blocks.registry.session import Connection, Session, change, row, rows
@@ -37,7 +38,9 @@ class _Authenticator:
 class Approvals(Session):
     """The part of the client that records approvals. Every call may be repeated: a gate's round has one answer."""
 
-    def mark_gate(self, gate: Gate, kind: str, detail: Mapping[str, object], *, step: str = "", at: datetime | None = None) -> Appended:
+    def mark_gate(
+        self, gate: Gate, kind: EventKind, detail: Mapping[str, object], *, step: str = "", at: datetime | None = None
+    ) -> Appended:
         """Record what happened to a gate as a whole (requested, granted, expired, void, frozen), once for each kind and step."""
         with self._transaction() as connection:
             return _append(connection, gate, kind, f"{kind}/{step}", detail, None, at)
@@ -47,7 +50,7 @@ class Approvals(Session):
         gate: Gate,
         number: int,
         *,
-        kind: Literal["approved", "rejected"],
+        kind: Literal[EventKind.APPROVED, EventKind.REJECTED],
         approver: str,
         refusal: str | None,
         code_step: int | None,
@@ -76,7 +79,7 @@ class Approvals(Session):
             if why is None:
                 return _append(connection, gate, kind, key, facts, approver, at)
             # Not the actor: nobody has proven to be that person.
-            return _append(connection, gate, "approval_refused", key, {**facts, "claimed": approver, "why": why}, None, at)
+            return _append(connection, gate, EventKind.APPROVAL_REFUSED, key, {**facts, "claimed": approver, "why": why}, None, at)
 
     def gate_events(self, run_id: str, gate: str) -> list[Event]:
         """What happened at the gate, oldest first."""
@@ -112,7 +115,7 @@ def _key(gate: Gate, key: str) -> str:
 
 
 def _append(
-    connection: Connection, gate: Gate, kind: str, key: str, detail: Mapping[str, object], actor: str | None, at: datetime | None
+    connection: Connection, gate: Gate, kind: EventKind, key: str, detail: Mapping[str, object], actor: str | None, at: datetime | None
 ) -> Appended:
     return append_event(
         connection,

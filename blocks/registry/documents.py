@@ -11,6 +11,7 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from blocks.registry.session import Connection, Session, change, row, rows
 
@@ -122,7 +123,7 @@ class Documents(Session):
 
     def add_event(
         self,
-        kind: str,
+        kind: EventKind,
         *,
         model: str | None = None,
         environment: str | None = None,
@@ -140,7 +141,7 @@ class Documents(Session):
         new, so they must not be repeated after a cut connection.
 
         Args:
-            kind: One word, lower case with underscores.
+            kind: What happened.
             model: Which model it concerns.
             environment: Where.
             fingerprint: Which candidate.
@@ -174,12 +175,12 @@ class Appended:
     new: bool
 
 
-def append_event(connection: Connection, kind: str, key: str | None, *, detail: Mapping[str, object], **values: object) -> Appended:
+def append_event(connection: Connection, kind: EventKind, key: str | None, *, detail: Mapping[str, object], **values: object) -> Appended:
     """Append an event, unless one of that key is there.
 
     Args:
         connection: In a transaction.
-        kind: One word, lower case with underscores.
+        kind: What happened.
         key: Makes a repetition harmless; none makes an event that is always new.
         detail: Facts; JSON, never a secret.
         values: The event's other columns: model, environment, organisation, fingerprint, run_id, actor, at.

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from blocks.errors import RegistryRejected
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Entry, Status
 from blocks.registry.documents import has_evidence
 from blocks.registry.session import Session
@@ -58,8 +59,8 @@ class Lifecycle(Session):
             progress = step.progress()
             entry = step.entry()
             done = progress is not None and (
-                progress.kind == "deploying"
-                or (progress.kind == "ready" and entry is not None and entry.fingerprint == fingerprint and entry.status == "ready")
+                progress.kind == EventKind.DEPLOYING
+                or (progress.kind == EventKind.READY and entry is not None and entry.fingerprint == fingerprint and entry.status == "ready")
             )
             if not done:
                 step.change("add_entry", namespace=namespace, endpoint=endpoint)
@@ -67,7 +68,7 @@ class Lifecycle(Session):
                 serving = step.current()
                 replaces = serving.fingerprint if serving is not None else None
                 place = {"namespace": namespace, "endpoint": endpoint, "hub_revision": hub_revision}
-                step.record("deploying", {**place, "replaces": replaces})
+                step.record(EventKind.DEPLOYING, {**place, "replaces": replaces})
             return step.present()
 
     def mark_ready(
@@ -99,9 +100,9 @@ class Lifecycle(Session):
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
             step.require_lock(fence)
             progress = step.progress()
-            if progress is not None and progress.kind == "ready":
+            if progress is not None and progress.kind == EventKind.READY:
                 return step.present()
-            if progress is None or progress.kind != "deploying":
+            if progress is None or progress.kind != EventKind.DEPLOYING:
                 state = "has failed" if progress else "did not begin"
                 raise RegistryRejected(
                     f"run {run_id} {state} with candidate {fingerprint[:12]} in {environment}: begin (again) first", run_id=run_id
@@ -123,12 +124,12 @@ class Lifecycle(Session):
                     f"the entry of {model} in {environment} is {entry.status} with {str(entry.fingerprint)[:12]}, not {fingerprint[:12]}",
                     fingerprint=entry.fingerprint,
                 )
-            step.take_out("supersede_entries", "superseded", f"superseded by {fingerprint[:12]}")
+            step.take_out("supersede_entries", EventKind.SUPERSEDED, f"superseded by {fingerprint[:12]}")
             delivered = {"helm_revision": helm_revision} if git_commit is None else {"git_commit": git_commit}
-            step.record("ready", {**delivered, "evidence_sha256": evidence_sha256, **place})
+            step.record(EventKind.READY, {**delivered, "evidence_sha256": evidence_sha256, **place})
             if out is not None:
                 step.change("keep_out_entry", reason=out.reason)
-                step.record("disabled", {"reason": out.reason}, actor=out.actor)
+                step.record(EventKind.DISABLED, {"reason": out.reason}, actor=out.actor)
             return step.present()
 
     def mark_failed(
@@ -170,13 +171,13 @@ class Lifecycle(Session):
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
             step.require_lock(fence)
             progress = step.progress()
-            if progress is None or progress.kind != "failed":
+            if progress is None or progress.kind != EventKind.FAILED:
                 if progress is not None or cluster_changed:
                     step.change("fail_entry", reason=reason, cluster_changed=cluster_changed)
                 detail = {"reason": reason, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256}
-                step.record("failed", {**detail, "deployed": cluster_changed if deployed is None else deployed})
+                step.record(EventKind.FAILED, {**detail, "deployed": cluster_changed if deployed is None else deployed})
                 if cluster_changed:
-                    step.take_out("displace_entries", "displaced", f"{fingerprint[:12]} was deployed over it and failed: {reason}")
+                    step.take_out("displace_entries", EventKind.DISPLACED, f"{fingerprint[:12]} was deployed over it and failed: {reason}")
             return step.entry()
 
     def mark_degraded(
@@ -195,7 +196,7 @@ class Lifecycle(Session):
         """Take the candidate that serves out of routing; return its entry, or None if it does not serve here (any longer)."""
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
             if step.change("degrade_entry", reason=reason):
-                step.record("degraded", {"reason": reason, "evidence_sha256": evidence_sha256})
+                step.record(EventKind.DEGRADED, {"reason": reason, "evidence_sha256": evidence_sha256})
             return _holding(step, fingerprint, "degraded")
 
     def mark_recovered(
@@ -218,7 +219,7 @@ class Lifecycle(Session):
         """
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
             if step.change("recover_entry", degraded_by=degraded_by):
-                step.record("recovered", {"evidence_sha256": evidence_sha256})
+                step.record(EventKind.RECOVERED, {"evidence_sha256": evidence_sha256})
             return _holding(step, fingerprint, "ready")
 
     @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, Lock
 from blocks.registry.session import Session, rows
 
@@ -30,7 +31,7 @@ class RunRecord(Session):
         with self._connected() as connection:
             return rows(connection, "orphaned_runs", Event, {"limit": _LATEST})
 
-    def run_events(self, run_ids: Collection[str], kinds: Collection[str]) -> list[Event]:
+    def run_events(self, run_ids: Collection[str], kinds: Collection[EventKind]) -> list[Event]:
         """The events of these kinds of all these runs, oldest first; one statement however many they are."""
         with self._connected() as connection:
             return rows(connection, "run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})

@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
+from blocks.facts.kinds import GROUPS
 from blocks.registry.mapping import Address, translate
 from blocks.registry.statements import statement
 
@@ -87,18 +88,23 @@ class Session:
 def rows(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> list[Row]:
     """Run the statement `name` and return its rows as `shape`s."""
     with connection.cursor(row_factory=class_row(shape)) as cursor:
-        return cursor.execute(statement(name), parameters).fetchall()
+        return cursor.execute(statement(name), _with_groups(parameters)).fetchall()
 
 
 def row(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> Row | None:
     """Run the statement `name` and return its first row, if there is one."""
     with connection.cursor(row_factory=class_row(shape)) as cursor:
-        return cursor.execute(statement(name), parameters).fetchone()
+        return cursor.execute(statement(name), _with_groups(parameters)).fetchone()
 
 
 def change(connection: Connection, name: str, parameters: Mapping[str, object]) -> int:
     """Run the statement `name` and return how many rows it touched."""
-    return connection.execute(statement(name), parameters).rowcount
+    return connection.execute(statement(name), _with_groups(parameters)).rowcount
+
+
+def _with_groups(parameters: Mapping[str, object]) -> Mapping[str, object]:
+    # Every statement may ask for a group of kinds; what it does not ask for is not sent.
+    return {**GROUPS, **parameters}
 
 
 def _configure(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Entry, Event, TakenOut
 from blocks.registry.documents import canonical, stored_candidate
 from blocks.registry.locks import require_lock
@@ -41,12 +42,12 @@ class Step:
         """Run the statement `name` with this step's values and return how many rows it touched."""
         return change(self.connection, name, {**self.who, **more})
 
-    def take_out(self, name: str, kind: str, reason: str) -> None:
+    def take_out(self, name: str, kind: EventKind, reason: str) -> None:
         """Run a statement that takes other rows out of service, and record each as an event of that kind."""
         for served in rows(self.connection, name, _Served, {**self.who, "reason": reason}):
             self.record(kind, {"reason": reason, "by": self.who["fingerprint"]}, fingerprint=served.fingerprint)
 
-    def record(self, kind: str, detail: Mapping[str, object], **more: object) -> None:
+    def record(self, kind: EventKind, detail: Mapping[str, object], **more: object) -> None:
         """Append an event with this step's values."""
         canonical(detail)
         self.change("add_event", event_key=None, kind=kind, detail=Jsonb(dict(detail)), **more)

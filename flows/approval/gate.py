@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Gate, Registry
 from flows.approval.form import Approval, approval_page
 from flows.approval.freeze import frozen_until
@@ -60,7 +61,7 @@ async def pass_gate(
             if await was_opened(key):
                 continue
             if not seen.granted and _now() > deadline:
-                await call(end_gate, registry, gate, "approval_expired", {"request_hours": policy.request_hours})
+                await call(end_gate, registry, gate, EventKind.APPROVAL_EXPIRED, {"request_hours": policy.request_hours})
                 raise ApprovalExpired(
                     f"Nobody decided on {candidate.short} for {environment.name} in {policy.request_hours:g} hours; start a new release."
                 )
@@ -72,7 +73,7 @@ async def pass_gate(
         answers.append(await call(record_answer, registry, gate, number, given, subject, environment, approvers, late))
     if await _is_through(registry, gate, environment, tally(answers, policy, _now())):
         return
-    await call(end_gate, registry, gate, "approval_void", {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
+    await call(end_gate, registry, gate, EventKind.APPROVAL_VOID, {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
     raise ApprovalDenied(f"The gate to {environment.name} got no acceptable answer in {MAX_ROUNDS} rounds; start a new release.")
 
 
@@ -87,7 +88,7 @@ async def _is_through(registry: Registry, gate: Gate, environment: Environment, 
         await call(record_freeze, registry, gate, *frozen)
         return False
     detail: dict[str, Any] = {"approvers": [answer.actor for answer in seen.approvals], "emergency": seen.emergency}
-    await call(end_gate, registry, gate, "approval_granted", detail)
+    await call(end_gate, registry, gate, EventKind.APPROVAL_GRANTED, detail)
     return True
 
 
@@ -108,7 +109,7 @@ def _so_far(answers: Sequence[Event], seen: Tally, environment: Environment) -> 
             f"> {environment.name} is frozen until {until:%Y-%m-%d %H:%M} UTC{f' ({reason})' if reason else ''}: an approved release waits "
             "until then, unless two approvers decide *approve-emergency*."
         )
-    refused = [answer for answer in answers if answer.kind == "approval_refused"]
+    refused = [answer for answer in answers if answer.kind == EventKind.APPROVAL_REFUSED]
     if refused and answers[-1] is refused[-1]:
         lines.append(f"> The last answer was not accepted: {refused[-1].detail.get('why')}.")
     return "".join(f"\n\n{line}" for line in lines)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from flows.candidate.changes import Change
 from flows.spec import ApprovalPolicy, Approver, Approvers, Candidate, Environment
@@ -103,10 +104,10 @@ def tally(answers: Sequence[Event], policy: ApprovalPolicy, now: datetime) -> Ta
     An approval holds for `approval_hours`; of one person only the latest counts. As soon as one that counts was given as an
     emergency, two people are needed, and the freeze is passed only if all of the counted ones were.
     """
-    rejection = next((answer for answer in answers if answer.kind == "rejected"), None)
+    rejection = next((answer for answer in answers if answer.kind == EventKind.REJECTED), None)
     latest: dict[str | None, Event] = {}
     for answer in sorted(answers, key=lambda answer: answer.occurred_at):
-        if answer.kind == "approved" and now <= answer.occurred_at + timedelta(hours=policy.approval_hours):
+        if answer.kind == EventKind.APPROVED and now <= answer.occurred_at + timedelta(hours=policy.approval_hours):
             latest[answer.actor] = answer
     counted = tuple(sorted(latest.values(), key=lambda answer: answer.occurred_at))
     emergencies = [answer for answer in counted if answer.detail.get("emergency")]

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from blocks.facts.kinds import EventKind
 from flows.cli.shared import AsJson, open_registry
 from flows.errors import SpecInvalid
 
@@ -78,7 +79,7 @@ def approvals(as_json: AsJson = False) -> None:
                 "since": request.occurred_at.isoformat(),
                 "expires_at": (request.occurred_at + timedelta(hours=hours)).isoformat(),
                 "frozen_until": request.frozen_until.isoformat() if request.frozen_until else None,
-                "approved_by": [event.actor for event in answered[request.id] if event.kind == "approved"],
+                "approved_by": [event.actor for event in answered[request.id] if event.kind == EventKind.APPROVED],
             }
         )
     if as_json:
@@ -131,7 +132,7 @@ def enroll(
                 if read_authenticator(name) is not None and not replace:
                     raise SpecInvalid(f"{name} has an authenticator already; --replace takes it out of use and gives a new one.")
                 kept = f"the Prefect block secret/{save_authenticator(name, secret)}"
-        registry.add_event("approver_enrolled", detail={"approver": name, "replaced": replace})
+        registry.add_event(EventKind.APPROVER_ENROLLED, detail={"approver": name, "replaced": replace})
     _show_secret(provisioning_uri(secret, name))
     print(f"EvidenceRef in {kept}.")
 

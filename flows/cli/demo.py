@@ -233,6 +233,7 @@ def _endpoint(world: World) -> Endpoint:
 
 
 def _summary(world: World, run_id: UUID) -> Table:
+    from blocks.facts.kinds import EventKind
     from blocks.registry import RegistryClient
 
     table = Table("environment", "candidate", show_edge=False)
@@ -242,10 +243,11 @@ def _summary(world: World, run_id: UUID) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("evidence")
     with RegistryClient(world.postgres.dsn) as registry:
-        events = {(event.kind, event.environment): event for event in registry.events(run_id=str(run_id))}
+        recorded = registry.run_events([str(run_id)], [EventKind.VERIFIED, EventKind.TIMED])
+        events = {(event.kind, event.environment): event for event in recorded}
         for name in ENVIRONMENTS:
             entry = registry.current(MODEL, name)
-            verified, timed = events.get(("verified", name)), events.get(("timed", name))
+            verified, timed = events.get((EventKind.VERIFIED, name)), events.get((EventKind.TIMED, name))
             if entry is None or verified is None or timed is None:
                 table.add_row(name, "", "", "not released", "", "", "")
                 continue

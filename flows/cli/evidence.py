@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import RegistryClient
 from blocks.registry.documents import canonical
 from flows.errors import SpecInvalid
@@ -56,9 +57,9 @@ def _of_run(registry: RegistryClient, which: str, environment: str | None) -> st
         run_id = str(client.find(which))
     events = registry.events(run_id=run_id, environment=environment)
     # What the run was about is what it began with; what an environment went back to after a failure was verified by the same run.
-    about = {event.environment: event.fingerprint for event in events if event.kind == "deploying"}
+    about = {event.environment: event.fingerprint for event in events if event.kind == EventKind.DEPLOYING}
     for event in events:
-        if event.kind == "verified" and event.fingerprint == about.get(event.environment, event.fingerprint):
+        if event.kind == EventKind.VERIFIED and event.fingerprint == about.get(event.environment, event.fingerprint):
             return str(event.detail["evidence_sha256"])
     where = f" in {environment}" if environment else ""
     raise SpecInvalid(f"Run {which} has verified nothing{where} so far.")
@@ -71,7 +72,7 @@ def page(registry: RegistryClient, found: Found) -> str:
         SpecInvalid: None was kept.
     """
     for event in registry.events(run_id=found.evidence.run_id):
-        if event.kind == "verified" and event.detail.get("evidence_sha256") == found.sha256:
+        if event.kind == EventKind.VERIFIED and event.detail.get("evidence_sha256") == found.sha256:
             document = registry.evidence(str(event.detail["page_sha256"]))
             if document is not None:
                 return str(document["html"])

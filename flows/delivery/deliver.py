@@ -9,6 +9,7 @@ from functools import partial
 from blocks.argocd import Argo
 from blocks.errors import HelmConflict, HelmStuck, PipelineError, Transient
 from blocks.facts import HelmRevision
+from blocks.facts.kinds import EventKind
 from blocks.gitops import GitOps
 from blocks.helm import Helm
 from flows.delivery import git_files
@@ -64,15 +65,15 @@ class ByHelm:
             try:
                 return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
             except HelmStuck as exc:
-                note(move.registry, move.candidate, environment, "helm_stuck", {"found": exc.message}, move.run_id)
+                note(move.registry, move.candidate, environment, EventKind.HELM_STUCK, {"found": exc.message}, move.run_id)
                 repair = repair_release(self.helm, release, environment.namespace, move.candidate.fingerprint)
                 if repair is not None:
                     detail = {"done": repair.message, "kind": repair.kind}
-                    note(move.registry, move.candidate, environment, "helm_unstuck", detail, move.run_id)
+                    note(move.registry, move.candidate, environment, EventKind.HELM_UNSTUCK, detail, move.run_id)
             except HelmConflict as exc:
                 # The release's fields are the chart's to say; whoever changed them can read here that, and why, it is so no longer.
                 detail = {"found": exc.message, **exc.facts}
-                note(move.registry, move.candidate, environment, "fields_taken_back", detail, move.run_id)
+                note(move.registry, move.candidate, environment, EventKind.FIELDS_TAKEN_BACK, detail, move.run_id)
                 force_conflicts = True
         return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
 

@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime
 
 from blocks.errors import HelmStuck
+from blocks.facts.kinds import EventKind
 from blocks.helm import Helm
 from blocks.registry import Registry
 from flows.approval.tasks.requests import close_request, open_requests, wake
@@ -121,7 +122,7 @@ def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy:
             if repair is None:
                 return "it is no longer stuck"
             detail = {"done": repair.message, "kind": repair.kind}
-            client.add_event("helm_unstuck", model=remedy.model, environment=environment.name, run_id=mine, detail=detail)
+            client.add_event(EventKind.HELM_UNSTUCK, model=remedy.model, environment=environment.name, run_id=mine, detail=detail)
             return repair.message
         finally:
             client.free_lock(lock)

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from blocks.errors import PipelineError
+from blocks.facts.kinds import EventKind
 from blocks.registry import RegistryClient
 from blocks.registry.figures import Outcome
 from flows.metrics import gauges
@@ -37,7 +38,14 @@ PHASE_BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 RUN_BUCKETS = (15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
 
 #: Kinds of events whose last time is told for each model: what alerts ask for, so that their number stays small.
-TOLD = ("ready", "failed", "degraded", "rolled_back", "rollback_failed", "verified")
+TOLD = (
+    EventKind.READY,
+    EventKind.FAILED,
+    EventKind.DEGRADED,
+    EventKind.ROLLED_BACK,
+    EventKind.ROLLBACK_FAILED,
+    EventKind.VERIFIED,
+)
 
 _OUTCOMES = ("passed", "failed", "inconclusive", "errored")
 
@@ -147,7 +155,7 @@ class Exporter(Collector):
         for name, seconds in phases.items() if isinstance(phases, dict) else ():
             if isinstance(seconds, (int, float)):
                 self._phases.labels(environment, str(name)).observe(seconds)
-        for family, kind, key in ((self._releases, "timed", "total_seconds"), (self._rollbacks, "rolled_back", "seconds")):
+        for family, kind, key in ((self._releases, EventKind.TIMED, "total_seconds"), (self._rollbacks, EventKind.ROLLED_BACK, "seconds")):
             taken = detail.get(key)
             if outcome.kind == kind and isinstance(taken, (int, float)):
                 family.labels(environment).observe(taken)

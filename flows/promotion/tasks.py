@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from blocks.errors import PipelineError
+from blocks.facts.kinds import EventKind
 from blocks.registry import Entry, Event, Registry, RegistryClient
 from flows.delivery.move import DeliveredRevision, Move
 from flows.record.tasks import first_begun
@@ -86,7 +87,7 @@ def finished(registry: Registry, candidate: Candidate, environment: Environment,
     with registry.client() as client:
         events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
         for event in events:
-            if event.kind == "ready" and event.fingerprint == candidate.fingerprint:
+            if event.kind == EventKind.READY and event.fingerprint == candidate.fingerprint:
                 return _proof(client, str(event.detail["evidence_sha256"]), events)
     return None
 
@@ -150,7 +151,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
             )
         else:
             client.add_event(
-                "revalidated",
+                EventKind.REVALIDATED,
                 model=entry.model,
                 environment=entry.environment,
                 fingerprint=fingerprint,

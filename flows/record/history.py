@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blocks.facts.kinds import SETTLING, STEPS, EventKind
 from blocks.facts.registry import Event
-
-#: Kinds of events by which a failure is settled.
-SETTLED = ("rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +34,17 @@ def unsettled(events: Sequence[Event], fingerprint: str, run_id: str) -> Failure
     """
     for place, event in enumerate(events):
         if event.run_id != run_id:
-            if event.kind in ("ready", "deploying", "failed"):
+            if event.kind in STEPS:
                 return None
             continue
-        if event.kind in SETTLED:
+        if event.kind in SETTLING:
             return None
-        if event.kind == "failed" and event.fingerprint == fingerprint:
+        if event.kind == EventKind.FAILED and event.fingerprint == fingerprint:
             if not event.detail.get("deployed"):
                 return None
-            begun = next((e for e in events[place:] if e.kind == "deploying" and e.run_id == run_id and e.fingerprint == fingerprint), None)
+            begun = next(
+                (e for e in events[place:] if e.kind == EventKind.DEPLOYING and e.run_id == run_id and e.fingerprint == fingerprint), None
+            )
             replaces = begun.detail.get("replaces") if begun else None
             return Failure(reason=str(event.detail["reason"]), replaces=str(replaces) if replaces else None)
     return None
@@ -60,8 +60,8 @@ def settled(events: Sequence[Event], fingerprint: str, run_id: str) -> Failure |
         fingerprint: The candidate.
         run_id: The run.
     """
-    own = [event for event in events if event.run_id == run_id and event.kind in (*SETTLED, "deploying", "ready", "failed")]
-    if not own or own[0].kind not in SETTLED:
+    own = [event for event in events if event.run_id == run_id and event.kind in (*SETTLING, *STEPS)]
+    if not own or own[0].kind not in SETTLING:
         return None
-    failed = next((event for event in own if event.kind == "failed" and event.fingerprint == fingerprint), None)
+    failed = next((event for event in own if event.kind == EventKind.FAILED and event.fingerprint == fingerprint), None)
     return Failure(reason=str(failed.detail["reason"]), replaces=None) if failed is not None else None

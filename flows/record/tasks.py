@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from blocks.errors import RegistryRejected
+from blocks.facts.kinds import BEGINNINGS, PASSED, EventKind
 from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
 from flows.errors import ReleaseUnderWay
 from flows.record.history import Failure, settled, unsettled
@@ -28,14 +29,14 @@ def last_verified(registry: Registry, candidate: Candidate, environment: str) ->
     """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
     with registry.client() as client:
         for event in client.events(model=candidate.model, environment=environment, limit=1000):
-            if event.fingerprint == candidate.fingerprint and event.kind in ("ready", "recovered", "revalidated"):
+            if event.fingerprint == candidate.fingerprint and event.kind in PASSED:
                 return event.occurred_at
     return None
 
 
 def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
     """The event with which the run first took something of the model into its hands: in the environment, or in any."""
-    for event in client.run_events([run_id], ("approval_requested", "deploying")):
+    for event in client.run_events([run_id], BEGINNINGS):
         if event.model == model and environment in (None, event.environment):
             return event
     return None
@@ -58,7 +59,9 @@ def settled_failure(registry: Registry, candidate: Candidate, environment: Envir
 
 
 @step
-def note(registry: Registry, candidate: Candidate, environment: Environment, kind: str, detail: Mapping[str, object], run_id: str) -> None:
+def note(
+    registry: Registry, candidate: Candidate, environment: Environment, kind: EventKind, detail: Mapping[str, object], run_id: str
+) -> None:
     """Keep that something happened to the candidate in the environment."""
     with registry.client() as client:
         client.add_event(

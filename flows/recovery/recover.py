@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import blocks.errors
 import flows.errors
 from blocks.errors import PipelineError
+from blocks.facts.kinds import EventKind
 from blocks.registry import Lock
 from flows.delivery.move import Context, Move
 from flows.delivery.tasks.deploy import remove, roll_back
@@ -106,7 +107,7 @@ async def _settle(move: Move, failure: Failure) -> str:
             answer = await _asked(move, failure)
             if answer.decision is Choice.LEAVE:
                 detail: dict[str, object] = {"actor": answer.actor, "reason": answer.reason, "failure": failure.reason}
-                await _note(move, "rollback_declined", detail)
+                await _note(move, EventKind.ROLLBACK_DECLINED, detail)
                 return f"{answer.actor} left it as it is ({answer.reason}); `slipway rollback` goes back."
             return await _go_back(move, failure, answer.actor, f"{answer.reason} (after: {failure.reason})")
         case "roll_back":
@@ -116,13 +117,13 @@ async def _settle(move: Move, failure: Failure) -> str:
                 await run(remove, move)
             except PipelineError as exc:
                 return f"Nothing served there before; what failed could not be removed: {exc.message}"
-            await _note(move, "removed", {"reason": failure.reason})
+            await _note(move, EventKind.REMOVED, {"reason": failure.reason})
             return "Nothing served there before: what failed was removed."
-    await _note(move, "kept", {"reason": failure.reason})
+    await _note(move, EventKind.KEPT, {"reason": failure.reason})
     return f"It was left as it is, for inspection: Helm release {move.plan.helm_release} in {move.environment.namespace}."
 
 
-async def _note(move: Move, kind: str, detail: dict[str, object]) -> None:
+async def _note(move: Move, kind: EventKind, detail: dict[str, object]) -> None:
     await call(note, move.registry, move.candidate, move.environment, kind, detail, move.run_id)
 
 
@@ -132,7 +133,7 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
         plan = await run(plan_rollback, move.blocks.cluster, move.blocks.helm, before, move.environment)
         await promote(replace(move, candidate=before, plan=plan, requester=actor, reason=reason), roll_back, Stopwatch(), {})
     except PipelineError as exc:
-        await _note(move, "rollback_failed", {"reason": exc.message, "failure": failure.reason, "to": failure.replaces})
+        await _note(move, EventKind.ROLLBACK_FAILED, {"reason": exc.message, "failure": failure.reason, "to": failure.replaces})
         return f"Going back to candidate {(failure.replaces or '')[:12]} failed, too: {exc.message}"
     seconds = await call(record_rolled_back, move.registry, before, move.environment, actor, reason, True, move.run_id)
     return f"{move.environment.name} went back to candidate {before.short} in {seconds:.0f} s, which was verified again."

@@ -7,6 +7,6 @@ WHERE run_id = %(run_id)s
     AND model_name = %(model)s
     AND environment = %(environment)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
-    AND kind IN ('deploying', 'ready', 'failed')
+    AND kind = ANY(%(steps)s)
 ORDER BY id DESC
 LIMIT 1;

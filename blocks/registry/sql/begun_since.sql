@@ -9,7 +9,7 @@ JOIN slipway_events AS e
         (
             SELECT max(own.occurred_at)
             FROM slipway_events AS own
-            WHERE own.run_id = dead.run_id AND own.kind NOT IN ('picked_up', 'abandoned', 'cleaning_up', 'cleaned_up')
+            WHERE own.run_id = dead.run_id AND own.kind <> ALL(%(about_runs)s)
         ),
         dead.began
     )

@@ -7,13 +7,13 @@ WITH verdicts AS (
         max(id) FILTER (WHERE kind = 'ready') AS verified,
         (array_agg(kind ORDER BY id DESC))[1] AS verdict
     FROM slipway_events
-    WHERE kind IN ('ready', 'degraded', 'recovered') OR (kind = 'failed' AND (detail ->> 'cluster_changed')::boolean)
+    WHERE kind = ANY(%(judged)s) OR (kind = 'failed' AND (detail ->> 'cluster_changed')::boolean)
     GROUP BY organisation, model_name, environment, candidate_fingerprint
 ),
 ways_back AS (
     SELECT fingerprint, row_number() OVER (PARTITION BY organisation, model_name, environment ORDER BY verified DESC) AS place
     FROM verdicts
-    WHERE verified IS NOT NULL AND verdict IN ('ready', 'recovered')
+    WHERE verified IS NOT NULL AND verdict = ANY(%(good)s)
 )
 SELECT c.document, c.model_name AS model, c.hub_revision
 FROM slipway_candidates AS c

@@ -12,7 +12,7 @@ WHERE r.kind = 'approval_requested'
     AND NOT EXISTS (
         SELECT FROM slipway_events AS e
         WHERE e.run_id = r.run_id
-            AND e.kind IN ('approval_granted', 'rejected', 'approval_expired', 'approval_void')
+            AND e.kind = ANY(%(closing)s)
             AND e.detail ->> 'gate' = r.detail ->> 'gate'
     )
 ORDER BY r.id;

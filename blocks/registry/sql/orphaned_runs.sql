@@ -6,9 +6,9 @@ SELECT
 FROM (SELECT * FROM slipway_events WHERE kind = 'deploying' AND run_id IS NOT NULL ORDER BY id DESC LIMIT %(limit)s) AS d
 LEFT JOIN LATERAL (
     SELECT
-        bool_or(e.kind IN ('deploying', 'ready', 'failed')) AS went_on,
+        bool_or(e.kind = ANY(%(steps)s)) AS went_on,
         bool_or(e.kind = 'failed' AND e.candidate_fingerprint = d.candidate_fingerprint AND (e.detail ->> 'deployed') = 'true') AS failed,
-        bool_or(e.kind IN ('deploying', 'ready', 'rolled_back', 'rollback_failed', 'rollback_declined', 'removed', 'kept')) AS settled,
+        bool_or(e.kind IN ('deploying', 'ready') OR e.kind = ANY(%(settling)s)) AS settled,
         bool_or(e.kind = 'cleaning_up' AND e.detail ->> 'begun' = d.id::text) AS cleaning_up,
         bool_or(e.kind = 'cleaned_up' AND e.detail ->> 'begun' = d.id::text) AS cleaned_up
     FROM slipway_events AS e

@@ -6,7 +6,7 @@ WITH verdicts AS (
     WHERE model_name = %(model)s
         AND environment = %(environment)s
         AND organisation IS NOT DISTINCT FROM %(organisation)s
-        AND (kind IN ('ready', 'degraded', 'recovered') OR (kind = 'failed' AND (detail ->> 'cluster_changed')::boolean))
+        AND (kind = ANY(%(judged)s) OR (kind = 'failed' AND (detail ->> 'cluster_changed')::boolean))
     ORDER BY candidate_fingerprint, id DESC
 )
 SELECT
@@ -18,7 +18,7 @@ WHERE e.kind = 'ready'
     AND e.model_name = %(model)s
     AND e.environment = %(environment)s
     AND e.organisation IS NOT DISTINCT FROM %(organisation)s
-    AND v.kind IN ('ready', 'recovered')
+    AND v.kind = ANY(%(good)s)
     AND e.candidate_fingerprint IS DISTINCT FROM %(current)s::text
 ORDER BY e.id DESC
 LIMIT 1;

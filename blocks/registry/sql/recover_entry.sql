@@ -14,7 +14,7 @@ WHERE model_name = %(model)s
             AND e.model_name = r.model_name
             AND e.environment = r.deployment_environment
             AND e.organisation IS NOT DISTINCT FROM r.organisation
-            AND e.kind IN ('ready', 'degraded', 'recovered', 'displaced')
+            AND e.kind = ANY(%(holding)s)
         ORDER BY e.id DESC
         LIMIT 1
     ), %(degraded_by)s::text IS NULL);

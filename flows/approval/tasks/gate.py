@@ -11,6 +11,7 @@ from prefect.events import emit_event
 from pydantic import TypeAdapter
 
 from blocks.authenticators import read_authenticator
+from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Gate, Registry, RegistryClient
 from flows.approval.form import Approval, Decision
 from flows.approval.rules import ApprovalEvidence, Subject, why_not
@@ -21,7 +22,7 @@ from flows.runtime.tasks import step
 from flows.spec import Approvers, Candidate, Environment
 
 #: Kinds of events by which a gate ends.
-Ending = Literal["approval_granted", "approval_expired", "approval_void"]
+Ending = Literal[EventKind.APPROVAL_GRANTED, EventKind.APPROVAL_EXPIRED, EventKind.APPROVAL_VOID]
 
 
 @step
@@ -53,7 +54,7 @@ def _verdict(client: RegistryClient, candidate: Candidate, environment: Environm
     if environment.after is None:
         return None
     for event in client.events(model=candidate.model, environment=environment.after, limit=1000):
-        if event.fingerprint == candidate.fingerprint and event.kind in ("ready", "recovered"):
+        if event.fingerprint == candidate.fingerprint and event.kind in (EventKind.READY, EventKind.RECOVERED):
             return str(event.detail.get("evidence_sha256"))
     return None
 
@@ -62,7 +63,7 @@ def _verdict(client: RegistryClient, candidate: Candidate, environment: Environm
 def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: float) -> Event:
     """Record that people are asked, and tell it to whoever listens."""
     with registry.client() as client:
-        appended = client.mark_gate(gate, "approval_requested", {**asdict(subject), "request_hours": request_hours})
+        appended = client.mark_gate(gate, EventKind.APPROVAL_REQUESTED, {**asdict(subject), "request_hours": request_hours})
     if appended.new:
         _tell("requested", gate, requester=subject.requester)
     return appended.event
@@ -91,10 +92,10 @@ def record_answer(
     with registry.client() as client:
         if answer is None:
             refused = client.answer(
-                gate, number, kind="rejected", approver="", refusal=given.problem, code_step=None, detail={}, at=given.at
+                gate, number, kind=EventKind.REJECTED, approver="", refusal=given.problem, code_step=None, detail={}, at=given.at
             )
             return refused.event
-        before = [event for event in client.gate_events(gate.run_id, gate.name) if event.kind == "approved"]
+        before = [event for event in client.gate_events(gate.run_id, gate.name) if event.kind == EventKind.APPROVED]
         refusal = "the request had expired when this answer was given" if late else None
         refusal = refusal or why_not(
             answer.approver, answer.decision.value, answer.reason, environment, approvers, subject.requester, before
@@ -107,7 +108,7 @@ def record_answer(
         appended = client.answer(
             gate,
             number,
-            kind="rejected" if answer.decision is Decision.REJECT else "approved",
+            kind=EventKind.REJECTED if answer.decision is Decision.REJECT else EventKind.APPROVED,
             approver=answer.approver,
             refusal=refusal,
             code_step=step,
@@ -116,7 +117,7 @@ def record_answer(
         )
     if appended.new:
         event = appended.event
-        word = "refused" if event.kind == "approval_refused" else event.kind
+        word = "refused" if event.kind == EventKind.APPROVAL_REFUSED else event.kind
         _tell(word, gate, approver=event.actor or str(event.detail.get("claimed", "")), why=str(event.detail.get("why") or answer.reason))
     return appended.event
 
@@ -146,7 +147,7 @@ def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, 
 def record_freeze(registry: Registry, gate: Gate, until: datetime, reason: str) -> None:
     """Record that an approved release waits for the end of a freeze."""
     with registry.client() as client:
-        appended = client.mark_gate(gate, "approval_frozen", {"until": until.isoformat(), "reason": reason}, step=until.isoformat())
+        appended = client.mark_gate(gate, EventKind.APPROVAL_FROZEN, {"until": until.isoformat(), "reason": reason}, step=until.isoformat())
     if appended.new:
         _tell("frozen", gate, until=until.isoformat(), why=reason)
 

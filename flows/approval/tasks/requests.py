@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Scheduled
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import Gate, OpenRequest, Registry
 from flows.approval.expiry import WaitingRun
 from flows.runtime.tasks import step
@@ -73,4 +74,4 @@ def close_request(registry: Registry, request: OpenRequest, why: str) -> None:
         fingerprint=request.fingerprint or "",
     )
     with registry.client() as client:
-        client.mark_gate(gate, "approval_void", {"why": why})
+        client.mark_gate(gate, EventKind.APPROVAL_VOID, {"why": why})

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from blocks.errors import GitRejected, PipelineError
 from blocks.facts.helm import merged
+from blocks.facts.kinds import EventKind
 from blocks.gitops import Checkout, GitOps
 from blocks.helm import Helm, HelmClient
 from blocks.registry import Event, Registry, RegistryClient
@@ -92,7 +93,9 @@ def _provenance(known: RegistryClient, wanted: Commit) -> Provenance:
     """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
     candidate, environment = wanted.candidate, wanted.environment
     gate = known.events(model=candidate.model, environment=environment.name, run_id=wanted.run_id)
-    asked = next((event for event in gate if event.kind == "approval_requested" and event.fingerprint == candidate.fingerprint), None)
+    asked = next(
+        (event for event in gate if event.kind == EventKind.APPROVAL_REQUESTED and event.fingerprint == candidate.fingerprint), None
+    )
     evidence = asked.detail.get("evidence_sha256") if asked else _verdict(known, candidate, environment)
     return Provenance(
         run_id=wanted.run_id,
@@ -105,10 +108,10 @@ def _provenance(known: RegistryClient, wanted: Commit) -> Provenance:
 
 def _approvals(gate: Sequence[Event]) -> tuple[GivenApproval, ...]:
     """Who let the run pass, with each one's last answer, by name."""
-    granted = next((event for event in gate if event.kind == "approval_granted"), None)
+    granted = next((event for event in gate if event.kind == EventKind.APPROVAL_GRANTED), None)
     names = granted.detail.get("approvers") if granted else None
     counted = sorted(map(str, names)) if isinstance(names, list) else []
-    latest = {event.actor: event for event in reversed(gate) if event.kind == "approved"}
+    latest = {event.actor: event for event in reversed(gate) if event.kind == EventKind.APPROVED}
     return tuple(
         GivenApproval(approver=name, at=latest[name].occurred_at, emergency=bool(latest[name].detail.get("emergency")))
         for name in counted
@@ -130,7 +133,7 @@ def _verified_commit(known: RegistryClient, candidate: Candidate, environment: E
 def _last_ready(known: RegistryClient, candidate: Candidate, environment: str, detail: str) -> object:
     events = known.events(model=candidate.model, environment=environment, limit=_LOOKED_THROUGH)
     return next(
-        (event.detail.get(detail) for event in events if event.kind == "ready" and event.fingerprint == candidate.fingerprint), None
+        (event.detail.get(detail) for event in events if event.kind == EventKind.READY and event.fingerprint == candidate.fingerprint), None
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blocks.facts.kinds import EventKind
 from flows.metrics.dashboards.panels import Dashboard, Panel, Variable
 from flows.record.phases import BUDGET_SECONDS
 
@@ -81,9 +82,9 @@ _RELEASES = (
         title="Releases and rollbacks",
         help="Over the time that is shown: candidates that became ready, that failed, and rollbacks.",
         queries={
-            "ready": f'sum(increase(slipway_events_total{{kind="ready", {_WHERE}}}[$__range]))',
-            "failed": f'sum(increase(slipway_events_total{{kind="failed", {_WHERE}}}[$__range]))',
-            "rolled back": f'sum(increase(slipway_events_total{{kind="rolled_back", {_WHERE}}}[$__range]))',
+            "ready": f'sum(increase(slipway_events_total{{kind="{EventKind.READY}", {_WHERE}}}[$__range]))',
+            "failed": f'sum(increase(slipway_events_total{{kind="{EventKind.FAILED}", {_WHERE}}}[$__range]))',
+            "rolled back": f'sum(increase(slipway_events_total{{kind="{EventKind.ROLLED_BACK}", {_WHERE}}}[$__range]))',
         },
         kind="stat",
         width=24,
@@ -148,7 +149,7 @@ _HEALTH = (
         help="What serves is verified every night; an alert tells after 26 hours.",
         queries={
             "{{model}} {{environment}}": "time() - max by (model, environment) "
-            f'(slipway_last_event_timestamp_seconds{{kind="verified", {_PLACE}}})'
+            f'(slipway_last_event_timestamp_seconds{{kind="{EventKind.VERIFIED}", {_PLACE}}})'
         },
         unit="s",
         limit=26 * 3600,

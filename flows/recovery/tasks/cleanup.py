@@ -9,6 +9,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import ObjectNotFound
 
 from blocks.cluster import Cluster
+from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Lock, Registry, RegistryClient
 from flows.delivery.deliver import ByArgo, ByHelm
 from flows.delivery.git_files import Provenance
@@ -89,7 +90,7 @@ def clean_up(
             run_id = _start_rollback(begun, environment, why, decision.to or "")
             left = f"{left} ({ROLLBACK} {run_id})"
         _show(begun, f"{begun.model} in {environment.name}: {why.message}. {left}")
-        _record(client, "cleaned_up", begun, environment, {"why": why.message, "left": left, "jobs": jobs})
+        _record(client, EventKind.CLEANED_UP, begun, environment, {"why": why.message, "left": left, "jobs": jobs})
     return left
 
 
@@ -100,7 +101,7 @@ _STEPS = {way: step for step, way in _WAYS.items()}
 
 def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: Orphaned) -> Decision:
     """What is to be done; decided from what is there at the first call, and found again by the others."""
-    failed = client.run_events([begun.run_id], ["failed"])
+    failed = client.run_events([begun.run_id], [EventKind.FAILED])
     decision = after_failure(
         Aftermath(
             candidate=begun.fingerprint,
@@ -112,7 +113,7 @@ def _decide(client: RegistryClient, carried: str | None, environment: Environmen
         environment.failure,
     )
     detail: dict[str, object] = {"why": why.message, "way": _WAYS[decision.step], "back_to": decision.to}
-    decided = _record(client, "cleaning_up", begun, environment, detail).detail
+    decided = _record(client, EventKind.CLEANING_UP, begun, environment, detail).detail
     return Decision(step=_STEPS[str(decided["way"])], to=str(decided["back_to"]) if decided["back_to"] else None)
 
 
@@ -166,7 +167,7 @@ def _show(begun: Begun, text: str) -> None:
         prefect.create_artifact(page)
 
 
-def _record(client: RegistryClient, kind: str, begun: Begun, environment: Environment, detail: dict[str, object]) -> Event:
+def _record(client: RegistryClient, kind: EventKind, begun: Begun, environment: Environment, detail: dict[str, object]) -> Event:
     return client.add_event(
         kind,
         model=begun.model,

@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Registry, RegistryClient
 from flows.recovery.orphans import EndedRun
 from flows.runtime.tasks import step
@@ -38,7 +39,7 @@ def has_failed(begun: Event) -> bool:
 
 def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, EndedRun]:
     """The same, of a registry that is open."""
-    abandoned = {event.run_id for event in client.run_events(run_ids, ["abandoned"])}
+    abandoned = {event.run_id for event in client.run_events(run_ids, [EventKind.ABANDONED])}
     found: dict[str, State[object] | None] = {}
     with get_client(sync_client=True) as prefect:
         known = [UUID(run_id) for run_id in run_ids if _is_id(run_id)]

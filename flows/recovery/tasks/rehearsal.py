@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import Registry
 from flows.record.tasks import first_begun
 from flows.recovery.target import TARGET_SECONDS
@@ -18,7 +19,7 @@ def models_to_rehearse(registry: Registry, environment: str, models: list[str], 
     with registry.client() as client:
         serving = {entry.model for entry in client.entries(status="ready") if entry.environment == environment}
         begun = client.add_event(
-            "rehearsing",
+            EventKind.REHEARSING,
             environment=environment,
             run_id=run_id,
             detail={"models": sorted(serving & set(models) if models else serving)},
@@ -31,7 +32,7 @@ def models_to_rehearse(registry: Registry, environment: str, models: list[str], 
 def rehearsed(registry: Registry, model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """How long both ways took, if an earlier process of the run has done them."""
     with registry.client() as client:
-        for event in client.run_events([run_id], ("rehearsed",)):
+        for event in client.run_events([run_id], [EventKind.REHEARSED]):
             if (event.model, event.environment) == (model, environment):
                 return {way: float(str(event.detail[way])) for way in ("back", "forward")}
     return None
@@ -64,7 +65,7 @@ def record_rehearsed(
             "forward": seconds_of(client, current, environment, run_id),
         }
         client.add_event(
-            "rehearsed",
+            EventKind.REHEARSED,
             model=current.model,
             environment=environment.name,
             fingerprint=current.fingerprint,

@@ -20,6 +20,7 @@ from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, SeenRun, StallLimits, is_stalled, why_abandoned
 from flows.runtime.client import all_runs
@@ -56,7 +57,7 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Stall
         ]
         # A rehearsal names no model. It is of this registry if that has it on record, which is the first thing that it does.
         rehearsals = [str(run.id) for run in found if "model" not in run.parameters]
-        begun = {event.run_id for event in client.run_events(rehearsals, ("rehearsing",))}
+        begun = {event.run_id for event in client.run_events(rehearsals, [EventKind.REHEARSING])}
         ours = [run for run in found if run.parameters.get("model") in models or str(run.id) in begun]
         seen = [_seen(run, run.state, locks, now) for run in ours if run.state is not None]
         return [
@@ -72,13 +73,15 @@ def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]
     """What the registry knows of these runs, by their ids."""
     run_ids = [run.run_id for run in runs]
     with registry.client() as client:
-        events = client.run_events(run_ids, ("picked_up", "abandoned"))
+        events = client.run_events(run_ids, [EventKind.PICKED_UP, EventKind.ABANDONED])
         # A rehearsal looks by itself, model by model, whether anybody went on meanwhile.
         overtaken = client.overtaken([(run.run_id, run.model, run.began) for run in runs if run.model])
     return {
         run_id: Past(
-            crashes=frozenset(str(event.detail["state"]) for event in events if event.run_id == run_id and event.kind == "picked_up"),
-            abandoned=any(event.run_id == run_id and event.kind == "abandoned" for event in events),
+            crashes=frozenset(
+                str(event.detail["state"]) for event in events if event.run_id == run_id and event.kind == EventKind.PICKED_UP
+            ),
+            abandoned=any(event.run_id == run_id and event.kind == EventKind.ABANDONED for event in events),
             overtaken_by=overtaken.get(run_id),
         )
         for run_id in run_ids
@@ -100,7 +103,7 @@ def resume_run(registry: Registry, run: SeenRun, past: Past) -> bool:
     """
     with registry.client() as client:
         client.add_event(
-            "picked_up",
+            EventKind.PICKED_UP,
             model=run.model or None,
             run_id=run.run_id,
             detail={"state": run.state_id, "time": len(past.crashes | {run.state_id})},
@@ -121,7 +124,9 @@ def abandon(registry: Registry, run: SeenRun, past: Past) -> None:
         payload={"model": run.model, "name": run.name, "run": run.run_id, "why": why},
     )
     with registry.client() as client:
-        client.add_event("abandoned", model=run.model or None, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}")
+        client.add_event(
+            EventKind.ABANDONED, model=run.model or None, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}"
+        )
 
 
 def _any_of(*types: StateType) -> FlowRunFilterState:

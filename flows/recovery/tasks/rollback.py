@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blocks.errors import RegistryRejected
+from blocks.facts.kinds import EventKind
 from blocks.registry import Registry, RegistryClient
 from flows.record.tasks import first_begun
 from flows.recovery.target import choose_target
@@ -29,7 +30,7 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
             fingerprint = choose_target(
                 model,
                 environment.name,
-                verified={event.fingerprint for event in events if event.kind == "ready" and event.fingerprint is not None},
+                verified={event.fingerprint for event in events if event.kind == EventKind.READY and event.fingerprint is not None},
                 previous=previous.fingerprint if previous is not None else None,
                 to=to,
             )
@@ -58,7 +59,7 @@ def record_rolled_back(
     with registry.client() as client:
         seconds = seconds_of(client, candidate, environment, run_id)
         client.add_event(
-            "rolled_back",
+            EventKind.ROLLED_BACK,
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,
@@ -74,4 +75,4 @@ def seconds_of(client: RegistryClient, candidate: Candidate, environment: Enviro
     """Seconds from this run's first change with the candidate in the environment until it was verified there."""
     events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
     own = {event.kind: event.occurred_at for event in reversed(events) if event.fingerprint == candidate.fingerprint}
-    return round((own["ready"] - own["deploying"]).total_seconds(), 1)
+    return round((own[EventKind.READY] - own[EventKind.DEPLOYING]).total_seconds(), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Registry, RegistryClient
 from flows.record.phases import BUDGET_SECONDS
 from flows.runtime.tasks import step
@@ -36,7 +37,7 @@ def recall_reference(registry: Registry, candidate: Candidate, environment: Envi
 def _verified(client: RegistryClient, model: str, environment: str) -> Evidence | None:
     """The evidence of the newest release that was verified there."""
     for event in client.events(model=model, environment=environment, limit=LOOKED_THROUGH):
-        if event.kind == "ready":
+        if event.kind == EventKind.READY:
             return _evidence(client, event)
     return None
 
@@ -75,7 +76,7 @@ def keep_evidence(
         sha256 = client.save_evidence("verification", made.document())
         page = client.save_evidence("page", {"of": sha256, "html": evidence_page(made, sha256)})
         client.add_event(
-            "verified",
+            EventKind.VERIFIED,
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,
@@ -93,7 +94,7 @@ def record_phases(
     total = round(sum(phases.values()), 3)
     with registry.client() as client:
         client.add_event(
-            "timed",
+            EventKind.TIMED,
             model=candidate.model,
             environment=environment.name,
             fingerprint=candidate.fingerprint,

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from blocks.cluster import Cluster
+from blocks.facts.kinds import EventKind
 from blocks.registry import Registry
 from flows.runtime.artifacts import ProgressArtifact
 from flows.runtime.tasks import OBSERVES, step
@@ -43,7 +44,7 @@ def record_scrubbed(registry: Registry, environment: Environment, report: ScrubR
     with registry.client() as client:
         sha256 = client.save_evidence("scrub", {"scrub": report.document(), "run_id": run_id})
         detail = {"node": report.node, "corrupt": len(report.corrupt), "snapshots": list(report.snapshots), "evidence_sha256": sha256}
-        client.add_event("scrubbed", environment=environment.name, run_id=run_id, detail=detail)
+        client.add_event(EventKind.SCRUBBED, environment=environment.name, run_id=run_id, detail=detail)
 
 
 @step
