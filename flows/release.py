@@ -14,7 +14,7 @@ from flows.approval.gate import pass_gate
 from flows.approval.rules import requester_refusal
 from flows.candidate.tasks import resolve
 from flows.delivery.move import Context
-from flows.delivery.tasks.deploy import deploy
+from flows.delivery.tasks import deploy
 from flows.errors import SpecInvalid
 from flows.placement.assess import chosen_environments
 from flows.placement.tasks import plan

@@ -12,7 +12,7 @@ from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
 from blocks.facts.kinds import EventKind
 from blocks.registry import Entry, Registry
 from flows.delivery.drift import Drift, drift_page
-from flows.delivery.tasks.drift import find_drift
+from flows.delivery.live import find_drift
 from flows.errors import Drifted, VerificationFailed
 from flows.naming import endpoint, release_name
 from flows.promotion.tasks import record_revalidated

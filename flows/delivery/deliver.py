@@ -14,11 +14,11 @@ from blocks.gitops import GitOps
 from blocks.helm import Helm
 from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
+from flows.delivery.argocd import require_application, sync
+from flows.delivery.git import commit, commit_removal, commit_rollback, or_by_hand
 from flows.delivery.git_files import Commit, Provenance
+from flows.delivery.helm import repair_release, roll_back_release, uninstall, upgrade_release
 from flows.delivery.move import DeliveredRevision, Move
-from flows.delivery.tasks.argocd import require_application, sync
-from flows.delivery.tasks.git import commit, commit_removal, commit_rollback, or_by_hand
-from flows.delivery.tasks.helm import repair_release, roll_back_release, uninstall, upgrade_release
 from flows.naming import release_name
 from flows.record.tasks import note
 from flows.runtime.blocks import Blocks

@@ -7,7 +7,7 @@ import asyncio
 from blocks.errors import PipelineError
 from blocks.registry import Entry, Registry
 from flows.delivery.application import sync_policy
-from flows.delivery.tasks.drift import look_for_drift
+from flows.delivery.live import look_for_drift
 from flows.doctor.rules.facts import DriftFact
 from flows.naming import release_name
 from flows.record.tasks import live_entries

@@ -11,8 +11,8 @@ from blocks.facts.kinds import EventKind
 from blocks.helm import Helm
 from blocks.registry import Registry
 from flows.approval.tasks.requests import close_request, open_requests, wake
+from flows.delivery.helm import repair_release
 from flows.delivery.pending import require_idle
-from flows.delivery.tasks.helm import repair_release
 from flows.doctor.rules.symptom import (
     ApplyAutomations,
     CleanUp,

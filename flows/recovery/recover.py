@@ -10,7 +10,7 @@ from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
 from blocks.registry import Lock
 from flows.delivery.move import Context, Move
-from flows.delivery.tasks.deploy import remove, roll_back
+from flows.delivery.tasks import remove, roll_back
 from flows.placement.tasks import plan_rollback
 from flows.promotion.promote import promote
 from flows.record.history import Failure

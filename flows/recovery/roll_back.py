@@ -6,7 +6,7 @@ from blocks.errors import PipelineError
 from blocks.registry import Entry, Lock
 from flows.candidate.page import candidate_rows
 from flows.delivery.move import Context
-from flows.delivery.tasks.deploy import roll_back
+from flows.delivery.tasks import roll_back
 from flows.errors import NothingToRollBackTo
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan

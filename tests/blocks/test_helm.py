@@ -18,8 +18,8 @@ from kubernetes.config import new_client_from_config
 from blocks.errors import HelmConflict, HelmRejected, HelmStuck, HelmUnreachable
 from blocks.facts import HelmRevision
 from blocks.helm import Helm, HelmClient
+from flows.delivery.helm import repair_release
 from flows.delivery.pending import require_idle
-from flows.delivery.tasks.helm import repair_release
 from sandbox.helm import helm_executable
 from sandbox.world import World
 from tests.support.helm_records import read_record, write_record

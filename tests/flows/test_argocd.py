@@ -14,7 +14,7 @@ from kubernetes.config import new_client_from_config
 from blocks.argocd import Argo
 from blocks.errors import ApplicationUnfit, SyncStalled
 from flows.delivery.application import SyncPolicy
-from flows.delivery.tasks.argocd import require_application, sync
+from flows.delivery.argocd import require_application, sync
 from sandbox.argocd.controller import ApplicationController
 from sandbox.world import World
 from tests.support.argo import VALUES, Applications, Object, Repository, phase

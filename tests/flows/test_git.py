@@ -20,12 +20,12 @@ from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.registry import Gate, Registry, RegistryClient
 from flows.delivery.application import sync_policy
+from flows.delivery.argocd import sync
 from flows.delivery.drift import Drift
+from flows.delivery.git import commit, commit_removal, commit_rollback
 from flows.delivery.git_files import Commit, Provenance
+from flows.delivery.live import look_for_drift
 from flows.delivery.secret_scan import looks_secret
-from flows.delivery.tasks.argocd import sync
-from flows.delivery.tasks.drift import look_for_drift
-from flows.delivery.tasks.git import commit, commit_removal, commit_rollback
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan

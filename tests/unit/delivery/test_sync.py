@@ -13,8 +13,8 @@ import pytest
 from blocks.errors import SyncStalled
 from blocks.facts.argocd import Application, ApplicationSource, ArgoOperation
 from flows.delivery.application import SyncPolicy, unfit, wanted_revisions
+from flows.delivery.git import or_by_hand
 from flows.delivery.sync import Asked, Stalled, next_sync_step, noted, stepped
-from flows.delivery.tasks.git import or_by_hand
 
 COMMIT, OLD, LATER = "c" * 40, "a" * 40, "e" * 40
 GIT = "https://git.example.com/deployments.git"
