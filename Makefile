@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test test-cluster bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts lint format lock clean
+.PHONY: help setup demo chaos test test-cluster bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -66,6 +66,9 @@ bench-verify: setup ## Compare the load generator with wrk: build/bench-verify.j
 
 charts: setup ## Write the chart's golden renders and its table of values anew
 	@$(BIN)/python -m tests.charts.renew
+
+architecture: setup ## Draw docs/architecture.svg from the import graph
+	@$(BIN)/python -m tests.project.architecture
 
 lint: setup ## ruff, mypy --strict, import-linter, deptry
 	@$(BIN)/ruff check .
