@@ -166,6 +166,14 @@ def test_every_symptom_is_explained() -> None:
     assert {kind for kind in kinds if f"`{kind}`" not in page} == set()
 
 
+def test_every_phase_is_explained() -> None:
+    from flows.record.phases import PHASES
+
+    rows = re.findall(r"^\| ([a-z, -]+) \|", (ROOT / "docs" / "verification.md").read_text(), re.MULTILINE)
+
+    assert set(PHASES) <= {word for row in rows for word in row.split(", ")}
+
+
 def test_every_kind_of_check_is_explained() -> None:
     page = (ROOT / "docs" / "deployments.md").read_text()
 
