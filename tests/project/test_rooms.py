@@ -19,10 +19,10 @@ def test_every_room_says_what_it_is_for_and_where_it_ends() -> None:
     assert {room for room, says in rooms.items() if not BOUNDARY.search(says)} == set()
 
 
-def test_only_tasks_are_prefect_tasks() -> None:
+def test_only_the_files_for_tasks_make_prefect_tasks() -> None:
     of_prefect = {path.relative_to(FLOWS) for path in FLOWS.rglob("*.py") if _makes_tasks(ast.parse(path.read_text()))}
 
-    assert len(of_prefect) > 10
+    assert len(of_prefect) > 5
     assert {path for path in of_prefect if path.parts[0] != "runtime" and path.parts[1] not in ("tasks", "tasks.py")} == set()
 
 
