@@ -8,7 +8,7 @@ another one, in which the reader has been before, counts one; going back to the 
 
 Twelve trips: six subjects, two words each, each word four times (planning knows no registry). At the commit before the layout by concern
 (8a72898) they enter 54 folders again, where the review that led to it had counted 51, and 20 in this layout; however the words are
-dealt to the subjects, it is 54 to 72 there and 17 to 22 here. `python -m tests.project.trips FOLDER` counts in another tree, as
+dealt to the subjects, it is 54 to 72 there and 19 to 22 here. `python -m tests.project.trips FOLDER` counts in another tree, as
 `git archive 8a72898` gives it.
 """
 
