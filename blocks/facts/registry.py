@@ -113,6 +113,21 @@ class OpenRequest(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How a run failed with a candidate in an environment.
+
+    Attributes:
+        reason: What the registry keeps as its reason: the kind of the error and its sentence.
+        error: The kind of the error alone; None where an older version wrote it, or no error was the cause.
+        replaces: Fingerprint of the candidate that held the endpoint when the run began; None if none did.
+    """
+
+    reason: str
+    error: str | None = None
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Route:
     """Where requests for a model go, or why they cannot.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blocks.facts.registry import STATUSES, Checked, Entry, EntryKey, Event, Lock, OpenRequest, Route, Status, TakenOut, Verified
+from blocks.facts.registry import STATUSES, Checked, Entry, EntryKey, Event, Failure, Lock, OpenRequest, Route, Status, TakenOut, Verified
 from blocks.registry.approvals import Gate
 from blocks.registry.audit import AuditReport, ChainHead
 from blocks.registry.client import RegistryClient
@@ -25,6 +25,7 @@ __all__ = [
     "Entry",
     "EntryKey",
     "Event",
+    "Failure",
     "Gate",
     "Health",
     "Lock",

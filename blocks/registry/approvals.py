@@ -86,6 +86,12 @@ class Approvals(Session):
         with self._connected() as connection:
             return rows(connection, "gate_events", Event, {"run_id": run_id, "gate": gate})
 
+    def who_approved(self, run_id: str, model: str, environment: str, fingerprint: str) -> list[Event]:
+        """The approvals by which the run passed its last gate there with the candidate: one for each approver who was counted, by name."""
+        who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint}
+        with self._connected() as connection:
+            return rows(connection, "who_approved", Event, who)
+
     def open_requests(self) -> list[OpenRequest]:
         """The requests that wait for people, oldest first."""
         with self._connected() as connection:

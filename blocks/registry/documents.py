@@ -17,6 +17,11 @@ from blocks.registry.session import Connection, Session, change, row, rows
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Document:
     document: dict[str, object]
 
@@ -159,10 +164,34 @@ class Documents(Session):
         with self._transaction() as connection:
             return append_event(connection, kind, key, detail=facts, run_id=run_id, actor=actor, at=at, **place).event
 
+    def last_verdict(self, model: str, environment: str, fingerprint: str, *, organisation: str | None = None) -> Event | None:
+        """The latest verification that the candidate passed there: `detail.evidence_sha256` names it; None if it never passed one.
+
+        Whoever asks when, or with which evidence, a candidate was last verified asks this.
+        """
+        who = {"model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
+        with self._connected() as connection:
+            return row(connection, "last_verdict", Event, who)
+
+    def last_ready(self, model: str, environment: str, fingerprint: str | None = None, *, organisation: str | None = None) -> Event | None:
+        """The latest `ready` event of the model there, or of one of its candidates; None if there is none."""
+        who = {"model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
+        with self._connected() as connection:
+            return row(connection, "last_ready", Event, who)
+
+    def verified_candidates(self, model: str, environment: str, *, organisation: str | None = None) -> list[str]:
+        """The fingerprints of all candidates that were ever ready there."""
+        place = {"model": model, "environment": environment, "organisation": organisation}
+        with self._connected() as connection:
+            return [each.fingerprint for each in rows(connection, "verified_candidates", _Candidate, place)]
+
     def events(
         self, model: str | None = None, environment: str | None = None, run_id: str | None = None, *, limit: int = 100
     ) -> list[Event]:
-        """The latest events, newest first; what is None does not filter."""
+        """The latest events, newest first, for people to read; what is None does not filter.
+
+        No answer is built on these: what is older than the latest is not among them.
+        """
         with self._connected() as connection:
             return rows(connection, "events", Event, {"model": model, "environment": environment, "run_id": run_id, "limit": limit})
 

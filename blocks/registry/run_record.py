@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.facts.kinds import EventKind
-from blocks.facts.registry import Event, Lock
-from blocks.registry.session import Session, rows
+from blocks.facts.registry import Event, Failure, Lock
+from blocks.registry.session import Session, row, rows
 
 #: Beginnings that are looked through for unfinished ones: weeks of releases, and a millisecond of the database's time.
 _LATEST = 1000
@@ -35,6 +35,34 @@ class RunRecord(Session):
         """The events of these kinds of all these runs, oldest first; one statement however many they are."""
         with self._connected() as connection:
             return rows(connection, "run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})
+
+    def own_events(self, run_id: str, model: str, environment: str, fingerprint: str, kinds: Collection[EventKind]) -> list[Event]:
+        """The run's events of these kinds with the candidate there, oldest first."""
+        who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint}
+        with self._connected() as connection:
+            return rows(connection, "own_events", Event, {**who, "kinds": list(kinds)})
+
+    def unsettled_failure(
+        self, run_id: str, model: str, environment: str, fingerprint: str, *, organisation: str | None = None
+    ) -> Failure | None:
+        """The failure of the run's candidate there after which the environment was left as it is; None if there is none.
+
+        A run that was killed finds here what it still has to do. What another run has done there since is not undone.
+        """
+        who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
+        with self._connected() as connection:
+            return row(connection, "unsettled_failure", Failure, who)
+
+    def settled_failure(
+        self, run_id: str, model: str, environment: str, fingerprint: str, *, organisation: str | None = None
+    ) -> Failure | None:
+        """The failure of the run's candidate there that the run has settled as its last deed; None if there is none.
+
+        A run that is lost after that has nothing left to do but to end as it would have ended.
+        """
+        who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
+        with self._connected() as connection:
+            return row(connection, "settled_failure", Failure, who)
 
     def overtaken(self, runs: Sequence[tuple[str, str, datetime]]) -> dict[str, str]:
         """Which of these runs was overtaken by which: another run began with its model after its own last deed.

@@ -42,7 +42,7 @@ async def pass_gate(
         ApprovalExpired: Nobody decided in time.
     """
     policy = environment.approval
-    evidence = await call(gather_evidence, registry, candidate, environment)
+    evidence = await call(gather_evidence, registry, candidate, environment, run_id)
     subject = subject_of(candidate, environment, evidence.sha256, requester)
     gate = Gate(run_id=run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint)
     opened = await call(open_gate, registry, gate, subject, policy.request_hours)

@@ -55,7 +55,8 @@ def _of_run(registry: RegistryClient, which: str, environment: str | None) -> st
         run_id = str(UUID(which))  # of any run, ended or not
     except ValueError:
         run_id = str(client.find(which))
-    events = registry.events(run_id=run_id, environment=environment)
+    recorded = registry.run_events([run_id], [EventKind.DEPLOYING, EventKind.VERIFIED])
+    events = [event for event in reversed(recorded) if environment in (None, event.environment)]
     # What the run was about is what it began with; what an environment went back to after a failure was verified by the same run.
     about = {event.environment: event.fingerprint for event in events if event.kind == EventKind.DEPLOYING}
     for event in events:
@@ -71,8 +72,8 @@ def page(registry: RegistryClient, found: Found) -> str:
     Raises:
         SpecInvalid: None was kept.
     """
-    for event in registry.events(run_id=found.evidence.run_id):
-        if event.kind == EventKind.VERIFIED and event.detail.get("evidence_sha256") == found.sha256:
+    for event in registry.run_events([found.evidence.run_id], [EventKind.VERIFIED]):
+        if event.detail.get("evidence_sha256") == found.sha256:
             document = registry.evidence(str(event.detail["page_sha256"]))
             if document is not None:
                 return str(document["html"])

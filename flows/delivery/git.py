@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from blocks.errors import GitRejected, PipelineError
@@ -10,17 +10,15 @@ from blocks.facts.helm import merged
 from blocks.facts.kinds import EventKind
 from blocks.gitops import Checkout, GitOps
 from blocks.helm import Helm, HelmClient
-from blocks.registry import Event, Registry, RegistryClient
+from blocks.registry import Registry, RegistryClient
 from flows.delivery import git_files
 from flows.delivery.application import by_hand
 from flows.delivery.git_files import CHART, RELEASE, VALUES, Commit, GivenApproval, Provenance
 from flows.delivery.values import chart_values
 from flows.naming import release_name
+from flows.record.tasks import last_evidence
 from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
-
-#: Events that are looked through for the commit with which a candidate was verified, newest first.
-_LOOKED_THROUGH = 1000
 
 
 @step
@@ -38,7 +36,7 @@ def commit(repository: GitOps, helm: Helm, registry: Registry, wanted: Commit) -
     """
     candidate, environment, where = wanted.candidate, wanted.environment, wanted.folder
     with registry.client() as known:
-        provenance = _provenance(known, wanted)
+        provenance = provenance_of(known, wanted)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, wanted.plan))
         tree.write(f"{where}/{VALUES}", git_files.values_text(tree.read(f"{where}/{VALUES}"), values, where))
@@ -61,7 +59,7 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: 
     """
     candidate, environment, where = wanted.candidate, wanted.environment, wanted.folder
     with registry.client() as known:
-        verified = _verified_commit(known, candidate, environment)
+        verified = verified_commit(known, candidate, environment)
     provenance = Provenance(run_id=wanted.run_id, requester=wanted.requester, reason=wanted.reason)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         source = verified or tree.last_with(f"{where}/{RELEASE}", candidate.fingerprint)
@@ -89,52 +87,29 @@ def _published(tree: Checkout, charts: HelmClient, wanted: Commit, message: str)
     return tree.publish(where, message, topic=release)
 
 
-def _provenance(known: RegistryClient, wanted: Commit) -> Provenance:
+def provenance_of(known: RegistryClient, wanted: Commit) -> Provenance:
     """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
     candidate, environment = wanted.candidate, wanted.environment
-    gate = known.events(model=candidate.model, environment=environment.name, run_id=wanted.run_id)
-    asked = next(
-        (event for event in gate if event.kind == EventKind.APPROVAL_REQUESTED and event.fingerprint == candidate.fingerprint), None
-    )
-    evidence = asked.detail.get("evidence_sha256") if asked else _verdict(known, candidate, environment)
+    here = (wanted.run_id, candidate.model, environment.name, candidate.fingerprint)
+    asked = known.own_events(*here, [EventKind.APPROVAL_REQUESTED])
+    evidence = asked[-1].detail.get("evidence_sha256") if asked else last_evidence(known, candidate, environment.after)
     return Provenance(
         run_id=wanted.run_id,
         requester=wanted.requester,
         evidence_sha256=str(evidence) if evidence else None,
-        approvals=_approvals(gate),
+        approvals=tuple(
+            GivenApproval(approver=str(event.actor), at=event.occurred_at, emergency=bool(event.detail.get("emergency")))
+            for event in known.who_approved(*here)
+        ),
         reason=wanted.reason,
     )
 
 
-def _approvals(gate: Sequence[Event]) -> tuple[GivenApproval, ...]:
-    """Who let the run pass, with each one's last answer, by name."""
-    granted = next((event for event in gate if event.kind == EventKind.APPROVAL_GRANTED), None)
-    names = granted.detail.get("approvers") if granted else None
-    counted = sorted(map(str, names)) if isinstance(names, list) else []
-    latest = {event.actor: event for event in reversed(gate) if event.kind == EventKind.APPROVED}
-    return tuple(
-        GivenApproval(approver=name, at=latest[name].occurred_at, emergency=bool(latest[name].detail.get("emergency")))
-        for name in counted
-        if name in latest
-    )
-
-
-def _verdict(known: RegistryClient, candidate: Candidate, environment: Environment) -> object:
-    if environment.after is None:
-        return None
-    return _last_ready(known, candidate, environment.after, "evidence_sha256")
-
-
-def _verified_commit(known: RegistryClient, candidate: Candidate, environment: Environment) -> str | None:
-    found = _last_ready(known, candidate, environment.name, "git_commit")
+def verified_commit(known: RegistryClient, candidate: Candidate, environment: Environment) -> str | None:
+    """The commit with which the candidate last became ready in the environment; none if it was no commit, or it never did."""
+    ready = known.last_ready(candidate.model, environment.name, candidate.fingerprint)
+    found = ready.detail.get("git_commit") if ready is not None else None
     return str(found) if found else None
-
-
-def _last_ready(known: RegistryClient, candidate: Candidate, environment: str, detail: str) -> object:
-    events = known.events(model=candidate.model, environment=environment, limit=_LOOKED_THROUGH)
-    return next(
-        (event.detail.get(detail) for event in events if event.kind == EventKind.READY and event.fingerprint == candidate.fingerprint), None
-    )
 
 
 @step

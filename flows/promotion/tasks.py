@@ -85,11 +85,10 @@ def record_failed(
 def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> VerifiedEvidence | None:
     """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
     with registry.client() as client:
-        events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
-        for event in events:
-            if event.kind == EventKind.READY and event.fingerprint == candidate.fingerprint:
-                return _proof(client, str(event.detail["evidence_sha256"]), events)
-    return None
+        kinds = (EventKind.VERIFIED, EventKind.READY)
+        events = client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
+        ready = [event for event in events if event.kind == EventKind.READY]
+        return _proof(client, str(ready[-1].detail["evidence_sha256"]), events) if ready else None
 
 
 def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> VerifiedEvidence | None:

@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from blocks.errors import RegistryRejected
-from blocks.facts.kinds import BEGINNINGS, PASSED, EventKind
-from blocks.registry import Entry, Event, Lock, Registry, RegistryClient
+from blocks.facts.kinds import BEGINNINGS, EventKind
+from blocks.registry import Entry, Event, Failure, Lock, Registry, RegistryClient
 from flows.errors import ReleaseUnderWay
-from flows.record.history import Failure, settled, unsettled
 from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 
@@ -28,10 +27,14 @@ def current_entry(registry: Registry, model: str, environment: str) -> Entry | N
 def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
     """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
     with registry.client() as client:
-        for event in client.events(model=candidate.model, environment=environment, limit=1000):
-            if event.fingerprint == candidate.fingerprint and event.kind in PASSED:
-                return event.occurred_at
-    return None
+        passed = client.last_verdict(candidate.model, environment, candidate.fingerprint)
+    return passed.occurred_at if passed is not None else None
+
+
+def last_evidence(client: RegistryClient, candidate: Candidate, environment: str | None) -> str | None:
+    """The evidence (its SHA-256) with which the candidate last passed in the environment; none if it never did, or there is none before."""
+    passed = client.last_verdict(candidate.model, environment, candidate.fingerprint) if environment is not None else None
+    return str(passed.detail["evidence_sha256"]) if passed is not None else None
 
 
 def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
@@ -46,16 +49,14 @@ def first_begun(client: RegistryClient, model: str, run_id: str, environment: st
 def unsettled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which nobody has put the environment right; none if there is none."""
     with registry.client() as client:
-        events = client.events(model=candidate.model, environment=environment.name, limit=200)
-    return unsettled(events, candidate.fingerprint, run_id)
+        return client.unsettled_failure(run_id, candidate.model, environment.name, candidate.fingerprint)
 
 
 @step
 def settled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which the run has put the environment right; none if that was not its last deed there."""
     with registry.client() as client:
-        events = client.events(model=candidate.model, environment=environment.name, limit=200)
-    return settled(events, candidate.fingerprint, run_id)
+        return client.settled_failure(run_id, candidate.model, environment.name, candidate.fingerprint)
 
 
 @step

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from flows.record.history import Failure
+from blocks.facts.registry import Failure
 from flows.runtime.forms import Form
 from flows.spec import Candidate, Environment
 from flows.text import cell

@@ -8,12 +8,11 @@ import blocks.errors
 import flows.errors
 from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
-from blocks.registry import Lock
+from blocks.registry import Failure, Lock
 from flows.delivery.move import Context, Move
 from flows.delivery.tasks import remove, roll_back
 from flows.placement.tasks import plan_rollback
 from flows.promotion.promote import promote
-from flows.record.history import Failure
 from flows.record.phases import Stopwatch
 from flows.record.tasks import note, recall_candidate, require_lock, settled_failure, unsettled_failure
 from flows.recovery.ask import Choice, RecoveryForm, recovery_page

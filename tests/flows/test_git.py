@@ -129,7 +129,7 @@ def approve(desk: Desk, run_id: str) -> None:
                 fingerprint=gate.fingerprint,
                 run_id=run_id,
                 actor=who,
-                detail={"round": number},
+                detail={"gate": gate.name, "round": number},
             )
         client.mark_gate(gate, "approval_granted", {"approvers": ["ada", "bob"], "emergency": False})
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from blocks.registry import RegistryClient
+import pytest
+
+from blocks.facts.kinds import SETTLING, STEPS, EventKind
+from blocks.registry import Failure, RegistryClient
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -101,3 +106,101 @@ def test_the_last_scrub_of_each_node_counts(client: RegistryClient) -> None:
         client.add_event("scrubbed", environment="staging", detail={"node": node, "corrupt": corrupt, "snapshots": []})
 
     assert [(event.detail["node"], event.detail["corrupt"]) for event in client.last_scrubs()] == [("gpu-1", 0), ("gpu-2", 1)]
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event of `tiny` in production; by default of the run and the candidate that a test is about."""
+
+    kind: EventKind
+    fingerprint: str = "new"
+    run: str = "mine"
+    detail: dict[str, Any] = field(default_factory=dict)
+    environment: str = "production"
+
+
+BEGUN = Told(EventKind.DEPLOYING, detail={"replaces": "old"})
+FAILED = Told(EventKind.FAILED, detail={"reason": "RolloutStalled: no", "error": "RolloutStalled", "deployed": True})
+BACK = (Told(EventKind.DEPLOYING, "old", detail={"replaces": "new"}), Told(EventKind.READY, "old"))
+
+
+def tell(client: RegistryClient, *events: Told) -> None:
+    for each in events:
+        place = {"model": "tiny", "environment": each.environment, "fingerprint": each.fingerprint, "run_id": each.run}
+        client.add_event(each.kind, **place, detail=each.detail, key=str(uuid.uuid4()))
+
+
+def unsettled(client: RegistryClient, fingerprint: str = "new", run: str = "mine") -> Failure | None:
+    return client.unsettled_failure(run, "tiny", "production", fingerprint)
+
+
+def settled(client: RegistryClient, fingerprint: str = "new", run: str = "mine") -> Failure | None:
+    return client.settled_failure(run, "tiny", "production", fingerprint)
+
+
+def test_a_failure_after_the_cluster_was_told_is_owed_a_way_back(client: RegistryClient) -> None:
+    tell(client, Told(EventKind.READY, "old", "another"), BEGUN, Told(EventKind.VERIFIED), FAILED)
+
+    assert unsettled(client) == Failure(reason="RolloutStalled: no", error="RolloutStalled", replaces="old")
+    assert settled(client) is None
+
+
+def test_a_run_that_was_killed_on_the_way_back_goes_on(client: RegistryClient) -> None:
+    tell(client, BEGUN, FAILED, *BACK)
+
+    assert unsettled(client) is not None
+    assert settled(client) is None
+
+
+@pytest.mark.parametrize("kind", SETTLING)
+def test_what_was_settled_is_not_settled_twice(client: RegistryClient, kind: EventKind) -> None:
+    tell(client, BEGUN, FAILED, Told(kind, "old"))
+
+    assert unsettled(client) is None
+    assert settled(client) is not None
+
+
+def test_a_run_that_is_lost_after_it_settled_its_failure_has_only_to_end(client: RegistryClient) -> None:
+    tell(client, BEGUN, FAILED, *BACK, Told(EventKind.ROLLED_BACK, "old"))
+
+    assert settled(client) == Failure(reason="RolloutStalled: no", error="RolloutStalled", replaces=None)
+    assert settled(client, "other") is None
+    assert settled(client, run="another") is None
+    tell(client, Told(EventKind.READY, "other", "another"))
+    assert settled(client) is not None, "what others do is nothing to it"
+    tell(client, BEGUN)
+    assert settled(client) is None, "it began anew"
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_what_another_run_has_done_since_is_not_undone(client: RegistryClient, kind: EventKind) -> None:
+    tell(client, BEGUN, FAILED, Told(kind, "other", "another", environment="staging"), Told(EventKind.VERIFIED, "other", "another"))
+    assert unsettled(client) is not None
+
+    tell(client, Told(kind, "other", "another"))
+
+    assert unsettled(client) is None
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [BEGUN],
+        [BEGUN, Told(EventKind.FAILED, detail={"reason": "no", "deployed": False})],
+        [BEGUN, Told(EventKind.READY)],
+        [Told(EventKind.DEPLOYING, "old"), Told(EventKind.FAILED, "old", detail={"reason": "no", "deployed": True})],
+        [BEGUN, FAILED, Told(EventKind.ROLLED_BACK, "old"), BEGUN],
+    ],
+    ids=["nothing", "begun", "not deployed", "ready", "another candidate", "begun anew"],
+)
+def test_nothing_is_owed_where_nothing_failed_or_nothing_was_touched(client: RegistryClient, events: list[Told]) -> None:
+    tell(client, *events)
+
+    assert unsettled(client) is None
+
+
+def test_a_failure_that_an_older_version_recorded_names_no_kind_of_its_own(client: RegistryClient) -> None:
+    tell(client, BEGUN, Told(EventKind.FAILED, detail={"reason": "RolloutStalled: no", "deployed": True}))
+
+    assert unsettled(client) == Failure(reason="RolloutStalled: no", error=None, replaces="old")

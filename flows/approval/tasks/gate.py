@@ -17,6 +17,7 @@ from flows.approval.form import Approval, Decision
 from flows.approval.rules import ApprovalEvidence, Subject, why_not
 from flows.approval.totp import matching_step
 from flows.candidate.changes import changes
+from flows.record.tasks import last_evidence
 from flows.runtime.forms import Given
 from flows.runtime.tasks import step
 from flows.spec import Approvers, Candidate, Environment
@@ -26,7 +27,7 @@ Ending = Literal[EventKind.APPROVAL_GRANTED, EventKind.APPROVAL_EXPIRED, EventKi
 
 
 @step
-def gather_evidence(registry: Registry, candidate: Candidate, environment: Environment) -> ApprovalEvidence:
+def gather_evidence(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> ApprovalEvidence:
     """Keep what the approvers decide on as one document: the candidate, its verdict in the environment before, what it changes.
 
     The same facts make the same document, so that a run that wakes up finds its gate again; and its candidate, which is registered here
@@ -43,20 +44,23 @@ def gather_evidence(registry: Registry, candidate: Candidate, environment: Envir
             "environment": environment.name,
             "current": current.fingerprint if current is not None else None,
             "changes": [asdict(change) for change in differs],
-            "verdict_sha256": _verdict(client, candidate, environment),
+            "verdict_sha256": _verdict(client, candidate, environment, run_id),
         }
         plain = TypeAdapter(dict).dump_python(document, mode="json")
         sha256 = client.save_evidence("approval", plain)
     return ApprovalEvidence(sha256=sha256, current=current.fingerprint if current is not None else None, changes=differs)
 
 
-def _verdict(client: RegistryClient, candidate: Candidate, environment: Environment) -> str | None:
-    if environment.after is None:
-        return None
-    for event in client.events(model=candidate.model, environment=environment.after, limit=1000):
-        if event.fingerprint == candidate.fingerprint and event.kind in (EventKind.READY, EventKind.RECOVERED):
-            return str(event.detail.get("evidence_sha256"))
-    return None
+def _verdict(client: RegistryClient, candidate: Candidate, environment: Environment, run_id: str) -> object:
+    """The evidence with which the candidate last passed in the environment before.
+
+    Once people were asked, it stays what they were shown: that a night's verification passed, too, does not make it another question.
+    """
+    for asked in client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, [EventKind.APPROVAL_REQUESTED]):
+        shown = client.evidence(str(asked.detail["evidence_sha256"]))
+        if shown is not None:
+            return shown["verdict_sha256"]
+    return last_evidence(client, candidate, environment.after)
 
 
 @step

@@ -25,12 +25,11 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
         if begun is not None and begun.fingerprint is not None:
             fingerprint = begun.fingerprint
         else:
-            events = client.events(model=model, environment=environment.name, limit=1000)
             previous = client.previous(model, environment.name)
             fingerprint = choose_target(
                 model,
                 environment.name,
-                verified={event.fingerprint for event in events if event.kind == EventKind.READY and event.fingerprint is not None},
+                verified=client.verified_candidates(model, environment.name),
                 previous=previous.fingerprint if previous is not None else None,
                 to=to,
             )
@@ -73,6 +72,7 @@ def record_rolled_back(
 
 def seconds_of(client: RegistryClient, candidate: Candidate, environment: Environment, run_id: str) -> float:
     """Seconds from this run's first change with the candidate in the environment until it was verified there."""
-    events = client.events(model=candidate.model, environment=environment.name, run_id=run_id)
-    own = {event.kind: event.occurred_at for event in reversed(events) if event.fingerprint == candidate.fingerprint}
+    kinds = (EventKind.DEPLOYING, EventKind.READY)
+    events = client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
+    own = {event.kind: event.occurred_at for event in events}
     return round((own[EventKind.READY] - own[EventKind.DEPLOYING]).total_seconds(), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from blocks.facts.kinds import EventKind
-from blocks.registry import Event, Registry, RegistryClient
+from blocks.registry import Registry, RegistryClient
 from flows.record.phases import BUDGET_SECONDS
 from flows.runtime.tasks import step
 from flows.spec import Candidate, CheckSuite, Environment
@@ -13,9 +13,6 @@ from flows.verification.behaviour import Reference
 from flows.verification.evidence import Evidence, EvidenceRef, evidence
 from flows.verification.page import evidence_page
 from flows.verification.verdict import Verdict
-
-#: Events that are looked through for earlier evidence, newest first.
-LOOKED_THROUGH = 500
 
 
 @step
@@ -36,14 +33,8 @@ def recall_reference(registry: Registry, candidate: Candidate, environment: Envi
 
 def _verified(client: RegistryClient, model: str, environment: str) -> Evidence | None:
     """The evidence of the newest release that was verified there."""
-    for event in client.events(model=model, environment=environment, limit=LOOKED_THROUGH):
-        if event.kind == EventKind.READY:
-            return _evidence(client, event)
-    return None
-
-
-def _evidence(client: RegistryClient, event: Event) -> Evidence | None:
-    document = client.evidence(str(event.detail["evidence_sha256"]))
+    event = client.last_ready(model, environment)
+    document = client.evidence(str(event.detail["evidence_sha256"])) if event is not None else None
     try:
         return Evidence.from_document(document) if document else None
     except ValueError:  # of another version of the form: what it measured cannot be compared

@@ -6,73 +6,12 @@ from typing import Any
 
 import pytest
 
-from blocks.facts.registry import Event
-from flows.record.history import Failure, settled, unsettled
 from flows.recovery.decide import Aftermath, after_failure
 from flows.rollout.judge import still_serves
 from flows.spec import FailurePolicy
-from tests.support.examples import event, pod
-
-
-def happened(kind: str, fingerprint: str = "new", run_id: str = "mine", **detail: Any) -> Event:
-    return event(kind, fingerprint=fingerprint, run_id=run_id, detail=detail)
-
+from tests.support.examples import pod
 
 OLD, NEW = "a" * 64, "b" * 64
-
-BEGUN = happened("deploying", replaces="old")
-FAILED = happened("failed", reason="RolloutStalled: no", deployed=True)
-
-
-def newest_first(*events: Event) -> list[Event]:
-    return list(reversed(events))
-
-
-def test_a_failure_after_the_cluster_was_told_is_owed_a_way_back() -> None:
-    events = newest_first(happened("ready", "old", "another"), BEGUN, happened("verified"), FAILED)
-
-    assert unsettled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces="old")
-
-
-def test_a_run_that_was_killed_on_the_way_back_goes_on() -> None:
-    events = newest_first(BEGUN, FAILED, happened("deploying", "old"), happened("ready", "old"))
-
-    assert unsettled(events, "new", "mine") is not None
-
-
-@pytest.mark.parametrize("kind", ["rolled_back", "rollback_failed", "rollback_declined", "removed", "kept", "cleaned_up"])
-def test_what_was_settled_is_not_settled_twice(kind: str) -> None:
-    assert unsettled(newest_first(BEGUN, FAILED, happened(kind, "old")), "new", "mine") is None
-
-
-def test_a_run_that_is_lost_after_it_settled_its_failure_has_only_to_end() -> None:
-    events = newest_first(BEGUN, FAILED, happened("deploying", "old"), happened("ready", "old"), happened("rolled_back", "old"))
-
-    assert settled(events, "new", "mine") == Failure(reason="RolloutStalled: no", replaces=None)
-    assert settled(events, "other", "mine") is None
-    assert settled(events, "new", "another") is None
-    assert settled([BEGUN, *events], "new", "mine") is None, "it began anew"
-    assert settled(newest_first(BEGUN, FAILED), "new", "mine") is None
-
-
-@pytest.mark.parametrize("kind", ["deploying", "ready", "failed"])
-def test_what_another_run_has_done_since_is_not_undone(kind: str) -> None:
-    assert unsettled(newest_first(BEGUN, FAILED, happened(kind, "other", "another")), "new", "mine") is None
-
-
-@pytest.mark.parametrize(
-    "events",
-    [
-        newest_first(),
-        newest_first(BEGUN),
-        newest_first(BEGUN, happened("failed", reason="no", deployed=False)),
-        newest_first(BEGUN, happened("ready")),
-        newest_first(happened("deploying", "old"), happened("failed", "old", reason="no", deployed=True)),
-        newest_first(BEGUN, FAILED, happened("rolled_back", "old"), BEGUN),
-    ],
-)
-def test_nothing_is_owed_where_nothing_failed_or_nothing_was_touched(events: list[Event]) -> None:
-    assert unsettled(events, "new", "mine") is None
 
 
 def decide(policy: FailurePolicy | None = None, *, keep: bool = False, **changes: Any) -> tuple[str, str | None]:
