@@ -16,7 +16,7 @@ PipelineError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from blocks.errors import PipelineError
 
@@ -63,6 +63,16 @@ class ReleaseUnderWay(Refusal):
 
 class NothingToRollBackTo(Refusal):
     """No earlier verified release is known for the environment."""
+
+
+def _family(kind: type[PipelineError]) -> Iterator[type[PipelineError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _family(child)
+
+
+#: Every error by its name, which is what the registry keeps of an error's kind. All are of this file and of `blocks.errors`.
+ERRORS: Mapping[str, type[PipelineError]] = {kind.__name__: kind for kind in _family(PipelineError)}
 
 
 def raise_first(refusals: Sequence[Refusal], model: str) -> None:

@@ -139,6 +139,7 @@ class Lifecycle(Session):
         environment: str,
         fingerprint: str,
         reason: str,
+        error: str | None = None,
         run_id: str,
         fence: int | None = None,
         cluster_changed: bool,
@@ -159,6 +160,7 @@ class Lifecycle(Session):
             environment: Where.
             fingerprint: The candidate.
             reason: One sentence for people.
+            error: The kind of the error that was the cause, for programs; none if no error was.
             run_id: The flow run.
             fence: Its number at the lock.
             cluster_changed: Whether the run may have changed what the endpoint serves.
@@ -174,7 +176,7 @@ class Lifecycle(Session):
             if progress is None or progress.kind != EventKind.FAILED:
                 if progress is not None or cluster_changed:
                     step.change("fail_entry", reason=reason, cluster_changed=cluster_changed)
-                detail = {"reason": reason, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256}
+                detail = {"reason": reason, "error": error, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256}
                 step.record(EventKind.FAILED, {**detail, "deployed": cluster_changed if deployed is None else deployed})
                 if cluster_changed:
                     step.take_out("displace_entries", EventKind.DISPLACED, f"{fingerprint[:12]} was deployed over it and failed: {reason}")

@@ -72,7 +72,8 @@ def record_failed(
             model=move.candidate.model,
             environment=move.environment.name,
             fingerprint=move.candidate.fingerprint,
-            reason=failure_reason(error),
+            reason=_reason(error),
+            error=type(error).__name__,
             cluster_changed=endpoint_taken,
             deployed=deployed,
             evidence_sha256=sha256,
@@ -161,6 +162,6 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
         client.mark_checked([entry.key], datetime.now(UTC))
 
 
-def failure_reason(exc: PipelineError) -> str:
-    """What the registry keeps of an error: its kind and its sentence."""
-    return f"{type(exc).__name__}: {exc.message}"
+def _reason(error: PipelineError) -> str:
+    """What people read of an error in the registry: its kind and its sentence."""
+    return f"{type(error).__name__}: {error.message}"

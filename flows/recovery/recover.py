@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import blocks.errors
-import flows.errors
 from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
 from blocks.registry import Failure, Lock
 from flows.delivery.move import Context, Move
 from flows.delivery.tasks import remove, roll_back
+from flows.errors import ERRORS
 from flows.placement.tasks import plan_rollback
 from flows.promotion.promote import promote
 from flows.record.phases import Stopwatch
@@ -78,7 +77,7 @@ async def finish_recovery(pending: PendingRecovery, context: Context, candidate:
         candidate: What failed.
         lock: The run's lock.
     """
-    error = recalled(pending.failure.reason)
+    error = recalled(pending.failure)
     if pending.settled:
         return _more(error, "The environment was put right before the run was interrupted.")
     plan = await run(plan_rollback, context.blocks.cluster, context.blocks.helm, candidate, context.environment)
@@ -153,8 +152,11 @@ async def _asked(move: Move, failure: Failure) -> RecoveryForm:
     return RecoveryForm(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")
 
 
-def recalled(reason: str) -> PipelineError:
-    """The error that the registry keeps as `Kind: sentence`, for a run that was interrupted after it."""
-    name, _, message = reason.partition(": ")
-    kind = getattr(flows.errors, name, None) or getattr(blocks.errors, name, None)
-    return kind(message) if isinstance(kind, type) and issubclass(kind, PipelineError) else PipelineError(reason)
+def recalled(failure: Failure) -> PipelineError:
+    """The error that the registry keeps of the failure, for a run that was interrupted after it.
+
+    Older versions kept its kind in the reason alone, as `Kind: sentence`.
+    """
+    name = failure.error or failure.reason.partition(": ")[0]
+    kind = ERRORS.get(name)
+    return kind(failure.reason.removeprefix(f"{name}: ")) if kind is not None else PipelineError(failure.reason)

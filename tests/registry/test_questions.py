@@ -10,17 +10,24 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from blocks.cluster import Cluster
+from blocks.endpoint import Endpoint
+from blocks.errors import HelmRejected
 from blocks.facts.kinds import GROUPS, EventKind
-from blocks.registry import Event, Gate, Registry, RegistryClient
+from blocks.helm import Helm
+from blocks.registry import Event, Failure, Gate, Registry, RegistryClient
 from blocks.registry.statements import statement
 from flows.approval.tasks.gate import gather_evidence
 from flows.cli.evidence import find, page
 from flows.delivery.git import provenance_of, verified_commit
 from flows.delivery.git_files import Commit
+from flows.delivery.move import Context
 from flows.placement.assess import assess, plan_release
-from flows.promotion.tasks import finished
+from flows.promotion.tasks import finished, record_failed
 from flows.record.tasks import last_verified, settled_failure, unsettled_failure
+from flows.recovery.recover import recalled
 from flows.recovery.tasks.rollback import record_rolled_back, rollback_target
+from flows.runtime.blocks import Blocks
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.spec.checks import UnknownModelCheck
 from flows.spec.load import ROOT
@@ -244,6 +251,24 @@ def test_a_failure_is_not_forgotten_and_neither_is_what_settled_it(record: Recor
     done = settled_failure(record.registry, NEW, PRODUCTION, "r2")
     assert done is not None
     assert done.reason == "VerificationFailed: too slow"
+
+
+def test_a_failure_comes_back_as_the_error_that_it_was(record: Record) -> None:
+    lock = record.client.take_lock(NEW.model, "production", "r1")
+    record.client.register(NEW.fingerprint, NEW.document(), NEW.model, NEW.commit)
+    place = {"model": NEW.model, "environment": "production", "fingerprint": NEW.fingerprint, "run_id": "r1", "fence": lock.fence}
+    record.client.begin(**place, hub_revision=NEW.commit, namespace=PRODUCTION.namespace, endpoint="tiny:8000")
+
+    nothing = Blocks(
+        cluster=Cluster(), helm=Helm(chart=ROOT / "charts" / "vllm-deployment"), endpoint=Endpoint()
+    )  # a record is written without them
+    context = Context(run_id="r1", registry=record.registry, hub_endpoint="", blocks=nothing, environment=PRODUCTION, suite=SUITE)
+    plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node())))
+    record_failed(context.move(NEW, plan, lock), HelmRejected("values: no"), None, None, deployed=True, endpoint_taken=True)
+
+    failure = unsettled_failure(record.registry, NEW, PRODUCTION, "r1")
+    assert failure == Failure(reason="HelmRejected: values: no", error="HelmRejected", replaces=None)
+    assert (type(recalled(failure)), recalled(failure).message) == (HelmRejected, "values: no")
 
 
 def test_what_a_run_has_done_is_not_forgotten_however_much_it_does(record: Record) -> None:

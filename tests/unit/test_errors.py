@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
 
@@ -10,8 +11,9 @@ import pytest
 import blocks.errors
 import flows.errors
 from blocks.errors import PipelineError, Rejected, Transient
-from flows.errors import Refusal
+from flows.errors import ERRORS, Refusal
 from flows.runtime.states import ended
+from flows.spec.load import ROOT
 
 KINDS = sorted(
     {
@@ -33,6 +35,20 @@ def test_an_error_survives_pickling(kind: type[PipelineError]) -> None:
     assert type(again) is kind
     assert str(again) == "The node has no room."
     assert again.facts == {"free_bytes": 1, "wanted_bytes": 2}
+
+
+def test_every_error_is_found_by_its_name_and_declared_where_all_are() -> None:
+    assert set(ERRORS.values()) == set(KINDS)
+    assert all(name == kind.__name__ for name, kind in ERRORS.items())
+    elsewhere = {
+        (path.name, node.name)
+        for path in [*(ROOT / "flows").rglob("*.py"), *(ROOT / "blocks").rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and node.name not in ERRORS
+        and any(ast.unparse(base).split(".")[-1] in ERRORS for base in node.bases)
+    }
+    assert elsewhere == set()
 
 
 @pytest.mark.parametrize(
