@@ -335,7 +335,7 @@ def test_staging_that_moved_on_while_the_run_waited_stops_it(site: Site) -> None
 
 def test_a_verdict_that_is_too_old_stops_a_release(site: Site) -> None:
     production = yaml.safe_load((site.deployments / "environments/production.yaml").read_text())
-    site.edit("environments/production.yaml", approval={**production["approval"], "verdict_hours": 0.1 / 3600})
+    site.edit("environments/production.yaml", approval={**production["approval"], "verdict_hours": 1e-6 / 3600})
     site.edit("environments/staging.yaml", after=None)
 
     ended = site.release("staging", "production")
