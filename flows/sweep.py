@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from blocks.errors import PipelineError
 from blocks.registry import Registry
 from flows.approval.expiry import request_step
-from flows.approval.tasks.requests import close_request, open_requests, waiting_run, wake
+from flows.approval.tasks.requests import close_request, formless_runs, open_requests, waiting_run, wake
 from flows.recovery.cleanup import clean_up_ended
 from flows.recovery.resume import resume_crashed
 from flows.recovery.stalled import StallLimits
@@ -22,7 +22,7 @@ from flows.spec import Deployments
 
 
 @flow(name="sweep")
-async def sweep(silent_seconds: float = 120, pending_seconds: float = 600) -> State[Any] | dict[str, int]:
+async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_seconds: float = 60) -> State[Any] | dict[str, int]:
     """Wake releases whose request has expired or whose freeze is over, take up runs that died, and clean up after those that are over.
 
     A suspended run has no process: nobody but this notices that its time is up, and cancelling it calls no hook. Nor does Prefect notice by
@@ -31,11 +31,13 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600) -> St
     Args:
         silent_seconds: A run that gave no sign of life for so long is dead; signs come every 30 s.
         pending_seconds: A run that waited for so long for its process to begin will not get one.
+        form_seconds: A run that was suspended for so long without its form will not get one; it is woken, and asks anew.
     """
     try:
         deployments = Deployments.default()
         registry = await shared_registry(deployments)
         done = await _look_at_requests(registry)
+        done |= {"formless": await _wake_formless(form_seconds)}
         patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
         done |= await resume_crashed(registry, deployments.names("models"), patience)
         left, wrong = await clean_up_ended(deployments, registry)
@@ -44,6 +46,13 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600) -> St
         return {**done, "cleaned_up": len(left)}
     except PipelineError as exc:
         return ended(exc)
+
+
+async def _wake_formless(seconds: float) -> int:
+    run_ids = await call(formless_runs, seconds)
+    for run_id in run_ids:
+        await call(wake, run_id)
+    return len(run_ids)
 
 
 async def _look_at_requests(registry: Registry) -> dict[str, int]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
+from prefect.input import RunInput
 from pydantic import Field, SecretStr
 
 from flows.approval.rules import ApprovalEvidence
 from flows.candidate.changes import Change
 from flows.candidate.page import candidate_rows
-from flows.runtime.forms import Form
 from flows.spec import Candidate, Environment
 from flows.text import cell
 from flows.verification.evidence import VerifiedEvidence
@@ -26,7 +26,7 @@ class Decision(StrEnum):
     EMERGENCY = "approve-emergency"
 
 
-class Approval(Form):
+class Approval(RunInput):
     """The form that a release manager fills in to resume a suspended production release."""
 
     decision: Decision = Field(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.facts.registry import Failure
-from flows.runtime.forms import Form
 from flows.spec import Candidate, Environment
 from flows.text import cell
 
@@ -19,7 +19,7 @@ class Choice(StrEnum):
     LEAVE = "leave"
 
 
-class RecoveryForm(Form):
+class RecoveryForm(RunInput):
     """The form that decides what becomes of an environment in which a release failed."""
 
     decision: Choice = Field(

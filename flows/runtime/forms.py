@@ -9,24 +9,16 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from prefect import runtime
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from prefect.input.run_input import Keyset, keyset_from_base_key
+from prefect.input.run_input import keyset_from_base_key
 from pydantic import ValidationError
 
-
-class Form(RunInput):
-    """A form that is kept once: saving it again changes nothing."""
-
-    @classmethod
-    async def asave(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> None:
-        """Keep the form, unless it is kept already."""
-        if await _inputs(keyset["description"]) is None:
-            await super().asave(keyset, flow_run_id)
-
-
-F = TypeVar("F", bound=Form)
+F = TypeVar("F", bound=RunInput)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +36,18 @@ class Given(Generic[F]):
     problem: str = ""
 
 
-async def ask(form: type[Form], key: str, description: str) -> None:
+async def ask(form: type[RunInput], key: str, description: str) -> None:
     """Suspend the run until its form is filled in. To be called in a flow, outside of tasks and transactions.
 
-    A run that was suspended under this key before and was resumed since goes on at once.
+    Prefect keeps the form after it has suspended the run, and deletes what was kept under the round's name before: a run that is killed in
+    between waits for an answer that nobody can give, until the sweep wakes it (`has_form`) and it asks anew in a round of its own.
 
     Args:
         form: What is to be filled in.
         key: The round's name in the run.
         description: Markdown above the form.
     """
-    shown = form.with_initial_data(description=description)
-    # Prefect suspends the run and keeps its form then: a run that is killed in between would wait for an answer that nobody can give.
-    await shown.asave(keyset_from_base_key(f"suspended-{key}"))
-    await suspend_flow_run(wait_for_input=shown, key=key)  # type: ignore[misc]
+    await suspend_flow_run(wait_for_input=form.with_initial_data(description=description), key=key)  # type: ignore[misc]
 
 
 async def given_to(form: type[F], key: str) -> Given[F] | None:
@@ -75,8 +65,32 @@ async def given_to(form: type[F], key: str) -> Given[F] | None:
 
 
 async def was_opened(key: str) -> bool:
-    """Whether the round's form was ever shown."""
+    """Whether the run was ever suspended for this round, whether or not its form was kept: Prefect lets nobody suspend under one key twice.
+
+    Prefect forgets that it was when the run is retried (*Retry* in the UI); the form is kept over that.
+    """
+    context = FlowRunContext.get()
+    policy = context.flow_run.empirical_policy if context is not None and context.flow_run is not None else None
+    if policy is not None and key in (policy.pause_keys or ()):
+        return True
     return await _inputs(keyset_from_base_key(f"suspended-{key}")["schema"]) is not None
+
+
+def has_form(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a suspended run can be answered: that it has the form that it waits for. One that waits for none can be."""
+    keys = run.state.state_details.run_input_keyset if run.state is not None else None
+    return keys is None or has_input(client, run.id, keys["schema"])
+
+
+def has_input(client: SyncPrefectClient, run_id: UUID, key: str) -> bool:
+    """Whether Prefect keeps an input of the run under exactly this key."""
+    try:
+        client.read_flow_run_input(run_id, key)
+    except PrefectHTTPStatusError as exc:
+        if exc.response.status_code == 404:
+            return False
+        raise
+    return True
 
 
 async def _inputs(key: str) -> tuple[datetime, str] | None:

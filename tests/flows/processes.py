@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prefect.client.schemas.objects import FlowRun
@@ -31,6 +31,19 @@ asyncio.run(run_flow(flow, flow_run=flow_run, return_type="state"))
 @contextmanager
 def executed(run: FlowRun, flow: str = "release", **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """A run of the flow of that name that a process of its own executes; whatever happens, the process does not outlive the block."""
+    with _process([sys.executable, "-c", _EXECUTE, str(run.id), flow], settings) as process:
+        yield process
+
+
+@contextmanager
+def watched(run: FlowRun, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The same by Prefect's own command, which watches over the run's process as a worker does, and calls the flow's hooks."""
+    with _process([sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)], settings) as process:
+        yield process
+
+
+@contextmanager
+def _process(command: list[str], settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "PREFECT_API_URL": str(get_current_settings().api.url),
@@ -38,7 +51,6 @@ def executed(run: FlowRun, flow: str = "release", **settings: str) -> Iterator[s
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
         **settings,
     }
-    command = [sys.executable, "-c", _EXECUTE, str(run.id), flow]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
         try:
             yield process

@@ -162,6 +162,26 @@ def test_a_run_that_is_woken_without_an_answer_asks_again(site: Site, waiting: F
     assert site.leg(release, waiting).name == "Failed"
 
 
+def test_a_run_that_was_killed_before_its_form_was_kept_asks_anew(site: Site, waiting: FlowRun) -> None:
+    # given a run that Prefect suspended, whose process was killed before the form was there: nobody can answer
+    keys = site.client.read_flow_run(waiting.id).state.state_details.run_input_keyset  # type: ignore[union-attr]
+    assert keys is not None
+    for kind in ("schema", "description"):
+        site.client.delete_flow_run_input(waiting.id, keys[kind])
+    assert site.sign(waiting) != "ACCEPT"
+
+    # when the sweep comes by, soon: it may only be about to be kept
+    assert site.run(sweep).is_completed()
+    assert site.client.read_flow_run(waiting.id).state.is_paused()  # type: ignore[union-attr]
+    # and later
+    assert site.run(sweep, form_seconds=0).is_completed()
+
+    # then it is asked again, and the answer gets through
+    assert site.leg(release, waiting).name == "Suspended"
+    assert site.sign(waiting) == "ACCEPT"
+    assert site.leg(release, waiting).is_completed()
+
+
 def test_two_answers_at_once_are_one(site: Site, waiting: FlowRun) -> None:
     said: list[str] = []
     with ThreadPoolExecutor(2) as pool:

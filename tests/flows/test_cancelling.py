@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun
-from prefect.runner import Runner
 from prefect.states import Cancelled, Cancelling, Pending
 
 from blocks.cluster import Cluster
@@ -21,7 +19,7 @@ from flows.sweep import sweep
 from flows.weights.job import RUN_LABEL
 from sandbox.hub.faults import Fault
 from tests.flows.conftest import Site
-from tests.flows.processes import executed, until
+from tests.flows.processes import executed, until, watched
 
 
 def test_before_the_cluster_is_changed_nothing_is_left(site: Site) -> None:
@@ -90,12 +88,11 @@ def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site)
     site.publish(seed=1)
     site.world.engine_faults.set(site.model, start_delay_seconds=60)
     run = site.start(release, model=site.model, environments=["development"])
-    with ThreadPoolExecutor(1) as beside:
-        runner = beside.submit(contextvars.copy_context().run, asyncio.run, Runner().execute_flow_run(run.id))
+    with watched(run) as runner:
         until(lambda: {pod.labels["slipway.dev/candidate"] for pod in site.pods()} - served != set())
         # when a person cancels it
         site.client.set_flow_run_state(run.id, Cancelling())
-        runner.result(240)  # a busy Prefect on SQLite may let a request wait for a minute, twice
+        runner.wait(240)  # a busy Prefect on SQLite may let a request wait for a minute, twice
     assert state(site, run) == "Cancelled"
 
     # then it was cleaned up after at once: neither candidate is routed, and a rollback was asked for, once

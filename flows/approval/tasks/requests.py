@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
 from blocks.facts.kinds import EventKind
 from blocks.registry import Gate, OpenRequest, Registry
 from flows.approval.expiry import WaitingRun
+from flows.runtime.client import all_runs
+from flows.runtime.forms import has_form, has_input
 from flows.runtime.tasks import step
+
+#: The flows whose runs may wait for a form.
+FLOWS = ("release", "rollback", "rehearse")
 
 
 @step
@@ -40,20 +47,24 @@ def waiting_run(run_id: str) -> WaitingRun | None:
             final=state.is_final(),
             suspended=suspended,
             since=state.timestamp,
-            answered=suspended and _has_input(client, run.id, keys.get("response")),
+            answered=suspended and "response" in keys and has_input(client, run.id, keys["response"]),
         )
 
 
-def _has_input(client: SyncPrefectClient, run_id: UUID, key: str | None) -> bool:
-    if key is None:
-        return False
-    try:
-        client.read_flow_run_input(run_id, key)
-    except PrefectHTTPStatusError as exc:
-        if exc.response.status_code == 404:
-            return False
-        raise
-    return True
+@step
+def formless_runs(seconds: float) -> list[str]:
+    """Ids of the suspended runs that have been waiting this long for a form that nobody can see.
+
+    Their process was killed after it had suspended the run, and before it had kept the form.
+    """
+    until = datetime.now(UTC) - timedelta(seconds=seconds)
+    suspended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+    with get_client(sync_client=True) as client:
+        return [
+            str(run.id)
+            for run in all_runs(client, FLOWS, suspended)
+            if run.state is not None and run.state.timestamp < until and not has_form(client, run)
+        ]
 
 
 @step
