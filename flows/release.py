@@ -17,10 +17,11 @@ from flows.delivery.move import Context
 from flows.delivery.tasks import deploy
 from flows.errors import SpecInvalid
 from flows.placement.assess import chosen_environments
-from flows.placement.tasks import plan
+from flows.placement.tasks import plan, plan_release
 from flows.promotion.gates import require_fresh, require_verified
 from flows.promotion.promote import promote
-from flows.promotion.tasks import begun_with, finished
+from flows.promotion.record import begun_with, finished
+from flows.promotion.tasks import skip
 from flows.record.lock import locked
 from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry, give_back, last_verified
@@ -109,7 +110,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             await _require_promotable(context, candidate)
             watch = Stopwatch(resolving.seconds)
             with watch.phase("plan"):
-                planned = await run(plan, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
+                planned = await call(plan_release, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
             move = context.move(candidate, planned, lock)
             try:
                 promoted = await promote(move, deploy, watch, verified)
@@ -132,6 +133,7 @@ async def _left_to_do(contexts: list[Context], candidate: Candidate) -> tuple[di
         if done is not None:
             await call(give_back, registry, candidate.model, environment.name, run_id)
             verified[environment.name] = done
+            await run(skip, environment.name, candidate.short, done.ref.sha256)
     left = [context for context in contexts if context.environment.name not in verified]
     for context in left:
         pending = await pending_recovery(context, candidate)

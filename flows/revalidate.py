@@ -8,16 +8,16 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
-from blocks.errors import EndpointUnreachable, PipelineError, SnapshotCorrupt
+from blocks.errors import PipelineError, SnapshotCorrupt
 from blocks.facts.kinds import EventKind
 from blocks.registry import Entry, Registry
 from flows.delivery.drift import Drift, drift_page
 from flows.delivery.live import find_drift
 from flows.errors import Drifted, VerificationFailed
-from flows.naming import endpoint, release_name
-from flows.promotion.tasks import record_revalidated
+from flows.naming import endpoint
+from flows.promotion.tasks import revalidate_entry
 from flows.record.tasks import live_entries, note, recall_candidate
-from flows.runtime.artifacts import publish
+from flows.runtime.artifacts import show_page, show_table
 from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
@@ -26,11 +26,7 @@ from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.text import cell
 from flows.verification.evidence import VerifiedEvidence
-from flows.verification.measurement import Measurement
 from flows.verification.summary import measurement_rows
-from flows.verification.tasks.evidence import keep_evidence, recall_reference
-from flows.verification.tasks.verify import verify
-from flows.verification.verdict import judge
 from flows.weights.nightly import scrub_nodes
 from flows.weights.scrub import ScrubReport, damaged
 
@@ -78,7 +74,8 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     proofs = {name: result for name, result in results.items() if isinstance(result, VerifiedEvidence)}
     drifted = await _drifts(deployments, registry, entries, run_id)
     drifts = {name: found for name, found in drifted.items() if isinstance(found, tuple) and found}
-    await run(publish, "revalidation", _page(results) + drift_page(drifts), measurement_rows(proofs))
+    await call(show_page, "revalidation", _page(results) + drift_page(drifts), "What is live, and whether it still answers")
+    await call(show_table, "revalidation-measurements", measurement_rows(proofs), "Every measurement of the verification")
     scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
     errored = [result for result in (*results.values(), *drifted.values(), *scrubbed) if isinstance(result, PipelineError)]
     failed = {name: proof.verdict for name, proof in proofs.items() if proof.verdict.outcome != "passed"}
@@ -100,17 +97,9 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
     environment = deployments.environment(entry.environment)
     suite = deployments.suite(deployments.model(entry.model).checks)
     candidate = await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
-    blocks, helm_release = await blocks_of(environment), release_name(entry.model, environment.name)
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
-    reference = await call(recall_reference, registry, candidate, environment)
-    try:
-        verdict = await run(verify, blocks.endpoint, blocks.cluster, candidate, environment, helm_release, address, suite, reference)
-    except EndpointUnreachable as exc:
-        seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
-        verdict = judge([seen])
-    kept = await call(keep_evidence, registry, candidate, environment, suite, reference, verdict, {}, run_id)
-    await call(record_revalidated, registry, entry, verdict, kept, run_id)
-    return VerifiedEvidence(verdict=verdict, ref=kept)
+    blocks = await blocks_of(environment)
+    return await run(revalidate_entry, registry, blocks, environment, entry, candidate, address, suite, run_id)
 
 
 async def _drifts(

@@ -11,10 +11,10 @@ from blocks.registry import Event, Gate, Registry
 from flows.approval.form import Approval, approval_page
 from flows.approval.freeze import frozen_until
 from flows.approval.rules import Tally, expires_at, subject_of, tally
-from flows.approval.tasks.gate import end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
+from flows.approval.tasks.gate import approve, end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
 from flows.errors import ApprovalDenied, ApprovalExpired
 from flows.runtime.forms import ask, given_to, was_opened
-from flows.runtime.tasks import call
+from flows.runtime.tasks import call, run
 from flows.spec import Approvers, Candidate, Environment
 from flows.verification.evidence import VerifiedEvidence
 
@@ -31,7 +31,7 @@ async def pass_gate(
     requester: str,
     run_id: str,
 ) -> None:
-    """Return when enough people have approved this very candidate on this evidence under this policy, and no freeze is in the way.
+    """Go on when enough people have approved this very candidate on this evidence under this policy, and no freeze is in the way.
 
     The gate goes by rounds. An answer that cannot be accepted opens the next form with the reason in its text; a form that was opened
     but never answered (the run was retried, or pushed on without an answer) is void. What counts is the registry's record, not that the
@@ -54,6 +54,7 @@ async def pass_gate(
             continue
         seen = tally(answers, policy, _now())
         if await _is_through(registry, gate, environment, seen):
+            await run(approve, candidate.model, environment.name, page + _so_far(answers, seen, environment))
             return
         key = f"{gate.name}-{number}"
         given = await given_to(Approval, key)
@@ -71,7 +72,9 @@ async def pass_gate(
                 continue
         late = given.at > deadline and not seen.granted
         answers.append(await call(record_answer, registry, gate, number, given, subject, environment, approvers, late))
-    if await _is_through(registry, gate, environment, tally(answers, policy, _now())):
+    seen = tally(answers, policy, _now())
+    if await _is_through(registry, gate, environment, seen):
+        await run(approve, candidate.model, environment.name, page + _so_far(answers, seen, environment))
         return
     await call(end_gate, registry, gate, EventKind.APPROVAL_VOID, {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
     raise ApprovalDenied(f"The gate to {environment.name} got no acceptable answer in {MAX_ROUNDS} rounds; start a new release.")

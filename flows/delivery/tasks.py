@@ -7,6 +7,7 @@ from prefect import task
 from flows.delivery.deliver import back_end
 from flows.delivery.git_files import Provenance
 from flows.delivery.move import DeliveredRevision, Move
+from flows.rollout.tasks import shows_diagnosis
 from flows.runtime.tasks import OBSERVES
 
 
@@ -21,13 +22,15 @@ def deploy(move: Move) -> DeliveredRevision:
         HelmRejected, GitRejected, ApplicationUnfit, SyncStalled: They refuse; `untouched` tells whether anything was changed.
         SpecInvalid: A value looks like a secret, or a file in Git is not YAML.
     """
-    return back_end(move.blocks, move.environment).deliver(move)
+    with shows_diagnosis(move.candidate.model, move.where):
+        return back_end(move.blocks, move.environment).deliver(move)
 
 
 @task(task_run_name="roll back {move.candidate.model} in {move.environment.name}", **OBSERVES)
 def roll_back(move: Move) -> DeliveredRevision:
     """Have the cluster run the candidate as it did before; does not wait for pods. Idempotence and errors as of `deploy`."""
-    return back_end(move.blocks, move.environment).roll_back(move)
+    with shows_diagnosis(move.candidate.model, move.where):
+        return back_end(move.blocks, move.environment).roll_back(move)
 
 
 @task(task_run_name="remove {move.candidate.model} from {move.environment.name}", **OBSERVES)

@@ -15,8 +15,10 @@ from flows.placement import assess as rules
 from flows.placement.assess import Assessment, ClusterState, ReleasePlan
 from flows.placement.capacity import StrategyName
 from flows.placement.nodes import takes_pods
+from flows.placement.page import preview_page
 from flows.placement.replicas import wanted_replicas
-from flows.runtime.tasks import OBSERVES
+from flows.runtime.artifacts import show_page
+from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Candidate, Environment, Model
 
 
@@ -46,7 +48,7 @@ def _cluster_state(cluster: Cluster, helm: Helm, candidate: Candidate, environme
         )
 
 
-@task(task_run_name="assess {environment.name}", **OBSERVES)
+@task(task_run_name="plan {candidate.model} for {environment.name}", **OBSERVES)
 def assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
     """Say what would happen to the candidate in the environment, with everything that speaks against it. Reads only; never cached.
 
@@ -57,9 +59,9 @@ def assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, env
     return _assess(cluster, helm, model, candidate, environment)
 
 
-@task(task_run_name="plan {environment.name}", **OBSERVES)
-def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> ReleasePlan:
-    """Plan the candidate's release into the environment from what is there now. Reads only; never cached.
+@task(task_run_name="plan {candidate.model} for {environment.name}", **OBSERVES)
+def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> None:
+    """Plan the candidate's release into the environment from what is there now, and show it; refuse what cannot work.
 
     Raises:
         DoesNotFit: Memory, GPUs, quota or disk are too small for it, or cannot be told.
@@ -68,10 +70,19 @@ def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, envir
         ClusterUnreachable: The cluster did not answer; retried.
         ClusterRejected: Something may not be read; the message says what to grant.
     """
+    assessment = _assess(cluster, helm, model, candidate, environment)
+    page = preview_page(candidate, (), [assessment])
+    show_page(f"{release_name(model.name, 'plan')}-{environment.name}", page, f"What the release does in {environment.name}")
+    rules.plan_release(assessment)
+
+
+@step
+def plan_release(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> ReleasePlan:
+    """The same plan once more, when the run holds the lock: by then GPUs may be taken. Errors as of `plan`."""
     return rules.plan_release(_assess(cluster, helm, model, candidate, environment))
 
 
-@task(task_run_name="plan return {environment.name}", **OBSERVES)
+@task(task_run_name="plan the way back of {candidate.model} in {environment.name}", **OBSERVES)
 def plan_rollback(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ReleasePlan:
     """Plan the environment's way back to a candidate that ran there before; its chart is Helm's, not the one that lies here.
 

@@ -11,24 +11,17 @@ from blocks.errors import EndpointRejected, PipelineError
 from blocks.registry import Entry
 from flows.delivery.move import DeliveredRevision, Move
 from flows.errors import VerificationFailed, VerificationInconclusive
-from flows.naming import release_name
-from flows.promotion.page import release_page
-from flows.promotion.tasks import record_deploying, record_failed, record_ready
+from flows.promotion.record import record_deploying, record_failed
+from flows.promotion.tasks import prefetch, record, rollout, verify
 from flows.record.phases import Stopwatch, phases
 from flows.record.tasks import current_entry, require_lock
-from flows.rollout.diagnosis import diagnosis_of, diagnosis_page
+from flows.rollout.diagnosis import diagnosis_of
 from flows.rollout.judge import still_serves
-from flows.rollout.tasks import ready_pods, rollout
-from flows.runtime.artifacts import publish, publish_diagnosis
+from flows.rollout.tasks import ready_pods
 from flows.runtime.tasks import call, run
 from flows.spec.candidate import LABEL_LENGTH
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Outcome
-from flows.verification.summary import measurement_rows
-from flows.verification.tasks.evidence import keep_evidence, recall_reference
-from flows.verification.tasks.verify import verify
-from flows.verification.verdict import Verdict
-from flows.weights.tasks.prefetch import prefetch_everywhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,51 +53,28 @@ async def promote(
     Raises:
         PipelineError: Why it does not serve there.
     """
-    candidate, environment, blocks, plan = move.candidate, move.environment, move.blocks, move.plan
     since, told, proof = datetime.now(UTC), False, None
-    before = await call(current_entry, move.registry, candidate.model, environment.name)
+    before = await call(current_entry, move.registry, move.candidate.model, move.environment.name)
     await call(record_deploying, move)
     try:
         with watch.phase("prefetch"):
-            fetched = await prefetch_everywhere(
-                blocks.cluster, move.registry, candidate, environment, plan.nodes, move.run_id, move.hub_endpoint
-            )
+            fetched = await run(prefetch, move)
         await call(require_lock, move.registry, move.lock)
         told = True
         with watch.phase("deploy"):
             delivered = await run(deliver, move)
         with watch.phase("rollout"):
-            await run(rollout, blocks.cluster, candidate, environment, plan.helm_release, plan.budget.rollout_seconds)
-        proof = await _verified(move, watch, since)
-        verified[environment.name] = proof
-        await run(publish, release_name(candidate.model, "release"), release_page(candidate, verified), measurement_rows(verified))
+            await run(rollout, move)
+        proof = await run(verify, move, watch, since, verified)
+        verified[move.environment.name] = proof
         require_passed(proof, move.where)
     except PipelineError as exc:
         await _record_failure(move, exc, before, proof, deployed=told and exc.untouched is not True)
         raise
     with watch.phase("record"):
-        await call(record_ready, move, delivered, proof.ref)
+        await run(record, move, delivered, proof)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
-
-
-async def _verified(move: Move, watch: Stopwatch, since: datetime) -> VerifiedEvidence:
-    """Verify the candidate through its endpoint and keep the evidence, whatever the verdict.
-
-    Args:
-        move: What went where.
-        watch: The times of the phases so far; `verify` is added.
-        since: When the run began to deploy; pods that are older took none of its time.
-    """
-    candidate, environment, blocks, plan = move.candidate, move.environment, move.blocks, move.plan
-    with watch.phase("verify"):
-        reference = await call(recall_reference, move.registry, candidate, environment)
-        verdict: Verdict = await run(
-            verify, blocks.endpoint, blocks.cluster, candidate, environment, plan.helm_release, plan.endpoint, move.suite, reference
-        )
-    taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
-    ref = await call(keep_evidence, move.registry, candidate, environment, move.suite, reference, verdict, taken, move.run_id)
-    return VerifiedEvidence(verdict=verdict, ref=ref)
 
 
 _NOT_PASSED: dict[Outcome, type[PipelineError]] = {
@@ -136,13 +106,9 @@ async def _record_failure(
     move: Move, error: PipelineError, before: Entry | None, proof: VerifiedEvidence | None, *, deployed: bool
 ) -> None:
     """Keep why the candidate does not serve, with its diagnosis; what served before keeps the endpoint only if its pods alone are ready."""
-    diagnosis = diagnosis_of(error)
     lost = deployed and not await _still_served(move, before)
     evidence = proof.ref if proof is not None else None
-    await call(record_failed, move, error, diagnosis, evidence, deployed=deployed, endpoint_taken=lost)
-    if diagnosis is not None:
-        key = f"{release_name(move.candidate.model, 'release')}-diagnosis"
-        await run(publish_diagnosis, key, diagnosis_page(diagnosis, move.where))
+    await call(record_failed, move, error, diagnosis_of(error), evidence, deployed=deployed, endpoint_taken=lost)
 
 
 async def _still_served(move: Move, before: Entry | None) -> bool:

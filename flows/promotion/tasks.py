@@ -1,167 +1,137 @@
-"""Writes what happened into the registry, which the router reads. Every write is conditional and may be repeated."""
+"""The steps of a promotion that people see in the run's graph, but for the delivery, which is `delivery`'s."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
-from blocks.errors import PipelineError
-from blocks.facts.kinds import EventKind
-from blocks.registry import Entry, Event, Registry, RegistryClient
+from prefect import task
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.errors import EndpointUnreachable
+from blocks.registry import Entry, Registry
 from flows.delivery.move import DeliveredRevision, Move
-from flows.record.tasks import first_begun
-from flows.rollout.diagnosis import Diagnosis
-from flows.runtime.tasks import step
-from flows.spec import Candidate, Environment
-from flows.verification.evidence import Evidence, EvidenceRef, VerifiedEvidence
-from flows.verification.verdict import Verdict
+from flows.naming import release_name
+from flows.promotion.page import release_page
+from flows.promotion.record import record_ready, record_revalidated
+from flows.record.phases import Stopwatch, phases
+from flows.rollout.tasks import await_rollout, shows_diagnosis
+from flows.runtime.artifacts import show_page, show_table
+from flows.runtime.blocks import Blocks
+from flows.runtime.tasks import OBSERVES, patiently
+from flows.spec import Candidate, CheckSuite, Environment
+from flows.verification.evidence import VerifiedEvidence
+from flows.verification.measurement import Measurement
+from flows.verification.summary import measurement_rows
+from flows.verification.tasks.evidence import keep_evidence, recall_reference
+from flows.verification.tasks.verify import measure
+from flows.verification.verdict import judge
+from flows.weights.tasks.prefetch import prefetch_everywhere
 
 
-@step
-def record_deploying(move: Move) -> None:
-    """Make the candidate known and its entry `deploying`."""
-    candidate, environment = move.candidate, move.environment
-    with move.registry.client() as client:
-        client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
-        client.begin(
-            model=candidate.model,
-            hub_revision=candidate.commit,
-            environment=environment.name,
-            namespace=environment.namespace,
-            endpoint=move.plan.endpoint,
-            fingerprint=candidate.fingerprint,
-            run_id=move.run_id,
-            fence=move.lock.fence,
-        )
-
-
-@step
-def record_ready(move: Move, delivered: DeliveredRevision, evidence: EvidenceRef) -> None:
-    """Make the candidate's entry `ready` by its evidence; the entry that it replaces is disabled with it."""
-    with move.registry.client() as client:
-        client.mark_ready(
-            model=move.candidate.model,
-            environment=move.environment.name,
-            fingerprint=move.candidate.fingerprint,
-            helm_revision=delivered.helm_revision,
-            git_commit=delivered.git_commit,
-            evidence_sha256=evidence.sha256,
-            run_id=move.run_id,
-            fence=move.lock.fence,
-        )
-
-
-@step
-def record_failed(
-    move: Move, error: PipelineError, diagnosis: Diagnosis | None, evidence: EvidenceRef | None, *, deployed: bool, endpoint_taken: bool
-) -> None:
-    """Make the candidate's entry `failed`, with the evidence of its verification or the diagnosis of its rollout.
+@task(task_run_name="skip {environment}: candidate {fingerprint} is verified there", **OBSERVES)
+def skip(environment: str, fingerprint: str, evidence: str) -> State[Any]:
+    """Show that an earlier process of the run has done an environment.
 
     Args:
-        move: What failed where.
-        error: Why.
-        diagnosis: Why its rollout did not go on; none if it did.
-        evidence: Its verification; none if it did not come so far.
-        deployed: Whether the cluster was told to run it.
-        endpoint_taken: Whether what served before may no longer be what the endpoint answers with; it is `degraded` then.
+        environment: The environment.
+        fingerprint: The beginning of the candidate's fingerprint.
+        evidence: The hash of its evidence.
     """
-    with move.registry.client() as client:
-        sha256 = evidence.sha256 if evidence else None
-        if diagnosis is not None:
-            sha256 = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": move.run_id})
-        client.mark_failed(
-            model=move.candidate.model,
-            environment=move.environment.name,
-            fingerprint=move.candidate.fingerprint,
-            reason=_reason(error),
-            error=type(error).__name__,
-            cluster_changed=endpoint_taken,
-            deployed=deployed,
-            evidence_sha256=sha256,
-            run_id=move.run_id,
-            fence=move.lock.fence,
+    return Completed(name="Skipped", message=f"This run verified it before it was interrupted (evidence {evidence[:12]}).")
+
+
+@task(task_run_name="prefetch {move.candidate.model} to {move.environment.name}", **OBSERVES)
+def prefetch(move: Move) -> int:
+    """Have the candidate's snapshot on every node of the plan, each byte hashed. The bytes that were fetched; 0 where all was there.
+
+    Raises:
+        HubUnreachable: The hub did not answer a node; retried.
+        HubRejected, SnapshotCorrupt, DoesNotFit, ClusterRejected: A node cannot have it.
+    """
+    with shows_diagnosis(move.candidate.model, move.where):
+        return prefetch_everywhere(
+            move.blocks.cluster, move.registry, move.candidate, move.environment, move.plan.nodes, move.run_id, move.hub_endpoint
         )
 
 
-@step
-def finished(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> VerifiedEvidence | None:
-    """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
-    with registry.client() as client:
-        kinds = (EventKind.VERIFIED, EventKind.READY)
-        events = client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
-        ready = [event for event in events if event.kind == EventKind.READY]
-        return _proof(client, str(ready[-1].detail["evidence_sha256"]), events) if ready else None
+@task(task_run_name="rollout {move.candidate.model} in {move.environment.name}", **OBSERVES)
+def rollout(move: Move) -> None:
+    """Wait until every pod of the release serves the candidate. Reads only.
 
-
-def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> VerifiedEvidence | None:
-    document = client.evidence(sha256)
-    page = next((str(event.detail["page_sha256"]) for event in events if event.detail.get("page_sha256") and _names(event, sha256)), "")
-    try:
-        return (
-            VerifiedEvidence(verdict=Evidence.from_document(document).verdict, ref=EvidenceRef(sha256=sha256, page_sha256=page))
-            if document
-            else None
-        )
-    except ValueError:  # written by another version of Slipway, while the run waited: the environment is verified again
-        return None
-
-
-def _names(event: Event, sha256: str) -> bool:
-    return event.detail.get("evidence_sha256") == sha256
-
-
-@step
-def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
-    """The candidate that an earlier process of the run brought to an environment or asked people about; none if it had not come so far.
-
-    The registry says it, and nothing that a worker keeps: a pod takes its disk along, and a branch of the hub moves on. None also if
-    another version of Slipway wrote it, while the run waited, in a way that this one cannot read: then the run begins anew.
+    Raises:
+        RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis, which is shown.
+        ClusterUnreachable: The cluster did not answer; retried.
     """
-    with registry.client() as client:
-        begun = first_begun(client, model, run_id)
-        document = client.candidate(begun.fingerprint) if begun is not None and begun.fingerprint is not None else None
+    with shows_diagnosis(move.candidate.model, move.where):
+        await_rollout(move.blocks.cluster, move.candidate, move.environment, move.plan.helm_release, move.plan.budget.rollout_seconds)
+
+
+@task(task_run_name="verify {move.candidate.model} in {move.environment.name}", **OBSERVES)
+def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str, VerifiedEvidence]) -> VerifiedEvidence:
+    """Measure the candidate through its endpoint, judge it, and keep and show the evidence, whatever the verdict.
+
+    Args:
+        move: What went where.
+        watch: The times of the phases so far; `verify` is added.
+        since: When the run began to deploy; pods that are older took none of its time.
+        verified: What the run has proven in the environments before, for the page.
+
+    Raises:
+        EndpointUnreachable, ClusterUnreachable: Nothing answers; retried.
+    """
+    candidate, environment, plan = move.candidate, move.environment, move.plan
+    with watch.phase("verify"):
+        reference = recall_reference(move.registry, candidate, environment)
+        verdict = measure(
+            move.blocks.endpoint, move.blocks.cluster, candidate, environment, plan.helm_release, plan.endpoint, move.suite, reference
+        )
+    taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
+    ref = keep_evidence(move.registry, candidate, environment, move.suite, reference, verdict, taken, move.run_id)
+    proof = VerifiedEvidence(verdict=verdict, ref=ref)
+    key, found = release_name(candidate.model, "release"), {**verified, environment.name: proof}
+    # Only shown: the registry has the evidence, and a candidate that was verified is not left unrecorded for want of a page.
+    show_page(key, release_page(candidate, found), "What is released, and what was found")
+    show_table(f"{key}-measurements", measurement_rows(found), "Every measurement of the verification")
+    return proof
+
+
+@task(task_run_name="record {move.candidate.model} in {move.environment.name}", **OBSERVES)
+def record(move: Move, delivered: DeliveredRevision, proof: VerifiedEvidence) -> None:
+    """Make the candidate's entry `ready` by its evidence; what it replaces is disabled with it, and routers see both at once.
+
+    Raises:
+        ReleaseUnderWay: Another run took over.
+        RegistryUnreachable: The registry did not answer; retried.
+    """
+    record_ready(move, delivered, proof.ref)
+
+
+@task(task_run_name="revalidate {entry.model} in {entry.environment}", **OBSERVES)
+def revalidate_entry(
+    registry: Registry,
+    blocks: Blocks,
+    environment: Environment,
+    entry: Entry,
+    candidate: Candidate,
+    address: str,
+    suite: CheckSuite,
+    run_id: str,
+) -> VerifiedEvidence:
+    """Verify once more what serves, and move its entry between `ready` and `degraded` by the verdict.
+
+    Raises:
+        ClusterUnreachable: The cluster did not answer; retried.
+    """
+    reference = recall_reference(registry, candidate, environment)
+    where = (candidate, environment, release_name(entry.model, environment.name), address)
     try:
-        return Candidate.from_document(document) if document is not None else None
-    except ValueError:
-        return None
-
-
-@step
-def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evidence: EvidenceRef, run_id: str) -> None:
-    """Move the entry between `ready` and `degraded` by the verdict."""
-    with registry.client() as client:
-        fingerprint = entry.fingerprint or ""
-        if verdict.outcome != "passed":
-            client.mark_degraded(
-                model=entry.model,
-                environment=entry.environment,
-                fingerprint=fingerprint,
-                reason=verdict.message,
-                evidence_sha256=evidence.sha256,
-                run_id=run_id,
-                organisation=entry.organisation,
-            )
-        elif entry.status == "degraded":
-            client.mark_recovered(
-                model=entry.model,
-                environment=entry.environment,
-                fingerprint=fingerprint,
-                evidence_sha256=evidence.sha256,
-                run_id=run_id,
-                organisation=entry.organisation,
-            )
-        else:
-            client.add_event(
-                EventKind.REVALIDATED,
-                model=entry.model,
-                environment=entry.environment,
-                fingerprint=fingerprint,
-                run_id=run_id,
-                detail={"evidence_sha256": evidence.sha256},
-                organisation=entry.organisation,
-            )
-        client.mark_checked([entry.key], datetime.now(UTC))
-
-
-def _reason(error: PipelineError) -> str:
-    """What people read of an error in the registry: its kind and its sentence."""
-    return f"{type(error).__name__}: {error.message}"
+        verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference)
+    except EndpointUnreachable as exc:
+        seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
+        verdict = judge([seen])
+    ref = keep_evidence(registry, candidate, environment, suite, reference, verdict, {}, run_id)
+    record_revalidated(registry, entry, verdict, ref, run_id)
+    return VerifiedEvidence(verdict=verdict, ref=ref)

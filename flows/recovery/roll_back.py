@@ -12,11 +12,11 @@ from flows.naming import release_name
 from flows.placement.assess import ReleasePlan
 from flows.placement.tasks import plan_rollback
 from flows.promotion.promote import promote
-from flows.promotion.tasks import finished
+from flows.promotion.record import finished
 from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry
 from flows.recovery.recover import finish_recovery, pending_recovery, recover
-from flows.runtime.artifacts import publish_plan_of_return
+from flows.runtime.artifacts import show_page
 from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.tasks import call, run
@@ -82,7 +82,8 @@ async def roll_back_to(context: Context, candidate: Candidate, lock: Lock) -> No
     if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
         raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")
     plan = await run(plan_rollback, blocks.cluster, blocks.helm, candidate, environment)
-    await run(publish_plan_of_return, release_name(candidate.model, "rollback"), rollback_page(candidate, environment, plan, before))
+    page = rollback_page(candidate, environment, plan, before)
+    await call(show_page, release_name(candidate.model, "rollback"), page, "What the rollback does")
     move = context.move(candidate, plan, lock)
     try:
         await promote(move, roll_back, Stopwatch(), {})

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
-from prefect import task
-
 from blocks.cluster import Cluster, ClusterClient
-from blocks.errors import RolloutStalled
+from blocks.errors import PipelineError, RolloutStalled, Transient
 from blocks.facts import Pod, Rollout
-from flows.rollout.diagnosis import Diagnosis
+from flows.naming import release_name
+from flows.rollout.diagnosis import Diagnosis, diagnosis_of, diagnosis_page
 from flows.rollout.judge import judge_rollout
-from flows.runtime.tasks import OBSERVES, looks, step
+from flows.runtime.artifacts import show_page
+from flows.runtime.tasks import looks, step
 from flows.spec import Candidate, Environment
 
 
-@task(task_run_name="rollout {environment.name}", **OBSERVES)
-def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int) -> None:
+def await_rollout(cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int) -> None:
     """Wait until every pod of the release serves the candidate. Reads only.
 
     Raises:
         RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis.
-        ClusterUnreachable: The cluster did not answer; retried.
+        ClusterUnreachable: The cluster did not answer.
     """
     with cluster.client() as client:
         for waited in looks(limit_seconds, partial(client.rollouts.wait, environment.namespace, helm_release)):
@@ -38,12 +39,30 @@ def rollout(cluster: Cluster, candidate: Candidate, environment: Environment, he
     raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} was not watched to its end; run the release again.")
 
 
+@contextmanager
+def shows_diagnosis(model: str, where: str) -> Iterator[None]:
+    """Show why a step failed, with its box, where there is a diagnosis to be made of it.
+
+    Args:
+        model: The model.
+        where: Model and environment, for the title.
+    """
+    try:
+        yield
+    except PipelineError as exc:
+        # One that is tried again may be gone then.
+        if not isinstance(exc, Transient) and (found := diagnosis_of(exc)) is not None:
+            key = f"{release_name(model, 'release')}-diagnosis"
+            show_page(key, diagnosis_page(found, where), "Why it does not go on, and what to do")
+        raise
+
+
 @step
 def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) -> tuple[Pod, ...]:
     """The release's pods that are ready.
 
     Raises:
-        ClusterUnreachable: The cluster did not answer; retried.
+        ClusterUnreachable: The cluster did not answer.
     """
     with cluster.client() as client:
         pods = client.pods.list(environment.namespace, {"app.kubernetes.io/instance": helm_release})

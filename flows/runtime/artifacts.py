@@ -26,30 +26,19 @@ def _as_a_copy(key: str) -> Iterator[None]:
         _LOG.warning("%s cannot be published: %s", key, exc)
 
 
-@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
-def publish_diagnosis(key: str, page: str) -> None:
-    """Publish why a rollout did not go on. It never fails the run: the registry has it, too."""
-    with _as_a_copy(key):
-        create_markdown_artifact(key=key, markdown=page, description="Why the rollout stalled, and what to do")
+def show_page(key: str, page: str, description: str) -> None:
+    """Show a page of markdown, with the box of the task that shows it; a later one with the same key is a newer version.
 
-
-@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
-def publish(key: str, page: str, measurements: list[dict[str, Any]]) -> None:
-    """Publish the page (unless it is empty) and the table of measurements; a later call with the same key is a newer version.
-
-    It never fails the run: the registry has the evidence, and a candidate that was verified is not left unrecorded for want of a page.
+    It never fails the run: what it says is in the registry, too.
     """
     with _as_a_copy(key):
-        if page:
-            create_markdown_artifact(key=key, markdown=page, description="What is released, and what was found")
-        create_table_artifact(key=f"{key}-measurements", table=measurements, description="Every measurement of the verification")
+        create_markdown_artifact(key=key, markdown=page, description=description)
 
 
-@task(task_run_name="publish {key}", cache_policy=NO_CACHE)
-def publish_plan_of_return(key: str, page: str) -> None:
-    """Publish what a rollback will do. It never fails the run: going back does not wait for a page."""
+def show_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    """Show a table, as `show_page` does a page."""
     with _as_a_copy(key):
-        create_markdown_artifact(key=key, markdown=page, description="What the rollback does")
+        create_table_artifact(key=key, table=rows, description=description)
 
 
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)
@@ -58,9 +47,6 @@ def publish_plan(key: str, page: str, model: dict[str, Any], environments: list[
     create_markdown_artifact(key=key, markdown=page, description="What a release would do, and what speaks against it")
     create_table_artifact(key=f"{key}-model", table=[model], description="What was found of the model")
     create_table_artifact(key=f"{key}-environments", table=environments, description="How it fits each environment")
-
-
-_LOG = logging.getLogger(__name__)
 
 
 class ProgressArtifact:

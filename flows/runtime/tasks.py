@@ -19,6 +19,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.serializers import JSONSerializer
+from prefect.utilities.annotations import allow_failure, quote
 
 from blocks.errors import PipelineError, Transient
 
@@ -103,13 +104,28 @@ async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R
 
     For what the run asks or keeps between its tasks: nobody looks for it in the graph, and each task run costs requests and events.
     """
+    return await _in_thread(partial(patiently, function, *args, **kwargs))
+
+
+def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function; where a `Transient` error ends it, again, with the pauses of a task.
+
+    Raises:
+        PipelineError: The task that this belongs to was abandoned meanwhile.
+    """
+    abandoned = ABANDONED.get()
     for pause_seconds in _retry_delays():
         try:
-            return await _in_thread(function, *args, **kwargs)
+            return function(*args, **kwargs)
         except Transient as exc:
             _LOG.warning("%s It is tried again in %g s.", exc.message, pause_seconds)
-            await asyncio.sleep(pause_seconds)
-    return await _in_thread(function, *args, **kwargs)
+            if (abandoned or threading.Event()).wait(pause_seconds):
+                raise PipelineError("The run was told to end while it waited.") from exc
+    return function(*args, **kwargs)
+
+
+#: How the step before ended: each is drawn behind it, so that the graph is the pipeline and no tangle of whatever values they share.
+_BEFORE: ContextVar[State[Any] | None] = ContextVar("step_before", default=None)
 
 
 async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -117,7 +133,19 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     A run that is told to end (cancelled, or its node is drained) does not wait for it, and what it waits for ends within seconds.
     """
-    return await _in_thread(task.__call__, *args, **kwargs)
+    # Quoted: Prefect would look through every file of a candidate for futures, and draw an arrow for each value that it has seen before.
+    quoted = [quote(arg) for arg in args]
+    before = _BEFORE.get()
+    state: State[R] = await _in_thread(
+        task.__call__,
+        *quoted,
+        **{name: quote(arg) for name, arg in kwargs.items()},
+        return_state=True,
+        # Also behind one that failed: what puts things right comes after it.
+        wait_for=None if before is None else [allow_failure(before)],
+    )
+    _BEFORE.set(state)
+    return await state.aresult() if state.data is not None else None  # type: ignore[return-value]
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -55,5 +55,5 @@ async def _scrub_one(
     await call(record_scrubbed, registry, environment, report, run_id)
     hub = await shared_hub(deployments)
     for candidate in {c.fingerprint: c for c in live if snapshot_folder(c.repository, c.commit) in report.snapshots}.values():
-        await prefetch_everywhere(blocks.cluster, registry, candidate, environment, [node], run_id, hub.endpoint)
+        await call(prefetch_everywhere, blocks.cluster, registry, candidate, environment, [node], run_id, hub.endpoint)
     return report

@@ -16,7 +16,7 @@ from kubernetes.config import new_client_from_config
 from blocks.cluster import Cluster
 from blocks.errors import RolloutStalled
 from flows.naming import WEIGHTS_CLAIM
-from flows.rollout.tasks import rollout
+from flows.rollout.tasks import await_rollout
 from flows.spec import Candidate
 from sandbox import models
 from sandbox.world import ENGINE_IMAGE, PREFETCH_IMAGE, World
@@ -62,7 +62,7 @@ class Place:
         AppsV1Api(self.api).create_namespaced_deployment(self.namespace, body)
         where = environment(namespace=self.namespace)
         with pytest.raises(RolloutStalled) as caught:
-            rollout.fn(Cluster(kubeconfig=self.world.cluster.kubeconfig), released, where, NAME, 60)
+            await_rollout(Cluster(kubeconfig=self.world.cluster.kubeconfig), released, where, NAME, 60)
         return caught.value
 
 

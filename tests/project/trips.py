@@ -27,7 +27,7 @@ TRIPS: tuple[tuple[str, tuple[str, str], tuple[str, ...]], ...] = (
     ("gate", ("candidate", "environment"), ("flows.approval.gate.pass_gate()", "flows.gate.pass_gate()")),
     ("planning", ("candidate", "environment"), ("flows.placement.tasks.plan()", "flows.tasks.plan.plan()")),
     ("delivery and sync", ("candidate", "registry"), ("flows.delivery.tasks.deploy(move)", "flows.delivery.deliver(move)")),
-    ("verification", ("environment", "registry"), ("flows.promotion.promote._verified(move)", "flows.proof.proven()")),
+    ("verification", ("environment", "registry"), ("flows.promotion.tasks.verify(move)", "flows.proof.proven()")),
     ("promotion", ("environment", "registry"), ("flows.promotion.promote.promote(move)", "flows.entering.enter(move)")),
     ("recovery", ("candidate", "registry"), ("flows.recovery.recover.recover(move)", "flows.going_back.settle(move)")),
 )

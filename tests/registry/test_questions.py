@@ -23,7 +23,7 @@ from flows.delivery.git import provenance_of, verified_commit
 from flows.delivery.git_files import Commit
 from flows.delivery.move import Context
 from flows.placement.assess import assess, plan_release
-from flows.promotion.tasks import finished, record_failed
+from flows.promotion.record import finished, record_failed
 from flows.record.tasks import last_verified, settled_failure, unsettled_failure
 from flows.recovery.recover import recalled
 from flows.recovery.tasks.rollback import record_rolled_back, rollback_target

@@ -17,7 +17,7 @@ from blocks.endpoint import Endpoint
 from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
 from flows.spec.load import ROOT
 from flows.verification.behaviour import Reference
-from flows.verification.tasks.verify import verify
+from flows.verification.tasks.verify import measure
 from flows.verification.verdict import Verdict
 from flows.weights.prefetch import mount_path
 from sandbox.models import make_model
@@ -108,7 +108,7 @@ class Served:
         **changes: Any,
     ) -> Verdict:
         """Verify the candidate as the task does, in this process and without Prefect's server."""
-        return verify.fn(
+        return measure(
             endpoint or self.endpoint(timeout_seconds),
             self.cluster,
             replace(self.candidate, **{name: changes.pop(name) for name in list(changes) if name in ("commit", "image", "engine")}),

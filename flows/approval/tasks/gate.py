@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
+from prefect import task
 from prefect.events import emit_event
 from pydantic import TypeAdapter
 
@@ -17,9 +18,11 @@ from flows.approval.form import Approval, Decision
 from flows.approval.rules import ApprovalEvidence, Subject, why_not
 from flows.approval.totp import matching_step
 from flows.candidate.changes import changes
+from flows.naming import release_name
 from flows.record.tasks import last_evidence
+from flows.runtime.artifacts import show_page
 from flows.runtime.forms import Given
-from flows.runtime.tasks import step
+from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Approvers, Candidate, Environment
 
 #: Kinds of events by which a gate ends.
@@ -145,6 +148,12 @@ def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, 
     if appended.new:
         _tell(kind.removeprefix("approval_"), gate)
     return appended.event
+
+
+@task(task_run_name="approve {model} for {environment}", **OBSERVES)
+def approve(model: str, environment: str, page: str) -> None:
+    """Show, as a step of the run, what was approved and by whom. The record let the run through, not this."""
+    show_page(f"{release_name(model, 'approval')}-{environment}", page, "What was approved, and by whom")
 
 
 @step

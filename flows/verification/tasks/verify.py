@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prefect import task
-
 from blocks.cluster import Cluster
 from blocks.cluster.block import ClusterClient
 from blocks.endpoint import Endpoint, EndpointClient
 from blocks.errors import EndpointRejected
 from blocks.facts import Pod
 from flows.record.phases import PodTimes, pod_times
-from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.behaviour import Behaviour, Golden, Reference, check_behaviour, check_golden, compare
 from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
@@ -25,8 +22,7 @@ from flows.verification.tasks.questions import Questions, Unanswered
 from flows.verification.verdict import Verdict, judge, outcome_of
 
 
-@task(task_run_name="verify {helm_release}", **OBSERVES)
-def verify(
+def measure(
     endpoint: Endpoint,
     cluster: Cluster,
     candidate: Candidate,
@@ -42,8 +38,8 @@ def verify(
     load has the policy's budget.
 
     Raises:
-        EndpointUnreachable: Nothing answers; retried.
-        ClusterUnreachable: The cluster did not answer; retried.
+        EndpointUnreachable: Nothing answers.
+        ClusterUnreachable: The cluster did not answer.
     """
     with cluster.client() as pods, endpoint.client(address) as client:
         verification = _Verification(pods, endpoint, client, candidate, environment, helm_release)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextvars
 from collections.abc import Sequence
-
-from prefect import task
+from concurrent.futures import ThreadPoolExecutor
 
 from blocks.cluster import Cluster
 from blocks.registry import Registry
 from flows.node.layout import snapshot_folder
 from flows.runtime.artifacts import ProgressArtifact
-from flows.runtime.tasks import OBSERVES, call, run, step
+from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 from flows.weights.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job
 from flows.weights.progress import fetched_bytes, progress
 from flows.weights.tasks.job import run_on_node
 
 
-@task(task_run_name="prefetch {environment.name}, {node}", **OBSERVES)
-def prefetch(
+def _prefetch(
     cluster: Cluster, candidate: Candidate, environment: Environment, node: str, keep: list[str], run_id: str, hub_endpoint: str
 ) -> int:
     """Have the candidate's snapshot on the node, every byte hashed; its progress is an artifact of the run. The bytes of what was fetched.
@@ -56,7 +54,7 @@ def snapshots_to_keep(registry: Registry) -> list[str]:
     return sorted({snapshot_folder(str(each["repository"]), str(each["commit"])) for each in kept})
 
 
-async def prefetch_everywhere(
+def prefetch_everywhere(
     cluster: Cluster,
     registry: Registry,
     candidate: Candidate,
@@ -65,7 +63,17 @@ async def prefetch_everywhere(
     run_id: str,
     hub_endpoint: str,
 ) -> int:
-    """Have the snapshot on all these nodes, at the same time. The bytes of what was fetched; none where it was there already."""
-    keep = await call(snapshots_to_keep, registry)
-    fetched = await asyncio.gather(*(run(prefetch, cluster, candidate, environment, node, keep, run_id, hub_endpoint) for node in nodes))
-    return sum(fetched)
+    """Have the snapshot on all these nodes, at the same time. The bytes of what was fetched; none where it was there already.
+
+    Raises:
+        PipelineError: What the first node that cannot have it says; the others are waited for.
+    """
+    keep = snapshots_to_keep(registry)
+
+    def on(node: str) -> int:
+        return _prefetch(cluster, candidate, environment, node, keep, run_id, hub_endpoint)
+
+    with ThreadPoolExecutor(max(1, len(nodes)), thread_name_prefix="prefetch") as threads:
+        # Each with the task's context: its progress is an artifact of this step.
+        begun = [threads.submit(contextvars.copy_context().run, on, node) for node in nodes]
+    return sum(each.result() for each in begun)

@@ -6,11 +6,11 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.runtime.artifacts import publish, publish_diagnosis, publish_plan
+from flows.runtime.artifacts import publish_plan, show_page, show_table
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("call", [lambda: publish.fn("key", "# Page", []), lambda: publish_diagnosis.fn("key", "# Page")])
+@pytest.mark.parametrize("call", [lambda: show_page("key", "# Page", "Why"), lambda: show_table("key", [], "All")])
 def test_a_page_that_cannot_be_published_stops_nothing(call: object) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         call()  # type: ignore[operator]

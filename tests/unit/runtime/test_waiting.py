@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from blocks.errors import PipelineError
-from flows.runtime.tasks import looks, run
+from blocks.errors import PipelineError, RegistryRejected, RegistryUnreachable
+from flows.runtime.tasks import call, looks
 
 
 def test_a_task_that_waits_ends_when_its_run_is_told_to() -> None:
@@ -20,11 +20,8 @@ def test_a_task_that_waits_ends_when_its_run_is_told_to() -> None:
                 pass
         ended.set()
 
-    class Waits:
-        __call__ = staticmethod(wait)  # stands for the task: its engine needs a Prefect server
-
     async def told_to_end() -> None:
-        waiting = asyncio.ensure_future(run(Waits()))  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(call(wait))
         await asyncio.to_thread(begun.wait, 10)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -33,3 +30,28 @@ def test_a_task_that_waits_ends_when_its_run_is_told_to() -> None:
     asyncio.run(told_to_end())
 
     assert ended.wait(10)
+
+
+def test_what_the_run_asks_is_asked_again_while_the_world_may_answer_otherwise() -> None:
+    asked: list[str] = []
+
+    def ask(what: str) -> str:
+        asked.append(what)
+        if len(asked) < 2:
+            raise RegistryUnreachable("The registry did not answer.")
+        return "an answer"
+
+    assert asyncio.run(call(ask, "who")) == "an answer"
+    assert asked == ["who", "who"]
+
+
+def test_what_can_never_be_is_asked_once() -> None:
+    asked: list[str] = []
+
+    def ask() -> None:
+        asked.append("once")
+        raise RegistryRejected("The registry refuses.")
+
+    with pytest.raises(RegistryRejected):
+        asyncio.run(call(ask))
+    assert asked == ["once"]
