@@ -30,7 +30,7 @@ from flows.recovery.recover import finish_recovery, pending_recovery, recover
 from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call, run
+from flows.runtime.tasks import RESULTS, call, go_on_drawing, run
 from flows.spec import Candidate, Deployments
 from flows.spec.types import EnvironmentName
 from flows.verification.evidence import VerifiedEvidence
@@ -93,7 +93,9 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
 
     with resolving.phase("resolve"):
         candidate = await call(begun_with, registry, model_name, run_id)
-        if candidate is None:
+        if candidate is not None:
+            await go_on_drawing()
+        else:
             candidate = await run(resolve, hub, contexts[0].blocks.helm, model, revision)
     about(candidate=candidate.fingerprint)
 

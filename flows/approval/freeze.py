@@ -10,6 +10,9 @@ from cronsim import CronSim
 
 from flows.spec import Freeze
 
+#: More than clocks are ever set back by.
+_ASIDE = timedelta(hours=3)
+
 
 def frozen_until(freezes: Sequence[Freeze], now: datetime) -> tuple[datetime, str] | None:
     """When the freeze that holds now ends (UTC), with its reason; none if there is none. Of several, the last end counts."""
@@ -19,7 +22,11 @@ def frozen_until(freezes: Sequence[Freeze], now: datetime) -> tuple[datetime, st
 
 def _end(freeze: Freeze, now: datetime) -> datetime:
     """The end of the freeze's last beginning up to now."""
-    local = now.astimezone(ZoneInfo(freeze.timezone))
-    # Backwards from the next minute: a freeze that begins this very minute has begun.
-    begins = next(CronSim(freeze.begins, local.replace(second=0, microsecond=0) + timedelta(minutes=1), reverse=True))
+    zone = ZoneInfo(freeze.timezone)
+    # Backwards, cronsim loses itself in the hour that autumn repeats; forwards it does not. So: back to before any such hour, then on.
+    begins = next(CronSim(freeze.begins, (now - _ASIDE).astimezone(zone).replace(second=0, microsecond=0), reverse=True))
+    for later in CronSim(freeze.begins, begins):
+        if later.astimezone(UTC) > now:
+            break
+        begins = later
     return begins.astimezone(UTC) + timedelta(hours=freeze.hours)

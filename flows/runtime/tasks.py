@@ -11,14 +11,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar
+from uuid import UUID
 
-from prefect import Task
+import httpx
+from prefect import Task, runtime
 from prefect.cache_policies import NO_CACHE, CachePolicy
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State, StateDetails, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.serializers import JSONSerializer
+from prefect.states import Failed
 from prefect.utilities.annotations import allow_failure, quote
 
 from blocks.errors import PipelineError, Transient
@@ -126,6 +134,20 @@ def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 #: How the step before ended: each is drawn behind it, so that the graph is the pipeline and no tangle of whatever values they share.
 _BEFORE: ContextVar[State[Any] | None] = ContextVar("step_before", default=None)
+
+
+async def go_on_drawing() -> None:
+    """Have the next step be drawn behind the last one of an earlier process of this run, so that the graph is one line over a suspension.
+
+    Only the picture is at stake: where Prefect does not say, the line begins anew.
+    """
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(runtime.flow_run.id))]))
+    with suppress(httpx.HTTPError, PrefectHTTPStatusError):
+        async with get_client() as client:
+            latest = await client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC, limit=1)
+        if latest:
+            # Only its id is drawn. Failed, as Prefect would look for what a completed step returned, which is kept nowhere.
+            _BEFORE.set(Failed(state_details=StateDetails(task_run_id=latest[0].id)))
 
 
 async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

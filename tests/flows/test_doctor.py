@@ -90,14 +90,14 @@ def test_what_prefect_lacks_is_seen(site: Site, tmp_path_factory: pytest.TempPat
 
     before = prefect_facts(Deployments.default(), manifest)
     assert (before.deployed, before.pools) == ({}, {})
-    assert before.wanted[name].parameters == {"silent_seconds", "pending_seconds"}
+    assert before.wanted[name].parameters == {"silent_seconds", "pending_seconds", "form_seconds"}
     assert before.blocks_wanted - before.blocks == {"custom-webhook/slipway"}
     assert before.automations_wanted >= {"slipway runs", "slipway approvals"}
 
     sweep.to_deployment(name, cron="*/2 * * * *", description="x").apply()  # type: ignore[union-attr]
     there = prefect_facts(Deployments.default(), manifest).deployed[name]
     assert isinstance(there, WantedDeployment)
-    assert (there.crons, there.parameters, there.active) == (("*/2 * * * *",), {"silent_seconds", "pending_seconds"}, True)
+    assert (there.crons, there.parameters, there.active) == (("*/2 * * * *",), {"silent_seconds", "pending_seconds", "form_seconds"}, True)
 
 
 def job(name: str, run_id: str) -> dict[str, Any]:

@@ -42,3 +42,32 @@ def test_of_several_freezes_the_last_end_counts() -> None:
 
 def test_without_freezes_nothing_is_frozen() -> None:
     assert frozen_until([], at("2026-05-16 12:00")) is None
+
+
+#: The days of 2027 on which Zurich's clocks change: 02:00 becomes 03:00 in March, 03:00 becomes 02:00 in October.
+SPRING, AUTUMN = "2027-03-28", "2027-10-31"
+
+
+@pytest.mark.parametrize(
+    ("begins", "now", "until"),
+    [
+        # 02:30 does not exist: it begins when the clocks go on
+        ("30 2 * * *", f"{SPRING} 00:59", None),
+        ("30 2 * * *", f"{SPRING} 01:00", f"{SPRING} 02:00"),
+        ("30 3 * * *", f"{SPRING} 01:30", f"{SPRING} 02:30"),
+        # 02:30 comes twice: it begins at the first, and is over before the second
+        ("30 2 * * *", f"{AUTUMN} 00:29", None),
+        ("30 2 * * *", f"{AUTUMN} 00:30", f"{AUTUMN} 01:30"),
+        ("30 2 * * *", f"{AUTUMN} 01:10", f"{AUTUMN} 01:30"),
+        ("30 2 * * *", f"{AUTUMN} 01:30", None),
+        # a pattern of every half hour goes by the time that passes, a list of minutes by the clock
+        ("*/30 2 * * *", f"{AUTUMN} 01:40", f"{AUTUMN} 02:30"),
+        ("0,30 2 * * *", f"{AUTUMN} 01:40", None),
+    ],
+)
+def test_a_freeze_of_an_hour_on_the_days_when_the_clocks_change(begins: str, now: str, until: str | None) -> None:
+    freeze = Freeze(begins=begins, hours=1, timezone="Europe/Zurich")
+
+    found = frozen_until([freeze], at(now))
+
+    assert found == ((at(until), "") if until else None)
