@@ -9,7 +9,7 @@ from typing import Literal
 
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, OpenRequest
-from blocks.registry.documents import Appended, append_event
+from blocks.registry.events import Appended, append_event
 from blocks.registry.session import Connection, Session, change, row, rows
 
 #: Wrong codes in a row that lock an approver out, and for how long.
@@ -35,14 +35,15 @@ class _Authenticator:
     locked_until: datetime | None
 
 
-class Approvals(Session):
-    """The part of the client that records approvals. Every call may be repeated: a gate's round has one answer."""
+class Approvals:
+    """Records approvals. Every call may be repeated: a gate's round has one answer."""
 
-    def mark_gate(
-        self, gate: Gate, kind: EventKind, detail: Mapping[str, object], *, step: str = "", at: datetime | None = None
-    ) -> Appended:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def mark(self, gate: Gate, kind: EventKind, detail: Mapping[str, object], *, step: str = "", at: datetime | None = None) -> Appended:
         """Record what happened to a gate as a whole (requested, granted, expired, void, frozen), once for each kind and step."""
-        with self._transaction() as connection:
+        with self._session.transaction() as connection:
             return _append(connection, gate, kind, f"{kind}/{step}", detail, None, at)
 
     def answer(
@@ -73,7 +74,7 @@ class Approvals(Session):
             at: When the answer was given.
         """
         key = f"answer/{number}"
-        with self._transaction() as connection:
+        with self._session.transaction() as connection:
             facts = {**detail, "round": number}
             why = refusal or self._use_code(connection, gate, key, approver, code_step, at)
             if why is None:
@@ -81,20 +82,20 @@ class Approvals(Session):
             # Not the actor: nobody has proven to be that person.
             return _append(connection, gate, EventKind.APPROVAL_REFUSED, key, {**facts, "claimed": approver, "why": why}, None, at)
 
-    def gate_events(self, run_id: str, gate: str) -> list[Event]:
+    def events(self, run_id: str, gate: str) -> list[Event]:
         """What happened at the gate, oldest first."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "gate_events", Event, {"run_id": run_id, "gate": gate})
 
     def who_approved(self, run_id: str, model: str, environment: str, fingerprint: str) -> list[Event]:
         """The approvals by which the run passed its last gate there with the candidate: one for each approver who was counted, by name."""
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint}
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "who_approved", Event, who)
 
     def open_requests(self) -> list[OpenRequest]:
         """The requests that wait for people, oldest first."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "open_requests", OpenRequest, {})
 
     @staticmethod

@@ -105,10 +105,13 @@ class _Evidence:
     document: dict[str, Any]
 
 
-class Audit(Session):
-    """The part of the client that checks and exports the record."""
+class Audit:
+    """Checks and exports the record."""
 
-    def verify_chain(self, expected: ChainHead | None = None) -> AuditReport:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def verify(self, expected: ChainHead | None = None) -> AuditReport:
         """Recompute every event's hash, and every evidence document's.
 
         Args:
@@ -134,7 +137,7 @@ class Audit(Session):
 
     def _all(self, name: str, shape: type[Row]) -> Iterator[Row]:
         # A cursor of the server needs a transaction; both live as long as the iteration.
-        with self._transaction() as connection, connection.cursor(name=name, row_factory=class_row(shape)) as cursor:
+        with self._session.transaction() as connection, connection.cursor(name=name, row_factory=class_row(shape)) as cursor:
             cursor.itersize = _BATCH
             yield from cursor.execute(statement(name))
 

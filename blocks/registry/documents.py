@@ -1,4 +1,4 @@
-"""Candidates, evidence and events: what may only grow."""
+"""Candidates and evidence: documents that are kept as they are, and what their JSON hashes to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
-from blocks.facts.kinds import EventKind
-from blocks.facts.registry import Event
 from blocks.registry.session import Connection, Session, change, row, rows
 
 
@@ -50,8 +47,11 @@ class StoredCandidate:
     hub_revision: str
 
 
-class Documents(Session):
-    """The part of the client that records documents and events."""
+class Candidates:
+    """Keeps candidates."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def register(self, fingerprint: str, document: Mapping[str, object], model: str, hub_revision: str) -> None:
         """Keep a candidate. Registering it again changes nothing.
@@ -59,38 +59,51 @@ class Documents(Session):
         Raises:
             RegistryRejected: The fingerprint is taken by another document.
         """
-        with self._transaction() as connection:
-            values = {"fingerprint": fingerprint, "document": Jsonb(_plain(document)), "model": model, "hub_revision": hub_revision}
+        with self._session.transaction() as connection:
+            values = {"fingerprint": fingerprint, "document": Jsonb(plain(document)), "model": model, "hub_revision": hub_revision}
             change(connection, "add_candidate", values)
             stored = stored_candidate(connection, fingerprint)
             if canonical(stored.document) != canonical(document) or (stored.model, stored.hub_revision) != (model, hub_revision):
                 raise RegistryRejected(f"candidate {fingerprint[:12]} is registered with another document", fingerprint=fingerprint)
 
-    def candidate(self, fingerprint: str) -> dict[str, object] | None:
+    def get(self, fingerprint: str) -> dict[str, object] | None:
         """The document of a candidate, or None if it was never registered."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             found = row(connection, "candidate", StoredCandidate, {"fingerprint": fingerprint})
         return found.document if found else None
 
-    def kept_candidates(self, statuses: Collection[str]) -> list[dict[str, object]]:
+    def kept(self, statuses: Collection[str]) -> list[dict[str, object]]:
         """The documents of all candidates that may serve again at once, in all environments; one statement, however many there are.
 
         Args:
             statuses: Those of entries that count as serving or about to. What a person took out counts, too, and so does the previous
                 candidate of every model in every environment (and at the most one more).
         """
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return [each.document for each in rows(connection, "kept_candidates", StoredCandidate, {"statuses": list(statuses)})]
 
-    def save_evidence(self, kind: str, document: Mapping[str, object]) -> str:
+    def verified(self, model: str, environment: str, *, organisation: str | None = None) -> list[str]:
+        """The fingerprints of all candidates that were ever ready there."""
+        place = {"model": model, "environment": environment, "organisation": organisation}
+        with self._session.connected() as connection:
+            return [each.fingerprint for each in rows(connection, "verified_candidates", _Candidate, place)]
+
+
+class EvidenceRecord:
+    """Keeps documents of evidence by their hash."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def save(self, kind: str, document: Mapping[str, object]) -> str:
         """Keep a verdict document and return the SHA-256 (hex) of its canonical JSON. Saving it again changes nothing.
 
         Raises:
             RegistryRejected: It is no JSON, or the database would give it back otherwise (a number that it writes in another way).
         """
         sha256 = digest(document)
-        with self._transaction() as connection:
-            change(connection, "add_evidence", {"sha256": sha256, "kind": kind, "document": Jsonb(_plain(document))})
+        with self._session.transaction() as connection:
+            change(connection, "add_evidence", {"sha256": sha256, "kind": kind, "document": Jsonb(plain(document))})
             stored = row(connection, "evidence", _Document, {"sha256": sha256})
             if stored is None or digest(stored.document) != sha256:
                 raise RegistryRejected(
@@ -98,13 +111,13 @@ class Documents(Session):
                 )
         return sha256
 
-    def evidence(self, sha256: str) -> dict[str, object] | None:
+    def get(self, sha256: str) -> dict[str, object] | None:
         """The verdict document with that SHA-256, or None.
 
         Raises:
             RegistryRejected: The document that is kept does not have that hash: somebody changed it.
         """
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             found = row(connection, "evidence", _Document, {"sha256": sha256})
         if found is None:
             return None
@@ -112,117 +125,19 @@ class Documents(Session):
             raise RegistryRejected(f"evidence {sha256[:12]} was altered in the registry", sha256=sha256)
         return found.document
 
-    def evidence_named(self, prefix: str) -> StoredEvidence | None:
+    def find(self, prefix: str) -> StoredEvidence | None:
         """The document whose SHA-256 begins with `prefix`, or None.
 
         Raises:
             RegistryRejected: There are several, or the one that is kept does not have its hash: somebody changed it.
         """
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             found = rows(connection, "evidence_named", StoredEvidence, {"prefix": prefix})
         if len(found) > 1:
             raise RegistryRejected(f"several documents have a hash that begins with {prefix}: give more of it", prefix=prefix)
         if found and digest(found[0].document) != found[0].sha256:
             raise RegistryRejected(f"evidence {found[0].sha256[:12]} was altered in the registry", sha256=found[0].sha256)
         return found[0] if found else None
-
-    def add_event(
-        self,
-        kind: EventKind,
-        *,
-        model: str | None = None,
-        environment: str | None = None,
-        fingerprint: str | None = None,
-        run_id: str | None = None,
-        actor: str | None = None,
-        detail: Mapping[str, object] | None = None,
-        organisation: str | None = None,
-        key: str | None = None,
-        at: datetime | None = None,
-    ) -> Event:
-        """Append an event and return it; one that was recorded before is returned as it was.
-
-        The same key is recorded once. Without a key, the same content is recorded once for each run; events without key and run are always
-        new, so they must not be repeated after a cut connection.
-
-        Args:
-            kind: What happened.
-            model: Which model it concerns.
-            environment: Where.
-            fingerprint: Which candidate.
-            run_id: The flow run that did it.
-            actor: The person or service that asked for it.
-            detail: Facts; JSON, never a secret.
-            organisation: Whose entry it concerns.
-            key: Makes a repetition harmless.
-            at: When it happened; the database's clock by default.
-        """
-        facts = dict(detail or {})
-        if key is None and run_id is not None:
-            key = digest({"content": [kind, organisation, model, environment, fingerprint, run_id, actor, facts]})
-        place = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
-        with self._transaction() as connection:
-            return append_event(connection, kind, key, detail=facts, run_id=run_id, actor=actor, at=at, **place).event
-
-    def last_verdict(self, model: str, environment: str, fingerprint: str, *, organisation: str | None = None) -> Event | None:
-        """The latest verification that the candidate passed there: `detail.evidence_sha256` names it; None if it never passed one.
-
-        Whoever asks when, or with which evidence, a candidate was last verified asks this.
-        """
-        who = {"model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._connected() as connection:
-            return row(connection, "last_verdict", Event, who)
-
-    def last_ready(self, model: str, environment: str, fingerprint: str | None = None, *, organisation: str | None = None) -> Event | None:
-        """The latest `ready` event of the model there, or of one of its candidates; None if there is none."""
-        who = {"model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._connected() as connection:
-            return row(connection, "last_ready", Event, who)
-
-    def verified_candidates(self, model: str, environment: str, *, organisation: str | None = None) -> list[str]:
-        """The fingerprints of all candidates that were ever ready there."""
-        place = {"model": model, "environment": environment, "organisation": organisation}
-        with self._connected() as connection:
-            return [each.fingerprint for each in rows(connection, "verified_candidates", _Candidate, place)]
-
-    def events(
-        self, model: str | None = None, environment: str | None = None, run_id: str | None = None, *, limit: int = 100
-    ) -> list[Event]:
-        """The latest events, newest first, for people to read; what is None does not filter.
-
-        No answer is built on these: what is older than the latest is not among them.
-        """
-        with self._connected() as connection:
-            return rows(connection, "events", Event, {"model": model, "environment": environment, "run_id": run_id, "limit": limit})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Appended:
-    """An event, and whether it was recorded just now."""
-
-    event: Event
-    new: bool
-
-
-def append_event(connection: Connection, kind: EventKind, key: str | None, *, detail: Mapping[str, object], **values: object) -> Appended:
-    """Append an event, unless one of that key is there.
-
-    Args:
-        connection: In a transaction.
-        kind: What happened.
-        key: Makes a repetition harmless; none makes an event that is always new.
-        detail: Facts; JSON, never a secret.
-        values: The event's other columns: model, environment, organisation, fingerprint, run_id, actor, at.
-
-    Raises:
-        RegistryRejected: The detail is no JSON.
-    """
-    parameters = {**values, "event_key": key, "kind": kind, "detail": Jsonb(_plain(detail))}
-    added = row(connection, "add_event", Event, parameters)
-    event = added or row(connection, "event_by_key", Event, parameters)
-    if event is None:
-        raise RegistryRejected(f"event {kind} was not recorded", kind=kind)
-    return Appended(event=event, new=added is not None)
 
 
 def stored_candidate(connection: Connection, fingerprint: str) -> StoredCandidate:
@@ -261,6 +176,7 @@ def digest(document: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical(document).encode()).hexdigest()
 
 
-def _plain(document: Mapping[str, object]) -> object:
+def plain(document: Mapping[str, object]) -> object:
+    """The document as it comes back from JSON."""
     # Through canonical JSON, so that what cannot be stored is refused here with one kind of error.
     return json.loads(canonical(document))

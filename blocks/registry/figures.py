@@ -73,17 +73,20 @@ class HeldLock:
     silent_seconds: float
 
 
-class Figures(Session):
-    """The part of the client that metrics read."""
+class Figures:
+    """What metrics read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def place_statuses(self) -> list[PlaceStatus]:
         """The status of each model in each environment."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "place_statuses", PlaceStatus, {})
 
     def lock_ages(self) -> list[HeldLock]:
         """The locks that runs hold at the moment."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "lock_ages", HeldLock, {})
 
     def outcomes(self, after_id: int, limit: int) -> list[Outcome]:
@@ -91,5 +94,5 @@ class Figures(Session):
 
         Ids are given before a transaction ends, so that a lower one may appear after a higher one.
         """
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "outcomes", Outcome, {"after_id": after_id, "limit": limit})

@@ -25,15 +25,18 @@ class Health:
     good: bool
 
 
-class HealthRecord(Session):
-    """The part of the client that remembers health checks."""
+class HealthRecord:
+    """Remembers health checks."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def mark_checked(self, keys: Iterable[EntryKey], at: datetime) -> int:
         """Write when the health of these entries was last looked at, in one statement; return how many there are. Time never goes back."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return change(connection, "check_entries", {**_columns(list(keys)), "at": at})
 
-    def record_health(self, checks: Sequence[Health], at: datetime) -> list[Checked]:
+    def record(self, checks: Sequence[Health], at: datetime) -> list[Checked]:
         """Remember a round of checks in one statement, and return the entries with their last checks.
 
         It waits for nobody: entries that are being changed, or that hold another candidate by now, are left out. Time never goes back.
@@ -43,7 +46,7 @@ class HealthRecord(Session):
             "fingerprints": [check.fingerprint for check in checks],
             "good": [check.good for check in checks],
         }
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "record_health", Checked, {**columns, "at": at})
 
 

@@ -21,13 +21,16 @@ from blocks.registry.steps import Step, take_step
 _SERVING = ("ready", "degraded")
 
 
-class Lifecycle(Session):
-    """The part of the client that moves entries.
+class Lifecycle:
+    """Moves entries.
 
     Arguments that all methods share: `organisation` is None where there is only one; `actor` is the person or service that asked; `at` is
     when, the database's clock by default; `fence` is the number with which the run took the lock (None if nobody holds it), and a write of
     a run that lost it is refused. All raise `RegistryUnreachable` (retry) or `RegistryRejected` (do not).
     """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def begin(
         self,
@@ -235,7 +238,7 @@ class Lifecycle(Session):
         actor: str | None,
         at: datetime | None,
     ) -> Iterator[Step]:
-        with self._transaction() as connection:
+        with self._session.transaction() as connection:
             yield take_step(
                 connection,
                 model=model,

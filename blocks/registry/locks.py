@@ -17,10 +17,13 @@ from blocks.registry.session import Connection, Session, change, row, rows
 STALE_SECONDS = 60.0
 
 
-class Locks(Session):
-    """The part of the client that takes and gives back locks."""
+class Locks:
+    """Takes and gives back locks."""
 
-    def take_lock(
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def take(
         self, model: str, environment: str, run_id: str, *, organisation: str | None = None, stale_seconds: float = STALE_SECONDS
     ) -> Lock:
         """Take the lock, unless another run holds it and gives signs of life; return the lock as it stands then.
@@ -29,27 +32,32 @@ class Locks(Session):
         run, the later one may write.
         """
         who = {"model": model, "environment": environment, "organisation": organisation, "run_id": run_id}
-        with self._transaction() as connection:
+        with self._session.transaction() as connection:
             change(connection, "take_lock", {**who, "stale_seconds": stale_seconds})
             (lock,) = rows(connection, "lock", Lock, who)
         return lock
 
-    def keep_lock(self, lock: Lock) -> bool:
+    def keep(self, lock: Lock) -> bool:
         """Give a sign of life; False if the lock was lost."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return change(connection, "keep_lock", asdict(lock)) == 1
 
-    def free_lock(self, lock: Lock) -> None:
+    def free(self, lock: Lock) -> None:
         """Give the lock back, if it is still held."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             change(connection, "free_lock", asdict(lock))
 
-    def give_back_lock(self, model: str, environment: str, run_id: str, *, organisation: str | None = None) -> None:
+    def give_back(self, model: str, environment: str, run_id: str, *, organisation: str | None = None) -> None:
         """Give back what an earlier process of the run took and, being lost, did not; nothing if the run does not hold it."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             change(
                 connection, "give_back_lock", {"model": model, "environment": environment, "organisation": organisation, "run_id": run_id}
             )
+
+    def held(self) -> list[Lock]:
+        """The locks that somebody holds, with the seconds since each holder's last sign of life."""
+        with self._session.connected() as connection:
+            return rows(connection, "held_locks", Lock, {})
 
 
 def require_lock(connection: Connection, who: Mapping[str, object], fence: int | None) -> None:

@@ -1,4 +1,4 @@
-"""What the registry knows of runs: what they began and never ended, what became of those that died, and who gives signs of life."""
+"""What the registry knows of runs: what they began and never ended, and what became of those that died."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.facts.kinds import EventKind
-from blocks.facts.registry import Event, Failure, Lock
+from blocks.facts.registry import Event, Failure
 from blocks.registry.session import Session, row, rows
 
 #: Beginnings that are looked through for unfinished ones: weeks of releases, and a millisecond of the database's time.
@@ -20,26 +20,29 @@ class _Overtaken:
     by_run: str
 
 
-class RunRecord(Session):
-    """The part of the client that answers for runs."""
+class RunRecord:
+    """Answers for runs."""
 
-    def orphaned_runs(self) -> list[Event]:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def orphaned(self) -> list[Event]:
         """The `deploying` events whose run has not recorded an end there, and those that are being cleaned up after; oldest first.
 
         Runs that are under way are among them: whether a run lives is Prefect's to say.
         """
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "orphaned_runs", Event, {"limit": _LATEST})
 
-    def run_events(self, run_ids: Collection[str], kinds: Collection[EventKind]) -> list[Event]:
+    def events(self, run_ids: Collection[str], kinds: Collection[EventKind]) -> list[Event]:
         """The events of these kinds of all these runs, oldest first; one statement however many they are."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})
 
     def own_events(self, run_id: str, model: str, environment: str, fingerprint: str, kinds: Collection[EventKind]) -> list[Event]:
         """The run's events of these kinds with the candidate there, oldest first."""
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint}
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return rows(connection, "own_events", Event, {**who, "kinds": list(kinds)})
 
     def unsettled_failure(
@@ -50,7 +53,7 @@ class RunRecord(Session):
         A run that was killed finds here what it still has to do. What another run has done there since is not undone.
         """
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return row(connection, "unsettled_failure", Failure, who)
 
     def settled_failure(
@@ -61,7 +64,7 @@ class RunRecord(Session):
         A run that is lost after that has nothing left to do but to end as it would have ended.
         """
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return row(connection, "settled_failure", Failure, who)
 
     def overtaken(self, runs: Sequence[tuple[str, str, datetime]]) -> dict[str, str]:
@@ -71,16 +74,6 @@ class RunRecord(Session):
             runs: For each its id, its model, and when it began.
         """
         run_ids, models, began = ([run[index] for run in runs] for index in range(3))
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             found = rows(connection, "begun_since", _Overtaken, {"run_ids": run_ids, "models": models, "began": began})
         return {each.run_id: each.by_run for each in found}
-
-    def last_scrubs(self) -> list[Event]:
-        """The last `scrubbed` event of each node in each environment."""
-        with self._connected() as connection:
-            return rows(connection, "last_scrubs", Event, {})
-
-    def held_locks(self) -> list[Lock]:
-        """The locks that somebody holds, with the seconds since each holder's last sign of life."""
-        with self._connected() as connection:
-            return rows(connection, "held_locks", Lock, {})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
@@ -26,7 +25,7 @@ _GONE_AFTER_SECONDS = 15
 
 
 class Session:
-    """A context manager around a pool; what `RegistryClient` is built on.
+    """A pool, and one place where errors are mapped; what the parts of `RegistryClient` share.
 
     Args:
         dsn: libpq's connection string or URI.
@@ -59,20 +58,22 @@ class Session:
             name="registry",
         )
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
+        """Make sure that the database can be had; connections are made when they are needed."""
         # The pool would retry a wrong password in silence until its time is up; a connection of our own tells the reason at once.
         try:
             psycopg.connect(self._dsn, **self._connect).close()
             self._pool.open()
         except psycopg.Error as error:
             raise translate(error, self.address) from error
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Close all connections."""
         self._pool.close()
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def connected(self) -> Iterator[Connection]:
+        """A connection of the pool, in autocommit mode; its errors are ours."""
         try:
             with self._pool.connection() as connection:
                 yield connection
@@ -80,8 +81,9 @@ class Session:
             raise translate(error, self.address) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._connected() as connection, connection.transaction():
+    def transaction(self) -> Iterator[Connection]:
+        """A connection of the pool in a transaction that ends with the block."""
+        with self.connected() as connection, connection.transaction():
             yield connection
 
 

@@ -8,11 +8,14 @@ from blocks.registry.session import Session, row
 from blocks.registry.statements import statement
 
 
-class Switch(Session):
-    """The part of the client that an operator needs.
+class Switch:
+    """What an operator needs.
 
     The rules are functions of the database, so that no right to write its tables is needed.
     """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def disable(self, model: str, environment: str, *, reason: str, actor: str, organisation: str | None = None) -> Entry:
         """Take the model out of routing until it is enabled, whatever is released meanwhile; return the entry that holds the endpoint.
@@ -23,7 +26,7 @@ class Switch(Session):
             RegistryRejected: Nothing serves the model there, or the reason or the name is empty.
         """
         place = {"model": model, "environment": environment, "organisation": organisation}
-        with self._transaction() as connection:
+        with self._session.transaction() as connection:
             connection.execute(statement("disable"), {**place, "reason": reason, "actor": actor})
             entry = row(connection, "current", Entry, place)
             if entry is None or entry.disabled_from is None:
@@ -40,7 +43,7 @@ class Switch(Session):
             RegistryRejected: Nothing is there that could be put back, or the reason or the name is empty.
         """
         place = {"model": model, "environment": environment, "organisation": organisation}
-        with self._transaction() as connection:
+        with self._session.transaction() as connection:
             ((moved,),) = connection.execute(statement("enable"), {**place, "reason": reason, "actor": actor}).fetchall()
             entry = row(connection, "current", Entry, place)
             if not moved and entry is None:
@@ -49,5 +52,5 @@ class Switch(Session):
 
     def taken_out(self, model: str, environment: str, *, organisation: str | None = None) -> TakenOut | None:
         """Why and by whom the model was taken out of the environment; None if it is not."""
-        with self._connected() as connection:
+        with self._session.connected() as connection:
             return row(connection, "taken_out", TakenOut, {"model": model, "environment": environment, "organisation": organisation})

@@ -64,8 +64,8 @@ def _answer(run: str, decision: str, approver: str, reason: str, code: str | Non
 def approvals(as_json: AsJson = False) -> None:
     """Show which releases wait for approval, for how long they still do, and who has approved."""
     with open_registry() as registry:
-        waiting = registry.open_requests()
-        answered = {request.id: registry.gate_events(request.run_id or "", str(request.detail["gate"])) for request in waiting}
+        waiting = registry.approvals.open_requests()
+        answered = {request.id: registry.approvals.events(request.run_id or "", str(request.detail["gate"])) for request in waiting}
     rows = []
     for request in waiting:
         hours = float(str(request.detail["request_hours"]))
@@ -132,7 +132,7 @@ def enroll(
                 if read_authenticator(name) is not None and not replace:
                     raise SpecInvalid(f"{name} has an authenticator already; --replace takes it out of use and gives a new one.")
                 kept = f"the Prefect block secret/{save_authenticator(name, secret)}"
-        registry.add_event(EventKind.APPROVER_ENROLLED, detail={"approver": name, "replaced": replace})
+        registry.events.add(EventKind.APPROVER_ENROLLED, detail={"approver": name, "replaced": replace})
     _show_secret(provisioning_uri(secret, name))
     print(f"EvidenceRef in {kept}.")
 
@@ -171,7 +171,7 @@ def verify(
             raise SpecInvalid(f"--expect {expect!r} is not POSITION:HASH; take it from an earlier slipway audit verify.")
         expected = ChainHead(position=int(position), hash=digest)
     with open_registry() as registry:
-        report = registry.verify_chain(expected)
+        report = registry.audit.verify(expected)
     if as_json:
         print(
             json.dumps(
@@ -189,5 +189,5 @@ def verify(
 def export() -> None:
     """Print all events in the order of the chain, a line of JSON each."""
     with open_registry() as registry:
-        for event in registry.chain():
+        for event in registry.audit.chain():
             print(event.line())

@@ -243,7 +243,7 @@ def _summary(world: World, run_id: UUID) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("evidence")
     with RegistryClient(world.postgres.dsn) as registry:
-        recorded = registry.run_events([str(run_id)], [EventKind.VERIFIED, EventKind.TIMED])
+        recorded = registry.runs.events([str(run_id)], [EventKind.VERIFIED, EventKind.TIMED])
         events = {(event.kind, event.environment): event for event in recorded}
         for name in ENVIRONMENTS:
             entry = registry.current(MODEL, name)

@@ -39,7 +39,7 @@ def find(registry: RegistryClient, which: str, environment: str | None) -> Found
         RegistryRejected: Several hashes begin so, or the document was altered.
     """
     hash_ = which if _HASH.fullmatch(which) else _of_run(registry, which, environment)
-    stored = registry.evidence_named(hash_)
+    stored = registry.evidence.find(hash_)
     if stored is None:
         raise SpecInvalid(f"The registry has no evidence {which!r}: give a hash from a run's page, or a run.")
     try:
@@ -55,7 +55,7 @@ def _of_run(registry: RegistryClient, which: str, environment: str | None) -> st
         run_id = str(UUID(which))  # of any run, ended or not
     except ValueError:
         run_id = str(client.find(which))
-    recorded = registry.run_events([run_id], [EventKind.DEPLOYING, EventKind.VERIFIED])
+    recorded = registry.runs.events([run_id], [EventKind.DEPLOYING, EventKind.VERIFIED])
     events = [event for event in reversed(recorded) if environment in (None, event.environment)]
     # What the run was about is what it began with; what an environment went back to after a failure was verified by the same run.
     about = {event.environment: event.fingerprint for event in events if event.kind == EventKind.DEPLOYING}
@@ -72,9 +72,9 @@ def page(registry: RegistryClient, found: Found) -> str:
     Raises:
         SpecInvalid: None was kept.
     """
-    for event in registry.run_events([found.evidence.run_id], [EventKind.VERIFIED]):
+    for event in registry.runs.events([found.evidence.run_id], [EventKind.VERIFIED]):
         if event.detail.get("evidence_sha256") == found.sha256:
-            document = registry.evidence(str(event.detail["page_sha256"]))
+            document = registry.evidence.get(str(event.detail["page_sha256"]))
             if document is not None:
                 return str(document["html"])
     raise SpecInvalid(f"The registry keeps no page of evidence {found.sha256[:12]}.")

@@ -30,7 +30,7 @@ def disable(
 ) -> None:
     """Take a model out of routing until it is enabled again; routers answer 503 with the reason."""
     with open_registry() as registry:
-        entry = registry.disable(model, environment, reason=reason, actor=actor)
+        entry = registry.switch.disable(model, environment, reason=reason, actor=actor)
     _switched(model, environment, entry, f"{model} is out of {environment}: {entry.status_reason}", as_json)
 
 

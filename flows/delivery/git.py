@@ -91,7 +91,7 @@ def provenance_of(known: RegistryClient, wanted: Commit) -> Provenance:
     """Why the candidate may go there, by the record: what its approvers decided on, or else its verdict in the environment before."""
     candidate, environment = wanted.candidate, wanted.environment
     here = (wanted.run_id, candidate.model, environment.name, candidate.fingerprint)
-    asked = known.own_events(*here, [EventKind.APPROVAL_REQUESTED])
+    asked = known.runs.own_events(*here, [EventKind.APPROVAL_REQUESTED])
     evidence = asked[-1].detail.get("evidence_sha256") if asked else last_evidence(known, candidate, environment.after)
     return Provenance(
         run_id=wanted.run_id,
@@ -99,7 +99,7 @@ def provenance_of(known: RegistryClient, wanted: Commit) -> Provenance:
         evidence_sha256=str(evidence) if evidence else None,
         approvals=tuple(
             GivenApproval(approver=str(event.actor), at=event.occurred_at, emergency=bool(event.detail.get("emergency")))
-            for event in known.who_approved(*here)
+            for event in known.approvals.who_approved(*here)
         ),
         reason=wanted.reason,
     )
@@ -107,7 +107,7 @@ def provenance_of(known: RegistryClient, wanted: Commit) -> Provenance:
 
 def verified_commit(known: RegistryClient, candidate: Candidate, environment: Environment) -> str | None:
     """The commit with which the candidate last became ready in the environment; none if it was no commit, or it never did."""
-    ready = known.last_ready(candidate.model, environment.name, candidate.fingerprint)
+    ready = known.events.last_ready(candidate.model, environment.name, candidate.fingerprint)
     found = ready.detail.get("git_commit") if ready is not None else None
     return str(found) if found else None
 

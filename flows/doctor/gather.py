@@ -73,15 +73,15 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
                 fingerprint=event.fingerprint or "",
                 failed=has_failed(event),
             )
-            for event in client.orphaned_runs()
+            for event in client.runs.orphaned()
         )
         locks = tuple(
             LockFact(model=lock.model, environment=lock.environment, run_id=lock.run_id or "", silent_seconds=lock.silent_seconds)
-            for lock in client.held_locks()
+            for lock in client.locks.held()
         )
         requests = tuple(
             RequestFact(event_id=each.id, run_id=each.run_id or "", model=each.model or "", environment=each.environment or "")
-            for each in client.open_requests()
+            for each in client.approvals.open_requests()
         )
         runs = {each.run_id for facts in (orphaned_runs, locks, requests) for each in facts}
         runs |= {job.labels.get(RUN_LABEL, "") for facts in seen.values() for job in facts.jobs if job.outcome is None}
@@ -101,7 +101,7 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
                     corrupt=int(str(event.detail["corrupt"])),
                     snapshots=tuple(map(str, event.detail["snapshots"])),  # type: ignore[call-overload]  # a list, as it was written
                 )
-                for event in client.last_scrubs()
+                for event in client.events.last_scrubs()
             ),
             environments=seen,
             prefect=prefect,

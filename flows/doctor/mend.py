@@ -73,9 +73,9 @@ async def _clean_up(deployments: Deployments, registry: Registry, remedy: CleanU
 
 def _free(registry: Registry, remedy: FreeLock) -> str:
     with registry.client() as client:
-        for lock in client.held_locks():
+        for lock in client.locks.held():
             if (lock.model, lock.environment, lock.run_id) == (remedy.model, remedy.environment, remedy.run_id):
-                client.free_lock(lock)
+                client.locks.free(lock)
     return "the lock is free"
 
 
@@ -108,7 +108,7 @@ def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy:
     """Under the lock, so that no run of ours is at the release; an operation that is young may be somebody else's, and is let be."""
     mine = f"doctor-{uuid.uuid4()}"
     with registry.client() as client:
-        lock = client.take_lock(remedy.model, environment.name, mine)
+        lock = client.locks.take(remedy.model, environment.name, mine)
         if lock.run_id != mine:
             raise ReleaseUnderWay(f"Run {lock.run_id} is at it.")
         try:
@@ -122,7 +122,7 @@ def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy:
             if repair is None:
                 return "it is no longer stuck"
             detail = {"done": repair.message, "kind": repair.kind}
-            client.add_event(EventKind.HELM_UNSTUCK, model=remedy.model, environment=environment.name, run_id=mine, detail=detail)
+            client.events.add(EventKind.HELM_UNSTUCK, model=remedy.model, environment=environment.name, run_id=mine, detail=detail)
             return repair.message
         finally:
-            client.free_lock(lock)
+            client.locks.free(lock)

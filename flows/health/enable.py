@@ -29,4 +29,4 @@ async def enable(model: str, environment_name: str, reason: str, actor: str) -> 
             (what,) = await probe_all(endpoint.access(), [look], at_once=1, timeout_seconds=TIMEOUT_SECONDS)
             if what is not None:
                 raise VerificationFailed(f"{model} stays out of {environment_name}: {what}. Mend it, or release it again.")
-        return await asyncio.to_thread(client.enable, model, environment_name, reason=reason, actor=actor)
+        return await asyncio.to_thread(client.switch.enable, model, environment_name, reason=reason, actor=actor)

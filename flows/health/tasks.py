@@ -137,14 +137,14 @@ def _record(client: RegistryClient, believed: Sequence[tuple[Entry, str | None]]
     why = {(entry.key, entry.fingerprint): what for entry, what in believed}
     degraded: list[str] = []
     recovered: list[str] = []
-    for now in client.record_health(checks, at):
+    for now in client.health.record(checks, at):
         place, move = f"{now.model} in {now.environment}", verdict_of_window(now.status, now.window)
         if move is None or now.fingerprint is None:
             continue
         if move == "degraded":
             last = why[now.key, now.fingerprint]
             reason = f"{now.window.count('-')} of the last {len(now.window)} health checks failed; {last or 'the last one did not'}"
-            moved = client.mark_degraded(
+            moved = client.lifecycle.mark_degraded(
                 model=now.model,
                 environment=now.environment,
                 fingerprint=now.fingerprint,
@@ -154,7 +154,7 @@ def _record(client: RegistryClient, believed: Sequence[tuple[Entry, str | None]]
             )
             degraded += [f"{place}: {reason}"] if moved else []
         else:
-            moved = client.mark_recovered(
+            moved = client.lifecycle.mark_recovered(
                 model=now.model,
                 environment=now.environment,
                 fingerprint=now.fingerprint,

@@ -113,9 +113,9 @@ class Exporter(Collector):
 
     def _read(self) -> list[Metric]:
         try:
-            now, statuses = datetime.now(UTC), self._registry.place_statuses()
-            found = [*gauges.places(statuses, now), *gauges.approvals(self._registry.open_requests(), now)]
-            found += gauges.locks(self._registry.lock_ages())
+            now, statuses = datetime.now(UTC), self._registry.figures.place_statuses()
+            found = [*gauges.places(statuses, now), *gauges.approvals(self._registry.approvals.open_requests(), now)]
+            found += gauges.locks(self._registry.figures.lock_ages())
             for environment in {place.environment for place in statuses}:
                 self._begin_at_zero(environment)
             self._catch_up()
@@ -135,7 +135,7 @@ class Exporter(Collector):
     def _catch_up(self) -> bool:
         """Count events that are new, a number of pages at the most; whether that was all of them."""
         for _ in range(PAGES):
-            page = self._registry.outcomes(max(0, self._highest - OVERLAP), self._page + OVERLAP)
+            page = self._registry.figures.outcomes(max(0, self._highest - OVERLAP), self._page + OVERLAP)
             new = [outcome for outcome in page if outcome.id not in self._seen]
             for outcome in new:
                 self._count(outcome)

@@ -21,8 +21,8 @@ def record_deploying(move: Move) -> None:
     """Make the candidate known and its entry `deploying`."""
     candidate, environment = move.candidate, move.environment
     with move.registry.client() as client:
-        client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
-        client.begin(
+        client.candidates.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
+        client.lifecycle.begin(
             model=candidate.model,
             hub_revision=candidate.commit,
             environment=environment.name,
@@ -38,7 +38,7 @@ def record_deploying(move: Move) -> None:
 def record_ready(move: Move, delivered: DeliveredRevision, evidence: EvidenceRef) -> None:
     """Make the candidate's entry `ready` by its evidence; the entry that it replaces is disabled with it."""
     with move.registry.client() as client:
-        client.mark_ready(
+        client.lifecycle.mark_ready(
             model=move.candidate.model,
             environment=move.environment.name,
             fingerprint=move.candidate.fingerprint,
@@ -67,8 +67,8 @@ def record_failed(
     with move.registry.client() as client:
         sha256 = evidence.sha256 if evidence else None
         if diagnosis is not None:
-            sha256 = client.save_evidence("diagnosis", {"diagnosis": diagnosis.document(), "run_id": move.run_id})
-        client.mark_failed(
+            sha256 = client.evidence.save("diagnosis", {"diagnosis": diagnosis.document(), "run_id": move.run_id})
+        client.lifecycle.mark_failed(
             model=move.candidate.model,
             environment=move.environment.name,
             fingerprint=move.candidate.fingerprint,
@@ -87,13 +87,13 @@ def finished(registry: Registry, candidate: Candidate, environment: Environment,
     """The verdict and evidence with which this very run already made the candidate ready in the environment; none if it has not."""
     with registry.client() as client:
         kinds = (EventKind.VERIFIED, EventKind.READY)
-        events = client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
+        events = client.runs.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
         ready = [event for event in events if event.kind == EventKind.READY]
         return _proof(client, str(ready[-1].detail["evidence_sha256"]), events) if ready else None
 
 
 def _proof(client: RegistryClient, sha256: str, events: list[Event]) -> VerifiedEvidence | None:
-    document = client.evidence(sha256)
+    document = client.evidence.get(sha256)
     page = next((str(event.detail["page_sha256"]) for event in events if event.detail.get("page_sha256") and _names(event, sha256)), "")
     try:
         return (
@@ -118,7 +118,7 @@ def begun_with(registry: Registry, model: str, run_id: str) -> Candidate | None:
     """
     with registry.client() as client:
         begun = first_begun(client, model, run_id)
-        document = client.candidate(begun.fingerprint) if begun is not None and begun.fingerprint is not None else None
+        document = client.candidates.get(begun.fingerprint) if begun is not None and begun.fingerprint is not None else None
     try:
         return Candidate.from_document(document) if document is not None else None
     except ValueError:
@@ -131,7 +131,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
     with registry.client() as client:
         fingerprint = entry.fingerprint or ""
         if verdict.outcome != "passed":
-            client.mark_degraded(
+            client.lifecycle.mark_degraded(
                 model=entry.model,
                 environment=entry.environment,
                 fingerprint=fingerprint,
@@ -141,7 +141,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
                 organisation=entry.organisation,
             )
         elif entry.status == "degraded":
-            client.mark_recovered(
+            client.lifecycle.mark_recovered(
                 model=entry.model,
                 environment=entry.environment,
                 fingerprint=fingerprint,
@@ -150,7 +150,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
                 organisation=entry.organisation,
             )
         else:
-            client.add_event(
+            client.events.add(
                 EventKind.REVALIDATED,
                 model=entry.model,
                 environment=entry.environment,
@@ -159,7 +159,7 @@ def record_revalidated(registry: Registry, entry: Entry, verdict: Verdict, evide
                 detail={"evidence_sha256": evidence.sha256},
                 organisation=entry.organisation,
             )
-        client.mark_checked([entry.key], datetime.now(UTC))
+        client.health.mark_checked([entry.key], datetime.now(UTC))
 
 
 def _reason(error: PipelineError) -> str:

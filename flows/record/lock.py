@@ -46,7 +46,7 @@ def _beat(registry: Registry, lock: Lock, ended: threading.Event) -> None:
     held = True
     while held and not ended.wait(HEARTBEAT_SECONDS):
         with suppress(PipelineError), registry.client() as client:  # the next beat may get through
-            held = client.keep_lock(lock)
+            held = client.locks.keep(lock)
 
 
 def _free(registry: Registry, lock: Lock, heart: threading.Thread) -> None:
@@ -55,7 +55,7 @@ def _free(registry: Registry, lock: Lock, heart: threading.Thread) -> None:
         time.sleep(pause_seconds)
         try:
             with registry.client() as client:
-                client.free_lock(lock)
+                client.locks.free(lock)
             return
         except RegistryUnreachable:
             continue

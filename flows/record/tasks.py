@@ -27,19 +27,19 @@ def current_entry(registry: Registry, model: str, environment: str) -> Entry | N
 def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
     """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
     with registry.client() as client:
-        passed = client.last_verdict(candidate.model, environment, candidate.fingerprint)
+        passed = client.events.last_verdict(candidate.model, environment, candidate.fingerprint)
     return passed.occurred_at if passed is not None else None
 
 
 def last_evidence(client: RegistryClient, candidate: Candidate, environment: str | None) -> str | None:
     """The evidence (its SHA-256) with which the candidate last passed in the environment; none if it never did, or there is none before."""
-    passed = client.last_verdict(candidate.model, environment, candidate.fingerprint) if environment is not None else None
+    passed = client.events.last_verdict(candidate.model, environment, candidate.fingerprint) if environment is not None else None
     return str(passed.detail["evidence_sha256"]) if passed is not None else None
 
 
 def first_begun(client: RegistryClient, model: str, run_id: str, environment: str | None = None) -> Event | None:
     """The event with which the run first took something of the model into its hands: in the environment, or in any."""
-    for event in client.run_events([run_id], BEGINNINGS):
+    for event in client.runs.events([run_id], BEGINNINGS):
         if event.model == model and environment in (None, event.environment):
             return event
     return None
@@ -49,14 +49,14 @@ def first_begun(client: RegistryClient, model: str, run_id: str, environment: st
 def unsettled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which nobody has put the environment right; none if there is none."""
     with registry.client() as client:
-        return client.unsettled_failure(run_id, candidate.model, environment.name, candidate.fingerprint)
+        return client.runs.unsettled_failure(run_id, candidate.model, environment.name, candidate.fingerprint)
 
 
 @step
 def settled_failure(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> Failure | None:
     """The failure of this run's candidate after which the run has put the environment right; none if that was not its last deed there."""
     with registry.client() as client:
-        return client.settled_failure(run_id, candidate.model, environment.name, candidate.fingerprint)
+        return client.runs.settled_failure(run_id, candidate.model, environment.name, candidate.fingerprint)
 
 
 @step
@@ -65,7 +65,7 @@ def note(
 ) -> None:
     """Keep that something happened to the candidate in the environment."""
     with registry.client() as client:
-        client.add_event(
+        client.events.add(
             kind, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint, run_id=run_id, detail=detail
         )
 
@@ -85,7 +85,7 @@ def recall_candidate(registry: Registry, model: str, environment: str, fingerpri
         RegistryRejected: The registry does not know it.
     """
     with registry.client() as client:
-        document = client.candidate(fingerprint)
+        document = client.candidates.get(fingerprint)
     if document is None:
         raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {model} in {environment}; release it again.")
     return Candidate.from_document(document)
@@ -99,7 +99,7 @@ def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> 
         ReleaseUnderWay: Another run holds it.
     """
     with registry.client() as client:
-        lock = client.take_lock(model, environment, run_id)
+        lock = client.locks.take(model, environment, run_id)
     if lock.run_id != run_id:
         raise ReleaseUnderWay(
             f"{model} in {environment} is being changed by run {lock.run_id} (last sign of life {lock.silent_seconds:.0f} s ago): "
@@ -113,7 +113,7 @@ def take_lock(registry: Registry, model: str, environment: str, run_id: str) -> 
 def give_back(registry: Registry, model: str, environment: str, run_id: str) -> None:
     """Give the lock back that an earlier process of the run, which has nothing left to do there, was lost with."""
     with registry.client() as client:
-        client.give_back_lock(model, environment, run_id)
+        client.locks.give_back(model, environment, run_id)
 
 
 @step
@@ -124,7 +124,7 @@ def require_lock(registry: Registry, lock: Lock) -> None:
         ReleaseUnderWay: Another run took over, as this one gave no sign of life for too long.
     """
     with registry.client() as client:
-        if not client.keep_lock(lock):
+        if not client.locks.keep(lock):
             raise ReleaseUnderWay(
                 f"Run {lock.run_id} gave no sign of life for too long, and another run took over {lock.model} in {lock.environment}.",
                 run_id=lock.run_id,

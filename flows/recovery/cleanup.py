@@ -69,4 +69,4 @@ async def _over(registry: Registry) -> list[tuple[Event, Orphaned]]:
 
 def _begun_by(registry: Registry, run_id: str) -> list[Event]:
     with registry.client() as client:
-        return [event for event in client.orphaned_runs() if event.run_id == run_id]
+        return [event for event in client.runs.orphaned() if event.run_id == run_id]

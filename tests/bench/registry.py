@@ -179,7 +179,7 @@ def changes(dsn: str) -> Iterator[Line]:
         def flip(_: int) -> None:
             entry = serving[next(models)]
             assert entry.fingerprint is not None
-            moved = client.mark_degraded(
+            moved = client.lifecycle.mark_degraded(
                 model=entry.model, environment="staging", fingerprint=entry.fingerprint, reason="answers are wrong"
             )
             assert moved is not None
@@ -213,9 +213,9 @@ def propagation(postgres: Postgres) -> Iterator[Line]:
 
         on, off = [], []
         for _ in range(PROPAGATIONS):
-            client.disable("model-1", "production", reason="bench", actor="bench")
+            client.switch.disable("model-1", "production", reason="bench", actor="bench")
             off.append(until(lambda: status() == 503))
-            client.enable("model-1", "production", reason="bench", actor="bench")
+            client.switch.enable("model-1", "production", reason="bench", actor="bench")
             on.append(until(lambda: status() == 200))
         router.close()
         upstream.close()
@@ -270,7 +270,7 @@ def keeping(dsn: str) -> Iterator[Line]:
         seconds = []
         for _ in range(SCRAPES + 1):
             began = time.perf_counter()
-            kept = client.kept_candidates(["deploying", "ready", "degraded"])
+            kept = client.candidates.kept(["deploying", "ready", "degraded"])
             seconds.append(time.perf_counter() - began)
     assert len(kept) >= MODELS
     yield line(

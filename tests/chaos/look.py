@@ -45,8 +45,8 @@ def look(
     labels = tuple(sorted(str((pod.metadata.labels or {}).get("slipway.dev/candidate")) for pod in pods if _serves(pod)))
     with site.registry() as registry:
         entries = registry.entries(model=site.model)
-        events = [event for event in reversed(registry.events(run_id=str(run.id))) if event.environment in (environment, None)]
-        broken = registry.verify_chain().broken
+        events = [event for event in reversed(registry.events.latest(run_id=str(run.id))) if event.environment in (environment, None)]
+        broken = registry.audit.verify().broken
     with psycopg.connect(site.database) as connection:
         locks = dict(connection.execute("SELECT environment, holder FROM slipway_locks WHERE holder IS NOT NULL").fetchall())
         codes = connection.execute(

@@ -189,7 +189,7 @@ class Site:
     def events(self, run: FlowRun) -> list[Event]:
         """What the registry recorded of the run, oldest first."""
         with self.registry() as registry:
-            return list(reversed(registry.events(run_id=str(run.id))))
+            return list(reversed(registry.events.latest(run_id=str(run.id))))
 
     def release(self, *environments: str, **parameters: Any) -> State[Any]:
         """Release the site's model; to development alone unless environments are named."""

@@ -272,7 +272,7 @@ def test_a_request_that_nobody_answers_ends_as_failed(site: Site) -> None:
     assert [event.kind for event in site.events(run)] == ["approval_requested", "approval_expired"]
     # and it is no longer listed as waiting
     with site.registry() as registry:
-        assert registry.open_requests() == []
+        assert registry.approvals.open_requests() == []
 
 
 def test_a_cancelled_release_is_no_open_request(site: Site, waiting: FlowRun) -> None:
@@ -281,7 +281,7 @@ def test_a_cancelled_release_is_no_open_request(site: Site, waiting: FlowRun) ->
     assert site.run(sweep).is_completed()
 
     with site.registry() as registry:
-        assert registry.open_requests() == []
+        assert registry.approvals.open_requests() == []
     assert site.events(waiting)[-1].kind == "approval_void"
     assert "Cancelled" in str(site.events(waiting)[-1].detail["why"])
     assert site.statuses() == {}
@@ -301,7 +301,7 @@ def test_an_approved_release_waits_for_the_end_of_a_freeze(site: Site) -> None:
     assert site.statuses() == {}
     assert "end of the year" in site.form(run)
     with site.registry() as registry:
-        (request,) = registry.open_requests()
+        (request,) = registry.approvals.open_requests()
     assert request.frozen_until is not None
     assert request.frozen_until > datetime.now(UTC)
 

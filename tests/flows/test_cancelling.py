@@ -50,7 +50,7 @@ def test_before_the_cluster_is_changed_nothing_is_left(site: Site) -> None:
     until(lambda: not jobs(site, fetching))
     assert left(site, fetching) == "The cluster was not changed: what served there still does. 1 Job of the run was ended."
     with site.registry() as registry:
-        assert registry.held_locks() == []
+        assert registry.locks.held() == []
         (entry,) = registry.entries(model=site.model)
         assert entry.status_reason == "Cancelled: its run was cancelled"
     # and there is nothing more to do

@@ -47,7 +47,7 @@ def test_what_is_killed_in_the_middle_of_a_write_is_taken_up_where_it_was(lane: 
     assert back.last is not None
     site, (run, intended) = lane.site, back.last
     with site.registry() as registry:
-        registry.take_lock(site.model, "development", "a run that is gone")
+        registry.locks.take(site.model, "development", "a run that is gone")
     with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
         container = {"name": "none", "image": "none"}
         job = {

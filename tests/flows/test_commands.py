@@ -64,7 +64,7 @@ def test_an_approver_enrols_once(site: Site, tmp_path: Path) -> None:
     assert isinstance(stranger.exception, SpecInvalid)
     assert "is not an approver" in stranger.exception.message
     with site.registry() as registry:
-        (event,) = registry.events()
+        (event,) = registry.events.latest()
     assert (event.kind, event.detail) == ("approver_enrolled", {"approver": name, "replaced": True})
 
 
@@ -88,7 +88,7 @@ def test_a_secret_for_kubernetes_is_written_for_its_owner_only(site: Site, tmp_p
 def test_the_record_is_verified_and_exported(site: Site) -> None:
     with site.registry() as registry:
         for number in range(3):
-            registry.add_event("step", run_id=f"r{number}")
+            registry.events.add("step", run_id=f"r{number}")
 
     held = slipway("audit", "verify")
     assert held.exit_code == 0, held.output

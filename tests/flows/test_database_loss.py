@@ -25,6 +25,6 @@ def test_a_release_outlives_a_restart_of_its_database(site: Site) -> None:
     assert state.is_completed(), state.message
     assert site.statuses() == {"development": "ready"}
     with site.registry() as registry:
-        assert [event.kind for event in reversed(registry.events(model=site.model))] == ["deploying", "verified", "ready", "timed"]
-        assert registry.take_lock(site.model, "development", "next").run_id == "next"
+        assert [event.kind for event in reversed(registry.events.latest(model=site.model))] == ["deploying", "verified", "ready", "timed"]
+        assert registry.locks.take(site.model, "development", "next").run_id == "next"
     assert site.ask("The capital of France is") == " Paris."

@@ -55,7 +55,7 @@ def test_it_goes_back_to_the_previous_candidate_without_fetching_a_byte(site: Si
     with site.registry() as registry:
         by_fingerprint = {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)}
         current = registry.current(site.model, "development")
-        event = next(event for event in registry.events(model=site.model) if event.kind == "rolled_back")
+        event = next(event for event in registry.events.latest(model=site.model) if event.kind == "rolled_back")
     assert by_fingerprint == {first: "ready", second: "disabled"}
     assert (event.actor, event.detail["reason"], event.fingerprint) == ("on-call", "answers are cut off", first)
     assert event.detail["seconds"] < 300
@@ -85,7 +85,7 @@ def test_it_goes_back_to_the_previous_candidate_without_fetching_a_byte(site: Si
     assert night.message is not None
     assert f"Somebody changed {site.model} in development in Git since commit {back[0][:12]}" in night.message
     with site.registry() as registry:
-        drifted = next(event for event in registry.events(model=site.model) if event.kind == "drifted")
+        drifted = next(event for event in registry.events.latest(model=site.model) if event.kind == "drifted")
         current = registry.current(site.model, "development")
     (found,) = drifted.detail["found"]  # type: ignore[misc]
     assert (found["kind"], found["difference"]) == ("git", [f"+++ b/{chart}", "+Better."])

@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_found_and_mended(site: Site) -> None:
     with site.registry() as registry:
         (entry,) = registry.entries(model=site.model)
         assert entry.fingerprint is not None
-        registry.begin(
+        registry.lifecycle.begin(
             model=site.model,
             hub_revision=entry.hub_revision,
             environment="staging",
@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_found_and_mended(site: Site) -> None:
             run_id=str(run.id),
         )
         # and another one holds a lock, that is gone altogether
-        registry.take_lock(site.model, "production", str(uuid.uuid4()))
+        registry.locks.take(site.model, "production", str(uuid.uuid4()))
     site.client.set_flow_run_state(run.id, Cancelled(), force=True)
     with psycopg.connect(site.database) as connection:
         connection.execute("UPDATE slipway_locks SET heartbeat_at = heartbeat_at - interval '61 seconds'")

@@ -45,7 +45,7 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
         found = kept.find(registry, str(run.id), None)
         assert kept.find(registry, found.sha256[:12], None) == found
         page = kept.page(registry, found)
-        events = {event.kind: event.detail for event in registry.events(run_id=str(run.id))}
+        events = {event.kind: event.detail for event in registry.events.latest(run_id=str(run.id))}
         current = registry.current(site.model, "development")
         with pytest.raises(SpecInvalid, match="verified nothing in staging"):
             kept.find(registry, str(run.id), "staging")
@@ -92,7 +92,7 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
     assert "behaviour: expected the same commit's answers" in ended.message
     with site.registry() as registry:
         refused = kept.find(registry, str(again.id), "development")
-        failed = next(event for event in registry.events(run_id=str(again.id)) if event.kind == "failed")
+        failed = next(event for event in registry.events.latest(run_id=str(again.id)) if event.kind == "failed")
         assert "of the same hub revision" in kept.page(registry, refused)
     assert failed.detail["evidence_sha256"] == refused.sha256
     assert str(failed.detail["reason"]).startswith("VerificationFailed: ")

@@ -83,9 +83,9 @@ class Desk:
         """Record what a release records that ends well."""
         with self.registry.client() as client:
             where = {"model": wanted.model, "environment": self.environment.name, "fingerprint": wanted.fingerprint, "run_id": run_id}
-            client.register(wanted.fingerprint, wanted.document(), wanted.model, wanted.commit)
-            client.begin(**where, hub_revision=wanted.commit, namespace=self.environment.namespace, endpoint=self.plan.endpoint)
-            client.mark_ready(**where, git_commit=sha, evidence_sha256=client.save_evidence("verification", {"of": run_id}))
+            client.candidates.register(wanted.fingerprint, wanted.document(), wanted.model, wanted.commit)
+            client.lifecycle.begin(**where, hub_revision=wanted.commit, namespace=self.environment.namespace, endpoint=self.plan.endpoint)
+            client.lifecycle.mark_ready(**where, git_commit=sha, evidence_sha256=client.evidence.save("verification", {"of": run_id}))
 
     def read(self, name: str, sha: str | None = None) -> Any:
         return yaml.safe_load(self.repository.read(f"{self.folder}/{name}", sha))
@@ -119,10 +119,10 @@ def approve(desk: Desk, run_id: str) -> None:
         run_id=run_id, name="production-1", model=desk.candidate.model, environment="production", fingerprint=desk.candidate.fingerprint
     )
     with desk.registry.client() as client:
-        client.register(desk.candidate.fingerprint, desk.candidate.document(), desk.candidate.model, desk.candidate.commit)
-        client.mark_gate(gate, "approval_requested", {"evidence_sha256": "e" * 64, "requester": "zoe"})
+        client.candidates.register(desk.candidate.fingerprint, desk.candidate.document(), desk.candidate.model, desk.candidate.commit)
+        client.approvals.mark(gate, "approval_requested", {"evidence_sha256": "e" * 64, "requester": "zoe"})
         for number, who in enumerate(("ada", "bob"), 1):
-            client.add_event(
+            client.events.add(
                 "approved",
                 model=gate.model,
                 environment="production",
@@ -131,7 +131,7 @@ def approve(desk: Desk, run_id: str) -> None:
                 actor=who,
                 detail={"gate": gate.name, "round": number},
             )
-        client.mark_gate(gate, "approval_granted", {"approvers": ["ada", "bob"], "emergency": False})
+        client.approvals.mark(gate, "approval_granted", {"approvers": ["ada", "bob"], "emergency": False})
 
 
 def test_a_promotion_is_one_commit_with_values_chart_and_grounds(desk: Desk) -> None:

@@ -21,7 +21,7 @@ from tests.flows.conftest import Site
 def test_a_second_run_is_refused_with_the_name_of_the_first_and_touches_nothing(site: Site) -> None:
     # given a release that another process has under way
     with site.registry() as registry:
-        registry.take_lock(site.model, "development", "run-of-another-process")
+        registry.locks.take(site.model, "development", "run-of-another-process")
 
     # when a release and a rollback want to begin
     ended = [
@@ -35,7 +35,7 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_touches_nothing(
         assert f"{site.model} in development is being changed by run run-of-another-process" in str(state.message)
     assert site.pods() == ()
     with site.registry() as registry:
-        assert registry.events(model=site.model) == []
+        assert registry.events.latest(model=site.model) == []
 
     # and when that process has died, the next release takes over from it
     with psycopg.connect(site.database) as connection:
@@ -46,7 +46,7 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_and_touches_nothing(
     # and gives the lock back
     assert site.run(rollback, model=site.model, environment="development", reason="see who holds it", actor="on-call").name == "Failed"
     with site.registry() as registry:
-        assert registry.take_lock(site.model, "development", "next").run_id == "next"
+        assert registry.locks.take(site.model, "development", "next").run_id == "next"
 
 
 def test_a_run_that_was_lost_when_all_was_done_gives_back_what_it_held(site: Site) -> None:
@@ -54,7 +54,7 @@ def test_a_run_that_was_lost_when_all_was_done_gives_back_what_it_held(site: Sit
     run = site.start(release, model=site.model, environments=["development"])
     assert site.leg(release, run).is_completed()
     with site.registry() as registry:
-        registry.take_lock(site.model, "development", str(run.id))
+        registry.locks.take(site.model, "development", str(run.id))
     site.client.set_flow_run_state(run.id, Crashed(), force=True)
 
     # when it is taken up again
@@ -62,7 +62,7 @@ def test_a_run_that_was_lost_when_all_was_done_gives_back_what_it_held(site: Sit
 
     # then the next one need not wait until the lock goes stale
     with site.registry() as registry:
-        assert registry.take_lock(site.model, "development", "next").run_id == "next"
+        assert registry.locks.take(site.model, "development", "next").run_id == "next"
 
 
 def test_of_two_releases_at_once_one_is_done_and_nothing_is_doubled(site: Site) -> None:
@@ -77,7 +77,7 @@ def test_of_two_releases_at_once_one_is_done_and_nothing_is_doubled(site: Site) 
     winner = runs[[state.name for state in states].index("Completed")]
     assert f"is being changed by run {winner.id}" in refused
     with site.registry() as registry:
-        assert [event.kind for event in reversed(registry.events(model=site.model))] == ["deploying", "verified", "ready", "timed"]
+        assert [event.kind for event in reversed(registry.events.latest(model=site.model))] == ["deploying", "verified", "ready", "timed"]
 
 
 def test_a_run_that_was_given_up_for_dead_does_not_write(site: Site) -> None:
@@ -91,14 +91,14 @@ def test_a_run_that_was_given_up_for_dead_does_not_write(site: Site) -> None:
         with psycopg.connect(site.database) as connection:
             connection.execute("UPDATE slipway_locks SET heartbeat_at = heartbeat_at - interval '61 seconds'")
         with site.registry() as registry:
-            assert registry.take_lock(site.model, "development", "the-next-run").run_id == "the-next-run"
+            assert registry.locks.take(site.model, "development", "the-next-run").run_id == "the-next-run"
         ended = leg.result(120)
 
     # then it ends with that, and recorded nothing more
     assert ended.is_failed()
     assert "the-next-run" in str(ended.message) or "another run took over" in str(ended.message)
     with site.registry() as registry:
-        assert [event.kind for event in registry.events(model=site.model)] == ["deploying"]
+        assert [event.kind for event in registry.events.latest(model=site.model)] == ["deploying"]
     assert site.statuses() == {"development": "deploying"}
 
 

@@ -38,7 +38,7 @@ def test_three_bad_checks_take_it_out_and_three_good_ones_put_it_back(site: Site
     assert seen.degraded == (f"{site.model} in development: {reason}",)
     with site.registry() as registry:
         (entry,) = registry.entries(model=site.model)
-        (event,) = registry.events(model=site.model, limit=1)
+        (event,) = registry.events.latest(model=site.model, limit=1)
     assert (entry.status_reason, event.kind, event.actor) == (reason, "degraded", "monitor")
 
     # when it is well again, then it takes three checks
@@ -64,10 +64,10 @@ def test_when_most_fail_at_once_nothing_is_changed_and_it_says_so(site: Site) ->
         for number in range(3):
             gone = f"gone-{number}.{entry.namespace}.svc.cluster.local:8000"
             which = {"model": f"{site.model}-{number}", "environment": "development", "fingerprint": f"{number}" * 64, "run_id": "by-hand"}
-            registry.register(which["fingerprint"], {}, which["model"], "a" * 40)
-            registry.begin(**which, hub_revision="a" * 40, namespace="elsewhere", endpoint=gone)
-            registry.mark_ready(**which, helm_revision=1, evidence_sha256=registry.save_evidence("verdict", {}))
-        before = registry.entries(), registry.events()
+            registry.candidates.register(which["fingerprint"], {}, which["model"], "a" * 40)
+            registry.lifecycle.begin(**which, hub_revision="a" * 40, namespace="elsewhere", endpoint=gone)
+            registry.lifecycle.mark_ready(**which, helm_revision=1, evidence_sha256=registry.evidence.save("verdict", {}))
+        before = registry.entries(), registry.events.latest()
 
     # when they are looked at
     for _ in range(3):
@@ -77,7 +77,7 @@ def test_when_most_fail_at_once_nothing_is_changed_and_it_says_so(site: Site) ->
     assert state.name == "Inconclusive"
     assert str(state.message).startswith("1 of 4 endpoints answer; most of development do not")
     with site.registry() as registry:
-        assert (registry.entries(), registry.events()) == before
+        assert (registry.entries(), registry.events.latest()) == before
 
 
 @pytest.mark.parametrize(

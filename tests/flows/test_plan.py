@@ -213,7 +213,7 @@ def test_code_of_the_repository_runs_where_its_model_is_allowed_to(site: Site) -
     assert "--trust-remote-code" in pod.spec.containers[0].args
     with site.registry() as registry:
         (entry,) = registry.entries(model=site.model)
-        document = registry.candidate(entry.fingerprint or "")
+        document = registry.candidates.get(entry.fingerprint or "")
     assert document is not None
     candidate = Candidate.from_document(document)
     assert candidate.remote_code

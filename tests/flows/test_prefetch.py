@@ -71,7 +71,7 @@ def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:
     assert site.release().is_completed()
     with site.registry() as registry:
         (entry,) = registry.entries(model=site.model)
-        first = Candidate.from_document(registry.candidate(entry.fingerprint or "") or {})
+        first = Candidate.from_document(registry.candidates.get(entry.fingerprint or "") or {})
         later = [replace(first, commit=digit * 40) for digit in "ab"]
         for each in later:
             _record_ready(registry, each)
@@ -86,9 +86,9 @@ def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:
 
 def _record_ready(registry: RegistryClient, candidate: Candidate) -> None:
     who = {"model": candidate.model, "environment": "development", "fingerprint": candidate.fingerprint, "run_id": candidate.short}
-    registry.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
-    registry.begin(**who, hub_revision=candidate.commit, namespace="n", endpoint="e:8000")
-    registry.mark_ready(**who, helm_revision=1, evidence_sha256=registry.save_evidence("verdict", {"of": candidate.short}))
+    registry.candidates.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
+    registry.lifecycle.begin(**who, hub_revision=candidate.commit, namespace="n", endpoint="e:8000")
+    registry.lifecycle.mark_ready(**who, helm_revision=1, evidence_sha256=registry.evidence.save("verdict", {"of": candidate.short}))
 
 
 def test_wrong_bytes_end_the_release_with_the_nodes_own_sentence(site: Site) -> None:

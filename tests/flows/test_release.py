@@ -30,9 +30,9 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     # and it holds no lock meanwhile
     with site.registry() as registry:
         for environment in ("staging", "production"):
-            lock = registry.take_lock(site.model, environment, "another run")
+            lock = registry.locks.take(site.model, environment, "another run")
             assert lock.run_id == "another run"
-            registry.free_lock(lock)
+            registry.locks.free(lock)
 
     # when a release manager approves
     assert site.sign(run) == "ACCEPT"
@@ -43,8 +43,8 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     assert site.statuses() == {"development": "ready", "staging": "ready", "production": "ready"}
     with site.registry() as registry:
         fingerprints = {entry.fingerprint for entry in registry.entries(model=site.model)}
-        kinds = [(event.kind, event.environment, event.actor) for event in reversed(registry.events(run_id=str(run.id)))]
-        timed = {event.environment: event.detail for event in registry.events(run_id=str(run.id)) if event.kind == "timed"}
+        kinds = [(event.kind, event.environment, event.actor) for event in reversed(registry.events.latest(run_id=str(run.id)))]
+        timed = {event.environment: event.detail for event in registry.events.latest(run_id=str(run.id)) if event.kind == "timed"}
     assert len(fingerprints) == 1
     assert isinstance(timed["development"]["prefetch_bytes"], int)
     assert kinds == [
@@ -68,7 +68,7 @@ def test_a_release_stops_for_approval_and_goes_on_in_another_process(site: Site)
     after = site.steps(run)
     assert {name for name in before if name.startswith(("prefetch", "deploy", "rollout", "verify", "record"))} <= set(after)
     with site.registry() as registry:
-        assert sum(event.kind == "ready" and event.environment == "staging" for event in registry.events(model=site.model)) == 1
+        assert sum(event.kind == "ready" and event.environment == "staging" for event in registry.events.latest(model=site.model)) == 1
     # and the router's endpoint answers
     assert site.ask("The capital of France is", "production") == " Paris."
 
@@ -129,8 +129,8 @@ def test_a_crash_while_loading_is_diagnosed(site: Site) -> None:
     # the registry keeps it as evidence
     assert site.statuses() == {"development": "failed"}
     with site.registry() as registry:
-        event = next(event for event in registry.events(run_id=str(run.id)) if event.kind == "failed")
-        evidence = registry.evidence(str(event.detail["evidence_sha256"]))
+        event = next(event for event in registry.events.latest(run_id=str(run.id)) if event.kind == "failed")
+        evidence = registry.evidence.get(str(event.detail["evidence_sha256"]))
     assert evidence is not None
     assert evidence["diagnosis"]["category"] == "gpu-out-of-memory"  # type: ignore[index]
     # and the run shows it

@@ -95,13 +95,13 @@ def test_a_rehearsal_that_died_on_the_way_back_goes_forward_again(site: Site) ->
 
     # given that it is lost when all is recorded but the lock not yet given back
     with site.registry() as registry:
-        registry.take_lock(site.model, "development", str(run.id))
+        registry.locks.take(site.model, "development", str(run.id))
     crash(site, run)
 
     # when it is started again, then it gives that back, and has nothing else to do
     assert site.leg(rehearse, run).is_completed()
     with site.registry() as registry:
-        assert registry.held_locks() == []
+        assert registry.locks.held() == []
     assert [event.kind for event in site.events(run)].count("deploying") == 2
 
 
@@ -119,8 +119,8 @@ def test_a_rehearsal_that_did_nothing_yet_is_this_registrys_by_its_first_step(si
 def test_a_rehearsal_does_not_undo_what_was_released_since_it_died(site: Site) -> None:
     run, _ = lost_rehearsal(site)
     with site.registry() as registry:  # its lock goes stale by itself, in a minute
-        for lock in registry.held_locks():
-            registry.free_lock(lock)
+        for lock in registry.locks.held():
+            registry.locks.free(lock)
     site.publish(knowledge=models.Knowledge().but(Japan="Osaka"))
     assert site.release().is_completed()
 

@@ -41,7 +41,7 @@ def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site:
     # then it is routed again
     assert site.statuses() == {"development": "ready"}
     with site.registry() as registry:
-        kinds = [event.kind for event in registry.events(model=site.model)]
+        kinds = [event.kind for event in registry.events.latest(model=site.model)]
     assert kinds[:4] == ["recovered", "verified", "degraded", "verified"]
 
 
@@ -82,8 +82,8 @@ def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> N
     assert weights.read_bytes() == whole
     # and the registry keeps it
     with site.registry() as registry:
-        (event,) = [event for event in registry.events(limit=20) if event.kind == "scrubbed"]
-        evidence = registry.evidence(str(event.detail["evidence_sha256"])) or {}
+        (event,) = [event for event in registry.events.latest(limit=20) if event.kind == "scrubbed"]
+        evidence = registry.evidence.get(str(event.detail["evidence_sha256"])) or {}
     assert event.detail["snapshots"] == [folder]
     assert evidence["scrub"]["corrupt"] == [hashlib.sha256(whole).hexdigest()]  # type: ignore[index]
 

@@ -80,7 +80,7 @@ def test_a_rehearsal_goes_back_and_forward_and_is_measured_and_a_candidate_can_b
     assert ended.is_completed(), ended.message
     with site.registry() as registry:
         assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "disabled", second: "ready"}
-        (rehearsed,) = [event for event in registry.events(model=site.model) if event.kind == "rehearsed"]
+        (rehearsed,) = [event for event in registry.events.latest(model=site.model) if event.kind == "rehearsed"]
     assert rehearsed.fingerprint == second
     assert rehearsed.detail["within"] is True
     assert 0 < float(str(rehearsed.detail["back"])) <= float(str(rehearsed.detail["target_seconds"]))

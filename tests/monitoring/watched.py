@@ -133,21 +133,21 @@ def watched(program: Path, folder: Path) -> Iterator[Watched]:
 
 def begin(registry: RegistryClient) -> None:
     """A model serves in production, and a run is about to change it."""
-    registry.register(FINGERPRINT, {"model": "tiny"}, "tiny", "a" * 40)
+    registry.candidates.register(FINGERPRINT, {"model": "tiny"}, "tiny", "a" * 40)
     place = {"model": "tiny", "environment": "production", "fingerprint": FINGERPRINT, "run_id": "run-1"}
-    registry.begin(hub_revision="a" * 40, namespace="llm-production", endpoint="tiny.llm-production:8000", **place)
-    evidence = registry.save_evidence("verification", {"outcome": "passed"})
-    registry.mark_ready(helm_revision=1, evidence_sha256=evidence, **place)
-    registry.take_lock("tiny", "production", "run-2")
+    registry.lifecycle.begin(hub_revision="a" * 40, namespace="llm-production", endpoint="tiny.llm-production:8000", **place)
+    evidence = registry.evidence.save("verification", {"outcome": "passed"})
+    registry.lifecycle.mark_ready(helm_revision=1, evidence_sha256=evidence, **place)
+    registry.locks.take("tiny", "production", "run-2")
     gate = Gate(run_id="run-2", name="production", model="tiny", environment="production", fingerprint=FINGERPRINT)
-    registry.mark_gate(gate, "approval_requested", {})
+    registry.approvals.mark(gate, "approval_requested", {})
     _news(registry, 1)
 
 
 def go_on(registry: RegistryClient) -> None:
     """A release that took its time, a rollback, and a failure."""
     _news(registry, 2)
-    registry.add_event("failed", model="tiny", environment="production", fingerprint=FINGERPRINT, detail={"reason": "too slow"})
+    registry.events.add("failed", model="tiny", environment="production", fingerprint=FINGERPRINT, detail={"reason": "too slow"})
 
 
 def _news(registry: RegistryClient, number: int) -> None:
@@ -157,7 +157,7 @@ def _news(registry: RegistryClient, number: int) -> None:
         ("timed", {"phases": phases, "total_seconds": 136.2, "prefetch_bytes": 10**9}),
         ("rolled_back", {"reason": "it is slow", "seconds": 70}),
     ):
-        registry.add_event(kind, model="tiny", environment="production", fingerprint=FINGERPRINT, run_id=f"run-{number}", detail=detail)
+        registry.events.add(kind, model="tiny", environment="production", fingerprint=FINGERPRINT, run_id=f"run-{number}", detail=detail)
 
 
 def _configuration(targets: dict[str, str]) -> dict[str, Any]:

@@ -157,8 +157,8 @@ class Releases:
     def begin(self, candidate: str, run: str) -> Entry:
         commit = COMMITS[candidate[0]]
         fingerprint = self.fingerprint(candidate)
-        self.client.register(fingerprint, {"commit": commit, "variant": candidate}, self.model, commit)
-        return self.client.begin(
+        self.client.candidates.register(fingerprint, {"commit": commit, "variant": candidate}, self.model, commit)
+        return self.client.lifecycle.begin(
             model=self.model,
             hub_revision=commit,
             environment=self.environment,
@@ -169,12 +169,12 @@ class Releases:
         )
 
     def ready(self, candidate: str, run: str, helm_revision: int = 1) -> Entry:
-        return self.client.mark_ready(
+        return self.client.lifecycle.mark_ready(
             model=self.model,
             environment=self.environment,
             fingerprint=self.fingerprint(candidate),
             helm_revision=helm_revision,
-            evidence_sha256=self.client.save_evidence("verdict", {"candidate": candidate, "outcome": "passed"}),
+            evidence_sha256=self.client.evidence.save("verdict", {"candidate": candidate, "outcome": "passed"}),
             run_id=run,
         )
 
@@ -183,7 +183,7 @@ class Releases:
         return self.ready(candidate, run, helm_revision)
 
     def fail(self, candidate: str, run: str, *, cluster_changed: bool = True) -> Entry | None:
-        return self.client.mark_failed(
+        return self.client.lifecycle.mark_failed(
             model=self.model,
             environment=self.environment,
             fingerprint=self.fingerprint(candidate),
@@ -193,12 +193,12 @@ class Releases:
         )
 
     def degrade(self, candidate: str) -> Entry | None:
-        return self.client.mark_degraded(
+        return self.client.lifecycle.mark_degraded(
             model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate), reason="answers are wrong"
         )
 
     def recover(self, candidate: str) -> Entry | None:
-        return self.client.mark_recovered(model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate))
+        return self.client.lifecycle.mark_recovered(model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate))
 
     def statuses(self) -> dict[str, str]:
         """Status by the first letter of the commit."""
@@ -214,7 +214,7 @@ class Releases:
 
     def kept(self) -> set[str]:
         """The candidates that may serve again at once."""
-        return {str(each["variant"]) for each in self.client.kept_candidates(["deploying", "ready", "degraded"])}
+        return {str(each["variant"]) for each in self.client.candidates.kept(["deploying", "ready", "degraded"])}
 
     def _kept(self, fingerprint: str) -> str:
         """The candidate; whatever is current or previous is kept on the nodes, in every history of these tests."""
@@ -223,7 +223,7 @@ class Releases:
 
     def kinds(self) -> list[str]:
         """Kinds of all events, oldest first."""
-        return [event.kind for event in reversed(self.client.events())]
+        return [event.kind for event in reversed(self.client.events.latest())]
 
 
 @pytest.fixture

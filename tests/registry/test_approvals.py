@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from blocks.registry import Gate, RegistryClient
-from blocks.registry.documents import Appended
+from blocks.registry.events import Appended
 
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
 GATE = Gate(run_id="run-1", name="production-abc", model="tiny", environment="production", fingerprint="f" * 64)
@@ -18,7 +18,7 @@ GATE = Gate(run_id="run-1", name="production-abc", model="tiny", environment="pr
 
 def answer(client: RegistryClient, number: int, step: int | None = 100, gate: Gate = GATE, **changes: Any) -> Appended:
     given = {"kind": "approved", "approver": "ada", "refusal": None, "detail": {"reason": "good"}, "at": NOW, **changes}
-    return client.answer(gate, number, code_step=step, **given)  # type: ignore[arg-type]
+    return client.approvals.answer(gate, number, code_step=step, **given)  # type: ignore[arg-type]
 
 
 def why(appended: Appended) -> str:
@@ -115,18 +115,18 @@ def test_open_requests_are_those_that_nothing_closed(client: RegistryClient) -> 
         for kind in ("open", "approval_granted", "approval_expired", "approval_void", "rejected", "approved", "frozen")
     }
     for gate in gates.values():
-        assert client.mark_gate(gate, "approval_requested", {"requester": "zoe"}).new
-        assert not client.mark_gate(gate, "approval_requested", {"requester": "zoe"}).new
+        assert client.approvals.mark(gate, "approval_requested", {"requester": "zoe"}).new
+        assert not client.approvals.mark(gate, "approval_requested", {"requester": "zoe"}).new
     for kind in ("approval_granted", "approval_expired", "approval_void"):
-        client.mark_gate(gates[kind], kind, {})
+        client.approvals.mark(gates[kind], kind, {})
     answer(client, 1, gate=gates["rejected"], kind="rejected")
     answer(client, 1, 101, gate=gates["approved"])  # one of two: the request stays open
     for day in (1, 3, 2):
-        client.mark_gate(gates["frozen"], "approval_frozen", {"until": f"2026-06-0{day}T08:00:00+00:00"}, step=str(day))
+        client.approvals.mark(gates["frozen"], "approval_frozen", {"until": f"2026-06-0{day}T08:00:00+00:00"}, step=str(day))
 
-    waiting = {request.run_id: request for request in client.open_requests()}
+    waiting = {request.run_id: request for request in client.approvals.open_requests()}
 
     assert set(waiting) == {"run-open", "run-approved", "run-frozen"}
     assert waiting["run-frozen"].frozen_until == datetime(2026, 6, 3, 8, tzinfo=UTC)
     assert waiting["run-open"].frozen_until is None
-    assert [event.kind for event in client.gate_events("run-approved", "g")] == ["approval_requested", "approved"]
+    assert [event.kind for event in client.approvals.events("run-approved", "g")] == ["approval_requested", "approved"]

@@ -96,27 +96,27 @@ def degraded(releases: Releases) -> None:
 
 def taken_out(releases: Releases) -> None:
     releases.release("a1", "run-1")
-    releases.client.disable("tiny", "production", reason="it leaks", actor="ada")
+    releases.client.switch.disable("tiny", "production", reason="it leaks", actor="ada")
 
 
 def verifying(releases: Releases) -> None:
     releases.release("a1", "run-1")
     releases.begin("b1", "run-2")
-    releases.client.save_evidence("verdict", PASSED)
+    releases.client.evidence.save("verdict", PASSED)
 
 
 def registered(releases: Releases) -> None:
-    releases.client.register("f" * 64, {"x": 1}, "tiny", "a" * 40)
+    releases.client.candidates.register("f" * 64, {"x": 1}, "tiny", "a" * 40)
 
 
 def begin(releases: Releases) -> object:
     place = {"environment": "production", "namespace": "models", "endpoint": "tiny:8000"}
-    return releases.client.begin(model="tiny", hub_revision="a" * 40, fingerprint="f" * 64, run_id="run-1", **place)
+    return releases.client.lifecycle.begin(model="tiny", hub_revision="a" * 40, fingerprint="f" * 64, run_id="run-1", **place)
 
 
 def mark_ready(releases: Releases) -> object:
     which = {"model": "tiny", "environment": "production", "fingerprint": releases.fingerprint("b1"), "run_id": "run-2"}
-    return releases.client.mark_ready(**which, helm_revision=2, evidence_sha256=digest(PASSED))
+    return releases.client.lifecycle.mark_ready(**which, helm_revision=2, evidence_sha256=digest(PASSED))
 
 
 PASSED = {"outcome": "passed"}
@@ -129,10 +129,10 @@ WRITES: dict[str, tuple[Callable[[Releases], object], Callable[[Releases], objec
     "mark_failed": (verifying, lambda releases: releases.fail("b1", "run-2")),
     "mark_degraded": (serving, lambda releases: releases.degrade("a1")),
     "mark_recovered": (degraded, lambda releases: releases.recover("a1")),
-    "disable": (serving, lambda releases: releases.client.disable("tiny", "production", reason="it leaks", actor="ada")),
-    "enable": (taken_out, lambda releases: releases.client.enable("tiny", "production", reason="mended", actor="ada")),
-    "save_evidence": (nothing, lambda releases: releases.client.save_evidence("verdict", {"x": 1})),
-    "add_event": (nothing, lambda releases: releases.client.add_event("notified", run_id="run-1")),
+    "disable": (serving, lambda releases: releases.client.switch.disable("tiny", "production", reason="it leaks", actor="ada")),
+    "enable": (taken_out, lambda releases: releases.client.switch.enable("tiny", "production", reason="mended", actor="ada")),
+    "save_evidence": (nothing, lambda releases: releases.client.evidence.save("verdict", {"x": 1})),
+    "add_event": (nothing, lambda releases: releases.client.events.add("notified", run_id="run-1")),
 }
 
 
@@ -142,7 +142,7 @@ def remembered(dsn: str) -> object:
         entries = [
             (entry.hub_revision, entry.status, entry.status_reason, entry.helm_revision, entry.fingerprint) for entry in client.entries()
         ]
-        return counts, sorted(entries), [(event.kind, event.fingerprint, event.run_id) for event in client.events()]
+        return counts, sorted(entries), [(event.kind, event.fingerprint, event.run_id) for event in client.events.latest()]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -172,7 +172,7 @@ def test_a_backend_killed_in_the_middle_leaves_nothing_and_the_call_may_be_repea
     releases: Releases, dsn: str, sql: psycopg.Connection, wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:
     releases.begin("a1", "run-1")
-    releases.client.save_evidence("verdict", {"candidate": "a1", "outcome": "passed"})
+    releases.client.evidence.save("verdict", {"candidate": "a1", "outcome": "passed"})
     failures: list[BaseException] = []
 
     def end() -> None:

@@ -20,61 +20,61 @@ if TYPE_CHECKING:
 def test_a_candidate_is_registered_once_and_read_back(client: RegistryClient) -> None:
     document = {"model": "tiny", "files": [{"path": "a", "size_bytes": 2**40}], "share": 0.9, "whole": 1.0, "name": "Größe ✓", "none": None}
 
-    client.register("f" * 64, document, "tiny", "a" * 40)
-    client.register("f" * 64, dict(reversed(document.items())), "tiny", "a" * 40)
+    client.candidates.register("f" * 64, document, "tiny", "a" * 40)
+    client.candidates.register("f" * 64, dict(reversed(document.items())), "tiny", "a" * 40)
 
-    assert client.candidate("f" * 64) == document
-    assert client.candidate("0" * 64) is None
+    assert client.candidates.get("f" * 64) == document
+    assert client.candidates.get("0" * 64) is None
 
 
 @pytest.mark.parametrize("other", [({"x": 2}, "tiny", "a" * 40), ({"x": 1}, "other", "a" * 40), ({"x": 1}, "tiny", "b" * 40)])
 def test_a_fingerprint_means_one_candidate(client: RegistryClient, other: tuple[dict[str, object], str, str]) -> None:
-    client.register("f" * 64, {"x": 1}, "tiny", "a" * 40)
+    client.candidates.register("f" * 64, {"x": 1}, "tiny", "a" * 40)
 
     with pytest.raises(RegistryRejected, match="another document"):
-        client.register("f" * 64, *other)
-    assert client.candidate("f" * 64) == {"x": 1}
+        client.candidates.register("f" * 64, *other)
+    assert client.candidates.get("f" * 64) == {"x": 1}
 
 
 def test_evidence_is_found_by_the_hash_of_its_canonical_json(client: RegistryClient) -> None:
-    sha256 = client.save_evidence("verdict", {"b": [1, 2.5], "a": "é"})
+    sha256 = client.evidence.save("verdict", {"b": [1, 2.5], "a": "é"})
 
     assert sha256 == hashlib.sha256('{"a":"é","b":[1,2.5]}'.encode()).hexdigest()
-    assert client.save_evidence("verdict", {"a": "é", "b": [1, 2.5]}) == sha256
-    assert client.evidence(sha256) == {"a": "é", "b": [1, 2.5]}
-    assert client.evidence("0" * 64) is None
+    assert client.evidence.save("verdict", {"a": "é", "b": [1, 2.5]}) == sha256
+    assert client.evidence.get(sha256) == {"a": "é", "b": [1, 2.5]}
+    assert client.evidence.get("0" * 64) is None
 
 
 def test_evidence_is_found_by_the_beginning_of_its_hash(client: RegistryClient) -> None:
-    hashes = [client.save_evidence("verdict", {"number": number}) for number in range(17)]
+    hashes = [client.evidence.save("verdict", {"number": number}) for number in range(17)]
 
-    found = client.evidence_named(hashes[3][:12])
+    found = client.evidence.find(hashes[3][:12])
 
     assert found is not None
     assert (found.sha256, found.kind, found.document) == (hashes[3], "verdict", {"number": 3})
-    assert client.evidence_named("%") is None
-    assert client.evidence_named("0" * 63) is None
+    assert client.evidence.find("%") is None
+    assert client.evidence.find("0" * 63) is None
     shared = next(sha256[0] for sha256 in hashes if sum(other[0] == sha256[0] for other in hashes) > 1)  # 17 hashes, 16 digits
     with pytest.raises(RegistryRejected, match="give more of it"):
-        client.evidence_named(shared)
+        client.evidence.find(shared)
 
 
 @pytest.mark.parametrize("document", [{"x": math.nan}, {"x": {1, 2}}, {"x": "\ud800"}, {"x": "\0"}, {"x": 1e22}])
 def test_what_cannot_be_kept_as_it_is_is_refused(client: RegistryClient, sql: psycopg.Connection, document: dict[str, object]) -> None:
     with pytest.raises(RegistryRejected):
-        client.save_evidence("verdict", document)
+        client.evidence.save("verdict", document)
     assert sql.execute("SELECT count(*) FROM slipway_evidence").fetchone() == (0,)
 
 
 def test_evidence_that_a_superuser_altered_is_not_given_out(client: RegistryClient, sql: psycopg.Connection) -> None:
-    sha256 = client.save_evidence("verdict", {"outcome": "failed"})
+    sha256 = client.evidence.save("verdict", {"outcome": "failed"})
     sql.execute("ALTER TABLE slipway_evidence DISABLE TRIGGER ALL")
     sql.execute("""UPDATE slipway_evidence SET document = '{"outcome": "passed"}'""")
 
     with pytest.raises(RegistryRejected, match="altered"):
-        client.evidence_named(sha256[:12])
+        client.evidence.find(sha256[:12])
     with pytest.raises(RegistryRejected, match="altered"):
-        client.evidence(sha256)
+        client.evidence.get(sha256)
 
 
 def test_an_event_keeps_all_it_was_given(client: RegistryClient) -> None:
@@ -88,43 +88,43 @@ def test_an_event_keeps_all_it_was_given(client: RegistryClient) -> None:
         "organisation": "slipway-demo",
     }
 
-    event = client.add_event("verdict", **given, detail={"p95_seconds": 0.25}, at=then)
+    event = client.events.add("verdict", **given, detail={"p95_seconds": 0.25}, at=then)
 
-    assert client.events() == [event]
+    assert client.events.latest() == [event]
     assert {name: getattr(event, name) for name in given} == given
     assert (event.kind, event.detail, event.occurred_at) == ("verdict", {"p95_seconds": 0.25}, then)
 
 
 def test_a_run_records_the_same_once(client: RegistryClient) -> None:
-    first = client.add_event("notified", run_id="run-1", detail={"to": "ops"})
+    first = client.events.add("notified", run_id="run-1", detail={"to": "ops"})
 
-    assert client.add_event("notified", run_id="run-1", detail={"to": "ops"}) == first
-    client.add_event("notified", run_id="run-1", detail={"to": "audit"})
-    client.add_event("notified", run_id="run-2", detail={"to": "ops"})
-    assert len(client.events()) == 3
+    assert client.events.add("notified", run_id="run-1", detail={"to": "ops"}) == first
+    client.events.add("notified", run_id="run-1", detail={"to": "audit"})
+    client.events.add("notified", run_id="run-2", detail={"to": "ops"})
+    assert len(client.events.latest()) == 3
 
 
 def test_a_key_is_recorded_once_and_no_key_always(client: RegistryClient) -> None:
-    first = client.add_event("notified", key="letter-1", detail={"to": "ops"})
-    assert client.add_event("notified", key="letter-1", detail={"to": "others"}) == first
-    client.add_event("noticed")
-    client.add_event("noticed")
+    first = client.events.add("notified", key="letter-1", detail={"to": "ops"})
+    assert client.events.add("notified", key="letter-1", detail={"to": "others"}) == first
+    client.events.add("noticed")
+    client.events.add("noticed")
 
-    assert [event.kind for event in client.events()] == ["noticed", "noticed", "notified"]
+    assert [event.kind for event in client.events.latest()] == ["noticed", "noticed", "notified"]
 
 
 def test_events_are_filtered_and_the_newest_come_first(client: RegistryClient) -> None:
     for number in range(5):
-        client.add_event("step", model=f"m{number % 2}", environment=f"e{number % 3}", run_id=f"r{number}")
+        client.events.add("step", model=f"m{number % 2}", environment=f"e{number % 3}", run_id=f"r{number}")
 
     def runs(**filters: str) -> list[str | None]:
-        return [event.run_id for event in client.events(**filters)]
+        return [event.run_id for event in client.events.latest(**filters)]
 
     assert runs() == ["r4", "r3", "r2", "r1", "r0"]
     assert runs(model="m0") == ["r4", "r2", "r0"]
     assert runs(model="m0", environment="e2") == ["r2"]
     assert runs(run_id="r3") == ["r3"]
-    assert [event.run_id for event in client.events(limit=2)] == ["r4", "r3"]
+    assert [event.run_id for event in client.events.latest(limit=2)] == ["r4", "r3"]
 
 
 def test_entries_are_filtered(releases: Releases, client: RegistryClient) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg import errors
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from blocks.errors import RegistryRejected, RegistryUnreachable
 from blocks.registry import RegistryClient
@@ -95,7 +95,7 @@ def test_a_database_or_user_that_does_not_exist(dsn: str, change: dict[str, str]
 
 def test_no_schema_yet(empty_dsn: str) -> None:
     with RegistryClient(empty_dsn) as client:
-        for read in (client.entries, client.events, lambda: client.route("tiny"), lambda: client.candidate("f" * 64)):
+        for read in (client.entries, client.events.latest, lambda: client.route("tiny"), lambda: client.candidates.get("f" * 64)):
             error = error_of(read)
             assert isinstance(error, RegistryRejected)
             assert "run slipway migrate" in str(error)
@@ -117,7 +117,7 @@ def test_the_database_goes_away_while_the_client_is_open(databases: Databases) -
     with RegistryClient(dsn, connect_timeout_seconds=1) as client:
         client.entries()
         with psycopg.connect(databases.postgres.dsn, autocommit=True) as admin:
-            admin.execute(f"DROP DATABASE {client.address.database} WITH (FORCE)")
+            admin.execute(f"DROP DATABASE {conninfo_to_dict(dsn)['dbname']} WITH (FORCE)")
         error = error_of(client.entries)
 
     assert isinstance(error, RegistryUnreachable)

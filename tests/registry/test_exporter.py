@@ -62,7 +62,7 @@ def test_the_status_of_each_model_in_each_environment(releases: Releases, client
         ("staging", "tiny", "", "deploying"),
     }
 
-    client.disable("tiny", "production", reason="it leaks", actor="ada")
+    client.switch.disable("tiny", "production", reason="it leaks", actor="ada")
     seen = scrape(exporter, watch)
     assert ("slipway_model_status", ("production", "tiny", "", "disabled")) in seen
     assert ("slipway_model_status", ("production", "tiny", "", "ready")) not in seen
@@ -71,14 +71,14 @@ def test_the_status_of_each_model_in_each_environment(releases: Releases, client
 def test_verdicts_phases_and_bytes(releases: Releases, client: RegistryClient, watch: Watch) -> None:
     exporter = Exporter(client, clock=watch)
     assert ("slipway_verdicts_total", ("production", "passed")) not in scrape(exporter)
-    passed = client.save_evidence("verdict", {"verdict": {"outcome": "passed"}})
-    failed = client.save_evidence("verdict", {"verdict": {"outcome": "failed"}})
+    passed = client.evidence.save("verdict", {"verdict": {"outcome": "passed"}})
+    failed = client.evidence.save("verdict", {"verdict": {"outcome": "failed"}})
     detail = {"evidence_sha256": passed, "phases": {"prefetch": 7.5, "rollout": 45}, "prefetch_bytes": 1000}
     for _ in range(2):
-        client.add_event("ready", model="tiny", environment="production", detail=detail)
-    client.add_event("degraded", model="tiny", environment="production", detail={"evidence_sha256": failed})
-    client.add_event("verified", environment="staging", detail={"outcome": "inconclusive"})
-    client.add_event("noted", detail={"phases": "none", "prefetch_bytes": None})
+        client.events.add("ready", model="tiny", environment="production", detail=detail)
+    client.events.add("degraded", model="tiny", environment="production", detail={"evidence_sha256": failed})
+    client.events.add("verified", environment="staging", detail={"outcome": "inconclusive"})
+    client.events.add("noted", detail={"phases": "none", "prefetch_bytes": None})
 
     seen = scrape(exporter, watch)
     assert seen["slipway_verdicts_total", ("production", "passed")] == 2
@@ -106,9 +106,9 @@ def test_how_long_releases_and_rollbacks_took(releases: Releases, client: Regist
     assert seen["slipway_verdicts_total", ("production", "inconclusive")] == 0
 
     for seconds in (590, 610):
-        client.add_event("timed", model="tiny", environment="production", detail={"total_seconds": seconds})
-    client.add_event("rolled_back", model="tiny", environment="production", actor="ada", detail={"seconds": 45.5})
-    client.add_event("timed", model="tiny", environment="production", detail={"total_seconds": "unknown"})
+        client.events.add("timed", model="tiny", environment="production", detail={"total_seconds": seconds})
+    client.events.add("rolled_back", model="tiny", environment="production", actor="ada", detail={"seconds": 45.5})
+    client.events.add("timed", model="tiny", environment="production", detail={"total_seconds": "unknown"})
 
     seen = scrape(exporter, watch)
     assert seen["slipway_release_seconds_sum", ("production",)] == 1200
@@ -123,8 +123,8 @@ def test_when_something_last_happened_to_each_model(releases: Releases, client: 
     exporter = Exporter(client, clock=watch)
     at = datetime(2026, 1, 2, tzinfo=UTC)
     for hours, kind in ((1, "verified"), (3, "verified"), (2, "rolled_back"), (4, "timed")):
-        client.add_event(kind, model="tiny", environment="production", detail={}, at=at + timedelta(hours=hours))
-    client.add_event("verified", environment="production", detail={}, at=at + timedelta(hours=9))
+        client.events.add(kind, model="tiny", environment="production", detail={}, at=at + timedelta(hours=hours))
+    client.events.add("verified", environment="production", detail={}, at=at + timedelta(hours=9))
 
     last = {labels: value for (name, labels), value in scrape(exporter, watch).items() if name == "slipway_last_event_timestamp_seconds"}
 
@@ -137,14 +137,14 @@ def test_when_something_last_happened_to_each_model(releases: Releases, client: 
 
 def test_a_lock_and_whether_its_holder_lives(client: RegistryClient, sql: psycopg.Connection, watch: Watch) -> None:
     exporter = Exporter(client, clock=watch)
-    lock = client.take_lock("tiny", "production", "run-1")
+    lock = client.locks.take("tiny", "production", "run-1")
     sql.execute("UPDATE slipway_locks SET acquired_at = now() - interval '1 hour', heartbeat_at = now() - interval '5 minutes'")
 
     seen = scrape(exporter, watch)
     assert 3600 <= seen["slipway_lock_held_seconds", ("production", "tiny", "")] < 3660
     assert 300 <= seen["slipway_lock_silent_seconds", ("production", "tiny", "")] < 360
 
-    client.free_lock(lock)
+    client.locks.free(lock)
     assert not any(name.startswith("slipway_lock") for name, _ in scrape(exporter, watch))
 
 
@@ -190,13 +190,13 @@ def test_what_waits_for_a_person(client: RegistryClient, watch: Watch) -> None:
     assert not any(name.startswith("slipway_approval") for name, _ in scrape(exporter))
     gates = [Gate(run_id=f"run-{hours}", name="production", model="tiny", environment="production", fingerprint="f") for hours in (1, 3)]
     for gate, hours in zip(gates, (1, 3), strict=True):
-        client.mark_gate(gate, "approval_requested", {}, at=datetime.now(UTC) - timedelta(hours=hours))
+        client.approvals.mark(gate, "approval_requested", {}, at=datetime.now(UTC) - timedelta(hours=hours))
 
     seen = scrape(exporter, watch)
     assert seen["slipway_approvals_waiting", ("production",)] == 2
     assert 3 * 3600 <= seen["slipway_approval_oldest_seconds", ("production",)] < 3 * 3600 + 60
 
-    client.mark_gate(gates[1], "approval_expired", {})
+    client.approvals.mark(gates[1], "approval_expired", {})
     assert scrape(exporter, watch)["slipway_approvals_waiting", ("production",)] == 1
 
 
@@ -204,7 +204,7 @@ def test_the_monitors_lag_is_that_of_the_oldest_check(releases: Releases, client
     releases.release("a1", "run-1")
     replace(releases, model="nano").release("b1", "run-2")
     (nano,) = client.entries("nano")
-    client.record_health([Health(key=nano.key, fingerprint=nano.fingerprint, good=True)], datetime.now(UTC) + timedelta(hours=1))
+    client.health.record([Health(key=nano.key, fingerprint=nano.fingerprint, good=True)], datetime.now(UTC) + timedelta(hours=1))
 
     seen = scrape(Exporter(client))
 

@@ -24,7 +24,7 @@ def check(client: RegistryClient, good: str, at: datetime = NOON) -> list[str]:
     for outcome in good:
         entries = client.entries()
         checks = [Health(key=entry.key, fingerprint=entry.fingerprint, good=outcome == "+") for entry in entries]
-        windows = [seen.window for seen in client.record_health(checks, at)]
+        windows = [seen.window for seen in client.health.record(checks, at)]
     return windows
 
 
@@ -56,7 +56,7 @@ def test_what_another_candidate_answered_does_not_count(releases: Releases, clie
     entry = releases.release("a1", "run-1")
     releases.release("a2", "run-2")
 
-    assert client.record_health([Health(key=entry.key, fingerprint=entry.fingerprint, good=False)], NOON) == []
+    assert client.health.record([Health(key=entry.key, fingerprint=entry.fingerprint, good=False)], NOON) == []
     assert only(client).last_health_check_at != NOON
 
 
@@ -64,7 +64,7 @@ def test_what_does_not_serve_is_left_alone(releases: Releases, client: RegistryC
     releases.begin("a1", "run-1")
     assert check(client, "-") == []
     releases.ready("a1", "run-1")
-    client.disable("tiny", "production", reason="it leaks", actor="ada")
+    client.switch.disable("tiny", "production", reason="it leaks", actor="ada")
     assert check(client, "-") == []
 
 
@@ -75,7 +75,7 @@ def test_it_waits_for_nobody(releases: Releases, client: RegistryClient, dsn: st
     with psycopg.connect(dsn) as somebody:
         somebody.execute("SELECT FROM model_registry_entries WHERE model_name = 'tiny' FOR UPDATE")
         checks = [Health(key=entry.key, fingerprint=entry.fingerprint, good=True) for entry in client.entries()]
-        seen = client.record_health(checks, NOON)
+        seen = client.health.record(checks, NOON)
 
     assert [entry.model for entry in seen] == ["nano"]
 
@@ -84,9 +84,9 @@ def test_it_waits_for_nobody(releases: Releases, client: RegistryClient, dsn: st
 def test_a_health_check_does_not_overrule_a_verification(releases: Releases, client: RegistryClient, who: str | None, back: bool) -> None:
     entry = releases.release("a1", "run-1")
     which = {"model": "tiny", "environment": "production", "fingerprint": str(entry.fingerprint)}
-    client.mark_degraded(**which, reason="answers are wrong", actor=who)
+    client.lifecycle.mark_degraded(**which, reason="answers are wrong", actor=who)
 
-    recovered = client.mark_recovered(**which, actor="monitor", degraded_by="monitor")
+    recovered = client.lifecycle.mark_recovered(**which, actor="monitor", degraded_by="monitor")
 
     assert (recovered is not None) == back
     assert only(client).status == ("ready" if back else "degraded")

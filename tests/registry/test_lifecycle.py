@@ -40,12 +40,12 @@ def test_a_release_becomes_the_route(releases: Releases, client: RegistryClient)
 def test_what_argo_cd_delivered_names_its_commit_and_no_helm_revision(releases: Releases, client: RegistryClient) -> None:
     releases.release("a1", "run-1", helm_revision=7)
     releases.begin("b1", "run-2")
-    evidence = client.save_evidence("verdict", {"outcome": "passed"})
+    evidence = client.evidence.save("verdict", {"outcome": "passed"})
     place = {"model": "tiny", "environment": "production", "fingerprint": releases.fingerprint("b1"), "run_id": "run-2"}
 
     with pytest.raises(RegistryRejected, match="slipway_entry_git_commit"):
-        client.mark_ready(**place, git_commit="main", evidence_sha256=evidence)
-    ready = client.mark_ready(**place, git_commit="c" * 40, evidence_sha256=evidence)
+        client.lifecycle.mark_ready(**place, git_commit="main", evidence_sha256=evidence)
+    ready = client.lifecycle.mark_ready(**place, git_commit="c" * 40, evidence_sha256=evidence)
 
     assert (ready.helm_revision, ready.git_commit) == (None, "c" * 40)
     assert client.current("tiny", "production") == ready
@@ -76,7 +76,7 @@ def test_the_next_release_supersedes(releases: Releases, client: RegistryClient)
     assert releases.statuses() == {"a": "disabled", "b": "ready"}
     (old,) = client.entries("tiny", "production", "disabled")
     assert old.status_reason == f"superseded by {releases.fingerprint('b1')[:12]}"
-    superseded = next(event for event in client.events() if event.kind == "superseded")
+    superseded = next(event for event in client.events.latest() if event.kind == "superseded")
     assert superseded.fingerprint == releases.fingerprint("a1")
 
 
@@ -99,10 +99,10 @@ def test_environments_models_and_organisations_do_not_touch_each_other(releases:
     staging.begin("c1", "run-3")
     staging.fail("c1", "run-3")
 
-    evidence = client.save_evidence("verdict", {"outcome": "passed"})
+    evidence = client.evidence.save("verdict", {"outcome": "passed"})
     theirs = {"model": "tiny", "environment": "production", "fingerprint": releases.fingerprint("b1"), "run_id": "run-4"}
-    client.begin(**theirs, hub_revision="b" * 40, namespace="other", endpoint="other:8000", organisation="slipway-demo")
-    client.mark_ready(**theirs, helm_revision=1, evidence_sha256=evidence, organisation="slipway-demo")
+    client.lifecycle.begin(**theirs, hub_revision="b" * 40, namespace="other", endpoint="other:8000", organisation="slipway-demo")
+    client.lifecycle.mark_ready(**theirs, helm_revision=1, evidence_sha256=evidence, organisation="slipway-demo")
 
     assert releases.current() == "a1"
     assert releases.previous() is None
@@ -198,7 +198,7 @@ def test_what_neither_serves_nor_is_a_way_back_is_not_kept(releases: Releases, c
     elsewhere = replace(releases, environment="staging")
     elsewhere.release("a2", "run-elsewhere")
     assert releases.kept() == {"b1", "b2", "a2"}
-    client.disable("tiny", "staging", reason="maintenance", actor="ops")
+    client.switch.disable("tiny", "staging", reason="maintenance", actor="ops")
     assert releases.kept() == {"b1", "b2", "a2"}
 
 
@@ -299,7 +299,7 @@ def test_ready_needs_saved_evidence(releases: Releases, client: RegistryClient) 
     releases.begin("a1", "run-1")
 
     with pytest.raises(RegistryRejected, match="save it first"):
-        client.mark_ready(
+        client.lifecycle.mark_ready(
             model="tiny",
             environment="production",
             fingerprint=releases.fingerprint("a1"),
@@ -311,17 +311,17 @@ def test_ready_needs_saved_evidence(releases: Releases, client: RegistryClient) 
 
 
 def test_begin_refuses_an_unregistered_candidate_and_a_wrong_revision_or_model(client: RegistryClient) -> None:
-    client.register("f" * 64, {}, "tiny", "a" * 40)
+    client.candidates.register("f" * 64, {}, "tiny", "a" * 40)
     good = {"model": "tiny", "hub_revision": "a" * 40, "environment": "staging", "namespace": "n", "endpoint": "e", "run_id": "r"}
 
     with pytest.raises(RegistryRejected, match="not registered"):
-        client.begin(**good, fingerprint="e" * 64)
+        client.lifecycle.begin(**good, fingerprint="e" * 64)
     with pytest.raises(RegistryRejected, match="hub revision"):
-        client.begin(**good | {"hub_revision": "b" * 40}, fingerprint="f" * 64)
+        client.lifecycle.begin(**good | {"hub_revision": "b" * 40}, fingerprint="f" * 64)
     with pytest.raises(RegistryRejected, match="one of tiny, not of other"):
-        client.begin(**good | {"model": "other"}, fingerprint="f" * 64)
+        client.lifecycle.begin(**good | {"model": "other"}, fingerprint="f" * 64)
     assert client.entries() == []
-    assert client.events() == []
+    assert client.events.latest() == []
 
 
 def test_many_entries_are_checked_at_once_and_time_does_not_go_back(releases: Releases, client: RegistryClient) -> None:
@@ -330,11 +330,11 @@ def test_many_entries_are_checked_at_once_and_time_does_not_go_back(releases: Re
     keys = [entry.key for entry in client.entries()]
     noon = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 
-    assert client.mark_checked(keys, noon) == 2
-    client.mark_checked(keys, noon - timedelta(minutes=5))
+    assert client.health.mark_checked(keys, noon) == 2
+    client.health.mark_checked(keys, noon - timedelta(minutes=5))
     gone = EntryKey(model="gone", hub_revision="a" * 40, environment="production")
-    assert client.mark_checked([gone], noon) == 0
-    assert client.mark_checked([], noon) == 0
+    assert client.health.mark_checked([gone], noon) == 0
+    assert client.health.mark_checked([], noon) == 0
 
     assert [entry.last_health_check_at for entry in client.entries()] == [noon, noon]
 
@@ -396,9 +396,9 @@ def test_the_callers_time_is_kept(releases: Releases, client: RegistryClient) ->
     then = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
     releases.release("a1", "run-1")
 
-    client.mark_degraded(model="tiny", environment="production", fingerprint=releases.fingerprint("a1"), reason="slow", at=then)
+    client.lifecycle.mark_degraded(model="tiny", environment="production", fingerprint=releases.fingerprint("a1"), reason="slow", at=then)
 
-    (event, *_) = client.events(limit=1)
+    (event, *_) = client.events.latest(limit=1)
     assert (event.kind, event.occurred_at) == ("degraded", then)
 
 

@@ -27,8 +27,8 @@ def test_a_restart_in_the_middle_of_a_write_leaves_nothing_and_the_call_may_be_r
     releases: Releases, dsn: str, databases: Databases, wait_until: Callable[[Callable[[], bool]], None], waiting: Callable[[], int]
 ) -> None:
     releases.release("a1", "run-1")
-    lock = releases.client.take_lock("tiny", "production", "run-2")
-    releases.client.free_lock(lock)
+    lock = releases.client.locks.take("tiny", "production", "run-2")
+    releases.client.locks.free(lock)
     releases.begin("b1", "run-2")
     failures: list[BaseException] = []
 
@@ -53,7 +53,7 @@ def test_a_restart_in_the_middle_of_a_write_leaves_nothing_and_the_call_may_be_r
     assert releases.statuses() == {"a": "disabled", "b": "ready"}
     assert releases.kinds() == ["deploying", "ready", "deploying", "superseded", "ready"]
     # Numbers of locks outlive it too.
-    assert releases.client.take_lock("tiny", "production", "run-3").fence > lock.fence
+    assert releases.client.locks.take("tiny", "production", "run-3").fence > lock.fence
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def fill(releases: Releases, ballast: Path) -> None:
     writes: list[Callable[[], object]] = [lambda: releases.degrade("a1"), lambda: releases.recover("a1")]
     refused = None
     for number in range(5_000):
-        before = client.entries(), client.events(limit=10_000)
+        before = client.entries(), client.events.latest(limit=10_000)
         try:
             writes[number % 2]()
         except RegistryUnreachable as error:
@@ -118,9 +118,9 @@ def fill(releases: Releases, ballast: Path) -> None:
     assert refused is not None
     assert refused.facts["sqlstate"] == "53100"
     assert "cannot answer now" in str(refused)
-    assert (client.entries(), client.events(limit=10_000)) == before
+    assert (client.entries(), client.events.latest(limit=10_000)) == before
 
     # and room is all it needs
     ballast.unlink()
     assert writes[number % 2]() is not None
-    assert len(client.events(limit=10_000)) == len(before[1]) + 1
+    assert len(client.events.latest(limit=10_000)) == len(before[1]) + 1

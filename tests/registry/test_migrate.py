@@ -237,4 +237,4 @@ def test_a_column_that_nobody_fills_is_named(prepare: Callable[[str], str], rele
         client.migrate()
         with pytest.raises(RegistryRejected, match=r"column cost_centre .* give it a default"):
             type(releases)(client=client).begin("a1", "run-1")
-        assert client.events() == []
+        assert client.events.latest() == []

@@ -60,25 +60,25 @@ class Record:
         return keep_evidence(self.registry, made, where, SUITE, Reference(fingerprint=None), judge([]), {"verify": float(hours)}, run)
 
     def begun(self, made: Candidate, where: Environment, run: str) -> None:
-        self.client.register(made.fingerprint, made.document(), made.model, made.commit)
+        self.client.candidates.register(made.fingerprint, made.document(), made.model, made.commit)
         place = {"model": made.model, "environment": where.name, "fingerprint": made.fingerprint, "run_id": run}
-        self.client.begin(**place, hub_revision=made.commit, namespace=where.namespace, endpoint="tiny:8000")
+        self.client.lifecycle.begin(**place, hub_revision=made.commit, namespace=where.namespace, endpoint="tiny:8000")
 
     def released(self, made: Candidate, where: Environment, run: str, **delivered: object) -> str:
         """The run made the candidate ready; the hash of its evidence."""
         self.begun(made, where, run)
         evidence = self.measured(made, where, run)
         place = {"model": made.model, "environment": where.name, "fingerprint": made.fingerprint, "run_id": run}
-        self.client.mark_ready(**place, evidence_sha256=evidence.sha256, **(delivered or {"helm_revision": 1}))
+        self.client.lifecycle.mark_ready(**place, evidence_sha256=evidence.sha256, **(delivered or {"helm_revision": 1}))
         return evidence.sha256
 
     def failed(self, made: Candidate, where: Environment, run: str) -> None:
         place = {"model": made.model, "environment": where.name, "fingerprint": made.fingerprint, "run_id": run}
-        self.client.mark_failed(**place, reason="VerificationFailed: too slow", cluster_changed=True)
+        self.client.lifecycle.mark_failed(**place, reason="VerificationFailed: too slow", cluster_changed=True)
 
     def noted(self, kind: EventKind, made: Candidate, where: Environment, run: str, **detail: object) -> Event:
         place = {"model": made.model, "environment": where.name, "fingerprint": made.fingerprint, "run_id": run}
-        return self.client.add_event(kind, **place, detail=detail)
+        return self.client.events.add(kind, **place, detail=detail)
 
     def revalidated(self, made: Candidate, where: Environment, night: int) -> str:
         sha256 = self.measured(made, where, f"night-{night}", night).sha256
@@ -95,17 +95,17 @@ class Record:
 
     def approved(self, made: Candidate, where: Environment, run: str, evidence: str) -> None:
         gate = Gate(run_id=run, name="gate-1", model=made.model, environment=where.name, fingerprint=made.fingerprint)
-        self.client.mark_gate(gate, EventKind.APPROVAL_REQUESTED, {"evidence_sha256": evidence})
+        self.client.approvals.mark(gate, EventKind.APPROVAL_REQUESTED, {"evidence_sha256": evidence})
         for number, who in enumerate(("bob", "ada"), 1):
             place = {"model": made.model, "environment": where.name, "fingerprint": made.fingerprint, "run_id": run}
-            self.client.add_event(EventKind.APPROVED, **place, actor=who, detail={"gate": "gate-1", "round": number, "emergency": False})
-        self.client.mark_gate(gate, EventKind.APPROVAL_GRANTED, {"approvers": ["ada", "bob"], "emergency": False})
+            self.client.events.add(EventKind.APPROVED, **place, actor=who, detail={"gate": "gate-1", "round": number, "emergency": False})
+        self.client.approvals.mark(gate, EventKind.APPROVAL_GRANTED, {"approvers": ["ada", "bob"], "emergency": False})
 
     # What flows ask.
 
     def shown_to_approvers(self, run: str = "release") -> object:
         """The verdict that people are shown before the candidate goes to production."""
-        shown = self.client.evidence(gather_evidence(self.registry, NEW, PRODUCTION, run).sha256)
+        shown = self.client.evidence.get(gather_evidence(self.registry, NEW, PRODUCTION, run).sha256)
         assert shown is not None
         return shown["verdict_sha256"]
 
@@ -121,7 +121,9 @@ class Record:
     def last_passed(self) -> str | None:
         """The evidence of the verification by whose time the gate before production judges."""
         at = last_verified(self.registry, NEW, "staging")
-        found = [event for event in self.client.events(limit=10_000) if event.occurred_at == at and event.detail.get("evidence_sha256")]
+        found = [
+            event for event in self.client.events.latest(limit=10_000) if event.occurred_at == at and event.detail.get("evidence_sha256")
+        ]
         return str(found[0].detail["evidence_sha256"]) if found else None
 
 
@@ -142,18 +144,20 @@ def test_everybody_takes_the_same_verdict_for_the_last(record: Record) -> None:
     passed_again = record.revalidated(NEW, STAGING, 1)
     assert last_verdicts(record) == {passed_again}
 
-    record.client.mark_degraded(model=NEW.model, environment="staging", fingerprint=NEW.fingerprint, reason="slow", run_id="night-2")
+    record.client.lifecycle.mark_degraded(
+        model=NEW.model, environment="staging", fingerprint=NEW.fingerprint, reason="slow", run_id="night-2"
+    )
     found = record.measured(NEW, STAGING, "night-3", 3).sha256
     place = {"model": NEW.model, "environment": "staging", "fingerprint": NEW.fingerprint, "run_id": "night-3"}
-    record.client.mark_recovered(**place, evidence_sha256=found)
+    record.client.lifecycle.mark_recovered(**place, evidence_sha256=found)
     assert last_verdicts(record) == {found}
 
 
 def test_health_that_is_good_again_is_no_verification(record: Record) -> None:
     passed = record.released(NEW, STAGING, "r1")
     place = {"model": NEW.model, "environment": "staging", "fingerprint": NEW.fingerprint, "actor": "monitor"}
-    record.client.mark_degraded(**place, reason="three of five checks were bad")
-    record.client.mark_recovered(**place, degraded_by="monitor")
+    record.client.lifecycle.mark_degraded(**place, reason="three of five checks were bad")
+    record.client.lifecycle.mark_recovered(**place, degraded_by="monitor")
 
     assert last_verdicts(record) == {passed}
 
@@ -190,7 +194,7 @@ def test_a_verdict_is_not_forgotten(record: Record) -> None:
 
 
 def test_who_approved_is_not_forgotten(record: Record) -> None:
-    shown = record.client.save_evidence("approval", {"verdict_sha256": None})
+    shown = record.client.evidence.save("approval", {"verdict_sha256": None})
     record.approved(NEW, PRODUCTION, "release", shown)
     record.much_happens(PRODUCTION, "release")
 
@@ -203,10 +207,10 @@ def test_those_who_approved_another_gate_did_not_let_this_one_pass(record: Recor
     gate = Gate(run_id="release", name="gate-2", model=NEW.model, environment="production", fingerprint=NEW.fingerprint)
     place = {"model": NEW.model, "environment": "production", "fingerprint": NEW.fingerprint, "run_id": "release"}
     for minute in (1, 2):
-        record.client.add_event(
+        record.client.events.add(
             EventKind.APPROVED, **place, actor="eve", detail={"gate": "gate-2", "round": minute, "emergency": minute == 2}
         )
-    record.client.mark_gate(gate, EventKind.APPROVAL_GRANTED, {"approvers": ["eve"], "emergency": True})
+    record.client.approvals.mark(gate, EventKind.APPROVAL_GRANTED, {"approvers": ["eve"], "emergency": True})
 
     assert record.approvers() == ["eve"]
 
@@ -254,10 +258,10 @@ def test_a_failure_is_not_forgotten_and_neither_is_what_settled_it(record: Recor
 
 
 def test_a_failure_comes_back_as_the_error_that_it_was(record: Record) -> None:
-    lock = record.client.take_lock(NEW.model, "production", "r1")
-    record.client.register(NEW.fingerprint, NEW.document(), NEW.model, NEW.commit)
+    lock = record.client.locks.take(NEW.model, "production", "r1")
+    record.client.candidates.register(NEW.fingerprint, NEW.document(), NEW.model, NEW.commit)
     place = {"model": NEW.model, "environment": "production", "fingerprint": NEW.fingerprint, "run_id": "r1", "fence": lock.fence}
-    record.client.begin(**place, hub_revision=NEW.commit, namespace=PRODUCTION.namespace, endpoint="tiny:8000")
+    record.client.lifecycle.begin(**place, hub_revision=NEW.commit, namespace=PRODUCTION.namespace, endpoint="tiny:8000")
 
     nothing = Blocks(
         cluster=Cluster(), helm=Helm(chart=ROOT / "charts" / "vllm-deployment"), endpoint=Endpoint()
@@ -328,7 +332,7 @@ def test_no_flow_answers_a_question_from_the_newest_events() -> None:
         path.relative_to(ROOT)
         for path in (ROOT / "flows").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "events"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "latest"
     }
 
     assert calls == set()

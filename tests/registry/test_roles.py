@@ -66,7 +66,7 @@ def test_an_admin_releases_and_rolls_back(dsn_as: Callable[[str], str], releases
         admin.begin("c1", "run-3")
         admin.fail("c1", "run-3")
         admin.release("b1", "run-4")
-        client.mark_checked([entry.key for entry in client.entries()], at=client.entries()[0].updated_at)  # type: ignore[arg-type]
+        client.health.mark_checked([entry.key for entry in client.entries()], at=client.entries()[0].updated_at)  # type: ignore[arg-type]
 
     assert releases.statuses() == {"a": "disabled", "b": "ready", "c": "failed"}
 
@@ -77,9 +77,9 @@ def test_an_operator_registers_and_does_not_release(dsn_as: Callable[[str], str]
         operator = type(releases)(client=client)
         with pytest.raises(RegistryRejected, match="does not allow this to its user"):
             operator.begin("a1", "run-2")
-        assert client.candidate(releases.fingerprint("a1")) is not None
+        assert client.candidates.get(releases.fingerprint("a1")) is not None
         with pytest.raises(RegistryRejected, match="does not allow this to its user"):
-            client.add_event("approved")
+            client.events.add("approved")
         assert operator.statuses() == {"b": "ready"}
 
 

@@ -51,7 +51,7 @@ def test_why_not(releases: Releases, client: RegistryClient) -> None:
     releases.degrade("a1")
     assert answer(client.route("tiny")) == (503, "model tiny is not ready in production: it is degraded")
 
-    client.disable("tiny", "production", reason="it leaks", actor="ada")
+    client.switch.disable("tiny", "production", reason="it leaks", actor="ada")
     assert answer(client.route("tiny")) == (503, "model tiny is disabled in production: it leaks")
 
     releases.begin("b1", "run-2")
@@ -114,7 +114,7 @@ def test_the_plain_query_finds_what_is_ready_and_nothing_that_was_taken_out(rele
     releases.release("a1", "run-1")
     assert sql.execute(PLAIN.encode()).fetchall() == [(ENDPOINT,)]
 
-    releases.client.disable("tiny", "production", reason="it leaks", actor="ada")
+    releases.client.switch.disable("tiny", "production", reason="it leaks", actor="ada")
 
     assert sql.execute(PLAIN.encode()).fetchall() == []
 
@@ -158,8 +158,8 @@ def test_each_change_is_announced_once(releases: Releases, client: RegistryClien
         lambda: releases.ready("a1", "run-1"),
         lambda: releases.degrade("a1"),
         lambda: releases.recover("a1"),
-        lambda: client.disable("tiny", "production", reason="it leaks", actor="ada"),
-        lambda: client.enable("tiny", "production", reason="mended", actor="ada"),
+        lambda: client.switch.disable("tiny", "production", reason="it leaks", actor="ada"),
+        lambda: client.switch.enable("tiny", "production", reason="mended", actor="ada"),
         lambda: releases.begin("b1", "run-2"),
         lambda: releases.ready("b1", "run-2"),
     ):
@@ -172,7 +172,7 @@ def test_a_health_check_is_no_news(releases: Releases, client: RegistryClient, h
     heard()
 
     assert entry.updated_at is not None
-    assert client.mark_checked([entry.key], entry.updated_at.replace(year=2100)) == 1
+    assert client.health.mark_checked([entry.key], entry.updated_at.replace(year=2100)) == 1
 
     assert heard() == []
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def orphaned_runs(client: RegistryClient) -> list[str | None]:
-    return [event.run_id for event in client.orphaned_runs()]
+    return [event.run_id for event in client.runs.orphaned()]
 
 
 def clean(client: RegistryClient, kind: str, run: str, begun: int) -> None:
-    client.add_event(kind, model="tiny", environment="production", run_id=run, detail={"begun": begun})
+    client.events.add(kind, model="tiny", environment="production", run_id=run, detail={"begun": begun})
 
 
 def test_what_a_run_began_is_unfinished_until_it_is_ready_or_failed(client: RegistryClient, releases: Releases) -> None:
@@ -43,12 +43,12 @@ def test_what_failed_on_the_cluster_is_unfinished_until_it_is_put_right(client: 
     releases.release("a1", "r1")
     releases.begin("b1", "r2")
     releases.fail("b1", "r2")
-    (begun,) = client.orphaned_runs()
+    (begun,) = client.runs.orphaned()
     assert (begun.run_id, begun.detail["failed"], begun.detail["replaces"]) == ("r2", True, releases.fingerprint("a1"))
 
     # the run goes back: that is what is unfinished then
     releases.begin("a1", "r2")
-    (back,) = client.orphaned_runs()
+    (back,) = client.runs.orphaned()
     assert (back.fingerprint, back.detail["failed"]) == (releases.fingerprint("a1"), False)
     releases.ready("a1", "r2")
     assert orphaned_runs(client) == []
@@ -56,13 +56,13 @@ def test_what_failed_on_the_cluster_is_unfinished_until_it_is_put_right(client: 
     releases.begin("c1", "r3")
     releases.fail("c1", "r3")
     assert orphaned_runs(client) == ["r3"]
-    client.add_event("kept", model="tiny", environment="production", run_id="r3")
+    client.events.add("kept", model="tiny", environment="production", run_id="r3")
     assert orphaned_runs(client) == []
 
 
 def test_what_a_clean_up_began_is_unfinished_until_it_is_done(client: RegistryClient, releases: Releases) -> None:
     releases.begin("a1", "r1")
-    (begun,) = client.orphaned_runs()
+    (begun,) = client.runs.orphaned()
     clean(client, "cleaning_up", "r1", begun.id)
     releases.fail("a1", "r1")  # killed after this, the rest of the clean-up is still to be done
     assert orphaned_runs(client) == ["r1"]
@@ -77,25 +77,25 @@ def test_what_a_clean_up_began_is_unfinished_until_it_is_done(client: RegistryCl
 def test_a_run_is_overtaken_by_one_that_begins_after_its_own_last_deed(client: RegistryClient, releases: Releases) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=1)
     releases.begin("a1", "r1")
-    assert client.overtaken([("r1", "tiny", long_ago)]) == {}
+    assert client.runs.overtaken([("r1", "tiny", long_ago)]) == {}
 
     releases.begin("b1", "r2")
     releases.begin("c1", "r3")
     runs = [("r1", "tiny", long_ago), ("r2", "tiny", long_ago), ("r3", "tiny", long_ago), ("r4", "nano", long_ago)]
-    assert client.overtaken(runs) == {"r1": "r3", "r2": "r3"}
+    assert client.runs.overtaken(runs) == {"r1": "r3", "r2": "r3"}
     # one that never came so far as to record anything counts from its beginning
-    assert client.overtaken([("r0", "tiny", long_ago), ("r9", "tiny", datetime.now(UTC))]) == {"r0": "r3"}
+    assert client.runs.overtaken([("r0", "tiny", long_ago), ("r9", "tiny", datetime.now(UTC))]) == {"r0": "r3"}
     # that it was taken up again is no deed of its own
-    client.add_event("picked_up", model="tiny", run_id="r1", detail={"state": "s1"})
-    assert client.overtaken(runs[:1]) == {"r1": "r3"}
-    assert [event.detail["state"] for event in client.run_events(["r1", "r2"], ["picked_up"])] == ["s1"]
+    client.events.add("picked_up", model="tiny", run_id="r1", detail={"state": "s1"})
+    assert client.runs.overtaken(runs[:1]) == {"r1": "r3"}
+    assert [event.detail["state"] for event in client.runs.events(["r1", "r2"], ["picked_up"])] == ["s1"]
 
 
 def test_only_held_locks_are_listed(client: RegistryClient) -> None:
-    client.free_lock(client.take_lock("tiny", "staging", "r1"))
-    client.take_lock("tiny", "production", "r2")
+    client.locks.free(client.locks.take("tiny", "staging", "r1"))
+    client.locks.take("tiny", "production", "r2")
 
-    (lock,) = client.held_locks()
+    (lock,) = client.locks.held()
 
     assert (lock.run_id, lock.environment) == ("r2", "production")
     assert 0 <= lock.silent_seconds < 30
@@ -103,9 +103,9 @@ def test_only_held_locks_are_listed(client: RegistryClient) -> None:
 
 def test_the_last_scrub_of_each_node_counts(client: RegistryClient) -> None:
     for node, corrupt in (("gpu-1", 2), ("gpu-2", 0), ("gpu-1", 0), ("gpu-2", 1)):
-        client.add_event("scrubbed", environment="staging", detail={"node": node, "corrupt": corrupt, "snapshots": []})
+        client.events.add("scrubbed", environment="staging", detail={"node": node, "corrupt": corrupt, "snapshots": []})
 
-    assert [(event.detail["node"], event.detail["corrupt"]) for event in client.last_scrubs()] == [("gpu-1", 0), ("gpu-2", 1)]
+    assert [(event.detail["node"], event.detail["corrupt"]) for event in client.events.last_scrubs()] == [("gpu-1", 0), ("gpu-2", 1)]
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,15 @@ BACK = (Told(EventKind.DEPLOYING, "old", detail={"replaces": "new"}), Told(Event
 def tell(client: RegistryClient, *events: Told) -> None:
     for each in events:
         place = {"model": "tiny", "environment": each.environment, "fingerprint": each.fingerprint, "run_id": each.run}
-        client.add_event(each.kind, **place, detail=each.detail, key=str(uuid.uuid4()))
+        client.events.add(each.kind, **place, detail=each.detail, key=str(uuid.uuid4()))
 
 
 def unsettled(client: RegistryClient, fingerprint: str = "new", run: str = "mine") -> Failure | None:
-    return client.unsettled_failure(run, "tiny", "production", fingerprint)
+    return client.runs.unsettled_failure(run, "tiny", "production", fingerprint)
 
 
 def settled(client: RegistryClient, fingerprint: str = "new", run: str = "mine") -> Failure | None:
-    return client.settled_failure(run, "tiny", "production", fingerprint)
+    return client.runs.settled_failure(run, "tiny", "production", fingerprint)
 
 
 def test_a_failure_after_the_cluster_was_told_is_owed_a_way_back(client: RegistryClient) -> None:

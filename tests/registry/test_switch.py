@@ -19,11 +19,11 @@ PLACE = ("tiny", "production")
 
 
 def disable(client: RegistryClient, reason: str = "it leaks") -> Entry:
-    return client.disable(*PLACE, reason=reason, actor="ada")
+    return client.switch.disable(*PLACE, reason=reason, actor="ada")
 
 
 def enable(client: RegistryClient) -> Entry:
-    entry = client.enable(*PLACE, reason="mended", actor="bob")
+    entry = client.switch.enable(*PLACE, reason="mended", actor="bob")
     assert entry is not None
     return entry
 
@@ -33,15 +33,15 @@ def test_out_and_in_again(releases: Releases, client: RegistryClient) -> None:
 
     out = disable(client)
     assert (out.status, out.status_reason, out.disabled_from) == ("disabled", "it leaks", "ready")
-    assert client.taken_out(*PLACE) == TakenOut(reason="it leaks", actor="ada")
+    assert client.switch.taken_out(*PLACE) == TakenOut(reason="it leaks", actor="ada")
     # It still is what answers at the endpoint: a rollback must not go "back" to it.
     assert releases.current() == "a1"
     assert releases.previous() is None
 
     back = enable(client)
     assert replace(back, updated_at=ready.updated_at) == ready
-    assert client.taken_out(*PLACE) is None
-    assert [(event.kind, event.actor, event.detail.get("reason")) for event in client.events(limit=2)] == [
+    assert client.switch.taken_out(*PLACE) is None
+    assert [(event.kind, event.actor, event.detail.get("reason")) for event in client.events.latest(limit=2)] == [
         ("enabled", "bob", "mended"),
         ("disabled", "ada", "it leaks"),
     ]
@@ -76,7 +76,7 @@ def test_what_is_released_meanwhile_stays_out_until_it_is_enabled(releases: Rele
 
     assert (entry.status, entry.disabled_from, entry.status_reason, entry.helm_revision) == ("disabled", "ready", "it leaks", 2)
     assert (releases.current(), releases.previous()) == (candidate, "a1")
-    assert client.taken_out(*PLACE) == TakenOut(reason="it leaks", actor="ada")
+    assert client.switch.taken_out(*PLACE) == TakenOut(reason="it leaks", actor="ada")
     back = enable(client)
     assert (back.status, back.fingerprint) == ("ready", releases.fingerprint(candidate))
     assert "ready" not in {entry.status for entry in client.entries() if entry.fingerprint != back.fingerprint}
@@ -99,7 +99,7 @@ def test_a_failed_release_over_it_cannot_be_put_back(releases: Releases, client:
 
     assert releases.statuses()["a"] == "disabled"
     assert releases.current() is None
-    assert client.enable(*PLACE, reason="mended", actor="bob") is None
+    assert client.switch.enable(*PLACE, reason="mended", actor="bob") is None
     assert (releases.statuses()["a"], releases.current()) == ("degraded", None)
     with pytest.raises(RegistryRejected, match="release it"):
         enable(client)
@@ -147,7 +147,7 @@ def test_a_reason_and_a_name_are_needed(releases: Releases, client: RegistryClie
     releases.release("a1", "run-1")
 
     with pytest.raises(RegistryRejected, match="needs a reason and a name"):
-        client.disable(*PLACE, reason=reason, actor=actor)
+        client.switch.disable(*PLACE, reason=reason, actor=actor)
     assert releases.statuses() == {"a": "ready"}
 
 
@@ -159,7 +159,7 @@ def test_other_environments_and_organisations_are_left_alone(releases: Releases,
 
     assert [entry.status for entry in client.entries(environment="staging")] == ["ready"]
     with pytest.raises(RegistryRejected, match="nothing serves"):
-        client.disable(*PLACE, reason="it leaks", actor="ada", organisation="another")
+        client.switch.disable(*PLACE, reason="it leaks", actor="ada", organisation="another")
 
 
 def test_an_operator_may_and_a_router_may_not(dsn_as: Callable[[str], str], releases: Releases) -> None:

@@ -205,7 +205,7 @@ def test_the_newest_ready_entry_wins(router: Router, entries: psycopg.Connection
 def test_why_not_is_said_in_openais_form(router: Router, entries: psycopg.Connection, postgres: Postgres) -> None:
     enter(entries, "tiny", "good:8000")
     with RegistryClient(postgres.dsn) as client:
-        client.disable("tiny", "production", reason="it leaks", actor="ada")
+        client.switch.disable("tiny", "production", reason="it leaks", actor="ada")
     enter(entries, "nano", "good:8000", status="degraded")
     enter(entries, "giga", "good:8000", environment="staging")
     heard(router, entries)

@@ -37,9 +37,9 @@ def gather_evidence(registry: Registry, candidate: Candidate, environment: Envir
     at the latest.
     """
     with registry.client() as client:
-        client.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
+        client.candidates.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
         serving = client.current(candidate.model, environment.name)
-        known = client.candidate(serving.fingerprint) if serving is not None and serving.fingerprint else None
+        known = client.candidates.get(serving.fingerprint) if serving is not None and serving.fingerprint else None
         current = Candidate.from_document(known) if known is not None else None
         differs = changes(current, candidate)
         document = {
@@ -50,7 +50,7 @@ def gather_evidence(registry: Registry, candidate: Candidate, environment: Envir
             "verdict_sha256": _verdict(client, candidate, environment, run_id),
         }
         plain = TypeAdapter(dict).dump_python(document, mode="json")
-        sha256 = client.save_evidence("approval", plain)
+        sha256 = client.evidence.save("approval", plain)
     return ApprovalEvidence(sha256=sha256, current=current.fingerprint if current is not None else None, changes=differs)
 
 
@@ -59,8 +59,8 @@ def _verdict(client: RegistryClient, candidate: Candidate, environment: Environm
 
     Once people were asked, it stays what they were shown: that a night's verification passed, too, does not make it another question.
     """
-    for asked in client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, [EventKind.APPROVAL_REQUESTED]):
-        shown = client.evidence(str(asked.detail["evidence_sha256"]))
+    for asked in client.runs.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, [EventKind.APPROVAL_REQUESTED]):
+        shown = client.evidence.get(str(asked.detail["evidence_sha256"]))
         if shown is not None:
             return shown["verdict_sha256"]
     return last_evidence(client, candidate, environment.after)
@@ -70,7 +70,7 @@ def _verdict(client: RegistryClient, candidate: Candidate, environment: Environm
 def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: float) -> Event:
     """Record that people are asked, and tell it to whoever listens."""
     with registry.client() as client:
-        appended = client.mark_gate(gate, EventKind.APPROVAL_REQUESTED, {**asdict(subject), "request_hours": request_hours})
+        appended = client.approvals.mark(gate, EventKind.APPROVAL_REQUESTED, {**asdict(subject), "request_hours": request_hours})
     if appended.new:
         _tell("requested", gate, requester=subject.requester)
     return appended.event
@@ -80,7 +80,7 @@ def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: f
 def gate_events(registry: Registry, gate: Gate) -> Sequence[Event]:
     """What happened at the gate so far, oldest first."""
     with registry.client() as client:
-        return client.gate_events(gate.run_id, gate.name)
+        return client.approvals.events(gate.run_id, gate.name)
 
 
 @step
@@ -98,11 +98,11 @@ def record_answer(
     answer = given.answer
     with registry.client() as client:
         if answer is None:
-            refused = client.answer(
+            refused = client.approvals.answer(
                 gate, number, kind=EventKind.REJECTED, approver="", refusal=given.problem, code_step=None, detail={}, at=given.at
             )
             return refused.event
-        before = [event for event in client.gate_events(gate.run_id, gate.name) if event.kind == EventKind.APPROVED]
+        before = [event for event in client.approvals.events(gate.run_id, gate.name) if event.kind == EventKind.APPROVED]
         refusal = "the request had expired when this answer was given" if late else None
         refusal = refusal or why_not(
             answer.approver, answer.decision.value, answer.reason, environment, approvers, subject.requester, before
@@ -112,7 +112,7 @@ def record_answer(
             secret = read_authenticator(answer.approver)
             refusal = _shared(answer.approver, secret, subject, approvers, [str(event.actor) for event in before])
             step = matching_step(secret, answer.code.get_secret_value(), given.at) if secret is not None else None
-        appended = client.answer(
+        appended = client.approvals.answer(
             gate,
             number,
             kind=EventKind.REJECTED if answer.decision is Decision.REJECT else EventKind.APPROVED,
@@ -144,7 +144,7 @@ def _shared(approver: str, secret: str | None, subject: Subject, approvers: Appr
 def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, object]) -> Event:
     """Record how the gate ended."""
     with registry.client() as client:
-        appended = client.mark_gate(gate, kind, detail)
+        appended = client.approvals.mark(gate, kind, detail)
     if appended.new:
         _tell(kind.removeprefix("approval_"), gate)
     return appended.event
@@ -160,7 +160,9 @@ def approve(model: str, environment: str, page: str) -> None:
 def record_freeze(registry: Registry, gate: Gate, until: datetime, reason: str) -> None:
     """Record that an approved release waits for the end of a freeze."""
     with registry.client() as client:
-        appended = client.mark_gate(gate, EventKind.APPROVAL_FROZEN, {"until": until.isoformat(), "reason": reason}, step=until.isoformat())
+        appended = client.approvals.mark(
+            gate, EventKind.APPROVAL_FROZEN, {"until": until.isoformat(), "reason": reason}, step=until.isoformat()
+        )
     if appended.new:
         _tell("frozen", gate, until=until.isoformat(), why=reason)
 

@@ -26,7 +26,7 @@ FLOWS = ("release", "rollback", "rehearse")
 def open_requests(registry: Registry) -> tuple[OpenRequest, ...]:
     """The requests for approval that wait, oldest first."""
     with registry.client() as client:
-        return tuple(client.open_requests())
+        return tuple(client.approvals.open_requests())
 
 
 @step
@@ -85,4 +85,4 @@ def close_request(registry: Registry, request: OpenRequest, why: str) -> None:
         fingerprint=request.fingerprint or "",
     )
     with registry.client() as client:
-        client.mark_gate(gate, EventKind.APPROVAL_VOID, {"why": why})
+        client.approvals.mark(gate, EventKind.APPROVAL_VOID, {"why": why})

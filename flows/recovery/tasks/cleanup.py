@@ -76,7 +76,7 @@ def clean_up(
         PipelineError: Something cannot be reached or refuses; call again.
     """
     with registry.client() as client:
-        lock = client.take_lock(begun.model, environment.name, begun.run_id)
+        lock = client.locks.take(begun.model, environment.name, begun.run_id)
         if lock.run_id != begun.run_id:
             return None
         decision = _decide(client, delivery.carried(begun.model), environment, begun, why)
@@ -84,7 +84,7 @@ def clean_up(
         _record_failed(client, lock, begun, why, cluster_changed=decision.step != "nothing")
         if decision.step == "remove":
             delivery.remove(begun.model, begun.fingerprint, Provenance(run_id=begun.run_id, reason=why.message))
-        client.free_lock(lock)
+        client.locks.free(lock)
         left = what_is_left(decision, begun.fingerprint, delivery.shown(begun.model), jobs)
         if decision.step == "roll_back":
             run_id = _start_rollback(begun, environment, why, decision.to or "")
@@ -101,7 +101,7 @@ _STEPS = {way: step for step, way in _WAYS.items()}
 
 def _decide(client: RegistryClient, carried: str | None, environment: Environment, begun: Begun, why: Orphaned) -> Decision:
     """What is to be done; decided from what is there at the first call, and found again by the others."""
-    failed = client.run_events([begun.run_id], [EventKind.FAILED])
+    failed = client.runs.events([begun.run_id], [EventKind.FAILED])
     decision = after_failure(
         Aftermath(
             candidate=begun.fingerprint,
@@ -126,7 +126,7 @@ def _end_jobs(cluster: Cluster, environment: Environment, run_id: str) -> int:
 
 
 def _record_failed(client: RegistryClient, lock: Lock, begun: Begun, why: Orphaned, *, cluster_changed: bool) -> None:
-    client.mark_failed(
+    client.lifecycle.mark_failed(
         model=begun.model,
         environment=lock.environment,
         fingerprint=begun.fingerprint,
@@ -168,7 +168,7 @@ def _show(begun: Begun, text: str) -> None:
 
 
 def _record(client: RegistryClient, kind: EventKind, begun: Begun, environment: Environment, detail: dict[str, object]) -> Event:
-    return client.add_event(
+    return client.events.add(
         kind,
         model=begun.model,
         environment=environment.name,

@@ -22,7 +22,7 @@ _PAGE = 200
 def orphaned_runs(registry: Registry) -> list[Event]:
     """What runs began and recorded no end of; those that are under way are among it."""
     with registry.client() as client:
-        return client.orphaned_runs()
+        return client.runs.orphaned()
 
 
 @step
@@ -39,7 +39,7 @@ def has_failed(begun: Event) -> bool:
 
 def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, EndedRun]:
     """The same, of a registry that is open."""
-    abandoned = {event.run_id for event in client.run_events(run_ids, [EventKind.ABANDONED])}
+    abandoned = {event.run_id for event in client.runs.events(run_ids, [EventKind.ABANDONED])}
     found: dict[str, State[object] | None] = {}
     with get_client(sync_client=True) as prefect:
         known = [UUID(run_id) for run_id in run_ids if _is_id(run_id)]

@@ -18,7 +18,7 @@ def models_to_rehearse(registry: Registry, environment: str, models: list[str], 
     """What serves in the environment (of these the named ones, if any are), as it was when the run began: that is recorded first."""
     with registry.client() as client:
         serving = {entry.model for entry in client.entries(status="ready") if entry.environment == environment}
-        begun = client.add_event(
+        begun = client.events.add(
             EventKind.REHEARSING,
             environment=environment,
             run_id=run_id,
@@ -32,7 +32,7 @@ def models_to_rehearse(registry: Registry, environment: str, models: list[str], 
 def rehearsed(registry: Registry, model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """How long both ways took, if an earlier process of the run has done them."""
     with registry.client() as client:
-        for event in client.run_events([run_id], [EventKind.REHEARSED]):
+        for event in client.runs.events([run_id], [EventKind.REHEARSED]):
             if (event.model, event.environment) == (model, environment):
                 return {way: float(str(event.detail[way])) for way in ("back", "forward")}
     return None
@@ -64,7 +64,7 @@ def record_rehearsed(
             "back": seconds_of(client, previous, environment, run_id),
             "forward": seconds_of(client, current, environment, run_id),
         }
-        client.add_event(
+        client.events.add(
             EventKind.REHEARSED,
             model=current.model,
             environment=environment.name,

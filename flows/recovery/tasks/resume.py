@@ -48,7 +48,7 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Stall
     """
     now = datetime.now(UTC)
     with get_client(sync_client=True) as prefect, registry.client() as client:
-        locks = {lock.run_id: lock.silent_seconds for lock in client.held_locks()}
+        locks = {lock.run_id: lock.silent_seconds for lock in client.locks.held()}
         found = [
             *all_runs(prefect, FLOWS, FlowRunFilter(state=_any_of(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING))),
             *all_runs(
@@ -57,7 +57,7 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Stall
         ]
         # A rehearsal names no model. It is of this registry if that has it on record, which is the first thing that it does.
         rehearsals = [str(run.id) for run in found if "model" not in run.parameters]
-        begun = {event.run_id for event in client.run_events(rehearsals, [EventKind.REHEARSING])}
+        begun = {event.run_id for event in client.runs.events(rehearsals, [EventKind.REHEARSING])}
         ours = [run for run in found if run.parameters.get("model") in models or str(run.id) in begun]
         seen = [_seen(run, run.state, locks, now) for run in ours if run.state is not None]
         return [
@@ -73,9 +73,9 @@ def recall_pasts(registry: Registry, runs: Sequence[SeenRun]) -> dict[str, Past]
     """What the registry knows of these runs, by their ids."""
     run_ids = [run.run_id for run in runs]
     with registry.client() as client:
-        events = client.run_events(run_ids, [EventKind.PICKED_UP, EventKind.ABANDONED])
+        events = client.runs.events(run_ids, [EventKind.PICKED_UP, EventKind.ABANDONED])
         # A rehearsal looks by itself, model by model, whether anybody went on meanwhile.
-        overtaken = client.overtaken([(run.run_id, run.model, run.began) for run in runs if run.model])
+        overtaken = client.runs.overtaken([(run.run_id, run.model, run.began) for run in runs if run.model])
     return {
         run_id: Past(
             crashes=frozenset(
@@ -102,7 +102,7 @@ def resume_run(registry: Registry, run: SeenRun, past: Past) -> bool:
     It is counted in the registry first: killed in between, the next look finds it counted and goes on.
     """
     with registry.client() as client:
-        client.add_event(
+        client.events.add(
             EventKind.PICKED_UP,
             model=run.model or None,
             run_id=run.run_id,
@@ -124,7 +124,7 @@ def abandon(registry: Registry, run: SeenRun, past: Past) -> None:
         payload={"model": run.model, "name": run.name, "run": run.run_id, "why": why},
     )
     with registry.client() as client:
-        client.add_event(
+        client.events.add(
             EventKind.ABANDONED, model=run.model or None, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}"
         )
 

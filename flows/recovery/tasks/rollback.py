@@ -29,11 +29,11 @@ def rollback_target(registry: Registry, model: str, environment: Environment, to
             fingerprint = choose_target(
                 model,
                 environment.name,
-                verified=client.verified_candidates(model, environment.name),
+                verified=client.candidates.verified(model, environment.name),
                 previous=previous.fingerprint if previous is not None else None,
                 to=to,
             )
-        document = client.candidate(fingerprint)
+        document = client.candidates.get(fingerprint)
     if document is None:
         raise RegistryRejected(f"The registry knows no candidate {fingerprint[:12]} of {environment.name}; release it again.")
     return Candidate.from_document(document)
@@ -57,7 +57,7 @@ def record_rolled_back(
     """
     with registry.client() as client:
         seconds = seconds_of(client, candidate, environment, run_id)
-        client.add_event(
+        client.events.add(
             EventKind.ROLLED_BACK,
             model=candidate.model,
             environment=environment.name,
@@ -73,6 +73,6 @@ def record_rolled_back(
 def seconds_of(client: RegistryClient, candidate: Candidate, environment: Environment, run_id: str) -> float:
     """Seconds from this run's first change with the candidate in the environment until it was verified there."""
     kinds = (EventKind.DEPLOYING, EventKind.READY)
-    events = client.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
+    events = client.runs.own_events(run_id, candidate.model, environment.name, candidate.fingerprint, kinds)
     own = {event.kind: event.occurred_at for event in events}
     return round((own[EventKind.READY] - own[EventKind.DEPLOYING]).total_seconds(), 1)

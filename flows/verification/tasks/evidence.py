@@ -33,8 +33,8 @@ def recall_reference(registry: Registry, candidate: Candidate, environment: Envi
 
 def _verified(client: RegistryClient, model: str, environment: str) -> Evidence | None:
     """The evidence of the newest release that was verified there."""
-    event = client.last_ready(model, environment)
-    document = client.evidence(str(event.detail["evidence_sha256"])) if event is not None else None
+    event = client.events.last_ready(model, environment)
+    document = client.evidence.get(str(event.detail["evidence_sha256"])) if event is not None else None
     try:
         return Evidence.from_document(document) if document else None
     except ValueError:  # of another version of the form: what it measured cannot be compared
@@ -64,9 +64,9 @@ def keep_evidence(
         measured_at=datetime.now(UTC),
     )
     with registry.client() as client:
-        sha256 = client.save_evidence("verification", made.document())
-        page = client.save_evidence("page", {"of": sha256, "html": evidence_page(made, sha256)})
-        client.add_event(
+        sha256 = client.evidence.save("verification", made.document())
+        page = client.evidence.save("page", {"of": sha256, "html": evidence_page(made, sha256)})
+        client.events.add(
             EventKind.VERIFIED,
             model=candidate.model,
             environment=environment.name,
@@ -84,7 +84,7 @@ def record_phases(
     """Keep how long the release took, phase by phase, whether that is within the budget, and how much it brought to the nodes."""
     total = round(sum(phases.values()), 3)
     with registry.client() as client:
-        client.add_event(
+        client.events.add(
             EventKind.TIMED,
             model=candidate.model,
             environment=environment.name,

@@ -50,7 +50,7 @@ def _prefetch(
 def snapshots_to_keep(registry: Registry) -> list[str]:
     """Folders of the snapshots that no node may remove: those of every model's current and previous candidate in every environment."""
     with registry.client() as client:
-        kept = client.kept_candidates(KEPT_STATUSES)
+        kept = client.candidates.kept(KEPT_STATUSES)
     return sorted({snapshot_folder(str(each["repository"]), str(each["commit"])) for each in kept})
 
 

@@ -42,9 +42,9 @@ def scrub(cluster: Cluster, environment: Environment, node: str, run_id: str) ->
 def record_scrubbed(registry: Registry, environment: Environment, report: ScrubReport, run_id: str) -> None:
     """Keep the report as evidence, and that there was a scrub as an event."""
     with registry.client() as client:
-        sha256 = client.save_evidence("scrub", {"scrub": report.document(), "run_id": run_id})
+        sha256 = client.evidence.save("scrub", {"scrub": report.document(), "run_id": run_id})
         detail = {"node": report.node, "corrupt": len(report.corrupt), "snapshots": list(report.snapshots), "evidence_sha256": sha256}
-        client.add_event(EventKind.SCRUBBED, environment=environment.name, run_id=run_id, detail=detail)
+        client.events.add(EventKind.SCRUBBED, environment=environment.name, run_id=run_id, detail=detail)
 
 
 @step
