@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test test-cluster pictures bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean
+.PHONY: help setup demo chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,6 +37,16 @@ demo: setup ## Run a release on this machine; APPROVE=yes approves by itself, ST
 
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-prefect: setup ## Run the tests that meet Prefect on another version of it: VERSION=3.9.0
+	@$(PYTHON) -m venv build/prefect-$(VERSION)
+	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check "prefect==$(VERSION)"
+	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@build/prefect-$(VERSION)/bin/python -m pytest $(or $(ARGS),tests/flows tests/unit/runtime tests/project/test_schedules.py)
+
+test-quick: setup ## Run what needs no process of its own: a minute
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
 # Not in random order: the recordings are replayed before a node of the sandbox's joins.
 test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECONFIG; SANDBOX_NODE=yes brings a node, SANDBOX_SUBNET its addresses

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.endpoint import Endpoint
@@ -17,8 +17,9 @@ from blocks.health_cache import HealthCache
 from blocks.registry import Registry
 from flows.errors import VerificationInconclusive
 from flows.health.tasks import Round, check_health, check_health_task
+from flows.record.lock import alone
 from flows.runtime.blocks import load_block, shared_registry
-from flows.runtime.states import ended
+from flows.runtime.states import ended, overtakes
 from flows.runtime.tasks import RESULTS, run
 from flows.spec import Deployments
 
@@ -28,7 +29,10 @@ async def monitor() -> State[Any] | dict[str, Any]:
     """Check the health of every routed endpoint once, and move entries between `ready` and `degraded` by their last five checks."""
     try:
         registry, endpoints, cache = await connections()
-        seen = await run(check_health_task, registry, endpoints, cache)
+        async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
+            if other is not None:
+                return overtakes(other)
+            seen = await run(check_health_task, registry, endpoints, cache)
         if seen.blind:
             raise VerificationInconclusive(seen.message)
     except PipelineError as exc:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
 from blocks.registry import Registry
 from flows.approval.expiry import request_step
 from flows.approval.tasks.requests import close_request, formless_runs, open_requests, waiting_run, wake
+from flows.record.lock import alone
 from flows.recovery.cleanup import clean_up_ended
 from flows.recovery.resume import resume_crashed
 from flows.recovery.stalled import StallLimits
 from flows.runtime.blocks import shared_registry
-from flows.runtime.states import ended
+from flows.runtime.states import ended, overtakes
 from flows.runtime.tasks import call
 from flows.spec import Deployments
 
@@ -36,16 +37,23 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_
     try:
         deployments = Deployments.default()
         registry = await shared_registry(deployments)
-        done = await _look_at_requests(registry)
-        done |= {"formless": await _wake_formless(form_seconds)}
         patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
-        done |= await resume_crashed(registry, deployments.names("models"), patience)
-        left, wrong = await clean_up_ended(deployments, registry)
-        if wrong:
-            raise wrong[0]
-        return {**done, "cleaned_up": len(left)}
+        async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
+            if other is not None:
+                return overtakes(other)
+            return await _sweep(deployments, registry, patience, form_seconds)
     except PipelineError as exc:
         return ended(exc)
+
+
+async def _sweep(deployments: Deployments, registry: Registry, patience: StallLimits, form_seconds: float) -> dict[str, int]:
+    done = await _look_at_requests(registry)
+    done |= {"formless": await _wake_formless(form_seconds)}
+    done |= await resume_crashed(registry, deployments.names("models"), patience)
+    left, wrong = await clean_up_ended(deployments, registry)
+    if wrong:
+        raise wrong[0]
+    return {**done, "cleaned_up": len(left)}
 
 
 async def _wake_formless(seconds: float) -> int:

@@ -9,10 +9,11 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.registry import Lock, Registry
+from flows.errors import ReleaseUnderWay
 from flows.record.tasks import take_lock
 from flows.runtime.tasks import call
 
@@ -21,6 +22,26 @@ HEARTBEAT_SECONDS = 10.0
 
 #: Seconds before each attempt to give the lock back: a database that restarts is waited for, so that a dead lock refuses nobody.
 FREEING_PAUSES = (0.0, 1.0, 4.0)
+
+
+#: What stands in the place of a model where the whole of a flow's work is locked; no model has such a name.
+_WHOLE = "(slipway)"
+
+
+@asynccontextmanager
+async def alone(registry: Registry, work: str, run_id: str) -> AsyncIterator[str | None]:
+    """Have this run be the only one at the work; the id of the run that is at it already, or none.
+
+    Not a concurrency limit of Prefect's: over a restart of its server the slot of a run that goes on may be lost, and every later run is
+    cancelled then without a word. This goes stale a minute after the last sign of life.
+    """
+    other: str | None = None
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(locked(registry, _WHOLE, work, run_id))
+        except ReleaseUnderWay as exc:
+            other = str(exc.facts["run_id"])
+        yield other
 
 
 @asynccontextmanager

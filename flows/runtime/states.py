@@ -20,6 +20,11 @@ def ended(exc: PipelineError) -> State[Any]:
     return State(type=StateType.FAILED, name=state_name(exc), message=exc.message)
 
 
+def overtakes(run_id: str) -> State[Any]:
+    """The final state of a run that found another one at the same work, and left it to that."""
+    return State(type=StateType.COMPLETED, name="Skipped", message=f"Run {run_id} is at it; this one leaves it to that.")
+
+
 def state_name(exc: PipelineError) -> str:
     """Our no, a technical fault, or a verification that could not tell."""
     if isinstance(exc, VerificationInconclusive):

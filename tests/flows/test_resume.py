@@ -154,6 +154,17 @@ def test_a_run_that_crashes_a_third_time_is_given_up_and_a_person_is_told(site: 
     assert event.payload["why"] == "it crashed again after it was taken up 2 times"
 
 
+def test_a_sweep_leaves_the_work_to_one_that_is_at_it(site: Site) -> None:
+    with site.registry() as registry:
+        other = registry.locks.take("(slipway)", "sweep", "another-run")
+
+        seen = site.run(sweep)
+        assert (seen.name, seen.message) == ("Skipped", "Run another-run is at it; this one leaves it to that.")
+
+        registry.locks.free(other)
+    assert site.run(sweep).name == "Completed"
+
+
 def test_more_runs_than_one_answer_of_prefect_has_are_all_seen(site: Site) -> None:
     runs = [site.start(release, model=site.model) for _ in range(5)]
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in runs]))
