@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import yaml
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey, ArtifactFilterType
 from prefect.settings import temporary_settings
 from pydantic import SecretStr
 from rich.console import Console
@@ -18,6 +18,7 @@ from rich.console import Console
 from blocks.registry import Registry
 from flows.cli import evidence as kept
 from flows.errors import SpecInvalid
+from flows.naming import release_name
 from flows.record.phases import BUDGET_SECONDS, PHASES
 from flows.release import release
 from flows.spec.load import ROOT
@@ -68,7 +69,8 @@ def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) ->
     assert timed["phases"]["load"] >= 0
     assert (timed["within_budget"], timed["budget_seconds"]) == (True, BUDGET_SECONDS)
     # and the run's page leads to it
-    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["markdown"]))
+    key = ArtifactFilterKey(any_=[release_name(site.model, "release")])
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["markdown"]), key=key)
     (artifact,) = site.client.read_artifacts(artifact_filter=wanted)
     assert "| development | passed | " in str(artifact.data)
     assert f"`{found.sha256[:12]}` |" in str(artifact.data)
