@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from kubernetes import client as kubernetes_client
 from kubernetes.utils.quantity import parse_quantity
@@ -11,20 +12,32 @@ from blocks.kubernetes_api import KubernetesApi
 
 
 class Connection(KubernetesApi):
-    """One pool of connections, and the API groups that the cluster block reads and writes.
+    """One pool of connections, and the API groups that the cluster block reads and writes, each imported when it is first used."""
 
-    Args:
-        configuration: Where the API server is, and who we are.
-        timeout_seconds: How long one request may take.
-    """
+    @cached_property
+    def core(self) -> kubernetes_client.CoreV1Api:
+        """Pods, nodes, ConfigMaps, volumes."""
+        return kubernetes_client.CoreV1Api(self.client)
 
-    def __init__(self, configuration: kubernetes_client.Configuration, timeout_seconds: float) -> None:
-        super().__init__(configuration, timeout_seconds)
-        self.core = kubernetes_client.CoreV1Api(self.client)
-        self.apps = kubernetes_client.AppsV1Api(self.client)
-        self.discovery = kubernetes_client.DiscoveryV1Api(self.client)
-        self.batch = kubernetes_client.BatchV1Api(self.client)
-        self.custom = kubernetes_client.CustomObjectsApi(self.client)
+    @cached_property
+    def apps(self) -> kubernetes_client.AppsV1Api:
+        """Kubernetes Deployments."""
+        return kubernetes_client.AppsV1Api(self.client)
+
+    @cached_property
+    def discovery(self) -> kubernetes_client.DiscoveryV1Api:
+        """Where Services send to."""
+        return kubernetes_client.DiscoveryV1Api(self.client)
+
+    @cached_property
+    def batch(self) -> kubernetes_client.BatchV1Api:
+        """Jobs."""
+        return kubernetes_client.BatchV1Api(self.client)
+
+    @cached_property
+    def custom(self) -> kubernetes_client.CustomObjectsApi:
+        """Objects of any kind, as documents."""
+        return kubernetes_client.CustomObjectsApi(self.client)
 
 
 def selector(labels: Mapping[str, str]) -> str:

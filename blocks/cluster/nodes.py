@@ -26,8 +26,7 @@ class Nodes:
 
     def list(self, labels: Mapping[str, str]) -> tuple[Node, ...]:
         """The nodes that carry all these labels."""
-        listed = self._api.call(self._api.core.list_node, label_selector=selector(labels))
-        return tuple(_node(node) for node in listed.items)
+        return tuple(_node(node) for node in self._api.list("/api/v1/nodes", "V1NodeList", selector(labels)))
 
     def gpus_taken(self, nodes: Sequence[str]) -> dict[str, int]:
         """GPUs that pods hold on each of the nodes, whatever their namespace; one request a node.

@@ -25,8 +25,8 @@ class Pods:
 
     def list(self, namespace: str, labels: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry all these labels."""
-        listed = self._api.call(self._api.core.list_namespaced_pod, namespace, label_selector=selector(labels))
-        return tuple(_pod(pod) for pod in listed.items)
+        listed = self._api.list(f"/api/v1/namespaces/{namespace}/pods", "V1PodList", selector(labels))
+        return tuple(_pod(pod) for pod in listed)
 
     def trouble(self, namespace: str, pod: Pod) -> Trouble:
         """What is to be seen of a pod that does not serve: one request, and one or two more if a container of it has failed."""

@@ -23,8 +23,8 @@ class Rollouts:
 
     def names(self, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the Kubernetes Deployments that carry all these labels; one request."""
-        listed = self._api.call(self._api.apps.list_namespaced_deployment, namespace, label_selector=selector(labels))
-        return tuple(deployment.metadata.name for deployment in listed.items)
+        listed = self._api.list(f"/apis/apps/v1/namespaces/{namespace}/deployments", "V1DeploymentList", selector(labels))
+        return tuple(deployment.metadata.name for deployment in listed)
 
     def get(self, namespace: str, name: str) -> Rollout | None:
         """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blocks.cluster import Cluster
-from blocks.cluster.block import ClusterClient
+from blocks.cluster import Cluster, ClusterClient
 from blocks.endpoint import Endpoint, EndpointClient
 from blocks.errors import EndpointRejected
 from blocks.facts import Pod
