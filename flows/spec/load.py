@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jsonschema
-
 from flows.errors import SpecInvalid
 from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
 from flows.spec.environment import Environment
+from flows.spec.folder import ENVIRONMENT_VARIABLE, ROOT, deployments_folder
 from flows.spec.model import Model
 from flows.spec.shared import Shared
 from flows.spec.source import Place, Source, read
 
 Named = TypeVar("Named", Model, Environment, CheckSuite)
 
-#: The checkout's root: the folder that holds `deployments/` and `charts/`.
-ROOT = Path(__file__).resolve().parents[2]
-
-#: Names another folder than the checkout's `deployments/`.
-ENVIRONMENT_VARIABLE = "SLIPWAY_DEPLOYMENTS"
+__all__ = ["ENVIRONMENT_VARIABLE", "ROOT", "Deployments"]
 
 #: Arguments of `vllm serve` that a model may not have (regular expressions, with hyphens) → what to do instead.
 _REFUSED_ARGUMENTS = {
@@ -51,7 +45,7 @@ class Deployments:
     @classmethod
     def default(cls) -> Deployments:
         """The folder that `SLIPWAY_DEPLOYMENTS` names, or the checkout's own."""
-        return cls(root=Path(os.environ.get(ENVIRONMENT_VARIABLE) or ROOT / "deployments"))
+        return cls(root=deployments_folder())
 
     def model(self, name: str) -> Model:
         """The model of that name.
@@ -196,6 +190,8 @@ def _check_regex(source: Source, place: Place, regex: str | None) -> None:
 def _check_schema(source: Source, place: Place, schema: Mapping[str, Any] | None) -> None:
     if schema is None:
         return
+    import jsonschema  # half as long as all of the specs to import, and only suites need it
+
     try:
         text = json.dumps(schema, allow_nan=False)
         jsonschema.Draft202012Validator.check_schema(schema)
