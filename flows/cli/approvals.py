@@ -53,8 +53,10 @@ def reject(
 
 def _answer(run: str, decision: str, approver: str, reason: str, code: str | None) -> None:
     from flows.runtime import client
+    from flows.runtime.prefect_api import PrefectApi
+    from flows.runtime.waiting import waiting_run
 
-    run_id = client.find(run)
+    run_id = waiting_run(PrefectApi(), run)
     given = code or str(typer.prompt("One-time code", hide_input=True))
     client.resume(run_id, {"decision": decision, "approver": approver, "code": given, "reason": reason})
     print(f"The run wakes up and checks the answer: {client.run_page(run_id)}")
@@ -134,7 +136,7 @@ def enroll(
                 kept = f"the Prefect block secret/{save_authenticator(name, secret)}"
         registry.events.add(EventKind.APPROVER_ENROLLED, detail={"approver": name, "replaced": replace})
     _show_secret(provisioning_uri(secret, name))
-    print(f"EvidenceRef in {kept}.")
+    print(f"Kept in {kept}.")
 
 
 def _write_secret(path: Path, secret: str) -> None:

@@ -32,7 +32,7 @@ def doctor(
 
     from rich.console import Console
 
-    from flows.doctor import gather
+    from flows.doctor.gather import gather
     from flows.doctor.rules import symptoms
     from flows.spec import Deployments
 
@@ -67,7 +67,7 @@ def _mended(remedy: Remedy) -> tuple[str, bool]:
     import asyncio
 
     from blocks.errors import PipelineError
-    from flows.doctor import mend
+    from flows.doctor.mend import mend
     from flows.spec import Deployments
 
     try:

@@ -15,7 +15,8 @@ from blocks.registry import RegistryClient
 from blocks.registry.documents import canonical
 from flows.errors import SpecInvalid
 from flows.record.phases import in_order
-from flows.runtime import client
+from flows.runtime.prefect_api import PrefectApi
+from flows.runtime.waiting import waiting_run
 from flows.verification.evidence import Evidence
 
 _HASH = re.compile(r"[0-9a-f]{8,64}")
@@ -54,7 +55,7 @@ def _of_run(registry: RegistryClient, which: str, environment: str | None) -> st
     try:
         run_id = str(UUID(which))  # of any run, ended or not
     except ValueError:
-        run_id = str(client.find(which))
+        run_id = str(waiting_run(PrefectApi(), which))
     recorded = registry.runs.events([run_id], [EventKind.DEPLOYING, EventKind.VERIFIED])
     events = [event for event in reversed(recorded) if environment in (None, event.environment)]
     # What the run was about is what it began with; what an environment went back to after a failure was verified by the same run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +15,31 @@ from flows.errors import SpecInvalid
 if TYPE_CHECKING:
     from blocks.registry import RegistryClient
 
+#: Names a file with the connection string of the registry, for what only reads or writes that.
+DSN_FILE_VARIABLE = "SLIPWAY_REGISTRY_DSN_FILE"
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @contextmanager
 def open_registry(block_name: str | None = None) -> Iterator[RegistryClient]:
-    """The registry that `deployments/shared.yaml` names, or the one of another block."""
-    import asyncio
+    """The registry that `deployments/shared.yaml` names, or the one of another block.
 
-    from blocks.registry import Registry
-    from flows.runtime.blocks import load_block, shared_registry
-    from flows.runtime.client import prefect_client
-    from flows.spec import Deployments
+    Prefect is asked for that block alone, and nothing of it is imported: people wait for what this is used for. Where
+    `SLIPWAY_REGISTRY_DSN_FILE` names a file with the connection string, Prefect is not even asked.
 
-    with prefect_client():
-        block = asyncio.run(load_block(Registry, block_name) if block_name else shared_registry(Deployments.default()))
-    with block.client() as client:
+    Raises:
+        SpecInvalid: There is no such block, Prefect cannot be asked, or a file is wrong.
+    """
+    path = os.environ.get(DSN_FILE_VARIABLE)
+    if path and block_name is None:
+        with open_registry_of_file(Path(path)) as client:
+            yield client
+        return
+    from flows.runtime.prefect_api import PrefectApi
+    from flows.runtime.saved_blocks import registry_client, registry_name
+
+    with registry_client(PrefectApi(), block_name or registry_name()) as client:
         yield client
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 
 from blocks.errors import PipelineError
-from blocks.registry import Entry, Registry
+from blocks.registry import Entry
 from flows.delivery.application import sync_policy
 from flows.delivery.live import look_for_drift
 from flows.doctor.rules.facts import DriftFact
 from flows.naming import release_name
 from flows.record.tasks import live_entries
-from flows.runtime.blocks import ArgoBlocks, Blocks, blocks_of
+from flows.runtime.blocks import ArgoBlocks, Blocks, blocks_of, shared_registry
 from flows.spec import Deployments, Environment
 
 #: Clones of the repository at the same time.
 AT_ONCE = 4
 
 
-async def drift_facts(deployments: Deployments, registry: Registry) -> tuple[DriftFact, ...]:
+async def drift_facts(deployments: Deployments) -> tuple[DriftFact, ...]:
     """Everything that has drifted of what serves: a clone and a few requests for each model.
 
-    Environments that lack blocks are left out: they are told of where the environment itself is looked at.
+    Environments that lack blocks are left out: they are told of where Prefect is looked at.
     """
     sites: dict[str, tuple[Environment, Blocks, ArgoBlocks]] = {}
     for environment in deployments.environments():
@@ -34,6 +34,7 @@ async def drift_facts(deployments: Deployments, registry: Registry) -> tuple[Dri
                 sites[environment.name] = environment, blocks, blocks.argocd
     if not sites:
         return ()
+    registry = await shared_registry(deployments)
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(entry: Entry) -> tuple[DriftFact, ...]:

@@ -1,4 +1,7 @@
-"""Gathers the facts: a fixed number of statements and requests, and a few for each environment, however many models there are."""
+"""Gathers the facts: a fixed number of statements and requests, and a few for each environment, however many models there are.
+
+Nothing of Prefect is imported, which would take longer than all the looking; but for drift, which clones repositories.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
-
+from blocks.cluster import ClusterSettings
 from blocks.errors import PipelineError
-from blocks.registry import Registry, RegistryClient
-from flows.doctor.drift import drift_facts
+from blocks.facts.kinds import EventKind
+from blocks.helm import HelmSettings
+from blocks.registry import RegistryClient
 from flows.doctor.prefect_site import prefect_facts
 from flows.doctor.rules.facts import (
     EntryFact,
@@ -26,16 +30,18 @@ from flows.doctor.rules.facts import (
     UnfinishedFact,
 )
 from flows.errors import SpecInvalid
-from flows.recovery.orphans import EndedRun
-from flows.recovery.tasks.orphans import has_failed, run_states
-from flows.runtime.blocks import Blocks, blocks_of, shared_registry
-from flows.runtime.client import all_runs, prefect_client
+from flows.recovery.orphans import EndedRun, has_failed
+from flows.runtime.prefect_api import PAGE, PrefectApi
+from flows.runtime.saved_blocks import block_settings, registry_client
 from flows.spec import Deployments, Environment
 from flows.weights.job import RUN_LABEL
 
 #: What the chart labels everything with.
 _CHART = {"app.kubernetes.io/name": "vllm-deployment"}
 _JOBS = {"app.kubernetes.io/managed-by": "slipway"}
+
+#: Prefect's types of states that are ends.
+_FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 
 async def gather(deployments: Deployments) -> Facts:
@@ -45,22 +51,28 @@ async def gather(deployments: Deployments) -> Facts:
         SpecInvalid: Prefect cannot be reached, or a file of `deployments/` is wrong.
         RegistryUnreachable: The registry does not answer.
     """
-    prefect = await asyncio.to_thread(prefect_facts, deployments)
+    api = PrefectApi()
+    prefect = await asyncio.to_thread(prefect_facts, deployments, api=api)
     environments = deployments.environments()
     try:
-        registry = await shared_registry(deployments)
+        registry = await asyncio.to_thread(registry_client, api, deployments.shared().registry)
     except SpecInvalid:  # a missing block is among what was seen of Prefect
         return Facts(now=datetime.now(UTC), prefect=prefect)
-    seen = dict(
-        zip([each.name for each in environments], await asyncio.gather(*(_environment(each) for each in environments)), strict=True)
-    )
+    looks = await asyncio.gather(*(asyncio.to_thread(_environment, api, each) for each in environments))
+    seen = dict(zip([each.name for each in environments], looks, strict=True))
     models = deployments.names("models")
-    facts = await asyncio.to_thread(_facts, registry, seen, prefect, models)
-    return facts if facts.migrations_missing else replace(facts, drifts=await drift_facts(deployments, registry))
+    facts = await asyncio.to_thread(_facts, api, registry, seen, prefect, models)
+    if facts.migrations_missing or all(each.delivery != "argocd" for each in environments):
+        return facts
+    from flows.doctor.drift import drift_facts
+
+    return replace(facts, drifts=await drift_facts(deployments))
 
 
-def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: PrefectFacts, models: Sequence[str]) -> Facts:
-    with registry.client() as client:
+def _facts(
+    api: PrefectApi, registry: RegistryClient, seen: dict[str, EnvironmentFacts], prefect: PrefectFacts, models: Sequence[str]
+) -> Facts:
+    with registry as client:
         missing = tuple(client.missing_migrations())
         if missing:  # what they bring cannot be asked for
             return Facts(now=datetime.now(UTC), migrations_missing=missing, environments={}, prefect=prefect)
@@ -91,8 +103,8 @@ def _facts(registry: Registry, seen: dict[str, EnvironmentFacts], prefect: Prefe
             locks=locks,
             orphaned_runs=orphaned_runs,
             requests=requests,
-            runs=_runs(client, runs),
-            suspended=_suspended(models),
+            runs=_runs(api, client, runs),
+            suspended=_suspended(api, models),
             scrubs=tuple(
                 ScrubFact(
                     environment=event.environment or "",
@@ -121,33 +133,51 @@ def _entries(client: RegistryClient) -> tuple[EntryFact, ...]:
     )
 
 
-def _runs(client: RegistryClient, run_ids: Iterable[str]) -> dict[str, EndedRun]:
-    with prefect_client():  # its errors are sentences
-        return run_states(client, sorted(run_ids))
+def _runs(api: PrefectApi, client: RegistryClient, run_ids: Iterable[str]) -> dict[str, EndedRun]:
+    """What became of each of the runs, by its id: one request for 200 of them."""
+    wanted = sorted(run_ids)
+    abandoned = {event.run_id for event in client.runs.events(wanted, [EventKind.ABANDONED])}
+    known = [run_id for run_id in wanted if _is_id(run_id)]
+    found = {}
+    for start in range(0, len(known), PAGE):
+        for run in api.filtered("flow_runs", flow_runs={"id": {"any_": known[start : start + PAGE]}}, limit=PAGE):
+            found[str(run["id"])] = str(run["state_name"] or run["state_type"] or ""), str(run["state_type"])
+    ended = {}
+    for run_id in wanted:
+        state, kind = found.get(run_id, ("", ""))
+        ended[run_id] = EndedRun(state=state, final=kind in _FINAL, crashed=kind == "CRASHED", abandoned=run_id in abandoned)
+    return ended
 
 
-def _suspended(models: Sequence[str]) -> tuple[SuspendedFact, ...]:
-    wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])))
-    with prefect_client() as prefect:
-        found = all_runs(prefect, ["release"], wanted)
-    return tuple(SuspendedFact(run_id=str(run.id), name=run.name) for run in found if run.parameters.get("model") in models)
-
-
-async def _environment(environment: Environment) -> EnvironmentFacts:
+def _is_id(run_id: str) -> bool:
     try:
-        blocks = await blocks_of(environment)
-        return await asyncio.to_thread(_look, environment, blocks)
+        return str(UUID(run_id)) == run_id
+    except ValueError:
+        return False
+
+
+def _suspended(api: PrefectApi, models: Sequence[str]) -> tuple[SuspendedFact, ...]:
+    waiting = {"state": {"name": {"any_": ["Suspended"]}}}
+    found = api.every("flow_runs", flows={"name": {"any_": ["release"]}}, flow_runs=waiting, sort="START_TIME_ASC")
+    return tuple(SuspendedFact(run_id=str(run["id"]), name=str(run["name"])) for run in found if run["parameters"].get("model") in models)
+
+
+def _environment(api: PrefectApi, environment: Environment) -> EnvironmentFacts:
+    try:
+        return _look(api, environment)
     except PipelineError as exc:
         return EnvironmentFacts(namespace=environment.namespace, problem=exc.message)
 
 
-def _look(environment: Environment, blocks: Blocks) -> EnvironmentFacts:
+def _look(api: PrefectApi, environment: Environment) -> EnvironmentFacts:
     namespace = environment.namespace
-    with blocks.cluster.client() as cluster, blocks.helm.client() as helm:
+    to_cluster = block_settings(api, ClusterSettings, "slipway-cluster", environment.blocks)
+    to_helm = block_settings(api, HelmSettings, "slipway-helm", environment.blocks)
+    with to_cluster.client() as cluster, to_helm.client() as helm:
         nodes = cluster.nodes.list(environment.node_selector)
         return EnvironmentFacts(
             namespace=namespace,
-            by_helm=blocks.argocd is None,
+            by_helm=environment.delivery == "helm",
             releases=tuple(ReleaseFact(name=name, status=status) for name, status in helm.releases(namespace).items()),
             deployments=cluster.rollouts.names(namespace, _CHART),
             pods=cluster.pods.list(namespace, _CHART),

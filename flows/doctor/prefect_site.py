@@ -1,30 +1,26 @@
-"""Gathers what this checkout wants of Prefect, and what is there: five requests with one work pool."""
+"""Gathers what this checkout wants of Prefect, and what is there: a request for each block and each automation, and a few more."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import ast
+import importlib.util
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
-from prefect.client.schemas.objects import WorkerStatus
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import ObjectNotFound
 
 from flows.doctor.rules.facts import PrefectFacts, WantedDeployment
 from flows.errors import SpecInvalid
-from flows.runtime.client import prefect_client
+from flows.runtime.prefect_api import PAGE, PrefectApi
 from flows.spec import Deployments
-from flows.spec.load import ROOT
+from flows.spec.folder import ROOT
 
 #: What the checkout deploys.
 MANIFEST = ROOT / "prefect.yaml"
 
 
-def prefect_facts(deployments: Deployments, manifest: Path = MANIFEST) -> PrefectFacts:
+def prefect_facts(deployments: Deployments, manifest: Path = MANIFEST, api: PrefectApi | None = None) -> PrefectFacts:
     """What is wanted and what is there.
 
     Raises:
@@ -33,33 +29,29 @@ def prefect_facts(deployments: Deployments, manifest: Path = MANIFEST) -> Prefec
     wanted = _wanted(manifest)
     automations, for_automations = _automations(deployments.root / "automations")
     blocks = _blocks(deployments) | for_automations
-    with prefect_client() as client:
-        pools, workers = {}, {}
-        for name in {each.work_pool for each in wanted.values()}:
-            try:
-                pools[name] = client.read_work_pool(name).is_paused
-            except ObjectNotFound:
-                continue
-            workers[name] = sum(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(name))
-        return PrefectFacts(
-            wanted=wanted,
-            deployed=_deployed(client, wanted),
-            pools=pools,
-            workers=workers,
-            automations_wanted=automations,
-            automations=frozenset(name for name in automations if client.read_automations_by_name(name)),
-            blocks_wanted=blocks,
-            blocks=frozenset(block for block in blocks if _has_block(client, block)),
-        )
+    api = api or PrefectApi()
+    pools, workers = {}, {}
+    for name in {each.work_pool for each in wanted.values()}:
+        path = f"work_pools/{quote(name, safe='')}"
+        pool = api.get(f"/{path}")
+        if pool is not None:
+            pools[name] = bool(pool["is_paused"])
+            workers[name] = sum(worker["status"] == "ONLINE" for worker in api.filtered(f"{path}/workers"))
+    return PrefectFacts(
+        wanted=wanted,
+        deployed=_deployed(api, wanted),
+        pools=pools,
+        workers=workers,
+        automations_wanted=automations,
+        automations=frozenset(name for name in automations if api.filtered("automations", automations={"name": {"any_": [name]}})),
+        blocks_wanted=blocks,
+        blocks=frozenset(block for block in blocks if _has_block(api, block)),
+    )
 
 
-def _has_block(client: SyncPrefectClient, block: str) -> bool:
+def _has_block(api: PrefectApi, block: str) -> bool:
     slug, _, name = block.partition("/")
-    try:
-        client.read_block_document_by_name(name, slug, include_secrets=False)
-    except ObjectNotFound:
-        return False
-    return True
+    return api.block(slug, name, secrets=False) is not None
 
 
 def _wanted(manifest: Path) -> dict[str, WantedDeployment]:
@@ -67,32 +59,45 @@ def _wanted(manifest: Path) -> dict[str, WantedDeployment]:
 
 
 def _of_file(each: dict[str, Any]) -> WantedDeployment:
-    module, _, name = str(each["entrypoint"]).rpartition(".")
-    flow = getattr(importlib.import_module(module), name)
     return WantedDeployment(
         entrypoint=str(each["entrypoint"]),
         description=str(each["description"]),
         work_pool=str(each["work_pool"]["name"]),
         crons=tuple(sorted(str(schedule["cron"]) for schedule in each.get("schedules", ()))),
-        parameters=frozenset(inspect.signature(flow.fn).parameters),
+        parameters=_parameters(str(each["entrypoint"])),
     )
 
 
-def _deployed(client: SyncPrefectClient, wanted: dict[str, WantedDeployment]) -> dict[str, WantedDeployment]:
-    found = client.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=list(wanted))), limit=200)
+def _parameters(entrypoint: str) -> frozenset[str]:
+    """Names of the flow's parameters, read from its text: to import all flows takes longer than to look at everything.
+
+    Raises:
+        SpecInvalid: There is no such flow.
+    """
+    module, _, name = entrypoint.rpartition(".")
+    found = importlib.util.find_spec(module)
+    if found is not None and found.origin is not None:
+        for node in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+                return frozenset(each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs))
+    raise SpecInvalid(f"{MANIFEST.name}: there is no flow {entrypoint}.")
+
+
+def _deployed(api: PrefectApi, wanted: dict[str, WantedDeployment]) -> dict[str, WantedDeployment]:
+    found = api.filtered("deployments", deployments={"name": {"any_": list(wanted)}}, limit=PAGE)
     # Another flow may have a deployment of the same name: the one that has our entrypoint is ours, if there is one.
-    found.sort(key=lambda each: each.entrypoint == wanted[each.name].entrypoint)
-    return {each.name: _of_prefect(each) for each in found}
+    found.sort(key=lambda each: each["entrypoint"] == wanted[each["name"]].entrypoint)
+    return {each["name"]: _of_prefect(each) for each in found}
 
 
-def _of_prefect(there: DeploymentResponse) -> WantedDeployment:
+def _of_prefect(there: dict[str, Any]) -> WantedDeployment:
     return WantedDeployment(
-        entrypoint=there.entrypoint or "",
-        description=there.description or "",
-        work_pool=there.work_pool_name or "",
-        crons=tuple(sorted(str(getattr(each.schedule, "cron", "")) for each in there.schedules)),
-        parameters=frozenset((there.parameter_openapi_schema or {}).get("properties", {})),
-        active=not there.paused and all(schedule.active for schedule in there.schedules),
+        entrypoint=there["entrypoint"] or "",
+        description=there["description"] or "",
+        work_pool=there["work_pool_name"] or "",
+        crons=tuple(sorted(str(each["schedule"].get("cron", "")) for each in there["schedules"])),
+        parameters=frozenset((there["parameter_openapi_schema"] or {}).get("properties", {})),
+        active=not there["paused"] and all(each["active"] for each in there["schedules"]),
     )
 
 

@@ -12,9 +12,9 @@ from prefect.logging.loggers import flow_run_logger
 from blocks.errors import PipelineError
 from blocks.registry import Event, Registry
 from flows.delivery.deliver import back_end, without_waiting
-from flows.recovery.orphans import CANCELLED, Orphaned, why_orphaned
+from flows.recovery.orphans import CANCELLED, Orphaned, has_failed, why_orphaned
 from flows.recovery.tasks.cleanup import Begun, clean_up
-from flows.recovery.tasks.orphans import ended_runs, has_failed, orphaned_runs
+from flows.recovery.tasks.orphans import ended_runs, orphaned_runs
 from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.tasks import call
 from flows.spec import Deployments

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from blocks.facts.registry import Event
 from flows.recovery.decide import Decision
 
 
@@ -57,6 +58,11 @@ def why_orphaned(run: EndedRun, *, failed: bool = False) -> Orphaned | None:
     if run.state == "Cancelled":
         return CANCELLED
     return None if failed else Orphaned(kind="Abandoned", message=f"its run ended as {run.state} before it could record that")
+
+
+def has_failed(begun: Event) -> bool:
+    """Whether the run recorded that what it began has failed, but nothing of what became of the environment."""
+    return bool(begun.detail.get("failed"))
 
 
 def what_is_left(decision: Decision, candidate: str, carrier: str, jobs: int) -> str:

@@ -21,8 +21,6 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
@@ -30,6 +28,8 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from flows.errors import SpecInvalid
+from flows.runtime.prefect_api import PAGE, detail
+from flows.runtime.waiting import require_waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def prefect_client() -> Iterator[SyncPrefectClient]:
         with get_client(sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as exc:
-        raise SpecInvalid(f"The Prefect API at {url} refused: {_detail(exc.response)}.") from exc
+        raise SpecInvalid(f"The Prefect API at {url} refused: HTTP {exc.response.status_code}: {detail(exc.response.text)}.") from exc
     except httpx.HTTPError as exc:
         raise SpecInvalid(f"The Prefect API at {url} cannot be reached: start the server, or set PREFECT_API_URL to it.") from exc
 
@@ -141,36 +141,6 @@ def artifact(run_id: UUID, key: str) -> Any:
     return json.loads(str(found[0].data)) if found[0].type == "table" else found[0].data
 
 
-def suspended_runs() -> list[FlowRun]:
-    """The runs that wait for a person."""
-    with prefect_client() as client:
-        wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])))
-        return client.read_flow_runs(flow_run_filter=wanted)
-
-
-def find(run: str) -> UUID:
-    """The id of a run that waits, given by id or by name.
-
-    Raises:
-        SpecInvalid: There is no such run, or more than one, or it does not wait.
-    """
-    try:
-        run_id = UUID(run)
-    except ValueError:
-        waiting = suspended_runs()
-    else:
-        with prefect_client() as client:
-            _require_waiting(_read(client, run_id))
-        return run_id
-    named = [flow_run for flow_run in waiting if flow_run.name == run]
-    if len(named) == 1:
-        return named[0].id
-    if named:
-        raise SpecInvalid(f"{len(named)} runs called {run!r} wait: give the id of one ({', '.join(str(r.id) for r in named)}).")
-    names = ", ".join(repr(flow_run.name) for flow_run in waiting) or "none"
-    raise SpecInvalid(f"No run {run!r} waits for approval. Waiting: {names}.")
-
-
 def resume(run_id: UUID, answer: dict[str, Any]) -> None:
     """Answer the form of a suspended run, as the Prefect UI does.
 
@@ -179,7 +149,7 @@ def resume(run_id: UUID, answer: dict[str, Any]) -> None:
     """
     with prefect_client() as client:
         run = _read(client, run_id)
-        _require_waiting(run)
+        require_waiting(run.name, run.state.type.value if run.state else None, run.state_name)
         result = client.resume_flow_run(run_id, run_input=answer)
     if result.status.value != "ACCEPT":
         raise SpecInvalid(f"The form of run {run.name!r} refused the answer: {getattr(result.details, 'reason', result.status.value)}")
@@ -191,28 +161,11 @@ def run_page(run_id: UUID) -> str:
     return f"{ui}/runs/flow-run/{run_id}"
 
 
-def _require_waiting(run: FlowRun) -> None:
-    if run.state is None or run.state.type != StateType.PAUSED:
-        raise SpecInvalid(f"Run {run.name!r} does not wait for approval; it is {run.state_name}.")
-
-
 def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
     try:
         return client.read_flow_run(run_id)
     except ObjectNotFound as exc:
         raise SpecInvalid(f"Prefect has no run {run_id}.") from exc
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = response.text[:300]
-    return f"HTTP {response.status_code}: {detail}".rstrip(".")
-
-
-#: As many as Prefect gives in one answer (its `PREFECT_API_DEFAULT_LIMIT`).
-PAGE = 200
 
 
 def all_runs(prefect: SyncPrefectClient, flows: Sequence[str], wanted: FlowRunFilter, *, page: int = PAGE) -> list[FlowRun]:

@@ -116,7 +116,7 @@ def _another(made: Object, model: str, name: str) -> Object:
 
 def measure(site: Site, api: httpx.Client) -> Iterator[Line]:
     """The doctor and its peer at each size."""
-    from flows.doctor import gather
+    from flows.doctor.gather import gather
     from flows.spec import Deployments
     from sandbox.helm import helm_executable, kubectl_executable
 

@@ -89,7 +89,10 @@ def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory)
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
     with pytest.MonkeyPatch.context() as patch, temporary_settings(updates):
-        patch.setenv("PREFECT_API_SSL_CERT_FILE", authority)  # for the processes that tests start
+        # For the processes that tests start, and for commands that read: those ask without Prefect, which alone sees temporary settings.
+        patch.setenv("PREFECT_API_SSL_CERT_FILE", authority)
+        patch.setenv("PREFECT_API_URL", prefect_api)
+        patch.setenv("PREFECT_CLIENT_MAX_RETRIES", str(RETRIES))
         yield
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from sandbox.prefect import ROOT
+from blocks.registry import RegistryClient
+from sandbox.postgres import Postgres
+from sandbox.prefect import ROOT, Prefect
 
 
 def slipway(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +60,21 @@ def test_what_the_server_does_not_know_is_named(prefect_api: str, tmp_path: Path
     assert "Prefect has no block slipway-registry/default" in ask("status")
 
 
+def test_a_server_that_asks_for_a_password_and_for_tokens(tmp_path: Path) -> None:
+    protected = {"PREFECT_SERVER_API_AUTH_STRING": "admin:secret", "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"}
+    with Prefect(tmp_path / "server", protected) as prefect:
+
+        def ask(*arguments: str, **environment: str) -> str:
+            return sentence(slipway(*arguments, home=tmp_path, PREFECT_API_URL=prefect.api_url, **environment))
+
+        refused = f"The Prefect API at {prefect.api_url} refused: HTTP 401: Unauthorized."
+        assert refused in ask("status")
+        assert refused in ask("status", PREFECT_API_AUTH_STRING="admin:guess")
+        assert "Prefect has no block slipway-registry/default" in ask("status", PREFECT_API_AUTH_STRING="admin:secret")
+        # what waits is asked for by a filter, which is a POST request
+        assert "No run 'nothing' waits" in ask("approve", "nothing", "--as", "ada", PREFECT_API_AUTH_STRING="admin:secret")
+
+
 def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
@@ -82,6 +102,70 @@ def test_a_missing_argument_is_explained_by_usage(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Missing argument" in done.stderr
     assert "environment" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def registry_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty registry."""
+    with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as postgres:
+        with RegistryClient(postgres.dsn) as registry:
+            registry.migrate()
+        yield postgres.dsn
+
+
+@pytest.fixture(scope="module")
+def deployments(prefect_api: str, registry_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout's `deployments/`, with a registry whose block Prefect has."""
+    folder, name = tmp_path_factory.mktemp("checkout") / "deployments", f"cli-{uuid.uuid4().hex[:8]}"
+    shutil.copytree(ROOT / "deployments", folder)
+    (folder / "shared.yaml").write_text(f"registry: {name}\nhub: {name}\n")
+    environment = {"PATH": os.environ["PATH"], "PREFECT_HOME": str(folder.parent), "PREFECT_API_URL": prefect_api, "DSN": registry_dsn}
+    code = f"import os; from blocks.registry import Registry; Registry(dsn=os.environ['DSN']).save({name!r})"
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True, timeout=90)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "without"),
+    [
+        (["status"], "Nothing has been released yet.", ("prefect", "kubernetes")),
+        (["approvals"], "Nothing waits for approval.", ("prefect", "kubernetes")),
+        (["audit", "verify"], "The record holds: 0 events.", ("prefect", "kubernetes")),
+        (["audit", "export"], "", ("prefect", "kubernetes")),
+        (["evidence", "0" * 64], "The registry has no evidence", ("prefect", "kubernetes")),
+        (["evidence", "of no run"], "No run 'of no run' waits for approval", ("prefect", "kubernetes")),
+        (["doctor"], "slipway", ("prefect",)),  # it looks at clusters
+    ],
+)
+def test_what_only_reads_does_not_wait_for_prefect_to_be_imported(
+    prefect_api: str, deployments: Path, tmp_path: Path, arguments: list[str], said: str, without: tuple[str, ...]
+) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PREFECT_API_URL": prefect_api,
+        "SLIPWAY_DEPLOYMENTS": str(deployments),
+    }
+    code = f"import atexit, json, sys; sys.argv = ['slipway', *{arguments!r}]; from flows.cli.app import main\n"
+    code += f"atexit.register(lambda: print(json.dumps([name for name in {without!r} if name in sys.modules])))\n"
+    code += "main()"
+
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
+
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_a_file_with_the_connection_string_needs_no_prefect(registry_dsn: str, tmp_path: Path) -> None:
+    file = tmp_path / "dsn"
+    file.write_text(registry_dsn)
+
+    done = slipway("status", home=tmp_path, SLIPWAY_REGISTRY_DSN_FILE=str(file))
+    assert done.stdout == "Nothing has been released yet.\n", done.stderr
+
+    file.unlink()
+    assert f"cannot be read from {file}" in sentence(slipway("status", home=tmp_path, SLIPWAY_REGISTRY_DSN_FILE=str(file)))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["release", "--help"], ["status", "--help"]])

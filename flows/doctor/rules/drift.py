@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows.delivery.application import by_hand
 from flows.doctor.rules.facts import DriftFact, Facts
 from flows.doctor.rules.runs import is_held
 from flows.doctor.rules.symptom import Symptom
@@ -29,6 +28,8 @@ def _command(drift: DriftFact) -> str:
     if drift.kind == "git":
         return f"slipway release {model} --revision {drift.hub_revision} --environment {environment}"
     if drift.kind == "live":
+        from flows.delivery.application import by_hand  # the rest of that room is for who delivers
+
         back = by_hand(drift.application, drift.argocd_namespace, drift.git_commit or "COMMIT")
         return f"{back}; or, to keep what was gone back to by hand: slipway rollback {model} {environment} --reason TEXT --as NAME"
     return "docs/troubleshooting.md has the sentence"

@@ -32,11 +32,6 @@ def ended_runs(registry: Registry, run_ids: Sequence[str]) -> dict[str, EndedRun
         return run_states(client, run_ids)
 
 
-def has_failed(begun: Event) -> bool:
-    """Whether the run recorded that what it began has failed, but nothing of what became of the environment."""
-    return bool(begun.detail.get("failed"))
-
-
 def run_states(client: RegistryClient, run_ids: Sequence[str]) -> dict[str, EndedRun]:
     """The same, of a registry that is open."""
     abandoned = {event.run_id for event in client.runs.events(run_ids, [EventKind.ABANDONED])}

@@ -1,0 +1,86 @@
+"""What a command that reads takes from saved blocks: the same fields that flows load, asked for without importing Prefect."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import yaml
+
+from blocks.registry import RegistryClient
+from flows.errors import SpecInvalid
+from flows.runtime.prefect_api import PrefectApi, required_block
+from flows.spec.folder import deployments_folder
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    Settings = TypeVar("Settings", bound=BaseModel)
+
+#: What the Prefect UI calls the types of blocks that are read here, by their slugs.
+SHOWN = {"slipway-registry": "Slipway registry", "slipway-cluster": "Slipway cluster", "slipway-helm": "Slipway Helm"}
+
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def registry_name() -> str:
+    """The name of the block of the registry, as `deployments/shared.yaml` has it.
+
+    A file that is plainly right is not validated: the specs take longer to import than all the rest of a command that reads.
+
+    Raises:
+        SpecInvalid: The file is wrong.
+    """
+    root = deployments_folder()
+    plain = _plain(root / "shared.yaml")
+    if plain.get("registry") and plain.keys() <= {"registry", "hub"} and all(_LABEL.fullmatch(str(each)) for each in plain.values()):
+        return str(plain["registry"])
+    from flows.spec import Deployments
+
+    return Deployments(root=root).shared().registry
+
+
+def _plain(path: Path) -> dict[str, str]:
+    """The file's keys if all is text; nothing of any other, nor of one that cannot be read."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()) else {}
+
+
+def registry_client(api: PrefectApi, name: str) -> RegistryClient:
+    """A client of the registry whose block has that name; use it as a context manager.
+
+    Raises:
+        SpecInvalid: There is no such block, or Prefect cannot be asked.
+    """
+    # Without the block's own class, and so without pydantic.
+    fields = required_block(api, "slipway-registry", name, SHOWN["slipway-registry"])
+    return RegistryClient(str(fields["dsn"]), connect_timeout_seconds=float(fields.get("connect_timeout_seconds", 5.0)))
+
+
+def block_settings(api: PrefectApi, of: type[Settings], slug: str, name: str) -> Settings:
+    """The settings that a block holds.
+
+    Args:
+        api: Where it is saved.
+        of: The settings' class, which the block's own class has as its base.
+        slug: The block's type.
+        name: The name that it was saved under.
+
+    Raises:
+        SpecInvalid: There is no such block, its fields are wrong, or Prefect cannot be asked.
+    """
+    from pydantic import ValidationError
+
+    fields = required_block(api, slug, name, SHOWN[slug])
+    try:
+        return of.model_validate(fields)
+    except ValidationError as exc:
+        wrong = ", ".join(sorted({str(each["loc"][0]) for each in exc.errors(include_input=False) if each["loc"]}))
+        raise SpecInvalid(
+            f"The block {slug}/{name} cannot be used: {wrong or 'its fields'} must be set anew in the UI under Blocks."
+        ) from exc
