@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean
+.PHONY: help setup demo chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -58,6 +58,9 @@ chaos: setup ## Kill everything at every moment and see what is left: build/chao
 
 pictures: setup ## Make the pictures of a run in the docs anew (needs Chromium)
 	@$(BIN)/python -m tests.bench.pictures
+
+bench-cli: setup ## Compare what looking costs with an earlier build, helm and kubectl: build/bench-cli.json; ARGS=REVISION names the build
+	@$(BIN)/python -m tests.bench.cli $(ARGS)
 
 bench-doctor: setup ## Compare the doctor with helm and kubectl by hand as models are added: build/bench-doctor.json
 	@$(BIN)/python -m tests.bench.doctor
