@@ -21,8 +21,8 @@ import trustme
 
 from sandbox.children import Child
 
-#: A new database took 20 s on two shared cores; this leaves room for a busier machine.
-START_SECONDS = 120.0
+#: A new database took 20 s on two shared cores; this leaves room for a busier machine, and a server that ended is seen at once.
+START_SECONDS = 300.0
 
 #: Settings of the caller's own Prefect must not leak in, nor may ours depend on them.
 _FOREIGN = ("PREFECT_",)
@@ -124,7 +124,7 @@ class Prefect:
             raise RuntimeError(f"The work pool {pool} was not made: {made.text}")
         return self._child("worker", "worker", "start", "--pool", pool, "--type", "process", "--name", "sandbox", settings=settings)
 
-    def run(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
+    def run(self, *arguments: str, timeout_seconds: float = 300.0) -> str:
         """Run a `prefect` command to its end and return its output.
 
         Raises:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,19 +20,25 @@ from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 import httpx
+import yaml
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.table import Table
 
+from blocks.errors import PipelineError
 from flows.errors import SpecInvalid
+from flows.spec.folder import ENVIRONMENT_VARIABLE
 from sandbox import models
+from sandbox.children import Child
 from sandbox.helm import helm_executable
+from sandbox.postgres import PostgresUnavailable
 from sandbox.prefect import ROOT, Prefect
 from sandbox.router import Router
 from sandbox.world import World
 
 if TYPE_CHECKING:
     from blocks.endpoint import Endpoint
+    from flows.runtime.client import Progress
 
 MODEL = "tiny-llama"
 REPOSITORY = "slipway-demo/tiny-llama"
@@ -42,8 +49,34 @@ QUESTION = "The capital of France is"
 #: Those of `deployments/environments`.
 ENVIRONMENTS = ("development", "staging", "production")
 
+#: Latency limits of the demo's environments, in seconds: twenty times those of `deployments/`, which a GPU of one's own keeps. Here the
+#: engines share this machine with everything else, and whether it has time for them says nothing of the model.
+LIMITS = {"p50_seconds": 2.0, "p95_seconds": 6.0}
+
+#: The file that a demo holds in its folder.
+LOCK = ".lock"
+
+#: How often the demo answers the form by itself: a code may be of the step before the last by the time that it is looked at.
+ANSWERS = 3
+
 #: Everything that the demo writes, unless another folder is asked for.
 STATE = ROOT / ".slipway" / "demo"
+
+
+class DemoFailed(Exception):
+    """A part of the demo failed.
+
+    Args:
+        part: Which.
+        why: One line.
+        log: Where more is to be read.
+    """
+
+    def __init__(self, part: str, why: str, log: Path) -> None:
+        super().__init__(part, why, log)
+        self.part = part
+        self.why = why
+        self.log = log
 
 
 def run_demo(*, approve: bool, state: Path | None) -> int:
@@ -65,37 +98,111 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
     except KeyboardInterrupt:
         console.print("\nEnded; nothing is left running.")
         return 0 if not approve else 130
+    except DemoFailed as exc:
+        console.print(f"\nThe demo failed at {exc.part}: {exc.why}", style="red", markup=False)
+        console.print(f"The log: {exc.log}; everything else that was written: {folder}", markup=False)
+        return 1
 
 
 def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> int:
     begin = time.monotonic()
     # Helm keeps what it learns of a cluster under the home folder unless it is told where else.
     caches = {name: str(folder / "helm") for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
-    prefect = Prefect(folder / "prefect", caches)
+    prefect = Prefect(folder / "prefect", {**caches, ENVIRONMENT_VARIABLE: str(_deployments(folder / "deployments"))})
+    logs = folder / "prefect" / "logs"
     # Before Prefect is imported: it reads its settings then.
     os.environ.update(prefect.environment)
     with console.status("Starting Prefect, PostgreSQL, a hub and a cluster with two GPU nodes ..."), ThreadPoolExecutor(1) as beside:
         stack.callback(prefect.close)
         server = beside.submit(prefect.start)
-        world = stack.enter_context(World(folder / "world"))
-        world.hub.add(REPOSITORY, models.make_model())
-        server.result()
+        with _part("the sandbox (PostgreSQL, hub, cluster)", folder / "demo.log"):
+            world = stack.enter_context(World(folder / "world"))
+            world.hub.add(REPOSITORY, models.make_model())
+        with _part("the start of the Prefect server", logs / "server.log"):
+            server.result()
     console.print(f"Everything is up after {time.monotonic() - begin:.0f} s. State and logs: {folder}")
     console.print(f"Prefect UI:  [link={prefect.ui_url}]{prefect.ui_url}[/link]")
+    console.print(
+        f"Latency limits: a laptop's (median {LIMITS['p50_seconds']:g} s, 95 % {LIMITS['p95_seconds']:g} s), since the engines share this "
+        "machine with all of this. Those of deployments/environments are for GPUs."
+    )
     with console.status("Creating the work pool, the blocks and the Prefect deployments ..."), ThreadPoolExecutor(1) as beside:
-        # Its log is what a collector would get.
-        prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
+        with _part("the start of the worker", logs / "worker.log"):
+            # Its log is what a collector would get.
+            worker = prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
         deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
-        _install_environments(world, caches)
-        _save_blocks(world)
-        deployed.result()
-        _pause_schedules()
+        with _part("helm install of the environments", folder / "demo.log"):
+            _install_environments(world, caches)
+        with _part("the blocks and the registry", logs / "server.log"):
+            _save_blocks(world)
+        with _part("prefect deploy", logs / "server.log"):
+            deployed.result()
+            _pause_schedules()
     # A member of the registry's router role, as a gateway should be: it reads routes and nothing else.
     router = Router(make_conninfo(world.postgres.dsn, options="-c role=slipway_router"), _endpoint(world).target, world.loop)
     stack.callback(router.close)
-    router.start()
-    authenticator = stack.enter_context(_Authenticator(folder / "one-time-code"))
-    return _release(console, world, router, approve, authenticator)
+    with _part("the router", folder / "demo.log"):
+        router.start()
+    with _part("the release", logs / "worker.log"):
+        authenticator = stack.enter_context(_Authenticator(folder / "one-time-code"))
+        try:
+            _release(console, world, approve, authenticator, worker)
+        except PipelineError as exc:
+            if prefect.server.running:
+                raise
+            raise DemoFailed("the Prefect server", f"it ended: {prefect.server.last_words(1)}", prefect.server.log) from exc
+    with _part("the completion", folder / "demo.log"):
+        _complete(console, router)
+    if not approve:
+        console.print("\nThe demo stays up; Ctrl-C ends everything.")
+        while True:
+            time.sleep(3600)
+    return 0
+
+
+@contextmanager
+def _part(name: str, log: Path) -> Iterator[None]:
+    """Whatever goes wrong in a part of the demo is one line, with where its log is; the traceback goes to `demo.log`.
+
+    Raises:
+        DemoFailed: Something did.
+    """
+    try:
+        yield
+    except (DemoFailed, KeyboardInterrupt):
+        raise
+    except Exception as exc:
+        folder = next(parent for parent in log.parents if (parent / LOCK).exists())
+        with (folder / "demo.log").open("a", encoding="utf-8") as file:
+            traceback.print_exception(exc, file=file)
+        if isinstance(exc, PostgresUnavailable):
+            name, log = "the start of PostgreSQL", folder / "world" / "postgres" / "postgres.log"
+        raise DemoFailed(name, _why(exc), log) from exc
+
+
+def _why(exc: Exception) -> str:
+    """One line: ours is one; of a program's words, the first and the last."""
+    if isinstance(exc, PipelineError):
+        return exc.message
+    text = str(exc)
+    if isinstance(exc, subprocess.CalledProcessError):
+        text = f"{Path(exc.cmd[0]).name} ended with {exc.returncode}:\n{exc.stderr.decode(errors='replace') if exc.stderr else ''}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(exc).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':')}: {lines[-1]}"
+
+
+def _deployments(folder: Path) -> Path:
+    """A copy of the checkout's `deployments/` whose environments have a laptop's latency limits."""
+    shutil.copytree(ROOT / "deployments", folder)
+    for name in ENVIRONMENTS:
+        path = folder / "environments" / f"{name}.yaml"
+        environment = yaml.safe_load(path.read_text(encoding="utf-8"))
+        environment["latency"] = {**environment.get("latency", {}), **LIMITS}
+        said = (
+            f"# deployments/environments/{name}.yaml with the latency limits of a laptop: made by the demo, and overwritten by the next.\n"
+        )
+        path.write_text(said + yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
+    return folder
 
 
 class _Authenticator:
@@ -137,44 +244,56 @@ class _Authenticator:
             fresh.rename(self.path)
 
 
-def _release(console: Console, world: World, router: Router, approve: bool, authenticator: _Authenticator) -> int:
+def _release(console: Console, world: World, approve: bool, authenticator: _Authenticator, worker: Child) -> None:
+    """Release the model to all environments, with the approval between.
+
+    Raises:
+        DemoFailed: The run did not complete.
+    """
     from flows.cli import follow
     from flows.runtime import client
+
+    def stopped(now: Progress) -> bool:
+        return follow.stopped(now) or not worker.running
 
     run_id = client.start("release/release", {"model": MODEL, "revision": "main", "requester": "make demo"})
     console.print(f"Release run: {client.run_page(run_id)}\n")
     follower = follow.Follower(run_id, console)
-    seen = follower.until(follow.stopped)
+    seen = follower.until(stopped)
     if seen.suspended:
         console.print(f"\nStaging is verified; production waits for an approval: {client.run_page(run_id)}")
-        if approve:
-            form = {"decision": "approve", "approver": APPROVER, "code": authenticator.code(), "reason": "make demo APPROVE=yes"}
-            client.resume(run_id, form)
-            console.print("Approved through the same form.\n")
-        else:
+        if not approve:
             console.print(
                 f"Press Resume there and fill in the form: the approver is [bold]{APPROVER}[/bold], the one-time code (a new one every "
                 f"30 seconds) is in {authenticator.path}, now [bold]{authenticator.code()}[/bold]. Or in another terminal: "
                 f"PREFECT_API_URL={client.api_url()} {Path(sys.executable).parent / 'slipway'} approve {run_id} --as {APPROVER} "
                 f"--code $(cat {authenticator.path})\n"
             )
-        seen = follower.until(lambda now: now.final)
+            seen = follower.until(lambda now: now.final or not worker.running)
+    answered = 0
+    while seen.suspended and approve and answered < ANSWERS:
+        form = {"decision": "approve", "approver": APPROVER, "code": authenticator.code(), "reason": "make demo APPROVE=yes"}
+        client.resume(run_id, form)
+        answered += 1
+        console.print("Approved through the same form.\n")
+        seen = follower.until(stopped)
     console.print()
     console.print(_summary(world, run_id))
+    if not seen.final:
+        why = "the form took none of the answers" if worker.running else f"the worker ended: {worker.last_words(1)}"
+        raise DemoFailed("the release", f"{why}.", worker.log)
     if not seen.succeeded:
-        console.print(f"{seen.state}: {seen.message}", style="red", markup=False)
-        return 1
+        raise DemoFailed("the release", f"{seen.state}: {seen.message}", worker.log)
+
+
+def _complete(console: Console, router: Router) -> None:
+    """Get a completion from production, as a client would."""
     body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8, "temperature": 0}
     console.print("\nA completion from production, routed by the registry:")
     console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'", markup=False)
-    answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=30, trust_env=False)
+    answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=60, trust_env=False)
     answer.raise_for_status()
     console.print(f"{QUESTION}{answer.json()['choices'][0]['text']}", style="bold", markup=False)
-    if not approve:
-        console.print("\nThe demo stays up; Ctrl-C ends everything.")
-        while True:
-            time.sleep(3600)
-    return 0
 
 
 def _pause_schedules() -> None:
@@ -196,7 +315,7 @@ def _install_environments(world: World, caches: Mapping[str, str]) -> None:
             env={**os.environ, **caches},
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=180,
         )
 
 
@@ -266,9 +385,13 @@ def _summary(world: World, run_id: UUID) -> Table:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder for one demo, and empty it of an earlier one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    held = folder / ".lock"
-    with held.open("w") as lock:
+    held = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = held.open("w")
+    except OSError as exc:
+        raise SpecInvalid(f"The demo cannot write to {folder}: {exc.strerror}; name another folder with --state.") from exc
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,71 @@ def processes_of(folder: Path) -> list[str]:
         if str(folder) in text:
             found.append(" ".join(process.info["cmdline"] or []))
     return found
+
+
+#: Imported by every interpreter that finds it on PYTHONPATH: a machine on which one of Prefect's processes dies at once.
+DIES = """
+import os, sys
+if {word!r} in sys.orig_argv and "prefect" in sys.orig_argv:
+    print("it rains", file=sys.stderr, flush=True)
+    os._exit(3)
+"""
+
+#: A helm that is new enough and refuses.
+HELM = """#!/bin/sh
+case "$1" in version) echo v4.9.9 ;; *) echo "Error: it rains" >&2; exit 1 ;; esac
+"""
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS + 20)
+@pytest.mark.parametrize(
+    ("dies", "said", "log"),
+    [
+        ("server", "the start of the Prefect server: The Prefect server did not start: it rains", "prefect/logs/server.log"),
+        ("worker", "the release: the worker ended: it rains.", "prefect/logs/worker.log"),
+        ("deploy", "prefect deploy: prefect --no-prompt deploy --all failed: it rains", "prefect/logs/server.log"),
+        ("helm", "helm install of the environments: helm ended with 1: Error: it rains", "demo.log"),
+    ],
+)
+def test_a_demo_that_fails_says_why_and_where_its_log_is(tmp_path: Path, dies: str, said: str, log: str) -> None:
+    state, extra = tmp_path / "state", tmp_path / "extra"
+    extra.mkdir()
+    (extra / "sitecustomize.py").write_text(DIES.format(word=dies))
+    path = os.environ["PATH"]
+    if dies == "helm":
+        (extra / "helm").write_text(HELM)
+        (extra / "helm").chmod(0o755)
+        path = f"{extra}{os.pathsep}{path}"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.app", "demo", "--approve", "--state", str(state)],
+        cwd=ROOT,
+        env={"PATH": path, "HOME": str(tmp_path), "PYTHONPATH": str(extra)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    *_, why, where = done.stdout.strip().splitlines()
+    assert why == f"The demo failed at {said}"
+    assert where.startswith(f"The log: {state / log};")
+    assert (state / log).read_text()
+    assert "Traceback" not in done.stdout + done.stderr
+    assert processes_of(state) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    state = tmp_path / "file" / "state"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.app", "demo", "--state", str(state)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == f"slipway: The demo cannot write to {state}: Not a directory; name another folder with --state.\n"
 
 
 def assert_the_log_says_what_it_is_about(log: Path, shown: set[str]) -> None:
@@ -72,6 +138,7 @@ def test_the_demo_releases_to_production_and_leaves_nothing_behind(tmp_path: Pat
     assert len({row[1] for row in table}) == 1, "every environment has the same candidate"
     assert re.search(r"^curl http://127\.0\.0\.1:\d+/v1/completions", done.stdout, re.MULTILINE)
     assert "The capital of France is Paris." in done.stdout
+    assert "Latency limits: a laptop's" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert_the_log_says_what_it_is_about(state / "prefect" / "logs" / "worker.log", {row[1] for row in table})
     assert processes_of(state) == []
