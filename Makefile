@@ -20,6 +20,9 @@ $(READY):
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Slipway needs Python 3.11 to 3.13; this is %s. Set PYTHON to another one." % sys.version.split()[0])'
 	@echo "Setting up $(VENV) ..."
 	@rm -f $(VENV)/.ready-*
+# Another Python's environment cannot be brought up to date: ensurepip would fail without saying why.
+	@made_of() { "$$1" -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null; }; \
+	  [ ! -e $(VENV) ] || [ "$$(made_of $(BIN)/python)" = "$$(made_of $(PYTHON))" ] || rm -rf $(VENV)
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
 	  && uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock \
