@@ -65,6 +65,7 @@ def _of_file(each: dict[str, Any]) -> WantedDeployment:
         work_pool=str(each["work_pool"]["name"]),
         crons=tuple(sorted(str(schedule["cron"]) for schedule in each.get("schedules", ()))),
         parameters=_parameters(str(each["entrypoint"])),
+        concurrency_limit=_limit(each.get("concurrency_limit")),
     )
 
 
@@ -97,8 +98,15 @@ def _of_prefect(there: dict[str, Any]) -> WantedDeployment:
         work_pool=there["work_pool_name"] or "",
         crons=tuple(sorted(str(each["schedule"].get("cron", "")) for each in there["schedules"])),
         parameters=frozenset((there["parameter_openapi_schema"] or {}).get("properties", {})),
+        concurrency_limit=_limit(there.get("global_concurrency_limit")),
         active=not there["paused"] and all(each["active"] for each in there["schedules"]),
     )
+
+
+def _limit(said: Any) -> int | None:
+    """A limit as a number or with its details, as `prefect.yaml` and Prefect may have it."""
+    limit = said.get("limit") if isinstance(said, dict) else said
+    return int(limit) if limit is not None else None
 
 
 def _automations(folder: Path) -> tuple[frozenset[str], frozenset[str]]:

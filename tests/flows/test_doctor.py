@@ -97,7 +97,14 @@ def test_what_prefect_lacks_is_seen(site: Site, tmp_path_factory: pytest.TempPat
     sweep.to_deployment(name, cron="*/2 * * * *", description="x").apply()  # type: ignore[union-attr]
     there = prefect_facts(Deployments.default(), manifest).deployed[name]
     assert isinstance(there, WantedDeployment)
+    assert there.concurrency_limit is None
     assert (there.crons, there.parameters, there.active) == (("*/2 * * * *",), {"silent_seconds", "pending_seconds", "form_seconds"}, True)
+
+    # a limit that somebody gave it may cancel every run without a word; deploying again takes it away
+    sweep.to_deployment(name, cron="*/2 * * * *", description="x", concurrency_limit=1).apply()  # type: ignore[union-attr]
+    assert prefect_facts(Deployments.default(), manifest).deployed[name].concurrency_limit == 1
+    sweep.to_deployment(name, cron="*/2 * * * *", description="x").apply()  # type: ignore[union-attr]
+    assert prefect_facts(Deployments.default(), manifest).deployed[name].concurrency_limit is None
 
 
 def job(name: str, run_id: str) -> dict[str, Any]:

@@ -140,6 +140,7 @@ class WantedDeployment:
         work_pool: Where its runs go.
         crons: Its schedules.
         parameters: Names of the flow's parameters.
+        concurrency_limit: Runs that Prefect lets go on at a time; none without a limit.
         active: Whether its schedules are on.
     """
 
@@ -148,6 +149,7 @@ class WantedDeployment:
     work_pool: str
     crons: tuple[str, ...] = ()
     parameters: frozenset[str] = frozenset()
+    concurrency_limit: int | None = None
     active: bool = True
 
 
