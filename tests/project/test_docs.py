@@ -194,4 +194,4 @@ def test_nothing_names_a_machine_or_its_registry() -> None:
     forbidden = re.compile(r"(?<![\w./-])/(work|root|farm)/|/home/\w+/")
     for pattern in ("*.md", "*.toml", "*.yaml", "docs/**/*.*", "flows/**/*.py", "blocks/**/*.py", "requirements.lock", "Makefile"):
         for path in ROOT.glob(pattern):
-            assert not forbidden.search(path.read_text().replace("/home/vllm/", "")), path
+            assert not forbidden.search(path.read_text(errors="replace").replace("/home/vllm/", "")), path
