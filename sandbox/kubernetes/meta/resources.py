@@ -63,11 +63,6 @@ class Resource:
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     @property
-    def qualified(self) -> str:
-        """The name as it stands in messages: `deployments.apps`."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    @property
     def names(self) -> tuple[str, str]:
         """The plural and the group, the way the constructors of errors take them."""
         return self.plural, self.group
@@ -237,7 +232,6 @@ class Registry:
 
     def __init__(self, resources: Iterable[Resource] = BUILT_IN) -> None:
         self._by_path: dict[tuple[str, str, str], Resource] = {}
-        self._by_kind: dict[tuple[str, str], Resource] = {}
         for resource in resources:
             self.add(resource)
 
@@ -247,20 +241,14 @@ class Registry:
     def add(self, resource: Resource) -> None:
         """Serve a resource, or replace the one of the same path."""
         self._by_path[(resource.group, resource.version, resource.plural)] = resource
-        self._by_kind[(resource.api_version, resource.kind)] = resource
 
     def remove(self, resource: Resource) -> None:
         """Stop serving a resource."""
         self._by_path.pop((resource.group, resource.version, resource.plural), None)
-        self._by_kind.pop((resource.api_version, resource.kind), None)
 
     def by_path(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource of a path, or None."""
         return self._by_path.get((group, version, plural))
-
-    def by_kind(self, api_version: str, kind: str) -> Resource | None:
-        """The resource whose objects carry this apiVersion and kind, or None."""
-        return self._by_kind.get((api_version, kind))
 
     def stored(self) -> list[Resource]:
         """Each resource that stores objects of its own, once whatever its versions."""

@@ -8,7 +8,6 @@ admission webhooks, no aggregated APIs, no client certificates, no expiry of eve
 from __future__ import annotations
 
 import base64
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -133,10 +132,6 @@ class ApiServer:
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """A client's context that trusts this server."""
-        return ssl.create_default_context(cafile=str(self.ca_file))
 
     def local_client(self, user: str = "system:kube-controller-manager") -> Client:
         """A client that calls the server in this process, as a user who may do everything.
