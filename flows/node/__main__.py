@@ -44,6 +44,7 @@ def _print_sentence(error: PipelineError) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
+    # Imported by the command that needs it: `check` is waited for at every start of an engine, and does without the hub's client.
     from flows.node.fetch import fetch
     from flows.node.policy import Patience, SpacePolicy, TransferPolicy
     from flows.node.snapshot import Wanted
@@ -141,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pages(text: str) -> int:
     size_bytes = int(text)
+    # O_DIRECT writes whole pages, at offsets of whole pages.
     if size_bytes <= 0 or size_bytes % 4096:
         raise argparse.ArgumentTypeError("must be a multiple of 4096")
     return size_bytes

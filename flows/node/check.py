@@ -26,5 +26,6 @@ def check(folder: Path, digest: str) -> None:
         )
     wrong = faults(folder, snapshot)
     if wrong:
+        # Read in the pod's status, which keeps 2,048 bytes of what a container printed last (FallbackToLogsOnError).
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise SnapshotCorrupt(f"{folder} is not what its manifest says: {', '.join(wrong[:3])}{more}. Prefetch it again.")

@@ -38,9 +38,11 @@ def fetch(store: Store, wanted: Wanted, space: SpacePolicy, transfer: TransferPo
             with store.lock("store"):  # nothing is removed while it is decided what is there, and nobody else counts on the same room
                 staged = store.staged(wanted)
                 sha256, missing = _sorted_out(store, wanted, staged)
+                # What another Job fetches has its room already.
                 reserve(store, [each.file for each in missing if each.lock is not None], space)
             if missing:
                 sha256 |= _transfer(store, wanted, staged, missing, transfer)
+            # A scrub may have condemned a content since; it holds this lock, and publishing looks for it.
             with store.lock("store"):
                 store.publish(wanted, staged, {file.path: sha256[file.key] for file in wanted.files})
     return True
@@ -70,9 +72,11 @@ def _sorted_out(store: Store, wanted: Wanted, staged: Path) -> tuple[dict[str, s
     missing = []
     for key, files in contents.items():
         file, paths = files[0], tuple(file.path for file in files)
+        # Contents are named by SHA-256. Git's hash says nothing of that one: only the manifest of a snapshot that holds the file does.
         sha256 = file.digest if file.algorithm == "sha256" else known.get(key)
         if sha256 is not None and store.has(sha256, file.size_bytes) and store.link(store.blob(sha256), staged, paths):
             found[key] = sha256
         else:
+            # Tried and not waited for: this runs under the store's lock, without which the other Job cannot publish.
             missing.append(Missing(file=file, paths=paths, lock=store.acquire(content_lock(key), wait=False)))
     return found, missing

@@ -76,6 +76,7 @@ class Connections:
             HubRejected: The address leads where bytes must not come from.
         """
         address = urlsplit(url)
+        # All that errors name: the rest of a CDN's address is a signature.
         name = address.hostname or ""
         try:
             answer = self._get(address, start, start + len(view) - 1)
@@ -91,9 +92,11 @@ class Connections:
         except TimeoutError as exc:
             self.close()
             raise Trouble(f"{name} sent nothing for {self._timeout:g} s") from exc
+        # Among them a reset in mid-body, for which the hub's own client (2.4.0) gives the file up at once.
         except (OSError, http.client.HTTPException) as exc:
             self.close()
             raise Trouble(f"the connection to {name} broke ({type(exc).__name__})") from exc
+        # GeneratorExit: the caller stops in mid-body, and what is left of it would be taken for the next answer.
         except (Trouble, NoRanges, GeneratorExit):
             self.close()
             raise
@@ -108,7 +111,9 @@ class Connections:
         for _ in range(_MOST_REDIRECTS):
             if self._hub.scheme == "https" and address.scheme != "https":
                 raise HubRejected(f"The hub leads from https to {address.scheme or 'nowhere'}: bytes are not fetched without TLS.")
+            # Identity: a compressed body has other offsets than the file.
             headers = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity", "User-Agent": "slipway"}
+            # The CDN's link is signed and needs no token, and another origin must not see it.
             if self._token is not None and (address.scheme, address.netloc) == (self._hub.scheme, self._hub.netloc):
                 headers["Authorization"] = f"Bearer {self._token}"
             connection, target = self._connection(address)
@@ -116,6 +121,7 @@ class Connections:
             answer = connection.getresponse()
             if answer.status not in (301, 302, 303, 307, 308):
                 return answer
+            # To its end, or the connection cannot be used again.
             answer.read()
             address = urlsplit(urljoin(address.geturl(), answer.headers.get("Location", "")))
         raise Trouble(f"{address.hostname} redirects in a circle", stale=True)
@@ -124,6 +130,7 @@ class Connections:
         """The connection to the address's origin, and the request's target on it: through the environment's proxy, if there is one."""
         host, port = address.hostname or "", address.port
         path = f"{address.path or '/'}{'?' if address.query else ''}{address.query}"
+        # http.client takes no proxy from the environment by itself.
         proxy = None if proxy_bypass(host) else getproxies().get(address.scheme)
         origin = (address.scheme, address.netloc)
         connection = self._open.get(origin)
@@ -137,16 +144,19 @@ class Connections:
             else:
                 connection = http.client.HTTPConnection(*place, timeout=self._timeout)
             self._open[origin] = connection
+        # A proxy is told the whole address; through a tunnel (https) the server itself is asked for a path.
         return connection, address.geturl() if proxy and address.scheme == "http" else path
 
     def _require_part(self, answer: http.client.HTTPResponse, name: str, start: int, length: int, size_bytes: int) -> None:
         status = answer.status
         if status == 206:
+            # With the total: a file that was replaced under its name has another.
             wanted = f"bytes {start}-{start + length - 1}/{size_bytes}"
             if (given := answer.headers.get("Content-Range", "")) != wanted:
                 raise Trouble(f"{name} sent {given or 'an unnamed part'} where {wanted} was asked for", stale=True)
             return
         if status == 200:
+            # All of it was asked for: the whole file is that part.
             if (start, length) == (0, size_bytes):
                 return
             raise NoRanges
@@ -166,5 +176,6 @@ def retry_after(value: str | None) -> float | None:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    # TypeError: a date in the zone -0000 is read without a zone.
     except (TypeError, ValueError):
         return None

@@ -42,11 +42,13 @@ class Hub:
             Trouble: The hub did not answer.
             HubRejected: The hub refuses, or answers for another commit.
         """
+        # One HEAD for a file, not one for each of its segments.
         known = self._known.get(path)
         if known is not None:
             return known
         location = self._ask(path)
         with self._lock:
+            # Several threads ask at once in the beginning; all go on with one answer, as `forget` compares it.
             return self._known.setdefault(path, location)
 
     def forget(self, path: str, location: Location) -> None:
@@ -64,6 +66,7 @@ class Hub:
         """
         wanted = self._wanted
         try:
+            # A folder for this file alone, under our lock: two clients in one `local_dir` delete each other's finished files (2.4.0).
             return Path(hf_hub_download(wanted.repository, path, revision=wanted.commit, local_dir=folder, token=self._token or False))
         except HUB_FAULTS as exc:
             raise self._passing(exc) from exc
@@ -77,6 +80,7 @@ class Hub:
             found = get_hf_file_metadata(url, token=self._token or False, timeout=self._timeout)
         except HUB_FAULTS as exc:
             raise self._passing(exc) from exc
+        # The client itself takes another commit's answer without a word.
         if found.commit_hash != wanted.commit:
             raise HubRejected(
                 f"The hub {constants.ENDPOINT} answered for commit {found.commit_hash or 'unknown'} of {wanted.repository} where "

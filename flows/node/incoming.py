@@ -95,8 +95,10 @@ class Incoming:
         except NoRanges:
             self._leave_to_hub_client("its server sends no parts", buffer)
             return
+        # Before it is hashed: segments arrive in any order, and what a kill leaves is hashed again in any case.
         self.part.write(index, view)
         with self._turn:
+            # The time-out: whoever stops the transfer does not know who waits here.
             while not self._turn.wait_for(lambda: self._next == index or self._is_done, timeout=1.0):
                 if self._context.stop.is_set():
                     raise Stopped
@@ -108,11 +110,13 @@ class Incoming:
         """Forget what was hashed and counted."""
         self._next = 0
         self._sha256 = hashlib.sha256()
+        # Git hashes a blob with its kind and size in front.
         self._git = hashlib.sha1(f"blob {self.file.size_bytes}\0".encode(), usedforsecurity=False)
         self._count(-self._counted, arrived=False)
 
     def _open(self, buffer: memoryview) -> None:
         if self._lock is None:
+            # Another Job fetches it. Its turn comes last, when we hold the lock of nothing that this Job may wait for in turn.
             self._lock = self._context.store.acquire(content_lock(self.file.key), wait=True)
         self._is_open = True
         if self._is_there():
@@ -153,10 +157,12 @@ class Incoming:
             before, location = got, None
             try:
                 location = hub.locate(path)
+                # The hub's own word, before a byte has come.
                 if location.size_bytes not in (None, size_bytes):
                     raise SnapshotCorrupt(
                         f"{path} is not what the hub says it is: {location.size_bytes:,} bytes are offered, expected {size_bytes:,}."
                     )
+                # From the very byte at which it broke off: the hub's client fetches chunks of 10 MiB anew.
                 for count in connections.read(location.url, start + got, view[got:], size_bytes):
                     got += count
                     self._count(count)
@@ -170,6 +176,7 @@ class Incoming:
                 try:
                     trial.failed(trouble)
                 except HubRejected:
+                    # Plain GETs are refused for good, but the hub offers its own protocol (xet) for the file.
                     if location is None or not location.by_hub_client:
                         raise
                     raise NoRanges from trouble
@@ -194,6 +201,7 @@ class Incoming:
 
     def _conclude(self) -> None:
         if self._is_right():
+            # A content has its name only when its bytes are on the disk; the hub's client syncs nothing.
             self.part.sync()
             self.part.close()
             self._publish(self.part.path)
@@ -210,6 +218,7 @@ class Incoming:
     def _leave_to_hub_client(self, why: str, buffer: memoryview) -> None:
         """Have the hub client bring the file, then hash all of it."""
         with self._leaving:
+            # All segments under way meet the same answer: the first leaves the file to the client, the others find it done.
             if self._is_done:
                 return
             self.part.give_up()
@@ -223,6 +232,7 @@ class Incoming:
                 except Trouble as trouble:
                     trial.failed(trouble)
                     continue
+                # Read back, as the client compares sizes only: a flipped byte is accepted, over xet too (hf_xet 1.8.0).
                 with content.open("rb", buffering=0) as file:
                     while count := file.readinto(buffer):
                         self._hash(buffer[:count])

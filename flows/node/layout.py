@@ -20,5 +20,6 @@ def snapshot_digest(repository: str, commit: str, files: Iterable[tuple[str, int
         commit: Commit SHA there.
         files: Path, size in bytes and hash of each.
     """
+    # Charts' values hold this hash: written in any other way, every snapshot on every node would be refused.
     canonical = json.dumps([repository, commit, sorted(files)], separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

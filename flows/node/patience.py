@@ -69,11 +69,13 @@ class Trial:
             self._since = now
         self._failures += 1
         spent = now - self._since
+        # Jittered: connections that broke together, on many nodes, must not come back together.
         pause = min(LONGEST_PAUSE_SECONDS, self._patience.back_off_seconds * 2 ** (self._failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
         if trouble.retry_after_seconds is not None:
             pause = max(pause, trouble.retry_after_seconds)
         if self._failures >= self._patience.attempts:
             raise trouble.kind(f"{self._what}: {trouble.sentence}, {self._failures} times within {spent:.0f} s.") from trouble
+        # Not slept out first: what the pause would end with is known now.
         if spent + pause > self._patience.budget_seconds:
             raise trouble.kind(
                 f"{self._what}: {trouble.sentence}; the next attempt in {pause:.0f} s would come after the "

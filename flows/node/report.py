@@ -14,6 +14,7 @@ WINDOW_SECONDS = 10.0
 
 def say(event: str, **facts: Any) -> None:
     """Print one line for the log."""
+    # At once: a pipe is buffered in blocks, and a container that is killed would take its last lines with it.
     print(json.dumps({"event": event, **facts}), flush=True)
 
 
@@ -35,6 +36,7 @@ class Progress:
         with self._lock:
             self._done += size_bytes
             if not arrived:
+                # The whole window moves, so that what a resumed transfer finds does not look like a second's work.
                 self._seen = deque((moment, done + size_bytes) for moment, done in self._seen)
 
     def say(self) -> None:

@@ -57,6 +57,7 @@ def scrub(store: Store, limit_seconds: float) -> Scrubbed:
         if found == blob.name:
             os.utime(blob)
             continue
+        # Snapshots are put together and published under this lock, too: none may take the content while it is condemned.
         with store.lock("store"):
             corrupt[blob.name] = found
             snapshots |= set(store.quarantine(blob))
@@ -73,6 +74,7 @@ def _hash(blob: Path, progress: Progress) -> str | None:
                 sha256.update(buffer[:count])
                 progress.add(count)
                 progress.say()
+            # Pages that an engine has mapped stay: the kernel drops only those that nobody has.
             os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     except FileNotFoundError:
         return None

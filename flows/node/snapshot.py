@@ -59,6 +59,7 @@ class Wanted:
             raise SpecInvalid(f"The list of the snapshot's files cannot be read ({exc!r}); it comes from the prefetch task.") from exc
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", made.repository) or not re.fullmatch(r"[0-9a-f]{40}", made.commit):
             raise SpecInvalid(f"{made.repository!r} at {made.commit!r} names no commit of a repository.")
+        # The list is the hub's, and its names become paths on the node.
         for file in files:
             _require_safe(made.repository, file)
         return made
@@ -98,6 +99,7 @@ def described(folder: Path) -> Wanted | None:
 
 def faults(folder: Path, snapshot: Wanted) -> list[str]:
     """What is wrong with the folder by names and sizes; empty if it holds exactly the snapshot's files. Costs one `stat` a file."""
+    # Not is_file(): a link that leads nowhere should not be there either.
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if not path.is_dir()}
     wanted = {file.path: file.size_bytes for file in snapshot.files}
     wrong = [f"{path} should not be there" for path in sorted(found.keys() - wanted.keys() - {MANIFEST})]
@@ -117,9 +119,11 @@ def is_complete(folder: Path, wanted: Wanted) -> bool:
 
 def _require_safe(repository: str, file: WantedFile) -> None:
     path = PurePosixPath(file.path)
+    # PurePosixPath tidies `a//b`, `./a` and `a/` up: a name that comes back otherwise has two spellings of one place.
     if path.is_absolute() or str(path) != file.path or {"..", "."} & set(path.parts) or "\\" in file.path or "\0" in file.path:
         raise SpecInvalid(f"{repository} holds a file whose path leaves its folder: {file.path!r}; do not use this repository.")
     if file.path == MANIFEST:
         raise SpecInvalid(f"{repository} holds a file {MANIFEST}, which is Slipway's own name; do not use this repository.")
+    # An algorithm that nobody knows has 0 digits, which an empty digest would match.
     if not re.fullmatch(rf"[0-9a-f]{{{DIGITS.get(file.algorithm, 0)}}}", file.digest) or not file.digest:
         raise SpecInvalid(f"{repository}: {file.path} has no {file.algorithm} digest: {file.digest!r}.")

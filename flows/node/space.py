@@ -35,9 +35,11 @@ def reserve(store: Store, missing: Sequence[WantedFile], policy: SpacePolicy) ->
     if not missing:
         return
     parts = {store.parts / file.key: file.size_bytes for file in missing}
+    # What an earlier process has allocated is not free any more, and not needed again.
     needed = sum(max(0, size_bytes - _allocated(path)) for path, size_bytes in parts.items())
     reserved = int(_disk(store).size_bytes * policy.reserve_percent / 100)
     for victim in _victims(store, policy, parts):
+        # Asked anew after each: what one frees depends on who else holds the same contents.
         if _disk(store).free_bytes - needed >= reserved:
             break
         victim()
@@ -74,6 +76,7 @@ def no_room(store: Store) -> Iterator[None]:
 def _victims(store: Store, policy: SpacePolicy, wanted: Collection[Path]) -> Iterator[Callable[[], None]]:
     """What may go, the least needed first, each as a way to remove it."""
     yield partial(_sweep, store)
+    # A part, its journal and the hub client's folder share the key, up to the first dot.
     for key in sorted({path.name.partition(".")[0] for path in store.parts.iterdir()}):
         if store.parts / key not in wanted:
             yield partial(_drop_part, store, key)
@@ -88,6 +91,7 @@ def _sweep(store: Store) -> None:
     for grave in store.trash.iterdir():
         shutil.rmtree(grave, ignore_errors=True)
     for staged in store.models.glob(f"*/*{STAGED}"):
+        # Whoever puts it together holds this lock for as long as it lives.
         with store.lock(snapshot_lock(staged.with_name(staged.name.removesuffix(STAGED))), wait=False) as free:
             if free:
                 shutil.rmtree(staged, ignore_errors=True)
@@ -108,16 +112,20 @@ def _evict(store: Store, folder: Path) -> None:
             return
         before = _disk(store).free_bytes
         store.remove(folder)
+        # A snapshot is names only: room comes free with the contents that no other one holds.
         _sweep(store)
+    # Others write meanwhile, so the difference may be negative.
     say("evicted", snapshot=str(folder.relative_to(store.root)), bytes=max(0, _disk(store).free_bytes - before))
 
 
 def _allocated(path: Path) -> int:
+    # Not st_size, which holes count for; st_blocks is in units of 512 bytes on every file system.
     return path.stat().st_blocks * 512 if path.exists() else 0
 
 
 def _disk(store: Store) -> _Disk:
     found = os.statvfs(store.root)
+    # f_bavail, not f_bfree: what the file system keeps for root cannot be written to.
     return _Disk(size_bytes=found.f_blocks * found.f_frsize, free_bytes=found.f_bavail * found.f_frsize)
 
 

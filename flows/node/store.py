@@ -65,6 +65,7 @@ class Store:
 
     def acquire(self, name: str, *, wait: bool) -> int | None:
         """Take the lock of that name: a descriptor that holds it until it is closed or the process ends; none if it is not waited for."""
+        # flock: it goes with a killed process and holds between pods of one node. The file is never deleted: others may wait on it.
         descriptor = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,6 +113,7 @@ class Store:
         for path in paths:
             target = staged / path
             target.parent.mkdir(parents=True, exist_ok=True)
+            # An earlier round of `adopt` may have linked a blob that was taken away since.
             target.unlink(missing_ok=True)
             try:
                 os.link(content, target)
@@ -126,10 +128,12 @@ class Store:
         """
         blob, size_bytes = self.blob(sha256), content.stat().st_size
         content.chmod(0o444)
+        # In rounds, as it is not under the store's lock: a scrub or another Job may come in between.
         while not (self.has(sha256, size_bytes) and self.link(blob, staged, paths)):
             if blob.exists() and not self.has(sha256, size_bytes):
                 blob.unlink(missing_ok=True)  # cut short by somebody: nothing may read it
             try:
+                # A link and no rename: with the part's name beside it the blob has two, and a sweep does not take it for nobody's.
                 os.link(content, blob)
             except FileExistsError:
                 continue
@@ -148,6 +152,7 @@ class Store:
             SnapshotCorrupt: A scrub took a content away meanwhile, as it was damaged.
         """
         for path, digest in sha256.items():
+            # By inode: a content that was brought anew since has the name and is another file.
             if not self.blob(digest).exists() or not self.blob(digest).samefile(staged / path):
                 raise SnapshotCorrupt(f"A scrub of this node found {path} damaged while the snapshot was put together; run again.")
         lines = [
@@ -165,10 +170,12 @@ class Store:
         (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
         (staged / MANIFEST).chmod(0o444)
         sync(staged / MANIFEST)
+        # Names are on the disk only when their folder is: syncing the files alone loses them (fsync(2)).
         for folder in [*(path for path in staged.rglob("*") if path.is_dir()), staged]:
             folder.chmod(0o755)  # the engine runs as another user
             sync(folder)
         target = self.folder(wanted)
+        # rename() does not replace a folder that holds something.
         if target.exists():
             self.remove(target)  # incomplete by its own manifest: nothing may read it
         staged.rename(target)
@@ -197,6 +204,7 @@ class Store:
         Their manifests go first: from then on no engine starts from them, and the next prefetch brings the content anew. Files stay for
         engines that have them open.
         """
+        # By inode: snapshots list small files by git's hash, and the blob is named by its SHA-256.
         inode = blob.stat().st_ino
         hit = []
         for folder in self.snapshots():

@@ -59,6 +59,7 @@ class Transfer:
         Raises:
             PipelineError: A content cannot be had; what came of it stays for the next attempt.
         """
+        # Daemons: after a failure nobody waits for the ones that sit in a socket.
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._context.policy.connections)]
         for thread in threads:
             thread.start()
@@ -73,6 +74,7 @@ class Transfer:
 
     def _enqueue(self, incoming: Incoming, *, first: bool = False) -> None:
         """Have all segments of a content fetched, in order; before everything else if it is `first`."""
+        # In order: a thread waits with its segment until those before it are hashed, so the next one in line must be under way.
         items = [(incoming, index) for index in range(incoming.part.segments)]
         with self._changed:
             if first:
@@ -90,6 +92,7 @@ class Transfer:
 
     def _take(self) -> tuple[Incoming, int] | None:
         with self._changed:
+            # An empty queue is not the end: a content whose hash was wrong comes again.
             self._changed.wait_for(lambda: self._queue or self._left == 0 or self._context.stop.is_set())
             return None if self._context.stop.is_set() or not self._queue else self._queue.popleft()
 
@@ -106,6 +109,7 @@ class Transfer:
             pass
         except BaseException as exc:  # noqa: BLE001  # run() raises it again
             with self._changed:
+                # The first is the cause; the others only follow from it.
                 self._failure = self._failure or exc
                 self._context.stop.set()
                 self._changed.notify_all()
