@@ -76,6 +76,7 @@ class Approvals:
         key = f"answer/{number}"
         with self._session.transaction() as connection:
             facts = {**detail, "round": number}
+            # What is refused anyhow uses no code up: the next form can be answered with it.
             why = refusal or self._use_code(connection, gate, key, approver, code_step, at)
             if why is None:
                 return _append(connection, gate, kind, key, facts, approver, at)
@@ -102,6 +103,7 @@ class Approvals:
     def _use_code(connection: Connection, gate: Gate, key: str, approver: str, step: int | None, at: datetime) -> str | None:
         """Use the code up; why it does not count, or none if it does."""
         who = {"approver": approver}
+        # So that there is a row to lock. The lock comes before all questions: two processes of a run may bring the same answer.
         change(connection, "add_authenticator", who)
         state = row(connection, "lock_authenticator", _Authenticator, who)
         if row(connection, "event_by_key", Event, {"event_key": _key(gate, key)}) is not None:
@@ -110,6 +112,7 @@ class Approvals:
             return "the authenticator is not known"
         if state.locked_until is not None and at < state.locked_until:
             return f"too many wrong codes: {approver} is locked out until {state.locked_until:%Y-%m-%d %H:%M} UTC"
+        # RFC 6238, 5.2: a code is accepted once. One of an earlier step may have been watched, and comes too late.
         if step is None or step <= state.last_step:
             change(connection, "count_wrong_code", {**who, "limit": WRONG_CODES, "locked_until": at + LOCKED_FOR})
             return "the one-time code is wrong" if step is None else "the one-time code was used before; wait for the next one"

@@ -69,6 +69,7 @@ class ChainedEvent:
 
     def computed_hash(self) -> str:
         """SHA-256 (hex) over the columns in their order, each as its length in bytes, a colon, its text and a comma; `-,` for NULL."""
+        # As the trigger writes it (migration 0003): PostgreSQL keeps microseconds.
         moment = self.occurred_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         values = (
             self.previous_hash,

@@ -62,6 +62,7 @@ class Candidates:
         with self._session.transaction() as connection:
             values = {"fingerprint": fingerprint, "document": Jsonb(plain(document)), "model": model, "hub_revision": hub_revision}
             change(connection, "add_candidate", values)
+            # Read back: the statement leaves alone what is there, and does not say whether it is the same.
             stored = stored_candidate(connection, fingerprint)
             if canonical(stored.document) != canonical(document) or (stored.model, stored.hub_revision) != (model, hub_revision):
                 raise RegistryRejected(f"candidate {fingerprint[:12]} is registered with another document", fingerprint=fingerprint)
@@ -104,6 +105,7 @@ class EvidenceRecord:
         sha256 = digest(document)
         with self._session.transaction() as connection:
             change(connection, "add_evidence", {"sha256": sha256, "kind": kind, "document": Jsonb(plain(document))})
+            # jsonb writes numbers its own way: 1e+22 comes back as an integer, and the document would have another hash.
             stored = row(connection, "evidence", _Document, {"sha256": sha256})
             if stored is None or digest(stored.document) != sha256:
                 raise RegistryRejected(
@@ -165,6 +167,7 @@ def canonical(document: Mapping[str, object]) -> str:
     """
     try:
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        # Half a surrogate pair is found by nothing else; `dumps` lets it through.
         text.encode()
     except (TypeError, ValueError) as error:
         raise RegistryRejected(f"a document for the registry is not JSON: {error}") from error

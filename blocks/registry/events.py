@@ -113,6 +113,7 @@ def append_event(connection: Connection, kind: EventKind, key: str | None, *, de
     """
     parameters = {**values, "event_key": key, "kind": kind, "detail": Jsonb(plain(detail))}
     added = row(connection, "add_event", Event, parameters)
+    # Another transaction had the key first: the insert waited for its end, so its event is seen here (READ COMMITTED).
     event = added or row(connection, "event_by_key", Event, parameters)
     if event is None:
         raise RegistryRejected(f"event {kind} was not recorded", kind=kind)

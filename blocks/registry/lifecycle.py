@@ -119,7 +119,9 @@ class Lifecycle:
                 )
             if not has_evidence(step.connection, evidence_sha256):
                 raise RegistryRejected(f"evidence {evidence_sha256[:12]} is not in the registry: save it first", sha256=evidence_sha256)
+            # From the run's own beginning: the row of what serves has kept the endpoint of the candidate before.
             place = {name: progress.detail[name] for name in ("namespace", "endpoint")}
+            # Asked before `ready_entry`, which takes the mark away.
             out = step.taken_out()
             if not step.change("ready_entry", helm_revision=helm_revision, git_commit=git_commit, **place):
                 entry = step.present()
@@ -129,6 +131,7 @@ class Lifecycle:
                 )
             step.take_out("supersede_entries", EventKind.SUPERSEDED, f"superseded by {fingerprint[:12]}")
             delivered = {"helm_revision": helm_revision} if git_commit is None else {"git_commit": git_commit}
+            # Also where it stays out: it was verified, and is a candidate to go back to.
             step.record(EventKind.READY, {**delivered, "evidence_sha256": evidence_sha256, **place})
             if out is not None:
                 step.change("keep_out_entry", reason=out.reason)
@@ -177,6 +180,7 @@ class Lifecycle:
             step.require_lock(fence)
             progress = step.progress()
             if progress is None or progress.kind != EventKind.FAILED:
+                # A run that began nothing here must not fail a row that another one deploys.
                 if progress is not None or cluster_changed:
                     step.change("fail_entry", reason=reason, cluster_changed=cluster_changed)
                 detail = {"reason": reason, "error": error, "cluster_changed": cluster_changed, "evidence_sha256": evidence_sha256}
@@ -200,6 +204,7 @@ class Lifecycle:
     ) -> Entry | None:
         """Take the candidate that serves out of routing; return its entry, or None if it does not serve here (any longer)."""
         with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
+            # Without the lock's number: what is found bad is taken out while a release holds the lock, too.
             if step.change("degrade_entry", reason=reason):
                 step.record(EventKind.DEGRADED, {"reason": reason, "evidence_sha256": evidence_sha256})
             return _holding(step, fingerprint, "degraded")

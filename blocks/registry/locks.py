@@ -33,6 +33,7 @@ class Locks:
         """
         who = {"model": model, "environment": environment, "organisation": organisation, "run_id": run_id}
         with self._session.transaction() as connection:
+            # A taking that is refused locks the row as well (ON CONFLICT DO UPDATE does), so its holder is still the same when it is read.
             change(connection, "take_lock", {**who, "stale_seconds": stale_seconds})
             (lock,) = rows(connection, "lock", Lock, who)
         return lock

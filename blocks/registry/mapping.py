@@ -58,6 +58,7 @@ class Address:
         try:
             parts = conninfo_to_dict(dsn)
             user = parts.get("user") or ""
+            # libpq takes a list, for a primary and its standbys; the first stands for all.
             port = int(str(parts.get("port") or 5432).split(",")[0])
         except (psycopg.Error, ValueError):
             # Not chained: the parser's message quotes the string, and with it the password.
@@ -96,8 +97,10 @@ def translate(error: psycopg.Error, address: Address) -> PipelineError:
         return RegistryUnreachable(f"the registry at {address} cannot answer now: {text}", **facts)
     if state in _SCHEMA_MISSING:
         return RegistryRejected(f"the registry at {address} lacks a part of its schema ({text}): run slipway migrate", **facts)
+    # insufficient_privilege
     if state == "42501":
         return RegistryRejected(f"the registry at {address} does not allow this to its user ({text}): use a role with that right", **facts)
+    # not_null_violation, in a table that was there before Slipway
     if state == "23502" and error.diag.column_name:
         return RegistryRejected(
             f"column {error.diag.column_name} of {error.diag.table_name} is NOT NULL, and Slipway does not fill it: give it a default",

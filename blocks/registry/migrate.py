@@ -30,6 +30,7 @@ def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
             recorded = _recorded(connection, migrations)
             if migration.name in recorded:
                 continue
+            # Without parameters: only then psycopg sends several statements at once, and leaves percent signs alone.
             connection.execute(migration.script.encode())
             change(connection, "record_migration", {"name": migration.name, "sha256": migration.sha256})
         applied.append(migration.name)

@@ -36,11 +36,14 @@ class Session:
         self.address = Address.of(dsn)
         self._dsn = dsn
         self._connect: dict[str, Any] = {
+            # A read leaves no transaction open behind it; what must hang together opens one.
             "autocommit": True,
             # libpq counts whole seconds and takes one for two.
             "connect_timeout": max(2, round(connect_timeout_seconds)),
+            # A name in the connection string wins.
             "fallback_application_name": "slipway",
             "keepalives_idle": _GONE_AFTER_SECONDS,
+            # In milliseconds. Keepalives are not sent while something is unacknowledged; this covers that.
             "tcp_user_timeout": _GONE_AFTER_SECONDS * 1000,
         }
         self._pool: ConnectionPool[Connection] = ConnectionPool(
@@ -52,6 +55,7 @@ class Session:
             min_size=0,
             max_size=_POOL_SIZE,
             timeout=connect_timeout_seconds,
+            # The pool would try for five minutes by itself; trying again is the task's.
             reconnect_timeout=connect_timeout_seconds,
             num_workers=1,
             open=False,

@@ -29,6 +29,7 @@ class Migration:
 @cache
 def statement(name: str) -> bytes:
     """The statement of that name, as psycopg takes it."""
+    # Bytes: psycopg's types take a `str` only where it is a literal.
     return files("blocks.registry").joinpath("sql", f"{name}.sql").read_bytes()
 
 

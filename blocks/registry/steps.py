@@ -49,7 +49,9 @@ class Step:
 
     def record(self, kind: EventKind, detail: Mapping[str, object], **more: object) -> None:
         """Append an event with this step's values."""
+        # What is no JSON is refused here with our own error.
         canonical(detail)
+        # No key: a step that is repeated finds its own event by looking, before it writes.
         self.change("add_event", event_key=None, kind=kind, detail=Jsonb(dict(detail)), **more)
 
     def entry(self) -> Entry | None:

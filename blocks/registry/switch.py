@@ -29,6 +29,7 @@ class Switch:
         with self._session.transaction() as connection:
             connection.execute(statement("disable"), {**place, "reason": reason, "actor": actor})
             entry = row(connection, "current", Entry, place)
+            # That nothing moved says too little: it may have been taken out before.
             if entry is None or entry.disabled_from is None:
                 raise RegistryRejected(f"nothing serves {model} in {environment}: there is nothing to take out", model=model)
         return entry

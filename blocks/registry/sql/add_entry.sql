@@ -7,6 +7,7 @@ VALUES (
     %(organisation)s, %(model)s, %(hub_revision)s, %(environment)s, %(namespace)s, %(endpoint)s,
     'pending', %(fingerprint)s, %(at)s, %(at)s
 )
+-- With the predicate of the index (slipway_entry_once): rows that were there before Slipway may lack an environment or a commit.
 ON CONFLICT (organisation, model_name, hub_revision, deployment_environment)
 WHERE deployment_environment IS NOT NULL AND hub_revision IS NOT NULL
 DO NOTHING;

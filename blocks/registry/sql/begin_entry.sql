@@ -14,5 +14,7 @@ WHERE model_name = %(model)s
     AND deployment_environment = %(environment)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
     AND (deployment_status IS NULL OR deployment_status NOT IN ('ready', 'degraded'))
+    -- What a person took out says so until it is put back, or verified anew.
     AND disabled_from IS NULL
+    -- Only where it changes something: updated_at says when the entry last did.
     AND (deployment_status, candidate_fingerprint) IS DISTINCT FROM ('deploying', %(fingerprint)s);

@@ -11,6 +11,7 @@ WHERE r.model_name = %(model)s
     AND r.hub_revision IS NOT NULL
     AND (
         r.deployment_status = 'ready'
+        -- Distinct, not unequal: a row that was there before Slipway has no event, and holds its endpoint.
         OR ((r.deployment_status = 'degraded' OR r.disabled_from IS NOT NULL) AND 'displaced' IS DISTINCT FROM (
             SELECT e.kind
             FROM slipway_events AS e
@@ -23,5 +24,6 @@ WHERE r.model_name = %(model)s
             LIMIT 1
         ))
     )
+-- A model has a row for each commit, and several may be degraded or out: the one that was ready until then counts first.
 ORDER BY r.deployment_status = 'ready' DESC, r.disabled_from = 'ready' DESC NULLS LAST, r.verified_at DESC NULLS LAST
 LIMIT 1;

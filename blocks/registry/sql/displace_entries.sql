@@ -2,6 +2,7 @@
 UPDATE model_registry_entries
 SET deployment_status = CASE WHEN disabled_from IS NULL THEN 'degraded' ELSE deployment_status END,
     deployment_status_reason = CASE WHEN disabled_from IS NULL THEN %(reason)s ELSE deployment_status_reason END,
+    -- Put back it must not be ready: another candidate answers at its endpoint.
     disabled_from = CASE WHEN disabled_from IS NOT NULL THEN 'degraded' END,
     updated_at = %(at)s
 WHERE model_name = %(model)s

@@ -4,4 +4,5 @@ SELECT
     extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS silent_seconds
 FROM slipway_locks
 WHERE model_name = %(model)s AND environment = %(environment)s AND organisation IS NOT DISTINCT FROM %(organisation)s
+-- Not FOR UPDATE: whoever writes keeps takers away, and no other writer.
 FOR SHARE;

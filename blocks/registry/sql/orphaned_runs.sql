@@ -3,12 +3,14 @@
 SELECT
     d.id, d.occurred_at, d.kind, d.organisation, d.model_name AS model, d.environment, d.candidate_fingerprint AS fingerprint,
     d.run_id, d.actor, d.detail || jsonb_build_object('failed', coalesce(later.failed, false)) AS detail
+-- The kind as a literal: the index of migration 0009 holds these events alone, in this order.
 FROM (SELECT * FROM slipway_events WHERE kind = 'deploying' AND run_id IS NOT NULL ORDER BY id DESC LIMIT %(limit)s) AS d
 LEFT JOIN LATERAL (
     SELECT
         bool_or(e.kind = ANY(%(steps)s)) AS went_on,
         bool_or(e.kind = 'failed' AND e.candidate_fingerprint = d.candidate_fingerprint AND (e.detail ->> 'deployed') = 'true') AS failed,
         bool_or(e.kind IN ('deploying', 'ready') OR e.kind = ANY(%(settling)s)) AS settled,
+        -- A run may begin there more than once; a clean-up is of one beginning.
         bool_or(e.kind = 'cleaning_up' AND e.detail ->> 'begun' = d.id::text) AS cleaning_up,
         bool_or(e.kind = 'cleaned_up' AND e.detail ->> 'begun' = d.id::text) AS cleaned_up
     FROM slipway_events AS e

@@ -19,6 +19,7 @@ WHERE e.kind = 'ready'
     AND e.environment = %(environment)s
     AND e.organisation IS NOT DISTINCT FROM %(organisation)s
     AND v.kind = ANY(%(good)s)
+    -- NULL where nothing is current: then nothing is left out.
     AND e.candidate_fingerprint IS DISTINCT FROM %(current)s::text
 ORDER BY e.id DESC
 LIMIT 1;

@@ -10,6 +10,7 @@ SET deployment_status = 'ready',
     deployment_git_commit = %(git_commit)s,
     verified_at = %(at)s,
     last_health_check_at = %(at)s,
+    -- Earlier checks were of another candidate, or of one not verified yet.
     health_window = NULL,
     updated_at = %(at)s
 WHERE model_name = %(model)s

@@ -23,6 +23,7 @@ UPDATE model_registry_entries AS e
 SET last_health_check_at = greatest(e.last_health_check_at, %(at)s),
     health_window = right(coalesce(e.health_window, '') || CASE WHEN free.good THEN '+' ELSE '-' END, 5)
 FROM free
+-- The row is locked, so it is still in its place (ctid).
 WHERE e.ctid = free.place
 RETURNING
     e.organisation, e.model_name AS model, e.hub_revision, e.deployment_environment AS environment,

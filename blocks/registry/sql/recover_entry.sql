@@ -17,4 +17,5 @@ WHERE model_name = %(model)s
             AND e.kind = ANY(%(holding)s)
         ORDER BY e.id DESC
         LIMIT 1
+    -- No event: a row that was there before Slipway. A verification may bring it back, a health check may not.
     ), %(degraded_by)s::text IS NULL);
