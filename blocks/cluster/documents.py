@@ -29,10 +29,12 @@ class Documents:
         found: dict[str, Any] | None = None
         if api_version == "v1" and kind in _CORE:
             read = getattr(self._api.core, f"read_namespaced_{_CORE[kind]}")
+            # Back to the API's own names: the client's models have Python's.
             found = self._api.client.sanitize_for_serialization(self._api.find(read, name, namespace))  # type: ignore[no-untyped-call]
         elif kind in _PLURALS:
             group, _, version = api_version.partition("/")
             found = self._api.find(
+                # For kinds of Kubernetes' own, too: its methods take any group, and give the document as it came.
                 self._api.custom.get_namespaced_custom_object,
                 group=group,
                 version=version,

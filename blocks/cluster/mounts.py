@@ -16,6 +16,7 @@ class Mounts:
     def bound_claims(self, namespace: str) -> tuple[str, ...]:
         """The names of the namespace's persistent volume claims that have a volume; none where there is no such namespace."""
         listed = self._api.call(self._api.core.list_namespaced_persistent_volume_claim, namespace)
+        # A list in a namespace that does not exist is empty, and no error.
         return tuple(claim.metadata.name for claim in listed.items if claim.status.phase == "Bound")
 
     def claimed_folders(self, node: str) -> tuple[str, ...]:
@@ -30,5 +31,6 @@ class Mounts:
 
 def _claimed(pod: Any) -> set[str]:
     claims = {volume.name for volume in pod.volumes or () if volume.persistent_volume_claim is not None}
+    # The chart mounts a snapshot of the node's volume by `subPath`: that is its folder.
     mounts = [mount for container in [*(pod.init_containers or ()), *pod.containers] for mount in container.volume_mounts or ()]
     return {mount.sub_path for mount in mounts if mount.name in claims and mount.sub_path}

@@ -43,6 +43,7 @@ class Nodes:
             ClusterRejected: We may not list quotas; the message says what to grant.
         """
         listed = self._allowed("quotas of GPUs", self._api.core.list_namespaced_resource_quota, namespace)
+        # Of an extended resource a quota can limit requests only.
         name = f"requests.{GPU_RESOURCE}"
         return tuple(
             GpuQuota(name=quota.metadata.name, hard=amount(quota.status.hard, name), used=amount(quota.status.used, name))
@@ -51,6 +52,7 @@ class Nodes:
         )
 
     def _taken(self, node: str) -> int:
+        # Pods that have ended keep their node's name, and hold no GPU.
         fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
         listed = self._allowed("free GPUs", self._api.core.list_pod_for_all_namespaces, field_selector=fields)
         return sum(requested_gpus(pod) for pod in listed.items)
@@ -74,6 +76,7 @@ def _node(node: Any) -> Node:
         name=node.metadata.name,
         ready=conditions.get("Ready", False),
         schedulable=not node.spec.unschedulable,
+        # Allocatable, which the scheduler counts by; capacity includes what no pod gets.
         gpus=amount(node.status.allocatable, GPU_RESOURCE),
         gpu_memory_bytes=_gpu_memory(labels),
         gpu_product=labels.get(PRODUCT_LABEL, ""),

@@ -31,6 +31,7 @@ class Rollouts:
         deployment = self._api.find(self._api.apps.read_namespaced_deployment, name, namespace)
         if deployment is None:
             return None
+        # Before its pods are read: what changes in between ends the next wait at once.
         self._api.remember(namespace, name, deployment.metadata.resource_version)
         pods = self._pods.list(namespace, deployment.spec.selector.match_labels)
         status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
@@ -40,8 +41,10 @@ class Rollouts:
             updated=status.updated_replicas or 0,
             available=status.available_replicas or 0,
             total=status.replicas or 0,
+            # Until then all the numbers are those of the spec before.
             observed=(status.observed_generation or 0) >= deployment.metadata.generation,
             deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
+            # A pod that the quota refuses never exists: this condition is all that tells of it.
             problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
             pods=pods,
             surges=_surges(deployment.spec.strategy),
@@ -56,10 +59,12 @@ class Rollouts:
         return frozenset(
             endpoint.target_ref.name
             for endpoint in endpoints
+            # A slice keeps a pod that ends until it is gone: not ready, though serving.
             if endpoint.target_ref is not None and endpoint.conditions is not None and endpoint.conditions.ready
         )
 
 
 def _surges(strategy: Any) -> bool:
     rolling = strategy.rolling_update
+    # A number or a percentage; `Recreate` has no rolling update at all.
     return rolling is not None and str(rolling.max_surge) not in ("0", "0%")

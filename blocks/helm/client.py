@@ -62,6 +62,7 @@ class HelmClient:
             HelmRejected: The values do not match the chart's schema, or the chart refuses them.
         """
         command = ["template", release, chart, "--namespace", namespace, "--values", values]
+        # A template that is switched off leaves an empty document.
         return [document for document in yaml.safe_load_all(self._command.wait_for(self._command.run(command))) if document]
 
     def _packaged(self) -> dict[str, bytes]:
@@ -116,6 +117,7 @@ class HelmClient:
             HelmRejected: The chart or its values are wrong, or the cluster refuses what they render.
         """
         # The namespace is the environment's own: who deploys models into it need not be let make namespaces.
+        # Neither --wait nor --rollback-on-failure: once it has rolled back, nothing tells why the pods did not start.
         call = self._command.install_or_upgrade(
             release, self._chart, dict(values), namespace=namespace, create_namespace=False, force_conflicts=force_conflicts
         )
@@ -126,6 +128,7 @@ class HelmClient:
         # pyhelm3's own method does not know --force-conflicts.
         command: list[Any] = ["rollback", release, number, "--namespace", namespace]
         self._command.wait_for(self._command.run([*command, "--force-conflicts"] if force_conflicts else command))
+        # `helm rollback` prints a sentence and no JSON.
         current = self.current(release, namespace)
         if current is None:
             raise HelmRejected(f"The Helm release {release} in {namespace} vanished while it was rolled back.")
@@ -156,6 +159,7 @@ class HelmClient:
         yield newest
         lines = self._command.wait_for(self._command.history(release, namespace=namespace))
         for number in sorted((int(line["revision"]) for line in lines), reverse=True):
+            # Between the commands a newer one may have come, and the oldest been pruned (Helm keeps ten).
             if number < newest.revision and (found := self._status(release, namespace, number)) is not None:
                 yield found
 

@@ -75,6 +75,7 @@ class HelmCommand(Command):  # type: ignore[misc]  # pyhelm3 has no type informa
             HelmRejected: Helm refused.
         """
         try:
+            # pyhelm3 is asyncio and our tasks run in threads: each command has a loop of its own.
             return asyncio.run(call)
         except (helm_errors.Error, TimeoutError, OSError) as exc:
             raise self._error(exc) from exc
@@ -87,10 +88,12 @@ class HelmCommand(Command):  # type: ignore[misc]  # pyhelm3 has no type informa
         if not isinstance(exc, helm_errors.Error):
             return HelmRejected(f"helm could not be run: {exc}.")
         text = " ".join(exc.stderr.decode(errors="replace").split())
+        # Warnings come before it on the same stream.
         sentence = text.rsplit("Error: ", 1)[-1]
         lowered = text.lower()
         if isinstance(exc, helm_errors.ReleaseNotFoundError):
             return HelmNotFound(f"Helm refused: {sentence}.")
+        # Helm says so for ever after one that was killed, too: whether somebody is at it, the lock and its age tell.
         if "another operation (install/upgrade/rollback) is in progress" in lowered:
             return HelmBusy(f"Helm is busy: {sentence}.")
         if (conflict := field_conflict(sentence)) is not None:
