@@ -106,6 +106,7 @@ class EndpointAccess:
         match = _SERVICE.match(endpoint)
         if match is None:
             raise EndpointRejected(f"{endpoint!r} is not the address of a Service (name.namespace.svc.domain:port).")
+        # With the port: for one that has a name, the proxy finds no endpoints (503) unless it is told which.
         return self.proxied(match["namespace"], f"services/{match['service']}:{match['port']}")
 
     def proxied(self, namespace: str, what: str) -> str:

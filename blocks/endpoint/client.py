@@ -36,6 +36,7 @@ class EndpointClient:
         self._headers = dict(headers)
         self._tls = tls
         self._timeout_seconds = timeout_seconds
+        # No proxy of the environment: these are addresses of the cluster.
         self._client = httpx.Client(base_url=base_url, headers=self._headers, verify=tls or True, timeout=timeout_seconds, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -134,6 +135,7 @@ class EndpointClient:
         status, content = self._request(method, path, body)
         if status is None:
             raise EndpointUnreachable(f"{self._endpoint} did not answer {path} within {self._timeout_seconds:g} s.")
+        # 503 is the API server's word for a Service without a ready pod.
         if status in (502, 503, 504):
             raise EndpointUnreachable(f"{self._endpoint} answered HTTP {status} for {path}.")
         if status != 200:
@@ -148,10 +150,12 @@ class EndpointClient:
             with self._client.stream(method, path, json=body) as response:
                 for piece in response.iter_bytes():
                     content += piece
+                    # httpx limits each silence and not the whole: a byte now and then would hold a check for ever.
                     if time.monotonic() > deadline:
                         return None, b""
                     if len(content) > LARGEST_ANSWER_BYTES:
                         raise EndpointRejected(f"{self._endpoint} answered {path} with more than {LARGEST_ANSWER_BYTES} bytes.")
+        # Connected and silent says something of the engine; a connection that cannot be had says it of the way there.
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             return None, b""
         except httpx.HTTPError as exc:

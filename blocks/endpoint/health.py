@@ -58,6 +58,7 @@ async def _probe(client: httpx.AsyncClient, access: EndpointAccess, probe: Probe
     try:
         base_url = access.base_url(probe.endpoint)
         response = await client.get(base_url + path)
+        # vLLM 0.32 answered so with its engine core stopped, and generated nothing.
         if response.status_code == 200:
             path = "/v1/completions"
             response = await client.post(base_url + path, json=body)

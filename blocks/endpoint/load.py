@@ -196,6 +196,7 @@ class _Connection:
     async def post(self, body: bytes, streamed: bool) -> _Taken:
         if self._protocol.our_state is not h11.IDLE or self._wire.transport.is_closing():
             self.close()
+            # Before the clock starts: connecting is no part of an answer.
             self._wire = await _wire(self._target)
             self._protocol = h11.Connection(h11.CLIENT)
         http = self._protocol

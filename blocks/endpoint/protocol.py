@@ -122,6 +122,7 @@ def _whole(data: dict[str, Any], seconds: float) -> Answer:
     return Answer(
         status=200,
         seconds=seconds,
+        # Null beside tool calls, and where a reasoning parser put all of it into `reasoning`.
         text=str((message["content"] or "") if message is not None else choice["text"]),
         finish_reason=choice["finish_reason"],
         prompt_tokens=int(usage["prompt_tokens"]),
@@ -139,6 +140,7 @@ def _whole(data: dict[str, Any], seconds: float) -> Answer:
 def _logprobs(given: dict[str, Any] | None) -> tuple[tuple[str, ...], tuple[float, ...]]:
     if given is None:
         return (), ()
+    # Chat completions have entries, completions lists side by side.
     if "content" in given:
         entries = given["content"] or []
         return tuple(str(entry["token"]) for entry in entries), tuple(float(entry["logprob"]) for entry in entries)
@@ -166,6 +168,7 @@ def _streamed(content: bytes, seconds: float) -> Answer:
     parsed = [loads(event) for event in told if event != DONE]
     if not parsed:
         raise ValueError("no event")
+    # The last event has the usage and no choices (`include_usage`).
     ends = [event["choices"][0]["finish_reason"] for event in parsed if event.get("choices")]
     usage = parsed[-1].get("usage") or {}
     flaws = [

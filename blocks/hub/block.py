@@ -59,6 +59,7 @@ class HubClient:
 
     def __init__(self, block: Hub) -> None:
         self._token = block.token.get_secret_value() if block.token else None
+        # False, not None: with None the client takes the token that lies in the worker's home.
         self._api = HfApi(endpoint=block.endpoint, token=self._token or False, library_name="slipway")
         self._endpoint = block.endpoint
         self._has_token = block.token is not None
@@ -80,9 +81,11 @@ class HubClient:
         try:
             info = self._api.model_info(repository, revision=revision, timeout=self._timeout_seconds)
             if info.gated:
+                # A gated repository shows its listing to everybody: only this tells whether its files may be had.
                 self._api.auth_check(repository)
             if info.sha is None:
                 raise HubRejected(f"The hub {self._endpoint} names no commit for {repository} at {revision!r}; it may not be a hub.")
+            # By the commit: a branch may move between the two requests.
             entries = list(self._api.list_repo_tree(repository, revision=info.sha, recursive=True))
         except HUB_FAULTS as exc:
             raise hub_error(exc, self._endpoint, repository, revision, has_token=self._has_token) from exc
@@ -161,4 +164,5 @@ def _licences(card: dict[str, Any]) -> tuple[str, ...]:
 def _file(entry: RepoFile) -> HubFile:
     if entry.lfs is not None:
         return HubFile(path=entry.path, size_bytes=entry.size, digest=entry.lfs.sha256, algorithm="sha256")
+    # Of small files, which git itself holds, the hub states git's hash alone.
     return HubFile(path=entry.path, size_bytes=entry.size, digest=entry.blob_id, algorithm="git-sha1")

@@ -23,11 +23,13 @@ def hub_error(exc: BaseException, endpoint: str, repository: str, revision: str,
     """The error of our own that says what the hub client's error means, and what to do about it."""
     if isinstance(exc, LocalEntryNotFoundError) and exc.__cause__ is not None:
         return hub_error(exc.__cause__, endpoint, repository, revision, has_token=has_token)  # the client wraps some of its own
+    # Before RepositoryNotFoundError, of which it is a kind.
     if isinstance(exc, GatedRepoError):
         what = "its token has not been granted access" if has_token else "no token is set"
         return HubRejected(
             f"{repository} is gated and {what}: accept its terms on {endpoint}/{repository} and set that account's token in the hub block."
         )
+    # The hub says the same of a private repository that the token may not see.
     if isinstance(exc, RepositoryNotFoundError):
         hint = "check the name" if has_token else "check the name, or set a token in the hub block if it is private"
         return HubRejected(f"The hub {endpoint} has no repository {repository!r}: {hint}.")

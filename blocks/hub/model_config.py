@@ -170,6 +170,7 @@ def _quantisation(document: Mapping[str, Any]) -> str | None:
 
 
 def _number(document: Mapping[str, Any], *keys: str) -> int | None:
+    # Not isinstance: `true` is an int to Python.
     return next((value for value in _values(document, keys) if type(value) is int and 0 < value < _MOST), None)
 
 

@@ -39,6 +39,7 @@ class HubReader:
         self._seconds = timeout_seconds
         self._own = httpx2.URL(endpoint)
         self._headers = build_hf_headers(token=token or False, library_name="slipway")
+        # Redirects are gone through by hand, as each has to be asked about TLS and about the token.
         self._client = httpx2.Client(timeout=timeout_seconds, follow_redirects=False)
 
     def __enter__(self) -> Self:
@@ -92,6 +93,7 @@ class HubReader:
         return target
 
     def _same_commit(self, response: httpx2.Response, path: str) -> None:
+        # A CDN's answer does not name the commit; the hub's own, which led there, did.
         sent = response.headers.get("x-repo-commit", self._commit)
         if sent != self._commit:
             raise HubRejected(f"The hub {self._endpoint} sent {path} of commit {sent[:40]}, not of {self._commit}; it may not be a hub.")

@@ -70,6 +70,7 @@ def read_header(header: bytes, file_bytes: int, name: str) -> Counter[str]:
         places.append((begin, end))
     reached = 0
     for begin, end in sorted(places):
+        # The format forbids holes, in which a file of another kind could hide.
         if begin != reached:
             raise _wrong(name, f"has tensors that overlap or leave a gap at byte {min(begin, reached):,}")
         reached = end
@@ -86,6 +87,7 @@ def _tensor(entry: Any, name: str, tensor: str) -> tuple[str, int, int, int]:
     if not isinstance(dtype, str) or dtype not in BITS or shape is None or offsets is None or len(offsets) != 2:
         raise wrong
     numbers = math.prod(shape)
+    # Numbers of less than a byte are packed.
     if offsets[1] - offsets[0] != -(-numbers * BITS[dtype] // 8):
         raise wrong
     return dtype, numbers, offsets[0], offsets[1]
