@@ -67,6 +67,7 @@ class Checkout:
         self._fetched(commit)
         for path in paths:
             self._remove(path)
+        # Asked first: `git checkout` fails for a path that the commit does not have.
         there = self._git.run("ls-tree", "-z", "--name-only", commit, "--", *paths).split("\0")[:-1]
         if there:
             self._git.run("checkout", "--quiet", commit, "--", *there)
@@ -79,6 +80,7 @@ class Checkout:
     def last_with(self, path: str, text: str) -> str | None:
         """The newest commit of the branch at which the file contained the text; none in all of its history."""
         for _ in self._deeper():
+            # The branch's own line: what lies inside a merged proposal was never what Argo CD followed.
             commits = self._git.run("log", "--first-parent", "--format=%H", "--", path).split()
             for commit in commits:
                 if text in self._at(commit, path):
@@ -135,6 +137,7 @@ class Checkout:
             if self._push("HEAD", self._settings.branch):
                 return self.head
             theirs = self._fetch()
+            # Their change of this very folder may be our own: pushed by a process that was killed before it could tell.
             if self._differ(base, theirs, folder):
                 if self._differ("HEAD", theirs, folder):
                     raise GitRejected(
@@ -142,6 +145,7 @@ class Checkout:
                         f"(now at {theirs[:12]}): look at it there, then run this again."
                     )
                 return self._take(theirs, folder)
+            # --onto: in a clone of depth 1 git sees no common ancestor.
             self._git.run("rebase", "--quiet", "--onto", theirs, base)
             base = theirs
         raise GitConflict(f"Others pushed to {self._settings.branch} of {self._settings.url} first, {ATTEMPTS} times in a row.")
@@ -185,6 +189,7 @@ class Checkout:
     def _push(self, what: str, branch: str) -> bool:
         """Push it; whether the branch has it now. It has not if somebody else was first."""
         try:
+            # --porcelain: a line for each ref on stdout, with `!` in front of what was refused.
             self._git.attempt("push", "--porcelain", "--quiet", "origin", f"{what}:refs/heads/{branch}")
         except GitFailed as exc:
             refused = next((line for line in exc.stdout.splitlines() if line.startswith("!")), None)
@@ -212,6 +217,7 @@ class Checkout:
             error = GitRejected(
                 f"{shown} was merged, but {folder} on {self._settings.branch} is not what it proposed: look at it, then try again."
             )
+            # It was merged: Argo CD follows it, whatever becomes of the run.
             error.untouched = False
             raise error
         return self._take(theirs, folder)
@@ -231,6 +237,7 @@ class Checkout:
         return bool(self._git.run("diff", "--name-only", one, other, "--", folder))
 
     def _ends(self) -> set[str]:
+        # Git's own list of the commits whose parents were not fetched.
         shallow = self.folder / ".git" / "shallow"
         return set(shallow.read_text(encoding="ascii").split()) if shallow.is_file() else set()
 

@@ -183,12 +183,16 @@ def _environment(settings: GitSettings, folder: Path) -> dict[str, str]:
     configuration = {
         "user.name": settings.author_name,
         "user.email": settings.author_email,
+        # No program of the repository or the machine runs beside git.
         "core.hooksPath": os.devnull,
         # A link in the repository must not lead a write out of the working copy.
         "core.symlinks": "false",
         "core.autocrlf": "false",
+        # A collection in the background would go on in a folder that is being deleted.
         "gc.auto": "0",
+        # The token goes where the block says, and nowhere else.
         "http.followRedirects": "false",
+        # Less than a byte a second for 30 s: the connection is given up.
         "http.lowSpeedLimit": "1",
         "http.lowSpeedTime": "30",
     }
@@ -203,11 +207,14 @@ def _environment(settings: GitSettings, folder: Path) -> dict[str, str]:
     if settings.signing_key_file is not None:
         configuration |= {"gpg.format": "ssh", "user.signingKey": str(settings.signing_key_file), "commit.gpgSign": "true"}
     environment = {
+        # Not the worker's home: its .gitconfig and .netrc are not ours.
         "HOME": str(folder),
+        # What git prints is read (above), and it speaks the user's language otherwise.
         "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
+        # Others run commands (`ext::`), or go unencrypted.
         "GIT_ALLOW_PROTOCOL": "https:ssh:file",
         "GIT_SSH_VARIANT": "ssh",
         "GIT_SSH_COMMAND": ssh_command(settings),

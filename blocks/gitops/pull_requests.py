@@ -73,6 +73,7 @@ class _PullRequests:
         self.forge = _FORGES[kind]
         self._kind = kind
         self._settings = settings
+        # `git@host:path` is no URL; as one, its host and path are found in the same way.
         place = urlsplit(settings.url if "://" in settings.url else f"ssh://{settings.url.replace(':', '/', 1)}")
         path = place.path.strip("/").removesuffix(".git")
         self._owner, _, name = path.rpartition("/")
@@ -89,6 +90,7 @@ class _PullRequests:
 
     def find(self, branch: str) -> dict[str, Any] | None:
         """The newest proposal of the branch; none if there is none, or it was closed without merging."""
+        # Gitea finds a proposal by its two branches, and says 404 where there is none.
         if self._kind == "gitea":
             listed = self._ask("GET", f"{self._root}/{quote(self._settings.branch, safe='')}/{quote(branch, safe='')}", missing=True)
         elif self._kind == "gitlab":
