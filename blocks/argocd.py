@@ -115,6 +115,7 @@ class ArgoClient:
         self._patch_unchanged(seen, {"status": {"operationState": {"phase": "Terminating"}}} if begun else {"operation": None})
 
     def _patch_unchanged(self, seen: Application, patch: Mapping[str, Any]) -> None:
+        # A patch that names a version is refused (409) where the object has another by now.
         self._patch(seen, {**patch, "metadata": {"resourceVersion": seen.version}})
 
     def _patch(self, seen: Application, patch: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ def read_authenticator(approver: str) -> str | None:
     Args:
         approver: A name of `deployments/approvers.yaml`; anything else has no secret.
     """
+    # What was typed into a form becomes a part of a path below.
     if not _NAME.fullmatch(approver):
         return None
     folder = os.environ.get(FOLDER_VARIABLE)
@@ -31,6 +32,7 @@ def read_authenticator(approver: str) -> str | None:
             return None
     try:
         block = cast("Secret[str]", Secret.load(_block_name(approver), _sync=True))  # type: ignore[call-arg]
+    # Prefect's word for a block that does not exist.
     except ValueError:
         return None
     return block.get() or None

@@ -63,11 +63,13 @@ class HealthCache(Block):
             with redis.Redis.from_url(
                 self.url.get_secret_value(), socket_timeout=self.timeout_seconds, socket_connect_timeout=self.timeout_seconds
             ) as client:
+                # One round trip and no MULTI: each result stands for itself.
                 pipeline = client.pipeline(transaction=False)
                 for result in results:
                     pipeline.set(result.key, _told(result, at), px=round(lifetime_seconds * 1000))
                 pipeline.execute()
         except (redis.ConnectionError, redis.TimeoutError) as exc:
+            # redis-py counts it among the connection errors.
             if isinstance(exc, redis.AuthenticationError):
                 raise HealthCacheRejected("the health cache refuses the password of its block") from exc
             raise HealthCacheUnreachable(f"the health cache cannot be reached ({type(exc).__name__})") from exc

@@ -22,11 +22,13 @@ def load_configuration(kubeconfig: Path | None, context: str | None) -> Configur
     Raises:
         ClusterRejected: There is no such file, context or service account.
     """
+    # One of our own: the client's default is the whole process's, and an environment may lie on another cluster.
     configuration = Configuration()
     try:
         if kubeconfig is None:
             kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
+            # Not persisted: the client would write refreshed tokens back into the file, which may be shared, or a mounted Secret.
             kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
             )
@@ -34,6 +36,7 @@ def load_configuration(kubeconfig: Path | None, context: str | None) -> Configur
         where = f"the kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
         hint = "" if kubeconfig else "; outside a cluster, set the block's kubeconfig"
         raise ClusterRejected(f"No cluster can be reached with {where}: {str(exc).rstrip('.')}{hint}.") from exc
+    # urllib3 would send a request again by itself, writes too. Whoever repeats one looks first whether it arrived.
     configuration.retries = False
     return configuration
 

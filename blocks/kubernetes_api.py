@@ -52,11 +52,14 @@ class KubernetesApi:
             method,
             namespace,
             field_selector=f"metadata.name={name}",
+            # Without one the API server begins with what is there: an object that was never read is not waited for.
             resource_version=self._versions.get((namespace, name)),
+            # Whole seconds; 0 would leave it to the server, which takes half an hour and more.
             timeout_seconds=max(1, round(seconds)),
             _request_timeout=self._timeout,
         )
         try:
+            # Or the connection stays with the watch until the server ends that.
             with closing(events):
                 next(events, None)
         except ApiException as exc:
@@ -70,6 +73,7 @@ class KubernetesApi:
         try:
             self.call(method, *arguments)
         except ClusterConflict as exc:
+            # 409 is also said where somebody else changed the object.
             if exc.facts.get("reason") != "AlreadyExists":
                 raise
 
@@ -122,6 +126,7 @@ class KubernetesApi:
             raise self._error(exc) from exc
 
     def _error(self, exc: Exception) -> PipelineError:
+        # The client makes an ApiException of a failed TLS handshake, with status 0.
         if not isinstance(exc, ApiException) or not exc.status:
             return ClusterUnreachable(
                 f"The cluster at {self.host} cannot be reached ({type(exc).__name__}); check the kubeconfig and the network."
@@ -130,6 +135,7 @@ class KubernetesApi:
         facts = {"code": exc.status, "reason": reason}
         if exc.status == 409:
             return ClusterConflict(f"The cluster reports a conflict: {message}.", **facts)
+        # 429: priority and fairness turns requests away while the server is busy. 500: etcd is slow, or has no leader.
         if exc.status in (429, 500, 502, 503, 504):
             return ClusterUnreachable(f"The cluster at {self.host} answered HTTP {exc.status}: {message}.", **facts)
         if exc.status == 401:
@@ -143,5 +149,6 @@ def _status(exc: ApiException) -> tuple[str, str]:
     try:
         status = json.loads(exc.body or "")
         return str(status.get("reason", "")), str(status.get("message", exc.reason)).rstrip(".")
+    # A load balancer in between answers in its own words, without a Status object.
     except (TypeError, ValueError, AttributeError):
         return "", str(exc.reason)
