@@ -170,5 +170,6 @@ class Forge:
         if self.kind == "gitlab":
             return {"iid": one.number, "state": {"open": "opened"}.get(one.state, one.state), "web_url": page, "merged_at": None}
         merged_at = "2026-01-01T00:00:00Z" if one.state == "merged" else None
+        # GitHub and Gitea call a merged one closed, and say elsewhere that it was merged.
         known = {"number": one.number, "state": "open" if one.state == "open" else "closed", "html_url": page, "merged_at": merged_at}
         return known | {"merged": one.state == "merged"}

@@ -86,6 +86,7 @@ class Postgres:
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         if self._socket_folder is None:
+            # Once: `restart` must serve at the same address.
             self._socket_folder = self._own(self._choose_socket_folder())
         settings = {**self._settings, "unix_socket_directories": str(self._socket_folder), "unix_socket_permissions": "0700"}
         arguments = [f"--{name}={value}" for name, value in settings.items()]

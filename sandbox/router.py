@@ -130,6 +130,7 @@ class Router:
             for told in map(_json_object, heard):
                 if "model" not in told:  # a name that is too long for a notice, or somebody's joke
                     return
+                # A notice names the place and not the news: the row is read, so that late and doubled notices do no harm.
                 if {name: told.get(name) for name in self._whose} == self._whose and self._places is not None:
                     (place,) = await self._read(connection, _ONE, model=str(told["model"]))
                     self._places[place.model] = place

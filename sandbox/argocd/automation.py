@@ -36,6 +36,7 @@ def automated_sync(app: Object, compared: Comparison, now: datetime) -> Automate
     if compared.status != "OutOfSync":
         return Automated()
     different = [resource for resource in compared.resources if resource["status"] != "Synced"]
+    # All that is left is to be pruned, and without `prune` a sync would change nothing.
     if not automated.get("prune") and all(resource.get("requiresPruning") for resource in different):
         return Automated()
     named = {"revisions": compared.revisions} if app["spec"].get("sources") else {"revision": compared.revisions[0]}
@@ -43,6 +44,7 @@ def automated_sync(app: Object, compared: Comparison, now: datetime) -> Automate
     if options := policy.get("syncOptions"):
         sync["syncOptions"] = options
     state = dig(app, "status", "operationState", default={})
+    # The same commit is not tried again: after a failure Argo CD waits for another one, or for somebody.
     if _is_attempted(app, state, compared.revisions):
         shown = f"[{' '.join(compared.revisions)}]"
         if state["phase"] != "Succeeded":
@@ -55,6 +57,7 @@ def automated_sync(app: Object, compared: Comparison, now: datetime) -> Automate
         sync["autoHealAttemptsCount"] = dig(state, "operation", "sync", "autoHealAttemptsCount", default=0) + 1
         keys = ("group", "kind", "name")
         sync["resources"] = [{key: resource[key] for key in keys if key in resource} for resource in different]
+    # Argo CD never deletes the last object by itself: a folder may have been emptied by mistake.
     if automated.get("prune") and not automated.get("allowEmpty") and all(entry.get("requiresPruning") for entry in compared.resources):
         return Automated(complaint=f"Skipping sync attempt to {compared.revisions}: auto-sync will wipe out all resources")
     return Automated(

@@ -120,6 +120,7 @@ class Live:
         Raises:
             ApiError: The cluster refuses it.
         """
+        # Forced, as Argo CD does it: Git wins over whoever owns the field.
         query = {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         return await self._client.request(
             "PATCH", await self._path(reference_of(obj)), query=query, body=obj, content_type="application/apply-patch+yaml"

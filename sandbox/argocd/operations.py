@@ -167,6 +167,7 @@ class Operations:
 
     async def _fail(self, app: Object, state: Object, phase: str, message: str) -> float | None:
         retries, limit = state.get("retryCount", 0), dig(state, "operation", "retry", "limit", default=0)
+        # A negative limit is none.
         if 0 <= limit <= retries:
             await self._end(app, state, phase, f"{message} (retried {retries} times)." if retries else message)
             return None

@@ -54,6 +54,7 @@ class Repositories:
         if known is not None and not fresh:
             return known
         async with self._locks.setdefault(url, asyncio.Lock()):
+            # A commit does not move: one that is there needs no fetch.
             if not _COMMIT.match(target) or not await self._has(url, target):
                 await self._fetch(url)
             try:
@@ -122,4 +123,5 @@ def _unpack(archive: bytes, folder: Path) -> None:
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(partial, filter="data")
+    # Under its name when it is whole: whoever finds the folder uses it.
     partial.rename(folder)

@@ -30,6 +30,7 @@ def may_sync(app: Object, project: Object, now: datetime, *, asked: bool) -> boo
     windows = [window for window in project["spec"].get("syncWindows") or () if _matches(window, app)]
     active = [window for window in windows if _is_active(window, now)]
     denying = [window for window in active if window["kind"] == "deny"]
+    # Deny wins; and as soon as there is any allow window, whatever is outside of all of them is denied.
     if denying:
         return asked and _all_manual(denying)
     allowing = [window for window in windows if window["kind"] == "allow"]

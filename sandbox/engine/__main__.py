@@ -43,6 +43,7 @@ def main() -> int:
         listener = _listen(arguments)
     except (ModelUnusable, OSError) as exc:
         print(exc, file=sys.stderr)
+        # vLLM ends with this line, which does not tell why: whoever diagnoses has to read further up.
         print("RuntimeError: Engine core initialization failed. See root cause above.", file=sys.stderr)
         return 1
     with contextlib.suppress(KeyboardInterrupt):

@@ -77,6 +77,7 @@ class EngineFaults:
         with os.fdopen(descriptor, "w") as file:
             json.dump(document, file)
             os.fchmod(descriptor, 0o644)
+        # In one step: an engine may read at any moment.
         os.replace(temporary, self.path)
 
 
@@ -101,6 +102,7 @@ class FaultsView:
         if self._path is not None:
             with contextlib.suppress(OSError):
                 status = self._path.stat()
+                # Two writes may fall into one tick of the file system's clock; each makes a new inode.
                 stamp = (status.st_mtime_ns, status.st_ino)
         if stamp != self._stamp:
             self._stamp = stamp

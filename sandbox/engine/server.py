@@ -74,6 +74,7 @@ class EngineServer:
         )
 
     async def _health(self, request: Request) -> Response:
+        # Also while nothing is generated: vLLM's API server answers this by itself, whatever its engine core does.
         return Response()
 
     async def _load(self, request: Request) -> Response:

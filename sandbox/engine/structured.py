@@ -92,6 +92,7 @@ def _formatted(given: object) -> Structure:
 def message(structure: Structure, text: str, finish_reason: str | None) -> tuple[dict[str, Any], str | None]:
     """Return the message that a text is, and its finish reason: `tool_calls` for a required call, `stop` for a named one."""
     calls: list[dict[str, Any]] = []
+    # A named tool binds the text to its parameters: the text is the arguments.
     if structure.tool is not None:
         calls = [_call(structure.tool, text)]
     elif structure.calls and finish_reason == "stop":

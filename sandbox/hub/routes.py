@@ -41,6 +41,7 @@ class HubRoutes:
     def handle(self, request: HubRequest) -> Reply:
         """Answer one request."""
         token = _token(request)
+        # On public repositories, too, as the real hub does.
         if token is not None and token not in self._tokens:
             return error_reply(401, "Invalid credentials in Authorization header")
         match request.segments:
@@ -81,6 +82,7 @@ class HubRoutes:
         return error_reply(403, f"Access to model {repository.id} {waiting}.", "GatedRepo")
 
     def _api(self, request: HubRequest, repository: Repository, token: str | None, rest: list[str]) -> Reply:
+        # Of a gated repository the files are kept back, and what is told of them is not.
         match rest:
             case ["auth-check"]:
                 return self._gate(repository, token) or json_reply({})
@@ -109,6 +111,7 @@ class HubRoutes:
             if file.large:
                 location = self._link(repository, file)
                 return Reply(status=302, headers={**headers, "x-linked-etag": f'"{file.sha256}"', "location": location})
+            # Relative, as the real hub's: on the same origin clients follow it by themselves, and with their token.
             location = f"/api/resolve-cache/models/{repository.id}/{commit.sha}/{quote(path)}"
             return Reply(status=307, headers={**headers, "location": location})
 

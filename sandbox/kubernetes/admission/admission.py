@@ -136,6 +136,7 @@ def _mount_token(spec: JSON) -> None:
     name = generate_name("kube-api-access-")
     namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
     sources = [
+        # An hour and seven seconds: by this number Kubernetes knows the tokens that it mounts unasked.
         {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [namespace]}},

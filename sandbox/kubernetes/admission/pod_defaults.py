@@ -64,6 +64,7 @@ def _http_get(handler: JSON) -> None:
 def _volume(volume: JSON) -> None:
     if set(volume) == {"name"}:
         volume["emptyDir"] = {}
+    # 0644 in decimal, since JSON has no octal numbers.
     for source in ("secret", "configMap", "projected", "downwardAPI"):
         if source in volume:
             fill(volume[source], defaultMode=420)

@@ -32,6 +32,7 @@ def usage_of(key: str, obj: Mapping[str, object]) -> Usage:
     if key in _COUNTED:
         used[_COUNTED[key]] = Decimal(1)
     if key == "/pods":
+        # Pods that have ended stay in the API, and take nothing.
         if dig(obj, "status", "phase") in ("Succeeded", "Failed"):
             return {}
         used.update(_pod_usage(obj))

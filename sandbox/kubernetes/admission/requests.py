@@ -61,6 +61,7 @@ class Request:
     @property
     def watching(self) -> bool:
         """Whether it asks for a watch."""
+        # `?watch` without a value means yes.
         return self.query.get("watch", "false") in ("true", "1", "")
 
     @property

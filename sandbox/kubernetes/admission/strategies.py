@@ -70,6 +70,7 @@ def _prepare_job(obj: JSON) -> None:
     spec, metadata = obj["spec"], obj["metadata"]
     if spec["manualSelector"]:
         return
+    # Both spellings, as Kubernetes sets them: older clients select by the short ones.
     identity = {
         "batch.kubernetes.io/controller-uid": metadata["uid"],
         "batch.kubernetes.io/job-name": metadata["name"],

@@ -48,6 +48,7 @@ class DeploymentController(Controller):
         conditions = dig(deployment, "status", "conditions", default=[])
         deployment.setdefault("status", {})["conditions"] = paused(conditions, is_paused=bool(deployment["spec"].get("paused")))
         new = self._current(deployment, sets)
+        # Scaled in the middle of a rollout: first each ReplicaSet gets its share of the new number, then the rollout goes on.
         if deployment["spec"].get("paused") or self._was_scaled(deployment, sets):
             if new is not None:
                 new = await self._note_revision(deployment, new, sets)
@@ -79,6 +80,7 @@ class DeploymentController(Controller):
     @staticmethod
     def _was_scaled(deployment: Object, sets: list[Object]) -> bool:
         wanted = str(rollout.replicas(deployment))
+        # The number of before is kept by nobody else.
         noted = [dig(item, "metadata", "annotations", default={}).get(rollout.DESIRED_REPLICAS) for item in sets if rollout.replicas(item)]
         return any(note is not None and note != wanted for note in noted)
 

@@ -90,6 +90,7 @@ def _available(deployment: Object, conditions: list[Object], available: int) -> 
 def _progress(deployment: Object, conditions: list[Object], old: Object, counts: dict[str, int], new: Object | None) -> list[Object]:
     current = find_condition(conditions, "Progressing")
     settled = counts["replicas"] == counts["updatedReplicas"] and (current or {}).get("reason") == "NewReplicaSetAvailable"
+    # Complete once, it never times out, whatever its pods do later (a crash loop, on Kubernetes 1.36).
     if settled:
         return conditions
     what = f'ReplicaSet "{new["metadata"]["name"]}"' if new is not None else f'Deployment "{deployment["metadata"]["name"]}"'

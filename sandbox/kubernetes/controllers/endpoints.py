@@ -54,6 +54,7 @@ class EndpointsController(Controller):
             if matches_labels(requirements, pod) and dig(pod, "status", "podIP") and not is_finished(pod)
         ]
         pods.sort(key=lambda pod: str(pod["status"]["podIP"]))
+        # A pod that ends leaves the Endpoints when it is deleted; the slice keeps it, not ready, until its phase is final.
         await self._write_endpoints(service, [pod for pod in pods if not is_deleting(pod)])
         await self._write_slice(service, pods)
         return None

@@ -89,6 +89,7 @@ class EventRecorder:
                 self._written[key] = await self._repeat(written, message)
                 return
             except ApiError as exc:
+                # Events go, too: here with their namespace, on a real cluster after an hour. Then it is told anew.
                 if exc.code != 404:
                     raise
         if len(self._written) >= REMEMBERED:

@@ -119,6 +119,7 @@ def _reaches(volume: Object, node: Object) -> bool:
 def _any_term(terms: Iterable[Object], node: Object) -> bool:
     labels, fields = node["metadata"].get("labels") or {}, {"metadata.name": node["metadata"]["name"]}
     return any(
+        # An empty term matches no node, where an empty selector matches everything.
         (term.get("matchExpressions") or term.get("matchFields"))
         and _matches(term.get("matchExpressions") or [], labels)
         and _matches(term.get("matchFields") or [], fields)

@@ -151,11 +151,13 @@ class GarbageCollector(Controller):
 
     async def _drop_references(self, item: Object, uids: set[str]) -> None:
         kept = [reference for reference in item["metadata"]["ownerReferences"] if reference["uid"] not in uids]
+        # With the uid: an object that was made anew under the name is not meant, and refuses it.
         patch = {"metadata": {"uid": item["metadata"]["uid"], "ownerReferences": kept or None}}
         await self._patch(item, patch)
 
     async def _remove_finalizer(self, item: Object, name: str) -> None:
         kept = [entry for entry in item["metadata"]["finalizers"] if entry != name]
+        # At this version only: the list is replaced as a whole, and with it what somebody added since.
         await self._patch(item, {"metadata": {"finalizers": kept or None, "resourceVersion": item["metadata"]["resourceVersion"]}})
 
     async def _patch(self, item: Object, patch: Object) -> None:

@@ -79,6 +79,7 @@ class JobController(Controller):
         if verdict is not None:
             _decide(job, verdict)
             await self._delete_pods(job, active, counts_as="failed" if verdict[0] == "FailureTarget" else "withdrawn")
+        # Neither succeeded nor failed: the Job did not want them any longer.
         elif job["spec"].get("suspend"):
             await self._delete_pods(job, active, counts_as="withdrawn")
         else:
@@ -126,6 +127,7 @@ class JobController(Controller):
             if pod["spec"].get("restartPolicy") == "OnFailure"
             for entry in dig(pod, "status", "containerStatuses", default=[])
         )
+        # Restarts in place end the Job at the limit, failed pods only beyond it (backoffLimit 2 ended at restartCount 2).
         if failed > limit or restarts > limit or (limit and restarts == limit):
             return "FailureTarget", *BACKOFF_EXCEEDED
         deadline_seconds = job["spec"].get("activeDeadlineSeconds")

@@ -70,6 +70,7 @@ class NodeController(Controller):
         self._events.tell(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         for pod in self._pods_on(node):
             if is_ready(pod):
+                # Alone, as conditions are merged by type: ContainersReady stays True (Kubernetes 1.36).
                 entry = {"type": "Ready", "status": "False", "lastTransitionTime": moment}
                 await self.view.patch(PODS, pod, {"status": {"conditions": [entry]}}, "status", kind="strategic-merge")
                 self._events.tell(pod, "Warning", "NodeNotReady", "Node is not ready")

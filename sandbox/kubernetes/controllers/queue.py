@@ -55,6 +55,7 @@ class WorkQueue:
                     self._wake.clear()
                     await self._wake.wait()
                 key = next(iter(self._waiting))
+                # Before the work: a change that comes meanwhile puts it in again.
                 del self._waiting[key]
                 await self._work(key)
         finally:

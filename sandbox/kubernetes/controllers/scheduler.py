@@ -120,6 +120,7 @@ class Scheduler(Controller):
             "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
+        # At once, before the watch tells of it: the next pod must not be given the same GPU.
         self._assumed[metadata["uid"]] = node
         try:
             await self.view.client.request("POST", PODS.one(metadata["namespace"], metadata["name"], "binding"), body=binding)

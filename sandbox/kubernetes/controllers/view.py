@@ -78,6 +78,7 @@ class View:
         try:
             answer = await self.client.request("DELETE", collection.one(metadata.get("namespace", ""), metadata["name"]), body=body)
         except ApiError as exc:
+            # 409: the name is another object's by now, as its uid says.
             if exc.code not in (404, 409):
                 raise
             self.informer(collection).drop(item)

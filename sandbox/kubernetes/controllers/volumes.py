@@ -52,6 +52,7 @@ class VolumeController(Controller):
         reference = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion")}
         reference |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
         spec = {**volume["spec"], "claimRef": reference}
+        # The volume first, as in Kubernetes: stopped in between, the claim finds its volume again by `claimRef`.
         volume = await self.view.replace(VOLUMES, {**clone(volume), "spec": spec})
         await self.view.patch(VOLUMES, volume, {"status": {"phase": "Bound"}}, "status")
         annotations = {"pv.kubernetes.io/bind-completed": "yes"}

@@ -157,6 +157,7 @@ class NodeAgent:
             return
         worker = PodWorker(self._host, pod, self._subnet.take({other.ip for other in self._workers.values()}))
         self._workers[uid] = worker
+        # Its deletion began while no agent was here.
         if is_deleting(pod):
             worker.update(pod)
         task = asyncio.create_task(worker.run())

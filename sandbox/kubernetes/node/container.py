@@ -208,11 +208,13 @@ class Container:
         except StartFailed as exc:
             self.tell("Warning", "Failed", f"Error: {exc}")
             moment = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            # It never began, which Kubernetes shows as the epoch.
             self.state = _terminated(128, "StartError", "1970-01-01T00:00:00Z", moment, self._container_id)
             self.state["terminated"]["message"] = str(exc)
             self._changed()
             return
         self.ended.clear()
+        # Its end was asked for while its process was being started.
         if self._stopping:
             self.process.kill()
         self.tell("Normal", "Created", f"Container created: {self.name}")

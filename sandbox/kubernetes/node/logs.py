@@ -37,6 +37,7 @@ class LogFile(asyncio.Protocol):
 
     def _write(self, lines: list[bytes]) -> None:
         if lines:
+            # In nanoseconds, as a kubelet's.
             stamp = utc_now().strftime("%Y-%m-%dT%H:%M:%S.%f000Z ").encode()
             self._file.write(b"".join(stamp + line + b"\n" for line in lines))
             self._file.flush()

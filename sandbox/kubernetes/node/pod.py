@@ -205,6 +205,7 @@ class PodWorker:
         if status == self._sent:
             return
         metadata = self._pod["metadata"]
+        # With the uid: a pod that was made anew under the name must not get this one's status.
         body = {"metadata": {"uid": metadata["uid"]}, "status": status}
         path = PODS.one(metadata["namespace"], metadata["name"], "status")
 

@@ -68,6 +68,7 @@ async def http_get(action: Object, target: Target, timeout_seconds: float) -> An
     headers |= {header["name"]: header["value"] for header in action.get("httpHeaders") or []}
     try:
         async with asyncio.timeout(timeout_seconds):
+            # Without httpx's own limit, which is one for each silence; a kubelet's is for all of it.
             response = await target.http.get(url, headers=headers, timeout=None)
     except (TimeoutError, httpx.TimeoutException):
         return Answer(ok=False, message=f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')

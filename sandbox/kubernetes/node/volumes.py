@@ -177,6 +177,7 @@ def _write_entries(folder: Path, entries: Mapping[str, bytes], wanted: Object, m
 
 def _write(path: Path, content: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Left by an earlier attempt, and perhaps not even writable for its owner (0400).
     if path.exists():
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.write_bytes(content)

@@ -98,6 +98,7 @@ def _marked(resource: Resource, obj: JSON, options: dict[str, Any]) -> JSON | No
     if "deletionTimestamp" in metadata:
         # A second delete can only make it sooner.
         grace = min(grace, metadata.get("deletionGracePeriodSeconds", 0))
+    # A namespace goes when it is empty (reactions.py), and never at once.
     if not grace and not finalizers and resource.key != "/namespaces":
         return None
     if metadata.get("deletionGracePeriodSeconds") != grace:

@@ -114,6 +114,7 @@ def open_watch(store: Store, request: Request, target: Target, show: Show) -> As
     text = query.get("resourceVersion", "")
     if text and not text.isdigit():
         raise errors.bad_request(f"invalid resource version: {text}")
+    # Neither asks for history: what is there comes first, as ADDED.
     from_now = text in ("", "0") or initial
     since = store.revision if from_now else int(text)
     current = [obj for obj in store.objects(target.resource.key, target.namespace) if wanted.matches(obj)] if from_now else []
@@ -121,9 +122,11 @@ def open_watch(store: Store, request: Request, target: Target, show: Show) -> As
         try:
             subscription = store.subscribe(target.resource.key, since)
         except ApiError as error:
+            # As the real server: the stream has begun with 200, and 410 is its first event.
             return _only_error(error)
     else:
         subscription = store.subscribe(target.resource.key, None)
+    # 0 means no wish. The real server then takes a time of 30 to 60 minutes, at random.
     seconds = float(query.get("timeoutSeconds") or 0) or 1800.0
     bookmarks = query.get("allowWatchBookmarks") == "true"
     return _events(store, target, wanted, show, subscription, current, since, seconds, bookmarks=bookmarks, initial=initial)

@@ -183,6 +183,7 @@ class Objects:
         kind = self._types.of(resource)
         empty: JSON = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
         status_apart = "status" in resource.subresources
+        # A condition and no field to be owned: it is compared, not merged.
         wanted = config.get("metadata", {}).pop("resourceVersion", None)
         merged = apply(live or empty, config, kind, manager, time=now(), status_apart=status_apart, force=force)
         if live is None:
@@ -210,6 +211,7 @@ class Objects:
             status_apart = "status" in resource.subresources
             after = track_update(before, after, kind, manager, time=now(), status_apart=status_apart)
         after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
+        # A write that changes nothing makes no new version, and tells no watch.
         if after == before:
             return Written(created=False, obj=before)
         validate_update(resource, target.subresource, before, after, kind)

@@ -52,6 +52,7 @@ class Namespaces:
                 self._ending.add(name)
             elif change.before is None:
                 self._furnish(name)
+        # Both come back when somebody deletes them.
         elif change.after is None and (change.resource, name) in (("/serviceaccounts", "default"), ("/configmaps", "kube-root-ca.crt")):
             self._furnish(namespace)
         if namespace in self._ending or name in self._ending:

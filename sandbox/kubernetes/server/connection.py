@@ -100,6 +100,7 @@ class Connection:
     async def send_json(self, code: int, value: JSON, warnings: list[str] | None = None) -> None:
         """Answer with an object, and with what its client is to be warned of."""
         more = [(b"warning", f'299 - "{_escaped(text)}"'.encode("ascii", "backslashreplace")) for text in warnings or ()]
+        # client-go comes again by itself only where it is told when.
         if code == 429:
             more.append((b"retry-after", b"1"))
         content_type = "application/json"
@@ -128,6 +129,7 @@ class Connection:
     async def send_chunks(self, chunks: AsyncIterator[bytes]) -> None:
         """Send the body piece by piece until it ends or the client goes away."""
         sending = asyncio.ensure_future(self._send_all(chunks))
+        # A watch that has nothing to send would not find out that its client is gone.
         leaving = asyncio.ensure_future(self._wait_for_leave())
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)

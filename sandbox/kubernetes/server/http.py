@@ -87,6 +87,7 @@ class HttpApp:
 
     async def _pass_on(self, connection: Connection, target: Target) -> None:
         url = self._proxy.address(target)
+        # As the real one, so that relative links lead to the program behind it.
         if not target.rest and connection.scope["method"] in ("GET", "HEAD"):
             return await connection.redirect(connection.scope["path"] + "/")
         query = connection.scope["query_string"].decode()

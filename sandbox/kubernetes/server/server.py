@@ -129,6 +129,7 @@ class ApiServer:
             "users": [{"name": user, "user": {"token": token or self.token(user, groups)}}],
         }
         path = self._folder / f"{user.replace(':', '-').replace('/', '-')}.kubeconfig"
+        # Before the token is in it.
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
