@@ -61,6 +61,7 @@ class Lifecycle:
                 raise RegistryRejected(f"candidate {fingerprint[:12]} is not of hub revision {hub_revision[:12]}", fingerprint=fingerprint)
             progress = step.progress()
             entry = step.entry()
+            # Ready once and not any longer (superseded, gone back from): the run begins anew.
             done = progress is not None and (
                 progress.kind == EventKind.DEPLOYING
                 or (progress.kind == EventKind.READY and entry is not None and entry.fingerprint == fingerprint and entry.status == "ready")

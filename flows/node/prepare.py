@@ -18,6 +18,7 @@ def prepare(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         raise _refused(folder, exc.strerror or str(exc)) from exc
+    # A folder that was there already may be somebody else's, of which mkdir says nothing.
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise _refused(folder, "it is there already, and this user may not write to it")
 

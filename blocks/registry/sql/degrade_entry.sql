@@ -4,5 +4,6 @@ SET deployment_status = 'degraded', deployment_status_reason = %(reason)s, last_
 WHERE model_name = %(model)s
     AND deployment_environment = %(environment)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
+    -- What was found bad may not serve any longer: then no row is touched.
     AND candidate_fingerprint = %(fingerprint)s
     AND deployment_status = 'ready';

@@ -5,5 +5,6 @@ WHERE model_name = %(model)s
     AND hub_revision = %(hub_revision)s
     AND deployment_environment = %(environment)s
     AND organisation IS NOT DISTINCT FROM %(organisation)s
+    -- The row may have been given to another candidate of the same commit since.
     AND candidate_fingerprint = %(fingerprint)s
     AND (deployment_status = 'deploying' OR (%(cluster_changed)s AND deployment_status IN ('ready', 'degraded')));

@@ -18,6 +18,7 @@ ways_back AS (
 SELECT c.document, c.model_name AS model, c.hub_revision
 FROM slipway_candidates AS c
 WHERE c.fingerprint IN (
+    -- Two, as the first may be the one that serves.
     SELECT fingerprint FROM ways_back WHERE place <= 2
     UNION
     SELECT candidate_fingerprint FROM model_registry_entries WHERE deployment_status = ANY(%(statuses)s) OR disabled_from IS NOT NULL

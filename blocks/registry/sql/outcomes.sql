@@ -5,5 +5,6 @@ SELECT
 FROM slipway_events AS e
 LEFT JOIN slipway_evidence AS v ON v.sha256 = e.detail ->> 'evidence_sha256' AND v.kind = 'verdict'
 WHERE e.id > %(after_id)s
+-- Not by time, which whoever records an event may give.
 ORDER BY e.id
 LIMIT %(limit)s;
