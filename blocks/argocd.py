@@ -78,6 +78,7 @@ class ArgoClient:
 
     def wait_for_application(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Application changes since it was last looked at, `seconds` at most."""
+        # A watch is told a namespace and nothing else; the generic client also wants to know the kind.
         listed = partial(self._objects.list_namespaced_custom_object, _KIND["group"], _KIND["version"], plural=_KIND["plural"])
         self._cluster.wait(listed, namespace, name, seconds)
 

@@ -33,6 +33,7 @@ class Rollouts:
             return None
         # Before its pods are read: what changes in between ends the next wait at once.
         self._api.remember(namespace, name, deployment.metadata.resource_version)
+        # By the selector, so that those of older ReplicaSets are among them: they hold GPUs until they are gone.
         pods = self._pods.list(namespace, deployment.spec.selector.match_labels)
         status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
         progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")

@@ -15,6 +15,7 @@ from blocks.endpoint.client import EndpointClient
 from blocks.errors import EndpointRejected
 from blocks.kubeconfig import bearer_headers, load_configuration, tls_context
 
+# The domain behind `svc` is whatever the cluster was set up with.
 _SERVICE = re.compile(r"^(?P<service>[^.:]+)\.(?P<namespace>[^.:]+)\.svc\.[^:]+:(?P<port>\d+)$")
 
 

@@ -147,6 +147,7 @@ class EndpointClient:
         deadline = time.monotonic() + self._timeout_seconds
         content = bytearray()
         try:
+            # Streamed, though it is read whole: only so its size and its time can be limited.
             with self._client.stream(method, path, json=body) as response:
                 for piece in response.iter_bytes():
                     content += piece

@@ -82,6 +82,7 @@ def metrics(content: bytes, endpoint: str) -> EngineMetrics:
                 sums[key] = sums.get(key, 0.0) + sample.value
         return EngineMetrics(
             generated_tokens=int(sums["vllm:generation_tokens_total"]),
+            # vLLM counts every end of a request under this name, errors among them by `finished_reason`.
             errors=int(sums.get("vllm:request_success_total/error", 0)),
             preemptions=int(sums["vllm:num_preemptions_total"]),
             kv_cache_usage=sums["vllm:kv_cache_usage_perc"],

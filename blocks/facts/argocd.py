@@ -171,6 +171,7 @@ def _operation(requested: Mapping[str, Any] | None, state: Mapping[str, Any] | N
     return ArgoOperation(
         phase=state.get("phase", ""),
         message=state.get("message", ""),
+        # The result first: it names the commit that a branch was resolved to.
         revisions=_revisions(state.get("syncResult") or {}) or _revisions(sync),
         whole=not sync.get("dryRun") and not sync.get("resources"),
         requester="" if by.get("automated") else by.get("username", ""),

@@ -74,6 +74,7 @@ class Checkout:
 
     def changed(self, folder: str) -> bool:
         """Whether the folder is no longer what the branch says."""
+        # Status alone would not tell new files one by one, and the commit takes what was added.
         self._git.run("add", "--all", "--", folder)
         return bool(self._git.run("status", "--porcelain", "--", folder))
 

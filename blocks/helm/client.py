@@ -183,6 +183,7 @@ def _without_nulls(value: Any) -> Any:
 
 def _revision(status: Mapping[str, Any]) -> HelmRevision:
     """What `helm status` (and an upgrade) prints, as a fact."""
+    # Null where it was installed without values of its own.
     values = status.get("config") or {}
     return HelmRevision(
         release=str(status["name"]),

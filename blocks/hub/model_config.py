@@ -45,6 +45,7 @@ def read_json_object(content: bytes, name: str) -> dict[str, Any]:
     """
     try:
         document = json.loads(content)
+    # RecursionError: brackets that are nested a thousand deep are JSON, too.
     except (ValueError, RecursionError) as exc:
         raise HubRejected(f"{name} is not JSON: use another revision.") from exc
     if not isinstance(document, dict):
@@ -176,6 +177,7 @@ def _number(document: Mapping[str, Any], *keys: str) -> int | None:
 
 def _word(document: Mapping[str, Any], key: str) -> str | None:
     value = document.get(key)
+    # Cut, as it is shown in messages and may be as long as its author likes.
     return value.removeprefix("torch.")[:80] if isinstance(value, str) else None
 
 
