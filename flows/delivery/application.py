@@ -79,6 +79,7 @@ def unfit(seen: Application | None, application: str, namespace: str, policy: Sy
     reader = next((source for source in seen.sources if _reads(source, seen, policy)), None)
     if reader is None:
         return f"{here} does not read {policy.values_file} of {quoted(policy.repository)}: add it to its source's helm.valueFiles."
+    # Argo CD calls the Helm release after the Application, unless it is told another name.
     if (reader.release_name or seen.name) != application:
         return f"{here} renders the Helm release {reader.release_name} and not {application}: correct its helm.releaseName."
     if seen.destination_namespace != policy.namespace:
@@ -107,6 +108,7 @@ def position(seen: Application, policy: SyncPolicy) -> int | None:
 
 
 def _is_repository(source: ApplicationSource, policy: SyncPolicy) -> bool:
+    # A source that names a chart is a Helm repository, even at the same address.
     return not source.chart and _plain(source.repository) == _plain(policy.repository)
 
 
@@ -119,6 +121,7 @@ def _reads(source: ApplicationSource, seen: Application, policy: SyncPolicy) -> 
     """Whether the source renders a chart with the policy's values file, of its own repository or of one that it refers to."""
     refs = {other.ref for other in seen.sources if other.ref and _is_repository(other, policy)}
     for file in source.value_files:
+        # `$ref/path` is how Argo CD has one source read the value files of another.
         if file.startswith("$"):
             ref, _, path = file[1:].partition("/")
             if ref in refs and path == policy.values_file:
@@ -141,6 +144,7 @@ def _within(folder: str, file: str) -> str:
 
 def revision_of(revisions: tuple[str, ...], seen: Application, policy: SyncPolicy) -> str:
     """The one of the revisions that is the policy's repository's; empty where there is none."""
+    # With `spec.source` the status has one revision; with `spec.sources` one for each, in their order.
     index = position(seen, policy) if seen.multiple else 0
     return revisions[index] if index is not None and index < len(revisions) else ""
 

@@ -63,6 +63,7 @@ def sync(
     with argo.client() as client:
         for waited in looks(limit_seconds, partial(client.wait_for_application, namespace, application)):
             seen = _look(client, application, namespace, wanted)
+            # Kept in this process alone: one that comes after a kill asks anew, and Argo CD finds the commit there or not.
             asked = noted(asked, seen, waited)
             step = next_sync_step(
                 seen,
@@ -76,6 +77,7 @@ def sync(
             if step == "done":
                 return
             if isinstance(step, Stalled):
+                # Otherwise it would change the cluster after this run has said that it failed.
                 if step.withdraw:
                     with suppress(ClusterConflict):  # it ended, or began, by itself
                         client.terminate(seen)

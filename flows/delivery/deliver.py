@@ -64,6 +64,7 @@ class ByHelm:
         for _ in range(_OBSTACLES):
             try:
                 return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
+            # On record before it is repaired: the repair may be what is killed next.
             except HelmStuck as exc:
                 note(move.registry, move.candidate, environment, EventKind.HELM_STUCK, {"found": exc.message}, move.run_id)
                 repair = repair_release(self.helm, release, environment.namespace, move.candidate.fingerprint)
@@ -75,6 +76,7 @@ class ByHelm:
                 detail = {"found": exc.message, **exc.facts}
                 note(move.registry, move.candidate, environment, EventKind.FIELDS_TAKEN_BACK, detail, move.run_id)
                 force_conflicts = True
+        # With both obstacles gone, what is in the way now is for people: no third one is cleared.
         return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
 
 
@@ -135,9 +137,11 @@ class ByArgo:
         except Transient:
             raise  # the branch may have it
         except PipelineError as exc:
+            # Up to the push nothing outside was changed, so what serves there goes on serving.
             if exc.untouched is None:
                 exc.untouched = True
             raise
+        # Outside of the block above: from the push on Argo CD may act, and no error can say that nothing was touched.
         sync(self.argo, application, namespace, sha, wanted, SYNC_SECONDS, self._holds_same(candidate.model, sha))
         return DeliveredRevision(git_commit=sha)
 
@@ -152,6 +156,7 @@ def _hold_the_same(repository: GitOps, folder: str, one: str, other: str) -> boo
 
 def back_end(blocks: Blocks, environment: Environment) -> ByHelm | ByArgo:
     """What delivers to the environment: the one place that asks which it is."""
+    # Blocks were loaded by `delivery` of the environment: these two are there only where it says argocd.
     if blocks.argocd is None:
         return ByHelm(helm=blocks.helm, environment=environment)
     return ByArgo(argo=blocks.argocd.argo, repository=blocks.argocd.gitops, helm=blocks.helm, environment=environment)

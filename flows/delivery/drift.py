@@ -78,6 +78,7 @@ def drifts(
 
 def _git(entry: Entry, in_git: InGit) -> Drift | None:
     where, serves = f"{entry.model} in {entry.environment}", (entry.fingerprint or "nothing")[:12]
+    # Helm delivered it, before the environment was switched to Argo CD.
     if entry.git_commit is None:
         return Drift(kind="git", message=f"{where} was not delivered from Git: release it again, so that Git says what runs there.")
     if in_git.fingerprint != entry.fingerprint:
@@ -125,9 +126,11 @@ _UNITS |= {"Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti
 
 def _quantity(value: Any) -> Decimal | None:
     """A Kubernetes quantity as a number; none if it is not one."""
+    # Git may say 1 where the server says "1": both are read as text.
     text = str(value)
     digits = text.rstrip("kMGTimK")
     unit = text[len(digits) :]
+    # A bool is a number to Python, and none to Kubernetes.
     if isinstance(value, bool) or unit not in _UNITS or not digits.replace(".", "", 1).lstrip("-").isdigit():
         return None
     return Decimal(digits) * _UNITS[unit]

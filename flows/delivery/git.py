@@ -38,6 +38,7 @@ def commit(repository: GitOps, helm: Helm, registry: Registry, wanted: Commit) -
     with registry.client() as known:
         provenance = provenance_of(known, wanted)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
+        # Argo CD reads this one file, so it holds what Helm is given in two: the chart's own for the environment, and ours.
         values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, wanted.plan))
         tree.write(f"{where}/{VALUES}", git_files.values_text(tree.read(f"{where}/{VALUES}"), values, where))
         release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, wanted.plan, provenance)
@@ -81,6 +82,7 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: 
 
 def _published(tree: Checkout, charts: HelmClient, wanted: Commit, message: str) -> str:
     where, release = wanted.folder, wanted.plan.helm_release
+    # What is there already was rendered before it was pushed.
     if tree.changed(where):
         here = tree.folder / where
         charts.rendered(release, wanted.environment.namespace, here / CHART, here / VALUES)
@@ -92,6 +94,7 @@ def provenance_of(known: RegistryClient, wanted: Commit) -> Provenance:
     candidate, environment = wanted.candidate, wanted.environment
     here = (wanted.run_id, candidate.model, environment.name, candidate.fingerprint)
     asked = known.runs.own_events(*here, [EventKind.APPROVAL_REQUESTED])
+    # What the approvers were shown counts, not what was verified while they thought about it.
     evidence = asked[-1].detail.get("evidence_sha256") if asked else last_evidence(known, candidate, environment.after)
     return Provenance(
         run_id=wanted.run_id,
@@ -128,6 +131,7 @@ def commit_removal(repository: GitOps, model: str, environment: str, fingerprint
     where = git_files.folder(model, environment)
     with repository.client() as git, git.checkout() as tree:
         before = tree.read(f"{where}/{RELEASE}")
+        # None where it says nothing already, perhaps by this very run before it was killed: the commit is found then.
         if before is None or git_files.promoted(before) not in (None, fingerprint):
             return None
         tree.write(f"{where}/{RELEASE}", git_files.removed_text(before, where))
@@ -142,5 +146,6 @@ def or_by_hand(application: str, namespace: str, commit: str) -> Iterator[None]:
     try:
         yield
     except PipelineError as exc:
+        # The same class, since whether it is retried is a property of the class.
         left = f"Git says since {commit[:12]} that nothing is released there, but pods may hold GPUs until Argo CD has synced it"
         raise type(exc)(f"{exc.message} {left}: {by_hand(application, namespace, commit)}", **exc.facts) from exc

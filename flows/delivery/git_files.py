@@ -103,6 +103,7 @@ def values_text(before: str | None, values: Mapping[str, Any], where: str) -> st
     if (found := secret_in(values)) is not None:
         place, what = found
         raise SpecInvalid(f"{where}/{VALUES}: {place}: looks like {what}; Git keeps it for ever: use a Secret (docs/gitops.md).")
+    # ruamel.yaml loads a file of comments alone as None, and the comment is gone; so it gets a key, which is overwritten.
     return rewritten(before or f"{_ABOUT_VALUES}{next(iter(values))}: 0\n", values, f"{where}/{VALUES}")
 
 
@@ -158,6 +159,7 @@ def promoted(text: str | None) -> str | None:
     """The fingerprint that a `release.yaml` names; none if there is no such file, or it names none."""
     try:
         document = parsed(text) if text else None
+    # Broken by hand: it names no candidate, and whoever writes to it next is told where.
     except SpecInvalid:
         return None
     candidate = document.get("candidate") if isinstance(document, dict) else None

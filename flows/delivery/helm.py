@@ -39,8 +39,11 @@ def upgrade_release(helm: Helm, candidate: Candidate, environment: Environment, 
     """
     with helm.client() as client:
         current = client.current(plan.helm_release, environment.namespace)
+        # Helm would refuse anyway, but with the same words for an operation that lives and for one that was killed.
         require_idle(current, datetime.now(UTC), client.dead_after_seconds)
         values = merged(client.environment_values(environment.name), chart_values(candidate, environment, plan))
+        # By all values and not by the fingerprint: the environment's own are no part of that, and may have changed.
+        # Only `deployed`: a revision that failed carries these values, too, though not all of it was applied.
         if current is not None and current.status == "deployed" and current.values_sha256 == values_digest(values):
             return current
         # No --wait and no --rollback-on-failure: a stalled rollout must stay visible for diagnosis, and going back is a
@@ -56,6 +59,7 @@ def untouched_if_same(client: HelmClient, release: str, namespace: str, before: 
         yield
     except HelmRejected as exc:
         with suppress(PipelineError):  # then it cannot be told
+            # Helm writes a revision's record before it touches anything else.
             exc.untouched = client.current(release, namespace) == before
         raise
 
@@ -79,6 +83,7 @@ def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment
         require_idle(newest, datetime.now(UTC), client.dead_after_seconds)
         if newest is not None and newest.status == "deployed" and newest.fingerprint == candidate.fingerprint:
             return newest
+        # Revisions come one by one, each by a process of its own: the search ends at the first that fits.
         carrying = carried_before(revisions, candidate.fingerprint)
         if carrying is None:
             raise HelmRejected(
@@ -113,9 +118,11 @@ def repair_release(helm: Helm, release: str, namespace: str, wanted: str | None)
         repair = choose_repair(tuple(client.revisions(release, namespace)), wanted)
         if repair is None:
             return None
+        # Not `helm upgrade`, which a pending operation refuses; `helm rollback` clears it, even to the pending revision itself.
         if repair.revision is not None:
             client.rollback(release, namespace, repair.revision)
         else:
+            # One that was uninstalling may be `recreate` on its way back (above): that needs the history.
             client.uninstall(release, namespace, keep_history=repair.was.status == "uninstalling")
         return repair
 

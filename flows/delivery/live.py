@@ -47,6 +47,7 @@ def _changed(tree: Checkout, where: str, since: str | None) -> tuple[str, ...]:
         return ()
     try:
         return tree.changes([f"{where}/{name}" for name in (VALUES, RELEASE, CHART)], since)
+    # A force push, say: Slipway forces nothing, but people can.
     except GitRejected as exc:  # history was rewritten: that, too, is a difference
         return (f"commit {since[:12]} is not to be had any longer: {exc.message}",)
 

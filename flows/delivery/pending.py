@@ -56,6 +56,7 @@ def require_idle(newest: HelmRevision | None, now: datetime, dead_after_seconds:
         return
     age = (now - newest.updated_at).total_seconds()
     what = f"Helm release {newest.release} is {newest.status} for {age:.0f} s (Helm revision {newest.revision})"
+    # None of ours waits for pods; an upgrade of three objects took 0.4 s on a real cluster (Helm 4.1.4).
     if age < dead_after_seconds:
         raise HelmBusy(f"{what}: another operation is under way; after {dead_after_seconds:.0f} s it is taken for dead.")
     raise HelmStuck(f"{what}: the operation was killed.", status=newest.status, revision=newest.revision)

@@ -18,6 +18,7 @@ _SHAPES = {
     "a JSON Web Token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
     "a password in an address": r"\b[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]+@",
+    # vLLM takes it as an argument, so it would stand in the pod's spec, whatever its shape.
     "a key of vLLM's server": r"--api-key\b",
 }
 _ANY = {name: re.compile(shape) for name, shape in _SHAPES.items()}

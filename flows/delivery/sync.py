@@ -95,6 +95,7 @@ def next_sync_step(
     """
     operation = seen.operation
     in_place = _is_in_place(seen, commit, policy, same)
+    # In place, and yet an operation that runs or is still to come may bring something else.
     if in_place and not (seen.requested or (operation is not None and operation.running)):
         return "done"
     if waited_seconds > limit_seconds:
@@ -105,10 +106,12 @@ def next_sync_step(
         return "wait"
     if asked.failing_since is not None and waited_seconds - asked.failing_since >= COMPARISON_SECONDS:
         return Stalled(message=f"{_named(seen)} cannot be compared with Git: {_complaint(seen)}.")
+    # Conditions are of the last comparison: only after a refresh are they about what is there now.
     if seen.conditions.get("InvalidSpecError") and asked.refreshed is not None:
         return Stalled(message=f"{_named(seen)} is refused by Argo CD: {_complaint(seen)}.")
     if _wants_sync(seen, commit, policy, asked, waited_seconds, same):
         return _sync(seen, commit, asked, waited_seconds)
+    # By itself Argo CD looks at Git every three minutes only.
     if asked.refreshed is None or waited_seconds - asked.refreshed >= REFRESH_SECONDS:
         return "refresh"
     return "wait"
@@ -157,9 +160,11 @@ def _is_in_place(seen: Application, commit: str, policy: SyncPolicy, same: Colle
     return (
         operation is not None
         and operation.phase == "Succeeded"
+        # A sync of a few resources, or a dry run, has not brought the commit about.
         and operation.whole
         and revision_of(operation.revisions, seen, policy) == commit
         and None not in (operation.finished_at, seen.reconciled_at)
+        # `Synced` of a comparison before the sync says nothing of it. Argo CD's clock, whole seconds, on both sides.
         and seen.reconciled_at >= operation.finished_at  # type: ignore[operator]  # neither is None
     )
 

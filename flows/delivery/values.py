@@ -43,6 +43,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
         "rollout": {"strategy": plan.strategy},
         "loadBudgetSeconds": plan.budget.load_seconds,
         "resources": {
+            # Both, and the same: Kubernetes does not overcommit extended resources.
             "requests": {"nvidia.com/gpu": engine.tensor_parallel_size},
             "limits": {"nvidia.com/gpu": engine.tensor_parallel_size},
         },

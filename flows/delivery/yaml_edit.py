@@ -87,6 +87,7 @@ def _parser() -> YAML:
     parser = YAML()  # round trip
     parser.Representer = _Representer
     parser.preserve_quotes = True
+    # ruamel.yaml folds at 80 columns otherwise, and lines that nobody changed would be in the diff.
     parser.width = 1 << 16
     parser.indent(mapping=2, sequence=4, offset=2)
     return parser
@@ -99,6 +100,7 @@ def _assign(here: CommentedMap, wanted: Mapping[str, Any]) -> None:
         below = here.get(key)
         if isinstance(value, Mapping) and isinstance(below, CommentedMap):
             _assign(below, value)
+        # By type as well: 1 == 1.0 == True in Python, and not in YAML. What is equal stays as people wrote it.
         elif key not in here or type(_plain(below)) is not type(_plain(value)) or _plain(below) != _plain(value):
             here[_string(key)] = _made(value)
 
