@@ -13,6 +13,7 @@ _NO_IMAGE = frozenset(
 )
 _REFUSED = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"})
 _DENIED = re.compile(r"unauthorized|denied|authentication required|no basic auth credentials|\b40[13]\b|forbidden", re.IGNORECASE)
+# `Never`: it is not on the node, and the pull policy forbids to fetch it (ErrImageNeverPull).
 _UNKNOWN = re.compile(r"not found|manifest unknown|name unknown|does not exist|InvalidImageName|couldn't parse image|Never", re.IGNORECASE)
 _FULL = "no space left on device"
 
@@ -49,12 +50,14 @@ def _container(trouble: Trouble, container: Container) -> Finding | None:
     if container.reason in _REFUSED:
         return Finding("container-refused", f"{where}: {container.reason}: {quoted(container.message)}", 0.0, (quoted(shown),))
     gave_up = container.reason == "CrashLoopBackOff"
+    # Exit code 0 is a crash only once the kubelet has given up restarting it.
     if container.last_exit is None or container.last_exit.reason == _LOST or not (container.last_exit.code or gave_up):
         return None
     return _crash(trouble, container, container.last_exit, gave_up)
 
 
 def _image(trouble: Trouble, container: Container) -> Finding:
+    # ImagePullBackOff itself may only say that it backs off; why is in the events of the pulls.
     pulls = [event.message for event in trouble.events if event.reason in ("Failed", "FailedToRetrieveImagePullSecret")]
     said = " ".join([container.reason, container.message, *pulls])
     category: Category = "image-not-pulled"
@@ -73,6 +76,7 @@ def _image(trouble: Trouble, container: Container) -> Finding:
 def _crash(trouble: Trouble, container: Container, ended: ContainerExit, gave_up: bool) -> Finding:
     where = f"pod {trouble.pod.name}, container {container.name}"
     exit_ = f"{ended.reason or 'ended'} with exit code {ended.code}, {container.restarts} restart(s)"
+    # The API server may not get at the log (500 was seen); the kubelet keeps the last words in the pod's status, too.
     log = read_log(trouble.log) or read_log(ended.message)
     evidence = tuple(filter(None, [f"{where}: {exit_}", log.line if log else ""]))
     words = f": {log.line}" if log else ""
@@ -80,6 +84,7 @@ def _crash(trouble: Trouble, container: Container, ended: ContainerExit, gave_up
         return Finding("out-of-memory", f"{where} was killed for using more memory than its limit", 0.0, evidence)
     if container.name == "prepare-compiled":  # the chart's other init container, which makes the folder of compiled code
         return Finding("container-refused", f"{where} ended{words}", 0.0, evidence)
+    # Of the chart's init containers only `check-weights` is left.
     if container.is_init:
         return Finding("weights-refused", f"{where} refused the snapshot on node {trouble.pod.node}{words}", 0.0, evidence)
     if log is not None and log.cause is not None:

@@ -96,6 +96,7 @@ def is_of(pod: Pod, label: str) -> bool:
 
 
 def _findings(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: Sequence[Node], gpus_wanted: int) -> Iterator[Finding]:
+    # Evicted pods stay as objects in phase Failed, and hold no GPU.
     others = [pod for pod in rollout.pods if pod.labels.get("slipway.dev/candidate") != label and pod.phase != "Failed"]
     holders = Holders(
         old_stay=rollout.surges and any(not pod.terminating for pod in others),
@@ -108,6 +109,7 @@ def _findings(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: 
     silent = {node.name for node in nodes if not node.ready}
     for trouble in troubles:
         pod = trouble.pod
+        # First, since what a silent kubelet said last of its pods may be long untrue.
         if pod.node in silent:
             yield Finding("node-lost", f"node {pod.node}, where {pod.name} runs, does not report", None, (f"{pod.name} on {pod.node}",))
         elif (finding := scheduling_finding(trouble, holders) or container_finding(trouble)) is not None:
@@ -130,6 +132,7 @@ def _diagnosis(finding: Finding, evidence: Sequence[str]) -> Diagnosis:
 
 def diagnosis_of(exc: PipelineError) -> Diagnosis | None:
     """The diagnosis that an error of a release carries or amounts to; none for errors that say all there is to say."""
+    # It has none where there was nothing to judge: the Kubernetes Deployment was gone.
     if isinstance(exc, RolloutStalled) and "category" in exc.facts:
         return TypeAdapter(Diagnosis).validate_python({**exc.facts, "message": exc.facts["sentence"]})
     if isinstance(exc, ClusterUnreachable):

@@ -70,6 +70,7 @@ def read_log(text: str) -> LogFinding | None:
     if not lines:
         return None
     errors = [line for line in lines if _ERROR.search(line) and not _POINTERS.search(line)]
+    # Python prints an error below its traceback, so the last one is what ended the process.
     return LogFinding(line=quoted((errors or lines)[-1]), cause=None)
 
 

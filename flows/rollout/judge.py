@@ -13,9 +13,12 @@ def is_complete(rollout: Rollout, label: str) -> bool:
     """Whether every pod of the Kubernetes Deployment serves the candidate with this label, and the Service sends to no other."""
     pods = [pod for pod in rollout.pods if is_of(pod, label)]
     return (
+        # Until the controller has seen the new generation, its counts are those of the old one.
         rollout.observed
+        # `total` counts the pods of old ReplicaSets, too: all equal means that none of those is left.
         and rollout.updated == rollout.available == rollout.total == rollout.wanted
         and sum(pod.ready for pod in pods) == len(pods) == rollout.wanted
+        # Endpoints follow readiness a moment later: an old pod may still be sent to, or a new one not yet.
         and rollout.routed == {pod.name for pod in pods}
     )
 

@@ -9,10 +9,12 @@ from blocks.facts import Trouble
 from flows.rollout.finding import OTHERS_LEAVE_SECONDS, Category, Finding
 
 _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), requested: (?P<requested>.+?), used: .+?, limited: (?P<limited>.+)$")
+# Whole numbers, as GPUs are counted; amounts with a unit (16Gi) do not match and are not compared.
 _AMOUNT = re.compile(r"([\w./-]+)=(\d+)\b")
 
 #: The scheduler's words, by what they mean; the first that matches counts. The numbers before them are nodes.
 _NO_NODE: tuple[tuple[Category, str], ...] = (
+    # First, since it comes as a taint, too.
     ("node-disk-full", "node.kubernetes.io/disk-pressure"),
     ("no-gpu", "Insufficient nvidia.com/gpu"),
     ("no-room", "Insufficient"),
@@ -48,6 +50,7 @@ def refused_pod_finding(problem: str, holders: Holders) -> Finding:
     evidence = (f"ReplicaFailure: {problem}",)
     if (quota := _QUOTA.search(problem)) is not None:
         limits = {name: int(amount) for name, amount in _AMOUNT.findall(quota["limited"])}
+        # More than the quota has in all: it would not do if everybody else left.
         never = any(int(amount) > limits.get(name, int(amount)) for name, amount in _AMOUNT.findall(quota["requested"]))
         return Finding("quota-exceeded", problem, 0.0 if never else holders.patience_seconds(), evidence)
     # A webhook that does not answer may answer soon; one that answers no says no again.

@@ -82,6 +82,7 @@ def _judged(
     label = candidate.label
     waiting = [pod for pod in seen.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.ready and not pod.terminating]
     troubles = [client.pods.trouble(environment.namespace, pod) for pod in waiting]
+    # Nodes explain pods that do not come up: while all do, the API server is not asked.
     nodes = client.nodes.list(environment.node_selector) if waiting else ()
     return judge_rollout(
         seen,
