@@ -59,6 +59,7 @@ def _measured(check: Check, answer: Answer, missed: list[str], seen: str, held: 
 
 
 def _status(check: Check) -> int:
+    # What vLLM 0.32 answers: 404 NotFoundError for a model it does not serve, 400 BadRequestError beyond the window.
     if isinstance(check, UnknownModelCheck):
         return 404
     return 400 if isinstance(check, OverLongCheck) else 200
@@ -66,6 +67,7 @@ def _status(check: Check) -> int:
 
 def _seen(answer: Answer) -> str:
     calls = [f"{call.name}({call.arguments[:80]})" for call in answer.tool_calls]
+    # Its `repr`, since an answer may hold line ends and control characters.
     said = "; ".join(calls) or f"{answer.text[:80]!r}"
     return f"{said}, {answer.finish_reason}, {answer.completion_tokens} token(s)" + (f"; {answer.flaw}" if answer.flaw else "")
 
@@ -128,6 +130,7 @@ def _of_kind(check: Check, answer: Answer, window: int) -> list[_Finding]:
 def _adds_up(check: Check, answer: Answer) -> bool:
     limit = getattr(check, "max_tokens", answer.completion_tokens)
     together = answer.prompt_tokens + answer.completion_tokens == answer.total_tokens
+    # `length` means that it was cut at `max_tokens`, so there must be exactly so many.
     cut = answer.finish_reason != "length" or answer.completion_tokens == limit
     return together and answer.prompt_tokens > 0 and answer.completion_tokens <= limit and cut
 

@@ -19,6 +19,7 @@ from flows.verification.measurement import Measurement, judged
 #: Differences are tolerated up to so many times the largest one that repeated runs of one release showed.
 NOISE_FACTOR = 3.0
 #: And always up to this many nats: repeated runs on an idle engine may not differ at all.
+#: vLLM 0.32 on a CPU differed from itself by 1e-5 at most.
 LEAST_TOLERANCE_NATS = 0.001
 
 
@@ -137,7 +138,9 @@ def golden_answer(golden: GoldenPrompt, answer: Answer) -> GoldenAnswer:
     return GoldenAnswer(
         name=golden.name,
         text=said,
+        # Without log-probabilities there are no tokens: the whole text is compared as one.
         tokens=answer.tokens or (said,),
+        # Six places, as evidence keeps floats: what is measured now is as exact as what is recalled.
         logprobs=tuple(round(value, 6) for value in answer.logprobs),
         valid=check_answer(golden, answer).outcome == "passed",
         problem="" if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}",
@@ -169,6 +172,7 @@ def compare(golden: Golden, reference: Reference, commit: str) -> Behaviour | No
     before = reference.golden
     if before is None or reference.fingerprint is None or before.prompts_sha256 != golden.prompts_sha256:
         return None
+    # The same prompts in the same order, which the hash is of.
     differences = [_compare(old, new) for old, new in zip(before.answers, golden.answers, strict=True)]
     counted = [(d, _in_common(old, new)) for d, old, new in zip(differences, before.answers, golden.answers, strict=True)]
     tokens = sum(count for _, count in counted)
@@ -176,6 +180,7 @@ def compare(golden: Golden, reference: Reference, commit: str) -> Behaviour | No
         reference=reference.fingerprint,
         same_commit=reference.commit == commit,
         exact_share=_exact_share(differences),
+        # Every token counts the same, however many the other answers have.
         mean_nats=sum(difference.mean_nats * count for difference, count in counted) / tokens if tokens else 0.0,
         max_nats=max((difference.max_nats for difference in differences), default=0.0),
         valid_before=sum(answer.valid for answer in before.answers),
@@ -195,6 +200,7 @@ def check_golden(golden: Golden) -> Measurement:
 
 def check_behaviour(behaviour: Behaviour | None, policy: BehaviourPolicy) -> Measurement:
     """Judge the differences by the policy; where it only asks for a report, they are told and pass."""
+    # A first release, or other prompts than before.
     if behaviour is None:
         return judged("behaviour", "behaviour", True, expected="a release to compare with, if there is one", seen="nothing to compare with")
     seen = (
@@ -218,6 +224,7 @@ def check_behaviour(behaviour: Behaviour | None, policy: BehaviourPolicy) -> Mea
 
 
 def _compare(before: GoldenAnswer, now: GoldenAnswer) -> Difference:
+    # Up to the first other token only: after it the two continue different texts, and probabilities cannot be compared.
     common = _in_common(before, now)
     same = before.tokens == now.tokens and before.text == now.text
     offs = [abs(old - new) for old, new in zip(before.logprobs[:common], now.logprobs[:common], strict=False)]

@@ -152,5 +152,6 @@ def _kept(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_kept(inner) for inner in value]
     if isinstance(value, float):
+        # To the microsecond: what is hashed must be what a database gives back.
         return round(value, 6)
     return plain(value) if isinstance(value, str) else value

@@ -30,7 +30,9 @@ def check_models(listed: Mapping[str, Sequence[ServedModel]], candidate: Candida
         listed: By who says so, the endpoint first.
         candidate: What should be served.
     """
+    # Less one: the endpoint itself is among those that list.
     expected = f"{candidate.model} from {mount_path(candidate)} with {candidate.engine.max_model_len} tokens, on {len(listed) - 1} pod(s)"
+    # The endpoint alone would not do: a Service answers for any of its pods.
     for who, models in listed.items():
         served = next((model for model in models if model.name == candidate.model), None)
         if served is None:
@@ -89,4 +91,5 @@ def _all_have(pods: Sequence[Pod], name: str, what: str, right: str, values: Seq
 
 
 def _short(value: str) -> str:
+    # Of an image its digest; of any other value its beginning.
     return value.rpartition("@sha256:")[2][:12]

@@ -70,6 +70,7 @@ def samples_wanted(loads: Sequence[Load], policy: LatencyPolicy) -> int:
         return policy.samples
     measured = level(loads)
     have = len(measured.samples_seconds)
+    # A bad answer fails the level, however quick the others are.
     spent = measured.bad or measured.seconds >= policy.budget_seconds or have >= policy.max_samples
     if spent or "inconclusive" not in [m.outcome for m in check_latency(measured, policy)]:
         return 0

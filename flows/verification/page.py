@@ -41,6 +41,7 @@ def evidence_page(evidence: Evidence, sha256: str) -> str:
 
 @cache
 def _template() -> jinja2.Template:
+    # Escaped throughout: what a model answers may be markup.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(time=time, size=_size, parted=_parted, rate=_rate)
     return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))

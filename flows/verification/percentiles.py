@@ -66,6 +66,7 @@ def _interval(ordered: Sequence[float], percent: float) -> Interval:
 
 def _quantile(count: int, rank: int, probability: float) -> int:
     """The smallest place in the ordered sample that the resampled order statistic does not exceed with that probability."""
+    # The probability grows with the place, so it can be bisected.
     below, reaches = 0, count
     while reaches - below > 1:
         middle = (below + reaches) // 2
@@ -88,8 +89,10 @@ def at_least(successes: int, trials: int, chance: float) -> float:
     reach = 12 * math.sqrt(trials * chance * (1 - chance)) + 12
     first = max(successes, math.floor(trials * chance - reach))
     last = min(trials, math.ceil(trials * chance + reach))
+    # Then `successes` lies more than twelve standard deviations below the mean.
     if first > successes:
         return 1.0
+    # In logarithms, as the coefficients of 10,000 samples are beyond any float.
     log_chance, log_rest, log_all = math.log(chance), math.log1p(-chance), math.lgamma(trials + 1)
     terms = (
         math.exp(log_all - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * log_chance + (trials - k) * log_rest)

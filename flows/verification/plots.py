@@ -52,6 +52,7 @@ def latency_plot(levels: Sequence[LatencyLevel], limits: LatencyPolicy) -> Marku
     low = min(*everything, limits.p50_seconds) / 1.3
     high = max(*everything, limits.p95_seconds) * 1.3
     height, left, top, bottom = 300.0, 52.0, 14.0, 252.0
+    # A logarithm wants more than nothing.
     x = _Scale(low=max(low, 1e-6), high=high, left=left, right=WIDTH - 16)
 
     def y(share: float) -> float:

@@ -70,6 +70,7 @@ def request(check: Check, model: str, window: int, filler: Sequence[int] = (), p
         case ChatCheck():
             return Request(path=CHAT, body=chat)
         case StreamingCheck():
+            # vLLM tells a stream's usage only if it is asked to.
             streamed = {"stream": True, "stream_options": {"include_usage": True}}
             if check.over == "chat":
                 return Request(path=CHAT, body={**chat, **streamed})
@@ -83,6 +84,7 @@ def request(check: Check, model: str, window: int, filler: Sequence[int] = (), p
             choice: Any = {"type": "function", "function": {"name": tool.name}} if check.choice == "named" else check.choice
             return Request(path=CHAT, body={**chat, "tools": [{"type": "function", "function": function}], "tool_choice": choice})
         case LongContextCheck():
+            # Tokens and not text, as above: as many as are wanted, by whichever tokenizer.
             room = max(0, wanted_prompt_tokens(check, window) - len(prompt))
             filled = [filler[index % len(filler)] for index in range(room)] + list(prompt)
             return Request(path=COMPLETIONS, body={**limited, "prompt": filled})
@@ -96,6 +98,7 @@ def wanted_prompt_tokens(check: LongContextCheck, window: int) -> int:
 def golden_request(golden: GoldenPrompt, model: str, window: int) -> Request:
     """The request of a golden prompt: the check's own, with the log-probability of every token of the answer."""
     asked = request(golden, model, window)
+    # Completions want a number here, chat completions a flag and a number.
     wanted: dict[str, Any] = {"logprobs": 1} if asked.path == COMPLETIONS else {"logprobs": True, "top_logprobs": 1}
     return Request(path=asked.path, body={**asked.body, **wanted})
 
@@ -116,6 +119,7 @@ def load_requests(model: str, tokens: Sequence[int], *, prompt_tokens: int, max_
         "model": model,
         "temperature": 0,
         "max_tokens": max_tokens,
+        # Else some answers would be shorter than others, and cheaper.
         "ignore_eos": True,
         "stream": True,
         "stream_options": {"include_usage": True},

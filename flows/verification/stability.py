@@ -32,6 +32,7 @@ def check_counts(
         requests: How many were sent.
         policy: How many preemptions are a storm.
     """
+    # A pod that came or went has no difference to tell; `check_restarts` tells of it.
     pods = before.keys() & after.keys()
     errors = sum(after[pod].errors - before[pod].errors for pod in pods)
     preemptions = sum(after[pod].preemptions - before[pod].preemptions for pod in pods)

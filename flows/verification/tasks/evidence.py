@@ -64,6 +64,7 @@ def keep_evidence(
         measured_at=datetime.now(UTC),
     )
     with registry.client() as client:
+        # Documents first, the event that names them last: killed in between, no event points at nothing.
         sha256 = client.evidence.save("verification", made.document())
         page = client.evidence.save("page", {"of": sha256, "html": evidence_page(made, sha256)})
         client.events.add(

@@ -72,6 +72,7 @@ class Questions:
             EndpointUnreachable: Nothing can be connected to.
             EndpointRejected: What answers is not vLLM.
         """
+        # Prompts of their own (round -1), or the prefix cache would answer for the engine afterwards.
         load = self._load(policy, policy.warmup, max(policy.concurrency), round_=-1)
         for sample in load.samples:
             if sample.status is None:
@@ -95,6 +96,7 @@ class Questions:
             prompt_tokens=policy.prompt_tokens,
             max_tokens=policy.max_tokens,
             count=count,
+            # Other prompts for each round and concurrency: none is in a prefix cache from before.
             seed=SEED + round_ * 1000 + concurrency,
         )
         bodies = [asked.body for asked in requests]
@@ -112,6 +114,7 @@ class Questions:
     def _request(self, check: Check) -> Request:
         if not isinstance(check, LongContextCheck):
             return request(check, self._model, self._window)
+        # It comes after the filler, so without the special tokens that open a text.
         prompt: Sequence[int] = self._client.tokenize(self._model, check.prompt, special=False)
         return request(check, self._model, self._window, self._plain_tokens(), prompt)
 

@@ -113,6 +113,7 @@ class _Verification:
         seen = self._seen
         health = self._client.health()
         seen.measurements.append(check_health(health))
+        # `/health` alone proves little: with its core stopped (SIGSTOP) vLLM goes on answering 200.
         if health is None:  # connected, and silent: asking on would only wait longer
             return
         seen.measurements.append(check_models({"the endpoint": self._client.models(), **watch.models()}, self._candidate))
@@ -123,13 +124,16 @@ class _Verification:
     def _answers(self, watch: PodWatch, pods: Sequence[Pod], suite: CheckSuite, reference: Reference) -> None:
         seen, policy = self._seen, self._environment
         questions = Questions(self._client, self._candidate)
+        # Before the first request, since that may be the one at which the engine hangs.
         before = watch.tokens()
         try:
+            # vLLM compiles at its first requests (28 s on two CPU cores for the first one): what they take tells nothing.
             seen.warmup_seconds = questions.warm_up(policy.latency)
             for measurement in questions.checks(suite):  # one by one: what was measured before an unanswered question stays
                 seen.measurements.append(measurement)
             if not seen.well:
                 return
+            # After the checks: of an engine that answers wrongly there is nothing to compare.
             seen.golden = questions.golden(suite, policy.behaviour.runs)
         except Unanswered as exc:
             seen.measurements.append(check_hang(self._client.health(), before, watch.tokens(), exc.seconds))
@@ -146,12 +150,14 @@ class _Verification:
         before = watch.metrics()
         with watch.looking():
             for concurrency in policy.latency.concurrency:
+                # The limits are for the first concurrency alone.
                 judged = not seen.latency
                 measured = level(questions.loads(policy.latency, concurrency, judged=judged))
                 seen.latency.append(measured)
                 seen.measurements += check_latency(measured, policy.latency) if judged else [check_level(measured, policy.latency.samples)]
                 if measured.bad:
                     break
+        # The engines' own counters are compared with what was sent, bad answers included.
         requests = sum(len(measured.samples_seconds) + measured.bad for measured in seen.latency)
         seen.measurements += check_counts(before, watch.metrics(), requests, policy.stability)
         seen.measurements.append(check_cache(watch.peak_kv_cache_usage, policy.stability))
