@@ -112,6 +112,7 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: C
         refusals += refuse_licence(candidate.model, about, environment)
     refusals += target.refusals
     if about is not None:
+        # Without either there is nothing to reckon with; `refuse_memory` says what to state.
         judged = about.config.attention or model.kv_bytes_per_token is not None
         if target.gpu_bytes is not None and judged:
             fit = judge_fit(about, engine, model.concurrency, target.gpu_bytes, model.kv_bytes_per_token)
@@ -151,6 +152,7 @@ def plan_rollback(candidate: Candidate, environment: Environment, seen: ClusterS
     """
     target = find_target(candidate, environment, seen.nodes)
     if not target.nodes:
+        # Only where no node is left: it ran, so neither disks nor unknown GPU memory stand in its way.
         raise target.refusals[0]
     current, capacity_for = _choice(candidate, environment, target, seen)
     if environment.delivery == "argocd":  # the commit says it, whatever was said before
@@ -199,6 +201,7 @@ def _plan(candidate: Candidate, environment: Environment, target: Target, replic
         endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
         nodes=tuple(node.name for node in target.nodes),
         budget=load_budget(candidate.size_bytes, replicas=replicas),
+        # Without nodes there is no way; such a plan is refused, and only shown.
         strategy=way.strategy if way is not None else "inPlace",
         interruption_seconds=way.interruption_seconds if way is not None else 0.0,
         replicas=replicas,

@@ -90,6 +90,7 @@ class _Step:
 
     @property
     def gone(self) -> tuple[Pod, ...]:
+        # At the worst: the pods that free the least.
         return min(self.alternatives, key=lambda pods: sum(pod.gpus for pod in pods))
 
 
@@ -124,6 +125,7 @@ def _freed(free: Places, gone: Iterable[Pod]) -> Places:
 
 
 def _slots(free: Places, gpus: int) -> int:
+    # Node by node: the GPUs of one pod are all on one.
     return sum(count // gpus for count in free.values())
 
 

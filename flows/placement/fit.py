@@ -126,6 +126,7 @@ def loaded_bytes(about: ModelFacts, engine: EngineSettings) -> int:
     if about.config.quantisation is not None:
         return about.weights_bytes
     cast = sum(count for dtype, count in about.stored.items() if dtype in _CAST)
+    # The last two characters of these types are their bits: BF16, F32.
     stored = sum(count * int(dtype[-2:]) // 8 for dtype, count in about.stored.items() if dtype in _CAST)
     return about.weights_bytes - stored + cast * _ENGINE_BYTES[engine.dtype]
 

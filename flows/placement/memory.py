@@ -83,11 +83,13 @@ def _guessing(model: Model, about: ModelFacts, engine: EngineSettings) -> list[R
 def _too_large(model: Model, about: ModelFacts, engine: EngineSettings, target: Target, fit: Fit) -> Refusal:
     gpus = engine.tensor_parallel_size
     ways = []
+    # One block of vLLM's, and the least that `engine.max_model_len` may be.
     if fit.largest_context >= 16:
         ways.append(f"the largest max_model_len that fits is {fit.largest_context}")
     else:
         ways.append("no context fits")
     wider = enough_parallel(about, engine, model.concurrency, fit.gpu_bytes, model.kv_bytes_per_token)
+    # A replica's GPUs are all on one node.
     if wider is not None and wider <= max(node.gpus for node in target.nodes):
         ways.append(f"tensor_parallel_size {wider} would do for {fit.max_model_len:,}")
     share = f" (1/{gpus} of them)" if gpus > 1 else ""

@@ -68,6 +68,7 @@ def takes_pods(node: Node, environment: Environment) -> bool:
 
 
 def _untolerated(node: Node, environment: Environment) -> list[Taint]:
+    # PreferNoSchedule keeps no pod away.
     binding = (taint for taint in node.taints if taint.effect in ("NoSchedule", "NoExecute"))
     return [taint for taint in binding if not any(_tolerates(toleration, taint) for toleration in environment.tolerations)]
 

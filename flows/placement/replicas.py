@@ -36,12 +36,14 @@ def wanted_replicas(values: Mapping[str, Any], environment: Environment) -> Repl
         raise SpecInvalid(f"{file}: values.rollout.strategy: is chosen by the plan; set rollout.strategy of the environment instead.")
     scaling, replicas, grace = _mapping(values, "autoscaling"), values.get("replicas"), values.get("terminationGracePeriodSeconds")
     kind = scaling.get("kind", "none")
+    # Both would own `.spec.replicas`: by server-side apply the next upgrade ends in a conflict with the autoscaler.
     if kind != "none" and replicas is not None:
         raise SpecInvalid(
             f"{file}: values.replicas: is {replicas!r}, but values.autoscaling.kind is {kind}: the autoscaler owns the number of pods, so "
             "set replicas to null."
         )
     least, key = (replicas, "replicas") if kind == "none" else (scaling.get("minReplicas"), "autoscaling.minReplicas")
+    # Not `isinstance`: to Python `true` is an int, too.
     if type(least) is not int or least < 1:
         raise SpecInvalid(f"{file}: values.{key}: must be a number of pods, 1 or more.")
     if type(grace) is not int or grace < 0:

@@ -70,6 +70,7 @@ def choose_strategy(policy: RolloutPolicy, current: Current, capacity_for: Calla
             return way
     if possible:
         return replace(possible[0], room=replace(possible[0].room, refusals=(_interrupts(possible[0], current),)))
+    # None is possible: what stands in the way of the best one is told.
     return ways[0]
 
 

@@ -72,6 +72,7 @@ def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, envir
     """
     assessment = _assess(cluster, helm, model, candidate, environment)
     page = preview_page(candidate, (), [assessment])
+    # Before it may refuse: the page has all that speaks against it, the error the first thing.
     show_page(f"{release_name(model.name, 'plan')}-{environment.name}", page, f"What the release does in {environment.name}")
     rules.plan_release(assessment)
 
@@ -97,6 +98,8 @@ def plan_rollback(cluster: Cluster, helm: Helm, candidate: Candidate, environmen
             client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate.fingerprint
         )
     stored: Any = carrying.strategy if carrying is not None else None
+    # A Helm revision brings its own number of pods back, whatever the files say now.
     if carrying is not None and carrying.replicas is not None:
         seen = replace(seen, replicas=carrying.replicas)
+    # It was written by whichever chart was in use then, and may be a word that is no strategy of ours.
     return rules.plan_rollback(candidate, environment, seen, stored if stored in get_args(StrategyName) else None)
