@@ -46,13 +46,17 @@ def node_job(
         **container,
         "image": policy.image,
         "volumeMounts": [{"name": "store", "mountPath": STORE_MOUNT}, *container.get("volumeMounts", ())],
+        # The last words are in the pod's status, too, where they can be read when the log cannot.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
     }
+    # Not `nodeName`, which goes around the scheduler; and by the node's name, which its hostname label need not be.
     on_this_node = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     pod = {
         "restartPolicy": "Never",
+        # The program asks the hub and the disk, never the cluster.
         "automountServiceAccountToken": False,
+        # Or every Service of the namespace would become variables of its environment.
         "enableServiceLinks": False,
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [on_this_node]}}},
         "tolerations": [{key: value for key, value in asdict(t).items() if value != ""} for t in environment.tolerations],

@@ -54,6 +54,7 @@ async def _scrub_one(
     report = await run(scrub, blocks.cluster, environment, node, run_id)
     await call(record_scrubbed, registry, environment, report, run_id)
     hub = await shared_hub(deployments)
+    # The scrub has taken the manifest away: until it is fetched again no engine starts from that snapshot.
     for candidate in {c.fingerprint: c for c in live if snapshot_folder(c.repository, c.commit) in report.snapshots}.values():
         await call(prefetch_everywhere, blocks.cluster, registry, candidate, environment, [node], run_id, hub.endpoint)
     return report

@@ -42,9 +42,12 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
     name = prefetch_job_name(run_id, candidate.fingerprint, node)
     variables = [
         {"name": "HF_ENDPOINT", "value": hub_endpoint},
+        # The root file system is read-only, and the hub client writes beside what it fetches.
         {"name": "HF_HOME", "value": f"{HOME_MOUNT}/huggingface"},
         {"name": "HOME", "value": HOME_MOUNT},
+        # Without it each process first asks for something else (a time-out of 3 s; huggingface_hub 2.4.0).
         {"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"},
+        # The flow reads the log's last line, and a bar is no JSON.
         {"name": "HF_HUB_DISABLE_PROGRESS_BARS", "value": "1"},
     ]
     mounts: list[dict[str, Any]] = [
@@ -53,8 +56,10 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
     ]
     volumes: list[dict[str, Any]] = [{"name": "request", "configMap": {"name": name}}, {"name": "home", "emptyDir": {}}]
     if policy.token_secret is not None:
+        # A mounted file: a variable could be read off the pod's spec or its process.
         variables.append({"name": "HF_TOKEN_PATH", "value": f"{TOKEN_FOLDER}/token"})
         mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
+        # With `fsGroup` the kubelet lets the program's group read it as well; seen with 1.36.
         volumes.append({"name": "token", "secret": {"secretName": policy.token_secret, "defaultMode": 0o400}})
     container = {
         "name": "prefetch",

@@ -18,6 +18,7 @@ from flows.weights.progress import said
 #: Between two looks at the log, in seconds.
 PAUSE_SECONDS = 1.0
 
+# What the program itself raises, and nothing else: a word in a log must not choose any class there is.
 _ERRORS: dict[str, type[errors.PipelineError]] = {
     kind.__name__: kind
     for kind in (errors.HubUnreachable, errors.HubRejected, errors.SnapshotCorrupt, errors.NodeRejected, DoesNotFit, SpecInvalid)
@@ -56,6 +57,7 @@ def run_on_node(
         state = client.jobs.get(namespace, name)
         pods = client.jobs.pods(namespace, name)
         problem = "; ".join(pod.problem for pod in pods if pod.problem)
+        # One line is enough: the last is the newest progress, or the end.
         line = said(client.jobs.log(namespace, name, lines=1).strip())
         if state is not None and state.outcome == "succeeded":
             return line
@@ -69,6 +71,7 @@ def run_on_node(
             client.jobs.delete(namespace, name)
             raise errors.ClusterRejected(f"{what} cannot start: {why}.")
         tell(line)
+    # Nobody waits for it any longer, so it must not work on.
     client.jobs.delete(namespace, name)
     raise errors.ClusterRejected(f"{what} did not end within {limit:.0f} s: {problem or 'it still runs'}.")
 

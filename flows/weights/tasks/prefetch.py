@@ -33,6 +33,7 @@ def _prefetch(
     """
     shown = ProgressArtifact(f"prefetch-{environment.name}-{node}")
     with cluster.client() as client:
+        # An engine holds no lock in the store: only the cluster knows what it mounts, also while it terminates.
         in_use = client.mounts.claimed_folders(node)
         last = run_on_node(
             client,
