@@ -24,6 +24,7 @@ async def enable(model: str, environment_name: str, reason: str, actor: str) -> 
     registry = await shared_registry(deployments)
     with registry.client() as client:
         before = await asyncio.to_thread(client.current, model, environment_name)
+        # Only what would be routed at once must answer; anything else comes back as what it was.
         if before is not None and before.disabled_from == "ready":
             look = Probe(endpoint=before.endpoint or "", model=model)
             (what,) = await probe_all(endpoint.access(), [look], at_once=1, timeout_seconds=TIMEOUT_SECONDS)

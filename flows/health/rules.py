@@ -19,6 +19,7 @@ def verdict_of_window(status: str, window: str) -> Literal["degraded", "ready"] 
         status: `ready` or `degraded`.
         window: The last checks, the latest at the end: `+` good, `-` bad.
     """
+    # The last check must agree: what answers at this moment is not taken out for what was before, nor the other way round.
     if status == "ready" and window.endswith("-") and window.count("-") >= ENOUGH:
         return "degraded"
     if status == "degraded" and window.endswith("+") and window.count("+") >= ENOUGH:

@@ -90,6 +90,7 @@ def check_health(
         blind = unseen(ready)
         believed = [(entry, what) for entry, what in zip(seen, found, strict=True) if entry.environment not in blind]
         degraded, recovered = _record(client, believed, began)
+    # Two rounds, so that a late one leaves no gap, and what nobody checks any longer is soon gone.
     without = None if cache is None else _publish(cache, believed, began, 2 * interval_seconds)
     return Round(
         checked=len(seen),
@@ -134,6 +135,7 @@ async def _look(entries: Sequence[Entry], endpoints: Mapping[str, Endpoint]) -> 
 
 def _record(client: RegistryClient, believed: Sequence[tuple[Entry, str | None]], at: datetime) -> tuple[tuple[str, ...], tuple[str, ...]]:
     checks = [Health(key=entry.key, fingerprint=entry.fingerprint, good=what is None) for entry, what in believed]
+    # By the candidate as well: a release may have changed the entry while it was looked at.
     why = {(entry.key, entry.fingerprint): what for entry, what in believed}
     degraded: list[str] = []
     recovered: list[str] = []
@@ -166,4 +168,5 @@ def _record(client: RegistryClient, believed: Sequence[tuple[Entry, str | None]]
     return tuple(degraded), tuple(recovered)
 
 
+# `slipway monitor` calls the plain function: its rounds are no runs of Prefect.
 check_health_task = task(name="check health", **OBSERVES)(check_health)
