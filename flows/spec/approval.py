@@ -30,6 +30,7 @@ def _cron(expression: str) -> str:
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
+    # Unknown; a path out of the database; one of its folders, such as `Europe`.
     except (KeyError, ValueError, OSError) as exc:
         raise ValueError("must be a time zone of the IANA database, for example Europe/Zurich") from exc
     return name

@@ -97,6 +97,7 @@ class Tool:
 
     __pydantic_config__ = STRICT
 
+    # What OpenAI's API allows as the name of a function.
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     parameters: JsonSchema
     description: str = ""
@@ -122,6 +123,7 @@ class StopCheck(_Prompted):
     """A completion that must end before one of the texts in `stop`, and hold none of them."""
 
     kind: Literal["stop"]
+    # OpenAI's API takes four at most.
     stop: Annotated[tuple[Text, ...], Field(min_length=1, max_length=4)]
 
 

@@ -44,6 +44,7 @@ class LatencyPolicy:
 
     p50_seconds: Seconds = 0.1
     p95_seconds: Seconds = 0.3
+    # Of fewer than 20 the 95th percentile, by nearest rank, is just the slowest.
     samples: Annotated[int, Field(ge=20, le=10_000)] = 40
     max_samples: Annotated[int, Field(ge=20, le=10_000)] = 640
     budget_seconds: Annotated[float, Field(gt=0, le=3600)] = 120

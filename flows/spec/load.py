@@ -24,6 +24,7 @@ __all__ = ["ENVIRONMENT_VARIABLE", "ROOT", "Deployments"]
 
 #: Arguments of `vllm serve` that a model may not have (regular expressions, with hyphens) → what to do instead.
 _REFUSED_ARGUMENTS = {
+    # vLLM's parser takes every unambiguous beginning of an argument.
     "trust.*": "set allow_remote_code instead",
     "max-model-len": "set engine.max_model_len instead",
     "tensor-parallel-size|tp": "set engine.tensor_parallel_size instead",
@@ -64,6 +65,7 @@ class Deployments:
             problem = f"is {guessing.lookup_min}, but lookup_max is {guessing.lookup_max}: the least must not be more than the most."
             raise source.invalid(("engine", "speculative", "lookup_min"), problem)
         template = model.engine.chat_template
+        # Anything else is the template itself.
         if not template.endswith(".jinja"):
             return model
         path = self.root / "models" / template
@@ -71,6 +73,7 @@ class Deployments:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise SpecInvalid(f"{self._shown('models', name)}: engine.chat_template: {self._relative(path)} cannot be read.") from exc
+        # The text and not its path is part of the candidate: an edited template makes another one.
         return replace(model, engine=replace(model.engine, chat_template=text))
 
     def environment(self, name: str) -> Environment:
@@ -161,6 +164,7 @@ class Deployments:
         return self._loaded(of, kind, name)[0]
 
     def _loaded(self, of: type[Named], kind: str, name: str) -> tuple[Named, Source]:
+        # Names come from forms and command lines, and must not lead out of the folder.
         shown = self._shown(kind, name) if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else ""
         if not shown or not (self.root / kind / f"{name}.yaml").is_file():
             where = f": {shown} does not exist" if shown else ""
@@ -193,6 +197,7 @@ def _check_schema(source: Source, place: Place, schema: Mapping[str, Any] | None
     import jsonschema  # half as long as all of the specs to import, and only suites need it
 
     try:
+        # YAML has dates, NaN and aliases that lead back; JSON has none of them.
         text = json.dumps(schema, allow_nan=False)
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as exc:

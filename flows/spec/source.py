@@ -77,6 +77,7 @@ def read(path: Path, shown: str) -> Source:
     """
     try:
         text = path.read_text(encoding="utf-8")
+        # Read twice: what is loaded knows no lines, and nodes know no values.
         data, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as exc:
         raise SpecInvalid(f"{shown}: is not UTF-8 text.") from exc
@@ -121,6 +122,7 @@ def _in_data(location: Place, data: Any) -> Place:
     return tuple(place)
 
 
+# By pattern, which is all that pydantic's own message would say.
 _PATTERNS = {
     r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "must be a DNS label: lower-case letters, digits and hyphens, 63 at most",
     r"^[a-z][a-z0-9]{0,19}$": "must be lower-case letters and digits, 20 at most, and begin with a letter",
