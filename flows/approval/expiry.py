@@ -37,6 +37,7 @@ def request_step(request: OpenRequest, request_hours: float, run: WaitingRun | N
         return "void"
     if not run.suspended:
         return "leave"
+    # Suspended since before the end of the freeze: it was not yet woken for that.
     over = request.frozen_until is not None and run.since < request.frozen_until <= now
     expired = now > request.occurred_at + timedelta(hours=request_hours)
     return "wake" if over or expired or run.answered else "leave"

@@ -29,6 +29,8 @@ class Decision(StrEnum):
 class Approval(RunInput):
     """The form that a release manager fills in to resume a suspended production release."""
 
+    # No validators: Prefect checks by JSON Schema alone, and wakes the run with every answer that satisfies it.
+    # Positions, because on PostgreSQL the schema is JSONB, which orders keys by their length.
     decision: Decision = Field(
         description="Approve to deploy to the environment, or reject to end the release. An emergency approval passes a freeze; "
         "two approvers must give it, and it is recorded as such.",
@@ -37,6 +39,7 @@ class Approval(RunInput):
     approver: str = Field(
         min_length=2, max_length=100, description="Who decides: a name of deployments/approvers.yaml.", json_schema_extra={"position": 1}
     )
+    # Masked in the UI, but kept in clear by Prefect's server: so it must be something that works once.
     code: SecretStr = Field(
         max_length=20, description="The six digits that the approver's authenticator shows now.", json_schema_extra={"position": 2}
     )

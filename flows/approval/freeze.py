@@ -29,4 +29,5 @@ def _end(freeze: Freeze, now: datetime) -> datetime:
         if later.astimezone(UTC) > now:
             break
         begins = later
+    # Added in UTC, so that its hours are hours also where clocks change meanwhile.
     return begins.astimezone(UTC) + timedelta(hours=freeze.hours)

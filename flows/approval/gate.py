@@ -46,10 +46,12 @@ async def pass_gate(
     subject = subject_of(candidate, environment, evidence.sha256, requester)
     gate = Gate(run_id=run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint)
     opened = await call(open_gate, registry, gate, subject, policy.request_hours)
+    # From the first time that people were asked, which may be several processes ago.
     deadline = expires_at(opened.occurred_at, policy)
     page = approval_page(candidate, environment, evidence, proofs, requester, deadline)
     answers = _answers(await call(gate_events, registry, gate))
     for number in range(1, MAX_ROUNDS + 1):
+        # Judged and on record, by this process or one before it.
         if number in {event.detail.get("round") for event in answers}:
             continue
         seen = tally(answers, policy, _now())
@@ -59,8 +61,10 @@ async def pass_gate(
         key = f"{gate.name}-{number}"
         given = await given_to(Approval, key)
         if given is None:
+            # Void: Prefect suspends a run only once under one key, so nobody can answer this round any more.
             if await was_opened(key):
                 continue
+            # What is approved and waits for the end of a freeze does not expire.
             if not seen.granted and _now() > deadline:
                 await call(end_gate, registry, gate, EventKind.APPROVAL_EXPIRED, {"request_hours": policy.request_hours})
                 raise ApprovalExpired(
@@ -70,8 +74,10 @@ async def pass_gate(
             given = await given_to(Approval, key)
             if given is None:
                 continue
+        # By when it was handed in: a worker that was away makes no answer late.
         late = given.at > deadline and not seen.granted
         answers.append(await call(record_answer, registry, gate, number, given, subject, environment, approvers, late))
+    # The last round's answer may be the one that was missing.
     seen = tally(answers, policy, _now())
     if await _is_through(registry, gate, environment, seen):
         await run(approve, candidate.model, environment.name, page + _so_far(answers, seen, environment))
@@ -88,6 +94,7 @@ async def _is_through(registry: Registry, gate: Gate, environment: Environment, 
         return False
     frozen = frozen_until(environment.approval.freezes, _now())
     if frozen is not None and not seen.emergency:
+        # Not through: the next round suspends the run, and the sweep wakes it when the freeze is over.
         await call(record_freeze, registry, gate, *frozen)
         return False
     detail: dict[str, Any] = {"approvers": [answer.actor for answer in seen.approvals], "emergency": seen.emergency}

@@ -104,6 +104,7 @@ def tally(answers: Sequence[Event], policy: ApprovalPolicy, now: datetime) -> Ta
     An approval holds for `approval_hours`; of one person only the latest counts. As soon as one that counts was given as an
     emergency, two people are needed, and the freeze is passed only if all of the counted ones were.
     """
+    # One no is enough, whatever others said, and it does not expire.
     rejection = next((answer for answer in answers if answer.kind == EventKind.REJECTED), None)
     latest: dict[str | None, Event] = {}
     for answer in sorted(answers, key=lambda answer: answer.occurred_at):
@@ -131,10 +132,12 @@ def why_not(
         return f"{name} may not approve for {environment.name}"
     if not set(approver.roles) & set(policy.roles):
         return f"{name} has none of the roles that {environment.name} asks for ({', '.join(policy.roles)})"
+    # Before the requester is asked for: everybody who may approve may stop a release, their own, too.
     if choice == "reject":
         return None if reason.strip() else "a rejection needs a reason"
     if is_requester(approver, requester) and not policy.requester_may_approve:
         return f"{name} asked for this release, and {environment.name} does not let the requester approve"
+    # An approval of the other kind is taken, and replaces the first: so a plain one becomes an emergency.
     if any(answer.actor == name and bool(answer.detail.get("emergency")) == (choice == "approve-emergency") for answer in approvals):
         return f"{name} has approved already; another approver is needed"
     if choice == "approve-emergency" and not reason.strip():

@@ -26,11 +26,13 @@ def matching_step(secret: str, code: str, given_at: datetime) -> int | None:
         given_at: When the code was handed in.
     """
     digits = re.sub(r"[\s-]", "", code)
+    # Not `\d`, which takes the digits of every script.
     if not re.fullmatch(r"[0-9]{6}", digits):
         return None
     now = int(given_at.timestamp()) // STEP_SECONDS
     totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
     for offset in _TOLERATED_STEPS:
+        # Compares in constant time.
         if pyotp.utils.strings_equal(totp.generate_otp(now + offset), digits):
             return now + offset
     return None

@@ -108,6 +108,7 @@ def record_answer(
             answer.approver, answer.decision.value, answer.reason, environment, approvers, subject.requester, before
         )
         step: int | None = None
+        # Last: a code is looked at, and used up, only where nothing else speaks against the answer.
         if refusal is None:
             secret = read_authenticator(answer.approver)
             refusal = _shared(answer.approver, secret, subject, approvers, [str(event.actor) for event in before])

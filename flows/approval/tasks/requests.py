@@ -47,6 +47,7 @@ def waiting_run(run_id: str) -> WaitingRun | None:
             final=state.is_final(),
             suspended=suspended,
             since=state.timestamp,
+            # An answer may be put there by Prefect's API without a resume, and then wakes nobody.
             answered=suspended and "response" in keys and has_input(client, run.id, keys["response"]),
         )
 
@@ -57,6 +58,7 @@ def formless_runs(seconds: float) -> list[str]:
 
     Their process was killed after it had suspended the run, and before it had kept the form.
     """
+    # Prefect suspends first and keeps the form a moment later, so a young one may yet get it.
     until = datetime.now(UTC) - timedelta(seconds=seconds)
     suspended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
     with get_client(sync_client=True) as client:
