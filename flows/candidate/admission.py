@@ -26,6 +26,7 @@ def refuse_licence(name: str, about: ModelFacts, environment: Environment) -> li
     where = f"licences of deployments/environments/{environment.name}.yaml (which allow {shown})"
     if not about.licences:
         return [Refusal(f"{name} names no licence on its model card, and {environment.name} takes only models of the {where}.")]
+    # The hub's `other` is any licence without a name of its own: to allow it would be to allow all of these.
     denied = [licence for licence in about.licences if licence not in allowed or licence == "other"]
     if not denied:
         return []

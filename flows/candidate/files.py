@@ -47,6 +47,7 @@ def select_files(repository: str, files: Sequence[HubFile], *, remote_code: bool
     """
     for file in files:
         path = PurePosixPath(file.path)
+        # The names are a stranger's, and become paths on the nodes.
         if path.is_absolute() or ".." in path.parts or "\\" in file.path or "\0" in file.path:
             raise SpecInvalid(f"{repository} holds a file whose path leaves its folder: {file.path!r}; do not use this repository.")
     chosen = [file for file in files if _is_needed(PurePosixPath(file.path), remote_code=remote_code)]
@@ -68,12 +69,14 @@ def select_files(repository: str, files: Sequence[HubFile], *, remote_code: bool
 
 def weight_files(paths: Sequence[str]) -> tuple[str, ...]:
     """Those of the top folder's files that hold the model's weights, sorted."""
+    # `adapter_model.safetensors` is PEFT's; `consolidated*` is how Mistral lays the same weights out.
     found = sorted(p for p in paths if p.endswith(".safetensors") and "/" not in p and not p.startswith("adapter_"))
     return tuple([p for p in found if not p.startswith("consolidated")] or found)
 
 
 def _missing_shards(weights: Sequence[str]) -> list[str]:
     shards = [match for name in weights if (match := _SHARD.fullmatch(name))]
+    # The number is a stranger's as well: a name that claims 99,999 shards is not counted to its end.
     wanted = {
         f"{match[1]}-{number:05d}-of-{match[3]}.safetensors" for match in shards for number in range(1, min(int(match[3]), 10_000) + 1)
     }
@@ -81,6 +84,7 @@ def _missing_shards(weights: Sequence[str]) -> list[str]:
 
 
 def _is_needed(path: PurePosixPath, *, remote_code: bool) -> bool:
+    # Where transformers looks for chat templates beside the first.
     if path.parts[0] == "additional_chat_templates":
         return path.suffix == ".jinja"
     if len(path.parts) > 1:

@@ -26,10 +26,13 @@ class Resolved:
 def _resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Resolved:
     with hub.client() as client:
         commit = client.commit(model.repository, revision)
+        # Chosen twice: what was read of the weights and the configuration tells whether the repository's code is needed, too.
         names = [file.path for file in select_files(model.repository, commit.files)]
+        # Some kilobytes, by range requests: `config.json`, and the headers of these files.
         about = client.describe(commit, weight_files(names))
     with helm.client() as charts:
         chart_digest = charts.chart_digest()
+    # Allowed is not enough: `--trust-remote-code` is for models that ask for it.
     remote_code = model.allow_remote_code and bool(about.remote_code)
     candidate = Candidate(
         model=model.name,
