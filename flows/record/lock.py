@@ -54,6 +54,7 @@ async def locked(registry: Registry, model: str, environment: str, run_id: str) 
     lock = await call(take_lock, registry, model, environment, run_id)
     ended = threading.Event()
     # A thread of its own: the flow's event loop and its threads may all be busy for long.
+    # A daemon, so that it ends with the process: a lock must not outlive whom it is for.
     heart = threading.Thread(target=_beat, args=(registry, lock, ended), name=f"lock of {model} in {environment}", daemon=True)
     heart.start()
     try:
@@ -67,10 +68,12 @@ def _beat(registry: Registry, lock: Lock, ended: threading.Event) -> None:
     held = True
     while held and not ended.wait(HEARTBEAT_SECONDS):
         with suppress(PipelineError), registry.client() as client:  # the next beat may get through
+            # Once it is not held, another run has taken over: there is nothing to keep, and the registry refuses our writes.
             held = client.locks.keep(lock)
 
 
 def _free(registry: Registry, lock: Lock, heart: threading.Thread) -> None:
+    # No beat may come after the lock was given back.
     heart.join()
     for pause_seconds in FREEING_PAUSES:
         time.sleep(pause_seconds)

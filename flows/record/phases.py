@@ -56,6 +56,7 @@ def pod_times(pods: Sequence[Pod]) -> tuple[PodTimes, ...]:
 def _between(pod: Pod, earlier: str, later: str) -> float:
     if earlier not in pod.times or later not in pod.times:
         return 0.0
+    # Whole seconds of several clocks (API server, scheduler, kubelet): the later may seem the earlier one.
     return max(0.0, (pod.times[later] - pod.times[earlier]).total_seconds())
 
 
@@ -70,6 +71,7 @@ def phases(measured: Mapping[str, float], pods: Sequence[PodTimes], since: datet
     """
     # Kubernetes' times are whole seconds: a pod of this release may seem up to one second older.
     new = [pod for pod in pods if pod.created is not None and (since - pod.created).total_seconds() < 1]
+    # Of each the slowest pod's, since pods come up side by side.
     parts = {
         "schedule": max((pod.schedule_seconds for pod in new), default=0.0),
         "pull": max((pod.pull_seconds for pod in new), default=0.0),
