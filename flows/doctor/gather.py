@@ -137,6 +137,7 @@ def _runs(api: PrefectApi, client: RegistryClient, run_ids: Iterable[str]) -> di
     """What became of each of the runs, by its id: one request for 200 of them."""
     wanted = sorted(run_ids)
     abandoned = {event.run_id for event in client.runs.events(wanted, [EventKind.ABANDONED])}
+    # The doctor's own lock is held by `doctor-…`; one id that is none would have Prefect refuse all of them.
     known = [run_id for run_id in wanted if _is_id(run_id)]
     found = {}
     for start in range(0, len(known), PAGE):
@@ -159,6 +160,7 @@ def _is_id(run_id: str) -> bool:
 def _suspended(api: PrefectApi, models: Sequence[str]) -> tuple[SuspendedFact, ...]:
     waiting = {"state": {"name": {"any_": ["Suspended"]}}}
     found = api.every("flow_runs", flows={"name": {"any_": ["release"]}}, flow_runs=waiting, sort="START_TIME_ASC")
+    # Prefect may serve other checkouts as well: only runs of this one's models.
     return tuple(SuspendedFact(run_id=str(run["id"]), name=str(run["name"])) for run in found if run["parameters"].get("model") in models)
 
 

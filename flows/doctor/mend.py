@@ -74,6 +74,7 @@ async def _clean_up(deployments: Deployments, registry: Registry, remedy: CleanU
 def _free(registry: Registry, remedy: FreeLock) -> str:
     with registry.client() as client:
         for lock in client.locks.held():
+            # Only as it was seen: by now a run that lives may hold it.
             if (lock.model, lock.environment, lock.run_id) == (remedy.model, remedy.environment, remedy.run_id):
                 client.locks.free(lock)
     return "the lock is free"
@@ -106,6 +107,7 @@ async def _unstick(deployments: Deployments, registry: Registry, remedy: Unstick
 
 def _put_right(registry: Registry, helm: Helm, environment: Environment, remedy: Unstick) -> str:
     """Under the lock, so that no run of ours is at the release; an operation that is young may be somebody else's, and is let be."""
+    # No run of Prefect's: the lock only wants to know who holds it.
     mine = f"doctor-{uuid.uuid4()}"
     with registry.client() as client:
         lock = client.locks.take(remedy.model, environment.name, mine)

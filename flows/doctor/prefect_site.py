@@ -51,6 +51,7 @@ def prefect_facts(deployments: Deployments, manifest: Path = MANIFEST, api: Pref
 
 def _has_block(api: PrefectApi, block: str) -> bool:
     slug, _, name = block.partition("/")
+    # Whether it is there is all that is asked: its secrets stay with Prefect.
     return api.block(slug, name, secrets=False) is not None
 
 
@@ -99,6 +100,7 @@ def _of_prefect(there: dict[str, Any]) -> WantedDeployment:
         crons=tuple(sorted(str(each["schedule"].get("cron", "")) for each in there["schedules"])),
         parameters=frozenset((there["parameter_openapi_schema"] or {}).get("properties", {})),
         concurrency_limit=_limit(there.get("global_concurrency_limit")),
+        # Prefect has both: a deployment that is paused, and schedules that are off.
         active=not there["paused"] and all(each["active"] for each in there["schedules"]),
     )
 

@@ -92,10 +92,12 @@ def _helm(environment: str, seen: EnvironmentFacts, entries: list[EntryFact], bu
                 about=f"{model} in {environment}",
                 message=f"Helm release {release.name} in {seen.namespace} is {release.status}, and no run is at it.",
                 command=FIX,
+                # What was begun is finished only if it is what the registry says that serves.
                 remedy=Unstick(model=model, environment=environment, release=release.name, wanted=serving.get(model)),
             )
     known = {release.name for release in seen.releases}
     for deployment in seen.deployments:
+        # Argo CD renders the chart, and leaves no release of Helm's.
         if seen.by_helm and deployment not in known:
             yield Symptom(
                 kind="unknown-deployment",

@@ -82,5 +82,6 @@ def _deployments(seen: PrefectFacts) -> Iterator[Symptom]:
 
 
 def _differs(wanted: WantedDeployment, there: WantedDeployment) -> list[str]:
+    # A schedule that is off is a symptom of its own.
     names = [field.name for field in fields(WantedDeployment) if field.name != "active"]
     return [name.replace("_", " ") for name in names if getattr(wanted, name) != getattr(there, name)]

@@ -44,9 +44,11 @@ def _unfinished(facts: Facts) -> Iterator[Symptom]:
 
 
 def _locks(facts: Facts) -> Iterator[Symptom]:
+    # Where it is cleaned up after, the lock is given back on the way.
     cleaned = {(begun.run_id, begun.model, begun.environment) for begun in facts.orphaned_runs}
     for lock in facts.locks:
         seen = facts.runs[lock.run_id]
+        # Without a state Prefect has forgotten it, which is an end as well.
         over = seen.final or not seen.state
         if is_held(lock) or not over or (lock.run_id, lock.model, lock.environment) in cleaned:
             continue
@@ -88,6 +90,7 @@ def _jobs(facts: Facts) -> Iterator[Symptom]:
     for name, environment in facts.environments.items():
         for job in environment.jobs:
             seen = facts.runs.get(job.labels.get("slipway.dev/run", ""))
+            # A crashed run may be taken up again, and then finds its Job by its name.
             if job.outcome is None and seen is not None and (seen.final or not seen.state) and not (seen.crashed and not seen.abandoned):
                 yield Symptom(
                     kind="orphan-job",
