@@ -105,6 +105,7 @@ class Exporter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The gauges; counters and histograms are brought up to date on the way."""
+        # Each scrape comes in a thread of its own.
         with self._lock:
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
                 self._gauges = self._read()
@@ -120,6 +121,7 @@ class Exporter(Collector):
                 self._begin_at_zero(environment)
             self._catch_up()
         except PipelineError:
+            # Nothing else: figures of before would pass for those of now.
             return [gauges.up(0)]
         return [gauges.up(1), *found, *gauges.last_events(self._last)]
 
@@ -135,12 +137,14 @@ class Exporter(Collector):
     def _catch_up(self) -> bool:
         """Count events that are new, a number of pages at the most; whether that was all of them."""
         for _ in range(PAGES):
+            # More by what is looked for again, or a page of known events would pass for the end.
             page = self._registry.figures.outcomes(max(0, self._highest - OVERLAP), self._page + OVERLAP)
             new = [outcome for outcome in page if outcome.id not in self._seen]
             for outcome in new:
                 self._count(outcome)
             self._seen |= {outcome.id for outcome in new}
             self._highest = max([self._highest, *self._seen])
+            # What lies further back is not asked for again.
             self._seen = {number for number in self._seen if number > self._highest - OVERLAP}
             if len(page) < self._page + OVERLAP:
                 return True

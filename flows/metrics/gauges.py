@@ -30,6 +30,7 @@ def places(statuses: Sequence[PlaceStatus], now: datetime) -> list[Metric]:
         "slipway_monitor_lag_seconds", "Time since the oldest last health check of what is ready.", labels=["environment"]
     )
     for environment, seconds in sorted(checked.items()):
+        # The database's clock may be ahead of this one.
         lag.add_metric([environment], max(0.0, *seconds))
     return [status, lag]
 

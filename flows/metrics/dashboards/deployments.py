@@ -15,6 +15,7 @@ ROUTE_SECONDS = 120.0
 _PLACE = 'environment=~"$environment", model=~"$model"'
 _WHERE = 'environment=~"$environment"'
 
+# `or vector(0)`: a sum over no series is not 0 but nothing, and the panel would be empty.
 _NOW = (
     Panel(
         title="Ready",

@@ -9,6 +9,7 @@ _NODES = 'Hostname=~"$node"'
 
 
 def _each(metric: str) -> str:
+    # DCGM's exporter also labels by the pod that holds the GPU: one that changes hands would be two lines.
     return f"max by (Hostname, gpu) ({metric}{{{_NODES}}})"
 
 

@@ -27,6 +27,7 @@ def document(dashboard: Dashboard) -> dict[str, Any]:
         "tags": ["slipway"],
         "schemaVersion": 36,
         "editable": True,
+        # The cross-hair is in all panels at once.
         "graphTooltip": 1,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
@@ -50,10 +51,12 @@ def _variable(variable: Variable) -> dict[str, Any]:
         "label": variable.name,
         "datasource": _SOURCE,
         "query": {"query": variable.query, "refId": variable.name},
+        # Values are asked for whenever the time that is shown changes.
         "refresh": 2,
         "sort": 1,
         "multi": True,
         "includeAll": True,
+        # Or every query would hold the list of all values.
         "allValue": ".*",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "hide": 0,
@@ -91,6 +94,7 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         "description": panel.help,
         "datasource": _SOURCE,
         "gridPos": place,
+        # Grafana tells the queries of a panel apart by a letter.
         "targets": [
             _target(panel, letter, legend, query) for letter, (legend, query) in zip("ABCDEFGH", panel.queries.items(), strict=False)
         ],
@@ -101,12 +105,14 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
 
 
 def _target(panel: Panel, letter: str, legend: str, query: str) -> dict[str, Any]:
+    # Numbers and tables are of now: one instant query instead of a range of them.
     now = panel.kind != "timeseries"
     table = {"format": "table"} if panel.kind == "table" else {}
     return {"refId": letter, "datasource": _SOURCE, "expr": query, "legendFormat": legend, "instant": now, "range": not now, **table}
 
 
 def _defaults(panel: Panel) -> dict[str, Any]:
+    # Grafana wants a first step without a value: from the lowest on.
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     if panel.limit is not None:
         steps.append({"color": "red", "value": panel.limit})

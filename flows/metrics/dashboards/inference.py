@@ -16,6 +16,7 @@ _WHICH = 'environment=~"$environment", model_name=~"$model"'
 _NAMED = "{{model_name}} {{environment}}"
 
 
+# Grafana's `$__rate_interval` spans four scrapes at least, so that `rate` has two samples however far one zooms in.
 def _p95(metric: str) -> str:
     return f"histogram_quantile(0.95, sum by (environment, model_name, le) (rate({metric}_bucket{{{_WHICH}}}[$__rate_interval])))"
 
