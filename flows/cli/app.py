@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Takes a language model from a Hugging Face revision to production on vLLM and Kubernetes, and proves what it did.",
     no_args_is_help=True,
+    # Typer's own tracebacks can show local variables, and these can be secrets.
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -68,6 +69,7 @@ def release(
         "model": model,
         "revision": revision,
         "environments": environment or [],
+        # Only a claim: who somebody is, the approvers' codes prove (docs/identity.md).
         "requester": requester or getpass.getuser(),
         "keep_failed": keep_failed,
     }

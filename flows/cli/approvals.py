@@ -57,6 +57,7 @@ def _answer(run: str, decision: str, approver: str, reason: str, code: str | Non
     from flows.runtime.waiting import waiting_run
 
     run_id = waiting_run(PrefectApi(), run)
+    # Asked for last, since a code is shown for half a minute only.
     given = code or str(typer.prompt("One-time code", hide_input=True))
     client.resume(run_id, {"decision": decision, "approver": approver, "code": given, "reason": reason})
     print(f"The run wakes up and checks the answer: {client.run_page(run_id)}")
@@ -141,6 +142,7 @@ def enroll(
 
 def _write_secret(path: Path, secret: str) -> None:
     try:
+        # A new file only, and nobody else's to read from its first byte on.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as exc:
         raise SpecInvalid(f"The secret cannot be written to {path}: {exc.strerror}; name a new file.") from exc

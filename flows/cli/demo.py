@@ -97,6 +97,7 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
             return _demo(console, folder, stack, approve)
     except KeyboardInterrupt:
         console.print("\nEnded; nothing is left running.")
+        # 130 is what shells give for Ctrl-C; where the demo was to stay up, that is its good end.
         return 0 if not approve else 130
     except DemoFailed as exc:
         console.print(f"\nThe demo failed at {exc.part}: {exc.why}", style="red", markup=False)
@@ -113,7 +114,9 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
     # Before Prefect is imported: it reads its settings then.
     os.environ.update(prefect.environment)
     with console.status("Starting Prefect, PostgreSQL, a hub and a cluster with two GPU nodes ..."), ThreadPoolExecutor(1) as beside:
+        # Before it is started: whatever goes wrong from here on, nothing is left running.
         stack.callback(prefect.close)
+        # Beside the rest: a server with a new SQLite took 20 s until it answered (Prefect 3.8.8, two cores).
         server = beside.submit(prefect.start)
         with _part("the sandbox (PostgreSQL, hub, cluster)", folder / "demo.log"):
             world = stack.enter_context(World(folder / "world"))
@@ -130,6 +133,7 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
         with _part("the start of the worker", logs / "worker.log"):
             # Its log is what a collector would get.
             worker = prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
+        # Beside the rest: `prefect deploy --all` took 7 s for six deployments (3.8.8), half of it the command's own start.
         deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
         with _part("helm install of the environments", folder / "demo.log"):
             _install_environments(world, caches)
@@ -239,6 +243,7 @@ class _Authenticator:
 
     def _write(self) -> None:
         while not self._ended.wait(1.0):
+            # By a rename, so that nobody reads half a code.
             fresh = self.path.with_suffix(".new")
             fresh.write_text(f"{self.code()}\n")
             fresh.rename(self.path)
@@ -291,6 +296,7 @@ def _complete(console: Console, router: Router) -> None:
     body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8, "temperature": 0}
     console.print("\nA completion from production, routed by the registry:")
     console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'", markup=False)
+    # It goes to this machine: a proxy of the user's environment has no part in it.
     answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=60, trust_env=False)
     answer.raise_for_status()
     console.print(f"{QUESTION}{answer.json()['choices'][0]['text']}", style="bold", markup=False)
@@ -393,6 +399,7 @@ def _alone(folder: Path) -> Iterator[None]:
         raise SpecInvalid(f"The demo cannot write to {folder}: {exc.strerror}; name another folder with --state.") from exc
     with opened as lock:
         try:
+            # The kernel's lock ends with the process, however that ends.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise SpecInvalid(f"Another demo runs in {folder}: end it, or choose another folder with --state.") from exc
