@@ -86,5 +86,6 @@ def raise_first(refusals: Sequence[Refusal], model: str) -> None:
         return
     first, more = refusals[0], len(refusals) - 1
     if more:
+        # The class decides the run's state and the command's exit code.
         raise type(first)(f"{first.message} ({more} more refusal(s): slipway plan {model} shows them.)", **first.facts)
     raise first

@@ -25,10 +25,12 @@ from flows.spec import Deployments
 
 
 @flow(name="monitor", result_serializer=RESULTS)
+# Async, as a sync flow waits for its heartbeat's thread at the end: 1.1 s against 0.2 s, every minute (Prefect 3.8.8).
 async def monitor() -> State[Any] | dict[str, Any]:
     """Check the health of every routed endpoint once, and move entries between `ready` and `degraded` by their last five checks."""
     try:
         registry, endpoints, cache = await connections()
+        # Not a concurrency limit of Prefect: a server that restarts may lose its slot, and each later run would be cancelled.
         async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
             if other is not None:
                 return overtakes(other)
@@ -65,6 +67,7 @@ def keep_watch(
         began = time.monotonic()
         try:
             tell(check_health(registry, endpoints, cache, interval_seconds))
+        # A registry that restarts does not end the watch; what no time cures does.
         except Transient as exc:
             print(f"slipway: {exc.message}", file=sys.stderr, flush=True)
         ended.wait(max(0.0, interval_seconds - (time.monotonic() - began)))

@@ -49,6 +49,7 @@ def endpoint(model: str, environment: str, namespace: str) -> str:
 
 def prefetch_job_name(run_id: str, fingerprint: str, node: str) -> str:
     """The Job that brings a candidate to a node in a run: the same run asks for the same Job again, another for a new one."""
+    # A node's name may have 253 characters, a Job's 63. Another candidate is another name: a Job's template is immutable (422).
     digest = hashlib.sha256(f"{run_id}/{node}".encode()).hexdigest()[:10]
     return f"prefetch-{fingerprint[:12]}-{digest}"
 

@@ -55,6 +55,7 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
     sites = {environment.name: await blocks_of(environment) for environment in environments}
     hub = await shared_hub(deployments)
 
+    # The chart of any environment will do: one that has another refuses the candidate.
     found = await run(inspect, hub, sites[environments[0].name].helm, model, revision)
     candidate = found.candidate
     about(candidate=candidate.fingerprint)
@@ -65,9 +66,11 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
         assessed: Assessment = await run(assess, blocks.cluster, blocks.helm, model, candidate, environment)
         return assessed
 
+    # `gather` makes each a task with a context of its own, so that `about` of one is not in the log lines of another.
     assessments = await asyncio.gather(*map(one, environments))
     page = preview_page(candidate, found.refusals, assessments)
     rows = [environment_row(assessment) for assessment in assessments]
+    # Before anything is raised: of a plan that is refused, the page is what people want.
     await run(publish_plan, release_name(model.name, "plan"), page, model_row(candidate, found.refusals), rows)
     # One sentence ends the run: the first refusal, and how many more the page has.
     raise_first([*found.refusals, *(refusal for assessment in assessments for refusal in placed(assessment))], model.name)

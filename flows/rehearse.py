@@ -55,6 +55,7 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     run_id = str(runtime.flow_run.id)
     for model in await call(models_to_rehearse, registry, environment, models, run_id):
         try:
+            # Done before this run was lost; then only its lock may be left.
             seconds = await call(rehearsed, registry, model, environment, run_id)
             if seconds is not None:
                 await call(give_back, registry, model, environment, run_id)
@@ -66,6 +67,7 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
             if seconds is not None:
                 taken[model] = seconds
     late = [model for model, seconds in taken.items() if max(seconds.values()) > TARGET_SECONDS]
+    # Before what was merely late: a slow way back is one.
     if failed:
         more = f" ({len(failed) - 1} more model(s) failed.)" if len(failed) > 1 else ""
         raise type(failed[0])(f"{failed[0].message}{more}", **failed[0].facts)
@@ -85,6 +87,7 @@ async def _one(model: str, environment: str, run_id: str) -> dict[str, float] | 
         if now is not None and now.fingerprint not in chosen:  # the run was lost on the way, and somebody went on meanwhile
             raise NothingToRollBackTo(f"{model} in {environment} serves another candidate by now; the rehearsal leaves it there.")
         current, previous = [await call(recall_candidate, context.registry, model, environment, each) for each in chosen]
+        # Under one lock both ways: nobody gets between them.
         await roll_back_to(replace(context, reason="the rehearsal goes back"), previous, lock)
         await roll_back_to(replace(context, reason="the rehearsal goes forward again"), current, lock)
         return await call(record_rehearsed, context.registry, current, previous, context.environment, run_id)

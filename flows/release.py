@@ -42,6 +42,8 @@ from flows.verification.tasks.evidence import record_phases
     flow_run_name="release {model} {revision}",
     persist_result=True,
     result_serializer=RESULTS,
+    # No `retries`: a run that begins anew by itself asks people with a new form, and the answer to the old one is void.
+    # A run that died is taken up by the sweep, at most twice.
     on_cancellation=[leave_as_it_was],
 )
 async def release(
@@ -77,6 +79,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     if (refusal := requester_refusal(requester, environments)) is not None:
         raise SpecInvalid(refusal)
     hub, registry = await shared_hub(deployments), await shared_registry(deployments)
+    # All files and blocks at once: what is missing in the last environment is told before the first is touched.
     contexts = [
         Context(
             run_id=run_id,
@@ -92,6 +95,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     ]
 
     with resolving.phase("resolve"):
+        # A resumed run starts from the top, maybe days later: the branch may have moved, what it began with counts.
         candidate = await call(begun_with, registry, model_name, run_id)
         if candidate is not None:
             await go_on_drawing()
@@ -106,18 +110,23 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     for context in left:
         about(environment=context.environment.name)
         if context.environment.approval.required:
+            # Outside of the lock, which would go stale: while people are asked the run has no process that could keep it.
             await _require_promotable(context, candidate)
             await pass_gate(registry, candidate, context.environment, verified, approvers, requester, run_id)
         async with locked(registry, model_name, context.environment.name, run_id) as lock:
+            # Again, now that nobody else changes it: people may have taken days.
             await _require_promotable(context, candidate)
             watch = Stopwatch(resolving.seconds)
             with watch.phase("plan"):
+                # The plan above refused early what cannot work; since then GPUs may have been taken.
                 planned = await call(plan_release, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
             move = context.move(candidate, planned, lock)
             try:
                 promoted = await promote(move, deploy, watch, verified)
             except PipelineError as exc:
+                # Still under the lock, so that nobody gets between the failure and the way back.
                 raise await recover(move, exc) from exc
+            # Outside of the block above: the candidate serves and is on record, and there is nothing to recover from.
             await call(record_phases, registry, candidate, context.environment, promoted.phases, promoted.fetched_bytes, run_id)
     return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in verified.items()}}
 
@@ -133,6 +142,7 @@ async def _left_to_do(contexts: list[Context], candidate: Candidate) -> tuple[di
         registry, environment, run_id = context.registry, context.environment, context.run_id
         done = await call(finished, registry, candidate, environment, run_id)
         if done is not None:
+            # It may have been lost after its record and before it gave the lock back.
             await call(give_back, registry, candidate.model, environment.name, run_id)
             verified[environment.name] = done
             await run(skip, environment.name, candidate.short, done.ref.sha256)

@@ -76,9 +76,11 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     drifts = {name: found for name, found in drifted.items() if isinstance(found, tuple) and found}
     await call(show_page, "revalidation", _page(results) + drift_page(drifts), "What is live, and whether it still answers")
     await call(show_table, "revalidation-measurements", measurement_rows(proofs), "Every measurement of the verification")
+    # Last, as it takes as long as reading all weights: the pages are there by then.
     scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
     errored = [result for result in (*results.values(), *drifted.values(), *scrubbed) if isinstance(result, PipelineError)]
     failed = {name: proof.verdict for name, proof in proofs.items() if proof.verdict.outcome != "passed"}
+    # One sentence ends the run, so the worst comes first: what users get, the disks, what is not as recorded, what was not seen.
     if failed:
         name, verdict = next(iter(failed.items()))
         raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.message}.")

@@ -27,6 +27,7 @@ from flows.spec.types import EnvironmentName
     on_cancellation=[leave_as_it_was],
 )
 async def rollback(
+    # Prefect refuses what does not satisfy these (HTTP 409) before there is a run.
     model: Annotated[str, Field(min_length=1)],
     environment: EnvironmentName,
     reason: Annotated[str, Field(min_length=3, max_length=2000)],
@@ -55,6 +56,7 @@ async def _rollback(model: str, environment: str, reason: str, actor: str, to: s
     run_id = str(runtime.flow_run.id)
     context = await rollback_context(model, environment, run_id, actor, reason)
     async with locked(context.registry, model, environment, run_id) as lock:
+        # On record once it is chosen: a run that goes on after a kill goes back to the very same.
         candidate = await call(rollback_target, context.registry, model, context.environment, to, run_id)
         await roll_back_to(context, candidate, lock)
         seconds = await call(record_rolled_back, context.registry, candidate, context.environment, actor, reason, False, run_id)

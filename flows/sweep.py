@@ -38,6 +38,7 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_
         deployments = Deployments.default()
         registry = await shared_registry(deployments)
         patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
+        # Not a concurrency limit of Prefect: see `alone`.
         async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
             if other is not None:
                 return overtakes(other)
@@ -49,9 +50,11 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_
 async def _sweep(deployments: Deployments, registry: Registry, patience: StallLimits, form_seconds: float) -> dict[str, int]:
     done = await _look_at_requests(registry)
     done |= {"formless": await _wake_formless(form_seconds)}
+    # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
     done |= await resume_crashed(registry, deployments.names("models"), patience)
     left, wrong = await clean_up_ended(deployments, registry)
     if wrong:
+        # After all of it was tried: one place that cannot be cleaned up keeps no other from it.
         raise wrong[0]
     return {**done, "cleaned_up": len(left)}
 
@@ -68,6 +71,7 @@ async def _look_at_requests(registry: Registry) -> dict[str, int]:
     for request in await call(open_requests, registry):
         run_id = request.run_id or ""
         seen = await call(waiting_run, run_id)
+        # The hours that were in force when people were asked: the environment's file may say others by now.
         step = request_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
         if step == "wake":
             await call(wake, run_id)
