@@ -44,6 +44,7 @@ def show_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)
 def publish_plan(key: str, page: str, model: dict[str, Any], environments: list[dict[str, Any]]) -> None:
     """Publish a plan: the page for people, and its numbers as two tables (`KEY-model`, `KEY-environments`) for scripts."""
+    # No copies: `slipway plan` reads its answer from these, so that a failure here fails the run.
     create_markdown_artifact(key=key, markdown=page, description="What a release would do, and what speaks against it")
     create_table_artifact(key=f"{key}-model", table=[model], description="What was found of the model")
     create_table_artifact(key=f"{key}-environments", table=environments, description="How it fits each environment")
@@ -57,6 +58,7 @@ class ProgressArtifact:
     """
 
     def __init__(self, key: str) -> None:
+        # Prefect refuses any other key; names of nodes have dots.
         self._key = re.sub(r"[^a-z0-9-]+", "-", key.lower())
         self._id: UUID | None = None
         self._shown: Progress | None = None

@@ -29,6 +29,7 @@ def apply_automations(folder: Path) -> list[str]:
         for path in sorted(folder.glob("*.yaml")):
             for wanted in _read(path):
                 core = _resolved(client, wanted, path.name)
+                # `prefect automation create` looks for none of that name: applied twice, it makes two, and both fire (Prefect 3.8.8).
                 there = client.read_automations_by_name(core.name)
                 if there:
                     client.update_automation(there[0].id, core)

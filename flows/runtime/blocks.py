@@ -53,6 +53,7 @@ async def load_block(kind: type[B], name: str) -> B:
     """
     try:
         return await kind.aload(name)
+    # What Prefect raises for a block that was never saved.
     except ValueError as exc:
         shown, slug = kind.get_block_type_name(), kind.get_block_type_slug()
         raise SpecInvalid(

@@ -151,6 +151,7 @@ def resume(run_id: UUID, answer: dict[str, Any]) -> None:
         run = _read(client, run_id)
         require_waiting(run.name, run.state.type.value if run.state else None, run.state_name)
         result = client.resume_flow_run(run_id, run_input=answer)
+    # Prefect answers HTTP 200 where it refuses, too (REJECT, ABORT).
     if result.status.value != "ACCEPT":
         raise SpecInvalid(f"The form of run {run.name!r} refused the answer: {getattr(result.details, 'reason', result.status.value)}")
 
@@ -158,6 +159,7 @@ def resume(run_id: UUID, answer: dict[str, Any]) -> None:
 def run_page(run_id: UUID) -> str:
     """The run's page in the Prefect UI."""
     ui = get_current_settings().ui_url or api_url().removesuffix("/api")
+    # This opens the first of Prefect's two UIs, which has *Resume* on the page; the second has it in a menu only.
     return f"{ui}/runs/flow-run/{run_id}"
 
 

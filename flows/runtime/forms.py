@@ -95,6 +95,7 @@ def has_input(client: SyncPrefectClient, run_id: UUID, key: str) -> bool:
 
 async def _inputs(key: str) -> tuple[datetime, str] | None:
     async with get_client() as client:
+        # `read_flow_run_input` gives the value alone, and not when it was given. By prefix, as there is no filter by the key.
         found = await client.filter_flow_run_input(flow_run_id=runtime.flow_run.id, key_prefix=key, limit=1, exclude_keys=set())
     for item in found:
         if item.key == key and item.created is not None:

@@ -45,6 +45,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            # `<unknown>` is what Prefect's loggers write where there is no run.
             **{name: str(value) for given, name in _PREFECT.items() if (value := getattr(record, given, None)) not in (None, "<unknown>")},
             **(_ABOUT.get() or {}),
             **_error(record),

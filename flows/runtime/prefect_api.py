@@ -101,6 +101,7 @@ class PrefectApi:
         return None if document is None else dict(document["data"])
 
     def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        # 2, 4, 8, 16 and 32 s unless the server says otherwise: a minute in all, as Prefect's own client.
         for attempt in range(1, self._settings.client_max_retries + 2):
             answer = self._send(path, body)
             last = attempt > self._settings.client_max_retries

@@ -86,6 +86,7 @@ def _sources() -> Iterator[Mapping[_Place, Any]]:
     """What each source says, the strongest first."""
     dotenv, prefect_toml = _dotenv(), _toml(Path("prefect.toml"))
     pyproject = _toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {})
+    # Prefect takes the names in either case.
     yield _by_variable({name.upper(): value for name, value in os.environ.items()})
     yield _by_variable(dotenv)
     for tree in (prefect_toml, pyproject):

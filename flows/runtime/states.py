@@ -17,11 +17,13 @@ INCONCLUSIVE = "Inconclusive"
 
 def ended(exc: PipelineError) -> State[Any]:
     """The final state of a run that this error ended."""
+    # One type for all three names: Prefect has none for a technical fault, nor for a verdict that could not be reached.
     return State(type=StateType.FAILED, name=state_name(exc), message=exc.message)
 
 
 def overtakes(run_id: str) -> State[Any]:
     """The final state of a run that found another one at the same work, and left it to that."""
+    # Completed, since what it was to do is being done.
     return State(type=StateType.COMPLETED, name="Skipped", message=f"Run {run_id} is at it; this one leaves it to that.")
 
 

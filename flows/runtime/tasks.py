@@ -65,6 +65,7 @@ def _retry_delays() -> list[float]:
 OBSERVES: _Options = {
     "retries": len(_retry_delays()),
     "retry_delay_seconds": _retry_delays(),
+    # So that runs which lost the same server do not all come back at the same moment.
     "retry_jitter_factor": 0.3,
     "retry_condition_fn": may_answer_otherwise,
     "persist_result": False,
@@ -127,6 +128,7 @@ def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             return function(*args, **kwargs)
         except Transient as exc:
             _LOG.warning("%s It is tried again in %g s.", exc.message, pause_seconds)
+            # An event that nobody sets is a plain sleep.
             if (abandoned or threading.Event()).wait(pause_seconds):
                 raise PipelineError("The run was told to end while it waited.") from exc
     return function(*args, **kwargs)
@@ -167,6 +169,7 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         wait_for=None if before is None else [allow_failure(before)],
     )
     _BEFORE.set(state)
+    # A task that returns a state of its own, as `skip` does, has no data.
     return await state.aresult() if state.data is not None else None  # type: ignore[return-value]
 
 
