@@ -22,6 +22,7 @@ class Choice(StrEnum):
 class RecoveryForm(RunInput):
     """The form that decides what becomes of an environment in which a release failed."""
 
+    # Positions for the reason that `flows.approval.form` has.
     decision: Choice = Field(
         description="Go back to the candidate that served before, or leave everything as it is.", json_schema_extra={"position": 0}
     )

@@ -29,6 +29,7 @@ async def leave_as_it_was(flow: Flow[..., Any], flow_run: FlowRun, state: State[
     try:
         deployments = Deployments.default()
         registry = await shared_registry(deployments)
+        # A run that was cancelled before it began anything finds nothing here: there is nothing to clean up.
         for event in await asyncio.to_thread(_begun_by, registry, str(flow_run.id)):
             left = await clean_up_one(deployments, registry, event, CANCELLED)
             logger.info(left or "Another run has taken over; it is left to that.")
@@ -56,6 +57,7 @@ async def clean_up_one(deployments: Deployments, registry: Registry, begun: Even
     """Clean up after one run in one environment; what was left, none while another run holds the model there."""
     environment = deployments.environment(begun.environment or "")
     blocks = await blocks_of(environment)
+    # A removal that waits for its merge holds up no sweep: the first one after the merge finds it.
     delivery = without_waiting(back_end(blocks, environment))
     return await asyncio.to_thread(clean_up, registry, blocks.cluster, delivery, environment, Begun.of(begun), why)
 

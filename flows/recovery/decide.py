@@ -56,8 +56,10 @@ def after_failure(seen: Aftermath, policy: FailurePolicy, *, keep: bool = False)
         keep: Whether whoever asked for the release wants to look at what failed; only where nothing served before.
     """
     if seen.rolling_back:
+        # What it was bringing is the old candidate already: the way is the same, only further on.
         serves_again = seen.deployed and seen.replaces == seen.candidate
         return Decision(step="nothing") if serves_again else Decision(step="roll_back", to=seen.candidate)
+    # Told nothing, or told again what serves already: there is nothing to go back from.
     if not seen.deployed or seen.replaces == seen.candidate:
         return Decision(step="nothing")
     if seen.replaces is not None:

@@ -85,6 +85,7 @@ async def finish_recovery(pending: PendingRecovery, context: Context, candidate:
 
 
 def _more(error: PipelineError, what: str) -> PipelineError:
+    # The same class, since that is the state in which the run ends.
     more = type(error)(f"{error.message} {what}", **error.facts)
     more.__cause__ = error
     return more
@@ -92,10 +93,12 @@ def _more(error: PipelineError, what: str) -> PipelineError:
 
 async def _settle(move: Move, failure: Failure) -> str:
     """Do what is decided, and return a sentence of what was done. Killed, it is called again and ends the same."""
+    # The run may have stood still for over a minute, and another one taken over.
     await call(require_lock, move.registry, move.lock)
     seen = Aftermath(
         candidate=move.candidate.fingerprint,
         replaces=failure.replaces,
+        # Only a failure after which the cluster may carry the candidate is unsettled.
         deployed=True,
         verified_before=await call(verified_before, move.registry, move.candidate.model, move.environment.name),
     )
@@ -114,6 +117,7 @@ async def _settle(move: Move, failure: Failure) -> str:
             try:
                 await run(remove, move)
             except PipelineError as exc:
+                # Not raised: why the release failed is what the run ends with.
                 return f"Nothing served there before; what failed could not be removed: {exc.message}"
             await _note(move, EventKind.REMOVED, {"reason": failure.reason})
             return "Nothing served there before: what failed was removed."
@@ -129,8 +133,10 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
     try:
         before = await call(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
         plan = await run(plan_rollback, move.blocks.cluster, move.blocks.helm, before, move.environment)
+        # A stopwatch of its own: the way back is no phase of the release that failed.
         await promote(replace(move, candidate=before, plan=plan, requester=actor, reason=reason), roll_back, Stopwatch(), {})
     except PipelineError as exc:
+        # Not raised: the run ends with why the release failed, and its sentence and the record say that going back did, too.
         await _note(move, EventKind.ROLLBACK_FAILED, {"reason": exc.message, "failure": failure.reason, "to": failure.replaces})
         return f"Going back to candidate {(failure.replaces or '')[:12]} failed, too: {exc.message}"
     seconds = await call(record_rolled_back, move.registry, before, move.environment, actor, reason, True, move.run_id)
@@ -143,6 +149,7 @@ async def _asked(move: Move, failure: Failure) -> RecoveryForm:
         key = f"go-back-{move.environment.name}-{move.candidate.fingerprint[:12]}-{number}"
         given = await given_to(RecoveryForm, key)
         if given is None:
+            # Opened and never answered: Prefect suspends no run twice under one key.
             if await was_opened(key):
                 continue
             await ask(RecoveryForm, key, recovery_page(move.candidate, move.environment, failure))

@@ -79,6 +79,7 @@ async def roll_back_to(context: Context, candidate: Candidate, lock: Lock) -> No
     if pending is not None:
         raise await finish_recovery(pending, context, candidate, lock)
     before = await call(current_entry, registry, candidate.model, environment.name)
+    # One that is current but degraded may be put right by going back to it.
     if before is not None and before.fingerprint == candidate.fingerprint and before.status == "ready":
         raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")
     plan = await run(plan_rollback, blocks.cluster, blocks.helm, candidate, environment)

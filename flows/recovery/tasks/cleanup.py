@@ -83,13 +83,16 @@ def clean_up(
         jobs = _end_jobs(cluster, environment, begun.run_id)
         _record_failed(client, lock, begun, why, cluster_changed=decision.step != "nothing")
         if decision.step == "remove":
+            # Under the lock, so that nobody releases there what would be taken away.
             delivery.remove(begun.model, begun.fingerprint, Provenance(run_id=begun.run_id, reason=why.message))
+        # Before the rollback is started, as that run takes the lock for itself.
         client.locks.free(lock)
         left = what_is_left(decision, begun.fingerprint, delivery.shown(begun.model), jobs)
         if decision.step == "roll_back":
             run_id = _start_rollback(begun, environment, why, decision.to or "")
             left = f"{left} ({ROLLBACK} {run_id})"
         _show(begun, f"{begun.model} in {environment.name}: {why.message}. {left}")
+        # Last: until this is on record, every sweep comes here again.
         _record(client, EventKind.CLEANED_UP, begun, environment, {"why": why.message, "left": left, "jobs": jobs})
     return left
 
@@ -107,6 +110,7 @@ def _decide(client: RegistryClient, carried: str | None, environment: Environmen
             candidate=begun.fingerprint,
             replaces=begun.replaces,
             deployed=carried == begun.fingerprint,
+            # It had failed there with something that was deployed, before it began this: so this was its way back.
             rolling_back=any(e.environment == environment.name and e.id < begun.event_id and e.detail.get("deployed") for e in failed),
             verified_before=client.previous(begun.model, environment.name) is not None,
         ),
@@ -156,12 +160,14 @@ def _start_rollback(begun: Begun, environment: Environment, why: Orphaned, back_
                 f"Prefect has no deployment {ROLLBACK!r}, which takes {begun.model} in {environment.name} back: run "
                 "`prefect --no-prompt deploy --all` in the checkout."
             ) from exc
+        # Prefect answers a key that it knows with the run that it made then.
         key = f"clean-up/{begun.run_id}/{begun.event_id}"
         return str(prefect.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key).id)
 
 
 def _show(begun: Begun, text: str) -> None:
     """Say on the run's own page what was left."""
+    # By the client, since `create_markdown_artifact` would hang it on the run that cleans up.
     page = ArtifactCreate(key=release_name(begun.model, "left"), type="markdown", data=text, flow_run_id=begun.run_id)
     with get_client(sync_client=True) as prefect:
         prefect.create_artifact(page)

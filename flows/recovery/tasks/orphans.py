@@ -64,6 +64,7 @@ def _is_id(run_id: str) -> bool:
 def had_ended(run_id: str) -> bool:
     """Whether the run has told Prefect an end of its own; one that crashed, or whose process was lost without a word, has not."""
     with get_client(sync_client=True) as client:
+        # All of its states, as a run that was taken up again no longer shows the one that it ended in.
         states = client.read_flow_run_states(UUID(run_id))
     ends = [state for state in sorted(states, key=lambda state: state.timestamp) if state.is_final()]
     return bool(ends) and ends[-1].type != StateType.CRASHED

@@ -18,6 +18,7 @@ def models_to_rehearse(registry: Registry, environment: str, models: list[str], 
     """What serves in the environment (of these the named ones, if any are), as it was when the run began: that is recorded first."""
     with registry.client() as client:
         serving = {entry.model for entry in client.entries(status="ready") if entry.environment == environment}
+        # By its key there is one such event of a run: called again, it gives the first list.
         begun = client.events.add(
             EventKind.REHEARSING,
             environment=environment,

@@ -109,6 +109,7 @@ def resume_run(registry: Registry, run: SeenRun, past: Past) -> bool:
             detail={"state": run.state_id, "time": len(past.crashes | {run.state_id})},
             key=f"picked-up/{run.run_id}/{run.state_id}",
         )
+    # What *Retry* in the UI sets: the same run with the same id, by which the registry knows what it did.
     return _move(run, AwaitingRetry(message="Its process was lost; it carries on where it was."))
 
 
