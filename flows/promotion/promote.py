@@ -54,12 +54,16 @@ async def promote(
         PipelineError: Why it does not serve there.
     """
     since, told, proof = datetime.now(UTC), False, None
+    # Looked at first: after a failure it tells whose pods must be ready for the endpoint not to be lost.
     before = await call(current_entry, move.registry, move.candidate.model, move.environment.name)
+    # Before anything outside is touched: from this event a run that was killed, or the sweep, reads what is still owed.
     await call(record_deploying, move)
     try:
         with watch.phase("prefetch"):
             fetched = await run(prefetch, move)
+        # The registry refuses writes of a run that was taken over from; the cluster cannot, so this is asked right before.
         await call(require_lock, move.registry, move.lock)
+        # Before the call, since one that dies in the middle has told it.
         told = True
         with watch.phase("deploy"):
             delivered = await run(deliver, move)
@@ -69,6 +73,7 @@ async def promote(
         verified[move.environment.name] = proof
         require_passed(proof, move.where)
     except PipelineError as exc:
+        # What is not known to be untouched counts as changed.
         await _record_failure(move, exc, before, proof, deployed=told and exc.untouched is not True)
         raise
     with watch.phase("record"):
@@ -117,6 +122,7 @@ async def _still_served(move: Move, before: Entry | None) -> bool:
         return False
     try:
         pods = await call(ready_pods, move.blocks.cluster, move.environment, move.plan.helm_release)
+    # No route is better than one to a candidate that nobody verified.
     except PipelineError:
         return False
     return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])

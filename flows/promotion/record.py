@@ -66,6 +66,7 @@ def record_failed(
     """
     with move.registry.client() as client:
         sha256 = evidence.sha256 if evidence else None
+        # Never both: what has a diagnosis did not come to a verdict.
         if diagnosis is not None:
             sha256 = client.evidence.save("diagnosis", {"diagnosis": diagnosis.document(), "run_id": move.run_id})
         client.lifecycle.mark_failed(

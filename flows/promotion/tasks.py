@@ -129,6 +129,7 @@ def revalidate_entry(
     where = (candidate, environment, release_name(entry.model, environment.name), address)
     try:
         verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference)
+    # Even after the retries: then it is a verdict and no fault of the run, and the entry must leave `ready`.
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)
         verdict = judge([seen])
