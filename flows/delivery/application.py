@@ -69,7 +69,7 @@ def by_hand(application: str, namespace: str, commit: str) -> str:
 def unfit(seen: Application | None, application: str, namespace: str, policy: SyncPolicy) -> str:
     """Why the Application cannot be what delivers this model here, as a sentence; empty where it can."""
     if seen is None:
-        return f"There is no Argo CD Application {application} in {namespace}: create it as docs/git_files.md shows."
+        return f"There is no Argo CD Application {application} in {namespace}: create it as docs/gitops.md shows."
     here = f"The Argo CD Application {application} in {namespace}"
     if seen.deleting:
         return f"{here} is being deleted: wait until it is gone, and create it anew."
