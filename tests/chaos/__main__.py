@@ -1,6 +1,6 @@
 """`make chaos`: kills runs at every point, picks them up, and checks what must hold. Exit code 1 if something does not.
 
-python -m tests.chaos [--only TEXT] [--every N] [--lanes N] [--list]
+python -m tests.chaos [--only TEXT ...] [--every N] [--lanes N] [--list]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": str(patient.RETRIES)}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all points; 0 if everything held."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Kill the pipeline everywhere and see what is left.")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only points whose name contains this")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="only points whose name contains this; may be given more than once")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th of them")
     parser.add_argument("--lanes", type=int, default=3, help="sites at the same time")
     parser.add_argument("--list", action="store_true", help="only list the points")
@@ -60,7 +60,7 @@ def _run(prefect: Prefect, world: World, begin: float, given: argparse.Namespace
     with Zygote(without=PATIENCE) as zygote, LoopThread("chaos") as loop:
         machines = Machines(world=world, prefect=prefect)
         runner = Runner(machines, deploy_flows(), zygote, loop, Path(prefect.environment["PREFECT_HOME"]), given.lanes)
-        points = runner.points(given.only)[:: given.every]
+        points = runner.points(given.only or [""])[:: given.every]
         if given.list:
             print("\n".join(placed.point.name for placed in points))
             return 0

@@ -109,7 +109,7 @@ class RemovedByArgo(Over):
 
     def record(self, run: FlowRun) -> list[Point]:
         """The removal."""
-        return recorded(self, run, "commit_removal", "sync", since="commit_removal")
+        return recorded(self, run, "commit_removal", "sync", "note", since="commit_removal")
 
 
 class AskedByArgo(Gate):
@@ -134,18 +134,10 @@ class AskedByArgo(Gate):
         return recorded(self, run, "sync", leg=2)
 
 
-def recorded(scenario: Scenario, run: FlowRun, *tasks: str, leg: int = 1, since: str = "") -> list[Point]:
-    """Execute a leg, and derive the points of these tasks from it, from the first run of one of them on where it is named."""
-    lane = scenario.lane
-    lane.execute(scenario.flow, run)
-    assert lane.leg is not None
-    boundaries, noted = lane.leg.boundaries, lane.trap.noted
-    if since:
-        boundaries = boundaries[boundaries.index(f"begin {since}") :]
-        noted = noted[next(number for number, each in enumerate(noted) if each.task == since) :]
-    points = points_of(scenario.name, noted, boundaries, leg=leg, tasks=tasks)
-    # A task that ran before is not killed when it begins: that would be the earlier one.
-    return [point for point in points if not since or point.die in (None, f"begin {since}")]
+def recorded(scenario: Scenario, run: FlowRun, *steps: str, leg: int = 1, since: str = "") -> list[Point]:
+    """Execute a leg, and derive the points of these tasks and steps from it, from the first beginning of one on where it is named."""
+    scenario.lane.execute(scenario.flow, run)
+    return points_of(scenario.name, scenario.lane.trap.seen, leg=leg, steps=steps, since=since)
 
 
 def argo_faults() -> list[Point]:

@@ -107,6 +107,7 @@ class Seen:
     twice: tuple[str, ...]
     codes_used: Mapping[str, int]
     broken_chain: str | None
+    formless: bool = False
     processes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()

@@ -99,6 +99,11 @@ def approvals_count_once(seen: Seen, intended: Intended) -> str | None:
     return f"{', '.join(twice)} approved more than once" if twice else None
 
 
+def answerable(seen: Seen, intended: Intended) -> str | None:
+    """A run that waits for people has the form that they fill in."""
+    return "the run waits for people, and there is no form" if seen.formless else None
+
+
 def chain_intact(seen: Seen, intended: Intended) -> str | None:
     """Every event follows the one before it, with its hash."""
     return seen.broken_chain
@@ -160,6 +165,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ready_serves,
     serves_meanwhile,
     approvals_count_once,
+    answerable,
     chain_intact,
     recorded_once,
     git_agrees,

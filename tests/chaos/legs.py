@@ -34,16 +34,15 @@ class Leg:
         number: Its number among all.
         pid: Its process, and its process group.
         log: What it printed.
-        boundary: The last task boundary that it told of, for example `begin deploy`.
-        boundaries: All of them.
+        boundary: The last boundary of a task or a step that it told of, for example `begin deploy`.
+        heard: Called with each of them and its task.
     """
 
     number: int
     log: Path
     pid: int | None = None
     boundary: str = ""
-    boundaries: list[str] = field(default_factory=list)
-    heard: Callable[[str], None] = lambda boundary: None
+    heard: Callable[[str, str], None] = lambda boundary, task: None
     _begun: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -75,8 +74,7 @@ class Leg:
             self._begun.set()
         if "boundary" in said:
             self.boundary = said["boundary"]
-            self.boundaries.append(self.boundary)
-            self.heard(self.boundary)
+            self.heard(self.boundary, said["task"])
         if "ended" in said:
             self._ended.set()
             self._begun.set()
@@ -109,7 +107,7 @@ class Zygote:
         die: str | None,
         log: Path,
         clock: Path,
-        heard: Callable[[str], None],
+        heard: Callable[[str, str], None],
     ) -> Leg:
         """Execute a run in a new process, which ends itself at the task boundary `die` if one is named; its clock follows a file."""
         number = next(self._numbers)

@@ -16,6 +16,7 @@ from blocks.helm import Helm
 from blocks.registry import Entry
 from flows.delivery import git_files
 from flows.naming import release_name
+from flows.runtime.forms import has_form
 from flows.spec.load import ROOT
 from sandbox.git import BareRepository, git
 from sandbox.helm import helm_executable
@@ -53,7 +54,8 @@ def look(
             "SELECT actor, count(*) FROM slipway_events WHERE kind = 'approved' AND run_id = %s GROUP BY actor", [str(run.id)]
         )
         used = dict(codes.fetchall())
-    state = site.client.read_flow_run(run.id).state
+    now = site.client.read_flow_run(run.id)
+    state = now.state
     rows = tuple(
         Row(
             fingerprint=entry.fingerprint,
@@ -85,6 +87,7 @@ def look(
         twice=tuple(sorted(kind for (kind, _), times in Counter((event.kind, event.fingerprint) for event in events).items() if times > 1)),
         codes_used=used,
         broken_chain=broken,
+        formless=state is not None and state.is_paused() and not has_form(site.client, now),
         processes=tuple(processes),
         refused=traffic.refused if traffic else (),
         wrong=traffic.wrong if traffic else (),

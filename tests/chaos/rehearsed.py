@@ -28,14 +28,6 @@ class Rehearsed(Back):
     def record(self, run: FlowRun) -> list[Point]:
         """What a rollback does not have: how it knows what it rehearses with, its second way, and its own record."""
         self.lane.execute(self.flow, run)
-        assert self.lane.leg is not None
-        boundaries, noted = self.lane.leg.boundaries, self.lane.trap.noted
-        back = next(place for place, each in enumerate(noted) if each.what == "COMMIT ready_entry")
-        forward = points_of(
-            f"{self.name}/forward", noted[back:], boundaries, tasks=("roll_back_release", "record_ready", "record_rehearsed")
-        )
-        return [
-            *points_of(self.name, noted, boundaries, tasks=("choose_rehearsal",)),
-            # A task that ran on the way back is not killed when it begins: that would be the earlier one.
-            *(point for point in forward if point.group and (point.die is None or point.die.endswith(" record_rehearsed"))),
-        ]
+        seen, steps = self.lane.trap.seen, ("record_ready", "plan_rollback", "roll_back_release", "record_rehearsed")
+        forward = points_of(f"{self.name}/forward", seen, since="COMMIT ready_entry", steps=steps)
+        return [*points_of(self.name, seen, steps=("models_to_rehearse",)), *(point for point in forward if point.group)]

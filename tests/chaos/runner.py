@@ -75,8 +75,8 @@ class Runner:
     def _lane(self) -> AbstractContextManager[Lane]:
         return open_lane(self._machines, self._deployments, self._zygote, self._loop, self._home)
 
-    def points(self, only: str) -> list[Placed]:
-        """The points whose names contain a text: what is killed, from undisturbed runs, and what else happens.
+    def points(self, only: Sequence[str]) -> list[Placed]:
+        """The points whose names contain one of these texts: what is killed, from undisturbed runs, and what else happens.
 
         A text with which a scenario's name begins, or that begins with one, or is of a happening, saves the other scenarios' undisturbed
         runs.
@@ -85,13 +85,15 @@ class Runner:
         happenings += [Placed(scenario=Gate, point=point) for point in approval_faults()]
         happenings += [Placed(scenario=ByArgo, point=point) for point in argo_faults()]
         happenings += [Placed(scenario=Worked, point=point) for point in worker_faults()]
-        happenings = [each for each in happenings if only in each.point.name]
         scenarios = [*SCENARIOS.values(), Rehearsed, *SWEPT.values(), *BY_ARGO.values()]
-        named = [scenario for scenario in scenarios if only.startswith(f"{scenario.name}/") or (only and scenario.name.startswith(only))]
-        to_record = named or ([] if only and happenings else scenarios)
+        to_record: dict[type[Scenario], None] = {}
+        for text in only:
+            named = [each for each in scenarios if text.startswith(f"{each.name}/") or (text and each.name.startswith(text))]
+            happens = text and any(text in placed.point.name for placed in happenings)
+            to_record |= dict.fromkeys(named or ([] if happens else scenarios))
         with ThreadPoolExecutor(self._lanes) as pool:
             found = [placed for each in pool.map(self._record, to_record) for placed in each]
-        return [*(placed for placed in found if only in placed.point.name), *happenings]
+        return [placed for placed in [*found, *happenings] if any(text in placed.point.name for text in only)]
 
     def _record(self, scenario: type[Scenario]) -> list[Placed]:
         with self._lane() as lane:

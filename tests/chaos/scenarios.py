@@ -14,15 +14,20 @@ from prefect.client.schemas.objects import FlowRun
 from flows.approval.totp import new_secret
 from flows.release import release
 from flows.rollback import rollback
+from flows.runtime.forms import has_form
+from flows.sweep import sweep
 from tests.chaos.facts import Intended
 from tests.chaos.invariants import broken
 from tests.chaos.lane import Lane
 from tests.chaos.points import Happening, Point, points_of
 from tests.chaos.traffic import Traffic
-from tests.chaos.trap import Snare
+from tests.chaos.trap import Begun, Snare
 
 #: Values of the sites' environments: one second for routers to forget a pod.
 VALUES = {"replicas": 1, "preStopSleepSeconds": 1}
+
+#: How long a run is suspended without its form until the sweep wakes it, in seconds: that of another lane may only be about to be kept.
+FORM_SECONDS = 5.0
 
 #: A spare GPU is there: the new pod comes first.
 ROLLOUT = {"strategy": "surge"}
@@ -101,8 +106,7 @@ class Scenario(ABC):
     def record(self, run: FlowRun) -> list[Point]:
         """Execute the run, and derive the points from each leg."""
         self.lane.execute(self.flow, run)
-        assert self.lane.leg is not None
-        return points_of(self.name, self.lane.trap.noted, self.lane.leg.boundaries)
+        return points_of(self.name, self.lane.trap.seen)
 
     def clean(self) -> None:
         """Execute an undisturbed run."""
@@ -208,9 +212,8 @@ class First(Over):
     def record(self, run: FlowRun) -> list[Point]:
         """Helm's part alone: the rest is as in a release over another one."""
         self.lane.execute(self.flow, run)
-        assert self.lane.leg is not None
-        points = points_of(self.name, self.lane.trap.noted, self.lane.leg.boundaries, tasks=("deploy",))
-        return [point for point in points if point.what in ("helm PATCH services", "helm PATCH deployments", "helm PUT release record")]
+        writes = ("helm PATCH services", "helm PATCH deployments", "helm PUT release record")
+        return points_of(self.name, self.lane.trap.seen, only=writes)
 
 
 class Back(Scenario):
@@ -249,9 +252,8 @@ class Back(Scenario):
     def record(self, run: FlowRun) -> list[Point]:
         """The parts that a release does not have; prefetch and the lock are the same."""
         self.lane.execute(self.flow, run)
-        assert self.lane.leg is not None
-        tasks = ("rollback_target", "plan_rollback", "roll_back_release", "record_ready", "record_rolled_back")
-        points = points_of(self.name, self.lane.trap.noted, self.lane.leg.boundaries, tasks=tasks)
+        steps = ("plan_rollback", "roll_back_release", "record_ready", "record_rolled_back")
+        points = points_of(self.name, self.lane.trap.seen, steps=steps)
         return [point for point in points if point.group or point.what == "helm PATCH deployments"]
 
 
@@ -271,11 +273,9 @@ class Failing(Over):
     def record(self, run: FlowRun) -> list[Point]:
         """What comes after the verdict: until then it is a release like others."""
         self.lane.execute(self.flow, run)
-        assert self.lane.leg is not None
-        boundaries, noted = self.lane.leg.boundaries, self.lane.trap.noted
-        refused = boundaries.index("begin record_failed")
-        earlier, later = ({each.partition(" ")[2] for each in part} for part in (boundaries[:refused], boundaries[refused:]))
-        points = points_of(self.name, noted, boundaries, tasks=sorted(later - earlier))
+        begun = [each.step for each in self.lane.trap.seen if isinstance(each, Begun)]
+        refused = begun.index("record_failed")
+        points = points_of(self.name, self.lane.trap.seen, steps=sorted({*begun[refused:]} - {*begun[:refused]}))
         return [point for point in points if point.group]
 
 
@@ -305,14 +305,11 @@ class Gate(Scenario):
 
     def record(self, run: FlowRun) -> list[Point]:
         """What the gate adds to a release."""
-        outside = ("", "gather_evidence", "open_gate", "gate_events", "record_answer", "end_gate")
+        steps = {1: ("gather_evidence", "open_gate", "gate_events"), 2: ("", "record_answer", "end_gate", "approve")}
         found: list[Point] = []
-        for leg in (1, 2):
+        for leg, name in (1, "asked"), (2, "answered"):
             self.lane.execute(self.flow, run)
-            assert self.lane.leg is not None
-            tasks = [task for task in outside if leg == 1 or task not in ("gather_evidence", "open_gate")]
-            name = f"{self.name}/{'asked' if leg == 1 else 'answered'}"
-            found += points_of(name, self.lane.trap.noted, self.lane.leg.boundaries, leg=leg, tasks=tasks)
+            found += points_of(f"{self.name}/{name}", self.lane.trap.seen, leg=leg, steps=steps[leg])
             if leg == 1:
                 self._sign(run)
         return found
@@ -324,13 +321,24 @@ class Gate(Scenario):
             here = point if point is not None and point.leg == leg else None
             reached = self.leg(run, here) if here is not None else self.leg(run, None) and reached
             self.pick_up(run)
-            if leg == 1 and self.lane.state(run).is_paused():
+            if leg == 1 and not self._has_form(run):
+                self._ask_anew(run)
+            if leg == 1 and self.lane.state(run).is_paused() and self._has_form(run):
                 if point is not None and point.leg == 0 and point.happening is not None:
                     self.happen(point.happening)()
                     self.lane.machines.wait()
                     reached = True
                 self._sign(run)
         return reached
+
+    def _has_form(self, run: FlowRun) -> bool:
+        return has_form(self.lane.site.client, self.lane.site.client.read_flow_run(run.id))
+
+    def _ask_anew(self, run: FlowRun) -> None:
+        """What the sweep does for a run that was killed before its form was kept."""
+        time.sleep(FORM_SECONDS)
+        self.leg(self.lane.site.start(sweep, form_seconds=FORM_SECONDS), None, sweep.name)
+        self.pick_up(run)
 
     def _sign(self, run: FlowRun) -> None:
         said = self.lane.site.sign(run, self.approver)

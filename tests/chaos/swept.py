@@ -25,14 +25,13 @@ LOST = Point(name="lost", what="helm PATCH deployments")
 class _Swept(Over):
     """A release over one that serves is lost; what follows is the sweep's."""
 
-    tasks: ClassVar[tuple[str, ...]]
+    steps: ClassVar[tuple[str, ...]]
 
     def record(self, run: FlowRun) -> list[Point]:
         """The sweep's own points."""
         self.lose(run)
         self.lane.execute(sweep.name, self._one())
-        assert self.lane.leg is not None
-        points = points_of(self.name, self.lane.trap.noted, self.lane.leg.boundaries, tasks=self.tasks)
+        points = points_of(self.name, self.lane.trap.seen, steps=self.steps)
         self.finish(run)
         return points
 
@@ -63,7 +62,7 @@ class TakenUp(_Swept):
     """The release carries on where it was, and is counted once."""
 
     name = "taking up"
-    tasks = ("runs_to_look_at", "end_stalled", "resume_run")
+    steps = ("end_stalled", "resume_run", "ended_runs")
 
     def begin(self) -> tuple[FlowRun, Intended, tuple[str, ...]]:
         """See `Scenario`."""
@@ -80,7 +79,7 @@ class CleanedUp(_Swept):
     """The release was cancelled while nobody watched over it: what served before serves again, by one rollback."""
 
     name = "cleaning up"
-    tasks = ("orphaned_runs", "ended_runs")
+    steps = ("end_stalled", "clean_up")
 
     def __init__(self, lane: Lane) -> None:
         rollback.to_deployment(ROLLBACK.partition("/")[2]).apply()  # type: ignore[union-attr]  # the one that the sweep asks for by its name
@@ -108,7 +107,7 @@ class CleanedUp(_Swept):
         (begun,) = (event.id for event in self.lane.site.events(run) if event.kind == "deploying")
         wanted = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[f"clean-up/{run.id}/{begun}"]))
         for back in self.lane.site.client.read_flow_runs(flow_run_filter=wanted):
-            self.legs += self.lane.resume_run(rollback.name, back)
+            self.legs += self.lane.pick_up(rollback.name, back)
 
 
 SWEPT = {each.name: each for each in (TakenUp, CleanedUp)}

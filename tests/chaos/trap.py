@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,12 +26,34 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
-    """A request in the order in which they came: how many of its kind came before it, and in which task."""
+    """A request that went by.
+
+    Attributes:
+        task: The task in which it was made; empty between tasks.
+        step: The step in which it was made; the task where that made it itself.
+        what: Which.
+        writes: Whether it changes something outside of the process.
+        number: The how-manieth of its kind, from 1.
+    """
 
     task: str
+    step: str
     what: str
     writes: bool
     number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A task or a step that began.
+
+    Attributes:
+        task: The task; that of a step which begins in one, and empty for a step between tasks.
+        step: The step; the task's own name where the task itself began.
+    """
+
+    task: str
+    step: str
 
 
 @dataclass(kw_only=True)
@@ -40,10 +61,10 @@ class Snare:
     """Where the trap springs.
 
     Attributes:
-        what: The request; None is any request of the task.
-        number: The how-manieth of them, from 1.
+        what: The request; None is any.
+        number: The how-manieth of them, from 1; those of the task alone, if one is named.
         moment: Before the other side gets it, or after it has answered and before the answer is heard.
-        task: Only while this task runs.
+        task: Only while this task, or this step, runs.
         spring: What happens then; called in a thread, and the request waits for it.
         lets_go: Whether the request (or its answer) goes on afterwards; otherwise its connection ends.
     """
@@ -55,52 +76,60 @@ class Snare:
     task: str | None = None
     lets_go: bool = False
 
+    def means(self, request: Noted) -> bool:
+        """Whether the request is one of those that are counted."""
+        return self.what in (None, request.what) and self.task in (None, request.task, request.step)
+
 
 @dataclass
 class Trap:
     """Sees the requests of one leg at a time.
 
     Attributes:
-        noted: All of them, the oldest first.
+        seen: All of them, and the beginnings of tasks and steps, the oldest first.
         sprung: Whether the snare was reached.
     """
 
-    task: str = ""
-    noted: list[Noted] = field(default_factory=list)
+    seen: list[Noted | Begun] = field(default_factory=list)
     sprung: bool = False
+    _task: str = ""
+    _step: str = ""
     _snare: Snare | None = None
-    _seen: Counter[str] = field(default_factory=Counter)
-    _in_task: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def arm(self, snare: Snare | None) -> None:
         """Forget what was seen, and wait for this."""
         with self._lock:
-            self.task, self.noted, self.sprung, self._snare = "", [], False, snare
-            self._seen.clear()
-            self._in_task.clear()
+            self._task, self._step, self.seen, self.sprung, self._snare = "", "", [], False, snare
 
-    def heard(self, boundary: str) -> None:
-        """A task began or ended."""
-        moment, _, task = boundary.partition(" ")
+    @property
+    def noted(self) -> list[Noted]:
+        """The requests, the oldest first."""
+        return [each for each in self.seen if isinstance(each, Noted)]
+
+    def heard(self, boundary: str, task: str) -> None:
+        """A task began or ended, or a step of it, or one between tasks.
+
+        What comes after a step's end is its task's again. After an end between tasks it still counts as that one's, until something begins.
+        """
+        moment, _, name = boundary.partition(" ")
         with self._lock:
             if moment == "begin":
-                self.task = task
+                self._task, self._step = task, name
+                self.seen.append(Begun(task=task, step=name))
+            elif task:
+                self._step = task
 
     async def passing(self, request: Request) -> Moment | None:
         """Note a request that is about to be passed on; at which of its moments the trap springs, if at all."""
         # What the leg says of its tasks comes by another way, which may be slower by a moment.
         await asyncio.sleep(0.003)
         with self._lock:
-            self._seen[request.what] += 1
-            self._in_task[self.task] += 1
-            number = self._seen[request.what]
-            self.noted.append(Noted(task=self.task, what=request.what, writes=request.writes, number=number))
+            number = 1 + sum(each.what == request.what for each in self.noted)
+            this = Noted(task=self._task, step=self._step, what=request.what, writes=request.writes, number=number)
+            self.seen.append(this)
             snare = self._snare
-            if snare is None or self.sprung or (snare.task is not None and snare.task != self.task):
-                return None
-            count = number if snare.what == request.what else self._in_task[self.task] if snare.what is None else 0
-            if count != snare.number:
+            if snare is None or self.sprung or not snare.means(this) or sum(map(snare.means, self.noted)) != snare.number:
                 return None
             self.sprung = True
             return snare.moment
@@ -108,10 +137,9 @@ class Trap:
     def turned_away(self, request: Request) -> None:
         """Forget the newest of these: the server was busy and did nothing (Prefect on SQLite says 503), and it is asked again."""
         with self._lock:
-            last = next((place for place, each in reversed(list(enumerate(self.noted))) if each.what == request.what), None)
+            last = next((each for each in reversed(self.noted) if each.what == request.what), None)
             if last is not None:
-                self._in_task[self.noted.pop(last).task] -= 1
-                self._seen[request.what] -= 1
+                self.seen.remove(last)
 
     async def spring(self) -> bool:
         """Do what the snare is for; whether the request goes on."""

@@ -1,7 +1,7 @@
 """Executes flow runs, each in a process of its own, as a worker does: `python -m tests.chaos.zygote`, one order a line.
 
 Prefect and the flows are imported once; each leg is a fork of this process, and the leader of a process group (what it starts, such as
-helm, belongs to it, as to a pod). What happens is told in lines of JSON: a leg began, its tasks begin and end, it ended.
+helm, belongs to it, as to a pod). What happens is told in lines of JSON: a leg began, its tasks and steps begin and end, it ended.
 Nothing of the pipeline is changed for this: Prefect offers hooks on tasks to everybody, and Python its audit events, which steps emit.
 """
 
@@ -24,6 +24,7 @@ from uuid import UUID
 
 from prefect import Task
 from prefect.client.orchestration import get_client
+from prefect.context import TaskRunContext
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import (
@@ -119,18 +120,19 @@ def _hook(order: dict[str, Any], tell: int) -> None:
 
     def at(moment: str) -> Any:
         def hook(task: Task[..., Any], run: Any, state: Any) -> None:
-            pass_by(f"{moment} {task.name}")
+            pass_by(f"{moment} {task.name}", task.name)
 
         return hook
 
-    def pass_by(boundary: str) -> None:
-        _tell_on(tell, leg=order["leg"], boundary=boundary)
+    def pass_by(boundary: str, task: str) -> None:
+        _tell_on(tell, leg=order["leg"], boundary=boundary, task=task)
         if boundary == die:
             os.killpg(0, signal.SIGKILL)
 
     def on_step(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "slipway.step":
-            pass_by(" ".join(arguments))
+            within = TaskRunContext.get()
+            pass_by(" ".join(arguments), within.task.name if within is not None else "")
 
     sys.addaudithook(on_step)
     for task in all_tasks():

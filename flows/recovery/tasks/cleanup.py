@@ -17,6 +17,7 @@ from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.recovery.decide import Aftermath, Decision, Step, after_failure
 from flows.recovery.orphans import Orphaned, what_is_left
+from flows.runtime.tasks import step
 from flows.spec import Environment
 from flows.weights.job import RUN_LABEL
 
@@ -56,6 +57,7 @@ class Begun:
         )
 
 
+@step
 def clean_up(
     registry: Registry, cluster: Cluster, delivery: ByHelm | ByArgo, environment: Environment, begun: Begun, why: Orphaned
 ) -> str | None:

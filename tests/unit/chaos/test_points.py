@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import httpx
@@ -12,10 +13,10 @@ from sandbox.serving import LoopThread
 from tests.chaos.facts import HelmRecord, InArgo, Intended, Row, Seen
 from tests.chaos.http_reader import HttpReader, cluster_request, git_request, prefect_request
 from tests.chaos.invariants import INVARIANTS, broken
-from tests.chaos.points import points_of
+from tests.chaos.points import Point, points_of
 from tests.chaos.postgres_reader import PostgresReader
 from tests.chaos.proxy import Proxy
-from tests.chaos.trap import Noted, Request, Snare, Trap
+from tests.chaos.trap import Begun, Noted, Request, Snare, Trap
 
 OLD, NEW = "a" * 64, "b" * 64
 COMMIT = "c" * 40
@@ -72,6 +73,7 @@ DOCTORED: dict[str, tuple[dict[str, object], str, str]] = {
     "the gate opened by itself": ({"kinds": {**GOOD.kinds, "approval_granted": 0}}, "approvals_count_once", "passed 0 times"),
     "a code was asked for twice": ({"kinds": {**GOOD.kinds, "approval_refused": 1}}, "approvals_count_once", "refused"),
     "one person approved twice": ({"codes_used": {"ada": 2}}, "approvals_count_once", "more than once"),
+    "nobody can answer": ({"formless": True}, "answerable", "no form"),
     "the chain is broken": ({"broken_chain": "event 3 was altered"}, "chain_intact", "event 3"),
     "it is on record twice": ({"twice": ("ready",)}, "recorded_once", "twice"),
     "it went back twice": ({"kinds": {**GOOD.kinds, "rolled_back": 2}}, "recorded_once", "2 times"),
@@ -149,27 +151,105 @@ def test_without_a_spare_gpu_requests_may_be_refused() -> None:
     assert broken(replace(GOOD, refused=("after 1.0 s: 503",)), replace(INTENDED, spare_gpu=False)) == {}
 
 
+def _seen(*told: str) -> list[Noted | Begun]:
+    """What a run was seen to do: `begin TASK`, `begin TASK step`, `end TASK`, `end TASK step` (with `-` between tasks), or a request."""
+    trap, writing = Trap(), ("POST", "PATCH", "PUT", "COMMIT", "set_state", "keep_lock")
+
+    async def asked(what: str) -> None:
+        await trap.passing(Request(what=what, writes=any(word in what for word in writing)))
+
+    for each in told:
+        moment, _, which = each.partition(" ")
+        if moment in ("begin", "end"):
+            task, _, step = which.partition(" ")
+            trap.heard(f"{moment} {step or task}", "" if task == "-" else task)
+        else:
+            asyncio.run(asked(each))
+    return trap.seen
+
+
+def _names(points: Sequence[Point]) -> list[str]:
+    names = [point.name for point in points]
+    assert len(set(names)) == len(names)
+    return names
+
+
+RUN = (
+    *("Prefect set_state", "begin - take_lock", "registry select", "COMMIT take_lock", "end - take_lock"),
+    *("begin deploy", "GET applications", "begin deploy upgrade", "helm POST secrets", "registry keep_lock", "helm PATCH services"),
+    *("end deploy upgrade", "end deploy", "begin rollout", *["GET pods"] * 6, "end rollout"),
+    *("begin verify", "begin verify recall", "registry select", "end verify recall", *["GET /metrics"] * 5, "begin verify keep"),
+    *("COMMIT add_event", "end verify keep", "Prefect POST artifacts", "end verify", "begin - free", "COMMIT add_event", "end - free"),
+    "Prefect set_state",
+)
+
+
 def test_points_follow_what_a_run_was_seen_to_do() -> None:
-    noted = [
-        *(Noted(task="look", what="GET pods", writes=False, number=number) for number in range(1, 6)),
-        Noted(task="write", what="helm POST secrets", writes=True, number=1),
-        Noted(task="write", what="registry keep_lock", writes=True, number=2),
-        Noted(task="write", what="helm PATCH services", writes=True, number=1),
+    points = points_of("release", _seen(*RUN))
+
+    assert _names(points) == [
+        "release/run/before Prefect set_state 1",
+        "release/take_lock/before COMMIT take_lock",
+        "release/deploy/begins",
+        "release/upgrade/before helm POST secrets",
+        "release/upgrade/before helm POST secrets, helm lives on",
+        "release/upgrade/before helm PATCH services",
+        "release/upgrade/after helm PATCH services",
+        "release/rollout/in its middle",
+        "release/verify/in its middle",
+        "release/keep/before COMMIT add_event 1",
+        "release/verify/before Prefect POST artifacts",
+        "release/free/before COMMIT add_event 2",
+        "release/free/before Prefect set_state 2",
+        "release/free/after Prefect set_state 2",
     ]
 
-    points = points_of("release", noted, ["begin look", "end look", "begin write", "end write"])
 
-    assert [point.name for point in points] == [
-        "release/look/begins",
-        "release/look/in its middle",
-        "release/write/begins",
-        "release/write/before helm POST secrets",
-        "release/write/before helm POST secrets, helm lives on",
-        "release/write/between helm POST secrets and helm PATCH services",
-        "release/write/after helm PATCH services",
-        "release/write/ends",
+def test_points_of_a_part_of_a_run() -> None:
+    seen = _seen(*RUN, "begin rollout", *["GET pods"] * 6, "begin - free", "COMMIT add_event")
+
+    assert _names(points_of("part", seen, steps=["", "upgrade"], leg=2)) == [
+        "part/run/before Prefect set_state 1",
+        "part/upgrade/before helm POST secrets",
+        "part/upgrade/before helm POST secrets, helm lives on",
+        "part/upgrade/before helm PATCH services",
+        "part/upgrade/after helm PATCH services",
     ]
-    assert len({point.name for point in points}) == len(points)
+    # what comes again has its own number, and a task that ran before is not killed when it begins
+    assert _names(points_of("part", seen, since="free")) == [
+        "part/free/before COMMIT add_event 2",
+        "part/free/before Prefect set_state 2",
+        "part/free/before COMMIT add_event 3",
+        "part/free/after COMMIT add_event 3",
+    ]
+    assert _names(points_of("part", seen, only=["helm PATCH services"])) == [
+        "part/upgrade/before helm PATCH services",
+        "part/upgrade/after helm PATCH services",
+    ]
+
+
+def test_a_request_is_its_steps_and_its_tasks() -> None:
+    told = ("GET jobs", "begin prefetch", "begin prefetch keep", "GET jobs", "end prefetch keep", "GET jobs", "GET jobs", "begin - note")
+
+    def sprung_at(snare: Snare) -> int | None:
+        """How many requests came until then."""
+        trap = Trap()
+        trap.arm(snare)
+        for number, each in enumerate(told, 1):
+            moment, _, which = each.partition(" ")
+            if moment in ("begin", "end"):
+                task, _, step = which.partition(" ")
+                trap.heard(f"{moment} {step or task}", task)
+            elif asyncio.run(trap.passing(Request(what=each, writes=False))):
+                return number
+        return None
+
+    snare = Snare(what="GET jobs", number=2, moment="before", spring=lambda: None)
+    assert sprung_at(snare) == 4
+    assert sprung_at(replace(snare, task="prefetch")) == 6
+    assert sprung_at(replace(snare, task="prefetch", what=None, number=3)) == 7
+    assert sprung_at(replace(snare, task="keep", number=1)) == 4
+    assert sprung_at(replace(snare, task="rollout")) is None
 
 
 def test_what_a_busy_server_turns_away_is_no_point_and_the_next_try_has_its_number() -> None:
