@@ -79,7 +79,8 @@ async def was_opened(key: str) -> bool:
 def has_form(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Whether a suspended run can be answered: that it has the form that it waits for. One that waits for none can be."""
     keys = run.state.state_details.run_input_keyset if run.state is not None else None
-    return keys is None or has_input(client, run.id, keys["schema"])
+    # Prefect keeps it in two writes: without the second, people would be asked without being told what.
+    return keys is None or all(has_input(client, run.id, keys[kind]) for kind in ("schema", "description"))
 
 
 def has_input(client: SyncPrefectClient, run_id: UUID, key: str) -> bool:

@@ -24,7 +24,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateDetails, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import MissingContextError, PrefectHTTPStatusError
+from prefect.logging import get_run_logger
 from prefect.serializers import JSONSerializer
 from prefect.states import Failed
 from prefect.utilities.annotations import allow_failure, quote
@@ -116,6 +117,14 @@ async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R
     return await _in_thread(partial(patiently, function, *args, **kwargs))
 
 
+def _run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """The log of the run, where people look for what it waits for; this module's own outside of one."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return _LOG
+
+
 def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function; where a `Transient` error ends it, again, with the pauses of a task.
 
@@ -127,7 +136,7 @@ def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except Transient as exc:
-            _LOG.warning("%s It is tried again in %g s.", exc.message, pause_seconds)
+            _run_log().warning("%s It is tried again in %g s.", exc.message, pause_seconds)
             # An event that nobody sets is a plain sleep.
             if (abandoned or threading.Event()).wait(pause_seconds):
                 raise PipelineError("The run was told to end while it waited.") from exc
