@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -76,6 +76,9 @@ bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 
 bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 events: build/bench-registry.json
 	@$(BIN)/python -m tests.bench.registry
+
+bench-release: setup ## Compare what a run costs with an earlier build and a shell script: build/bench-release.json; ARGS=REVISION names the build
+	@$(BIN)/python -m tests.bench.release $(ARGS)
 
 bench-rollback: setup ## Compare a rollback with `helm rollback` by hand: build/bench-rollback.json
 	@$(BIN)/python -m tests.bench.rollback

@@ -16,22 +16,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench.before import BEFORE, ROOT, checkout
 from tests.bench.sited import bench_site, report
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Site
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path("build") / "bench-cli.json"
 TURNS = 9
-
-#: The commit before the layout by concern: its commands imported Prefect and Kubernetes, whatever they did.
-BEFORE = "8a72898"
 
 #: What the project promises: at most so many times the wall clock and the CPU of the build before.
 AT_MOST = {"status": 0.25, "approvals": 0.25, "doctor": 0.5}
@@ -48,19 +44,6 @@ class Cost:
     def medians(self) -> tuple[float, float]:
         """Of the wall clock, and of the CPU."""
         return statistics.median(self.wall), statistics.median(self.cpu)
-
-
-@contextmanager
-def checkout(revision: str) -> Iterator[Path]:
-    """A worktree of the commit, for as long as it is needed."""
-    with tempfile.TemporaryDirectory(prefix="slipway-bench-cli-") as name:
-        folder = Path(name) / "before"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--detach", "--quiet", str(folder), revision], check=True)
-        try:
-            yield folder
-        finally:
-            subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
 def slipway(folder: Path) -> list[str]:

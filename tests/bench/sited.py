@@ -1,4 +1,4 @@
-"""What the benchmarks that measure flows share: a whole sandbox with one site in it, and the report."""
+"""What the benchmarks that measure flows share: a whole sandbox with a site in it, or several, and the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,20 +19,31 @@ if TYPE_CHECKING:
 @contextmanager
 def bench_site() -> Iterator[Site]:
     """A site of its own in a sandbox of its own."""
+    with bench_sites(1) as (site,):
+        yield site
+
+
+@contextmanager
+def bench_sites(number: int) -> Iterator[list[Site]]:
+    """Sites that share a sandbox; runs in this process take the deployments of the last one."""
     print("Starting Prefect, PostgreSQL, a hub and a cluster ...", file=sys.stderr, flush=True)
     quiet = {"PREFECT_LOGGING_LEVEL": "WARNING"}
     with (
         tempfile.TemporaryDirectory(prefix="slipway-bench-", ignore_cleanup_errors=True) as name,
         whole_sandbox(Path(name), quiet) as (_, world),
+        ExitStack() as stack,
     ):
         import pytest
 
         from tests.flows.conftest import deploy_flows, open_site
 
-        folder = Path(name) / "site"
-        folder.mkdir()
-        with pytest.MonkeyPatch.context() as patch, open_site(world, deploy_flows(), folder, patch) as site:
-            yield site
+        patch, deployments = stack.enter_context(pytest.MonkeyPatch.context()), deploy_flows()
+        sites = []
+        for index in range(number):
+            folder = Path(name) / f"site-{index}"
+            folder.mkdir()
+            sites.append(stack.enter_context(open_site(world, deployments, folder, patch)))
+        yield sites
 
 
 def report(figures: Iterator[Mapping[str, object]], path: Path) -> int:
