@@ -48,7 +48,7 @@ test-prefect: setup ## Run the tests that meet Prefect on another version of it:
 	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@build/prefect-$(VERSION)/bin/python -m pytest $(or $(ARGS),tests/flows tests/unit/runtime tests/project/test_schedules.py)
 
-test-quick: setup ## Run what needs no process of its own: a minute
+test-quick: setup ## Run the unit tests
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
 # Not in random order: the recordings are replayed before a node of the sandbox's joins.

@@ -31,6 +31,9 @@ from flows.errors import SpecInvalid
 from flows.runtime.prefect_api import PAGE, detail
 from flows.runtime.waiting import require_waiting
 
+#: The flows that change an environment: their runs may wait for a form, and are taken up again when they die.
+CHANGING = ("release", "rollback", "rehearse")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStep:

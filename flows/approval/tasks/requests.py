@@ -14,12 +14,9 @@ from prefect.states import Scheduled
 from blocks.facts.kinds import EventKind
 from blocks.registry import Gate, OpenRequest, Registry
 from flows.approval.expiry import WaitingRun
-from flows.runtime.client import all_runs
+from flows.runtime.client import CHANGING, all_runs
 from flows.runtime.forms import has_form, has_input
 from flows.runtime.tasks import step
-
-#: The flows whose runs may wait for a form.
-FLOWS = ("release", "rollback", "rehearse")
 
 
 @step
@@ -64,7 +61,7 @@ def formless_runs(seconds: float) -> list[str]:
     with get_client(sync_client=True) as client:
         return [
             str(run.id)
-            for run in all_runs(client, FLOWS, suspended)
+            for run in all_runs(client, CHANGING, suspended)
             if run.state is not None and run.state.timestamp < until and not has_form(client, run)
         ]
 

@@ -23,11 +23,8 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 from blocks.facts.kinds import EventKind
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, SeenRun, StallLimits, is_stalled, why_abandoned
-from flows.runtime.client import all_runs
+from flows.runtime.client import CHANGING, all_runs
 from flows.runtime.tasks import step
-
-#: The flows whose runs are taken up again: those that change an environment.
-FLOWS = ("release", "rollback", "rehearse")
 
 #: A run that crashed longer ago is nobody's any more: the world has moved on, and a person decides.
 LOOK_BACK = timedelta(days=1)
@@ -50,9 +47,9 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Stall
     with get_client(sync_client=True) as prefect, registry.client() as client:
         locks = {lock.run_id: lock.silent_seconds for lock in client.locks.held()}
         found = [
-            *all_runs(prefect, FLOWS, FlowRunFilter(state=_any_of(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING))),
+            *all_runs(prefect, CHANGING, FlowRunFilter(state=_any_of(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING))),
             *all_runs(
-                prefect, FLOWS, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))
+                prefect, CHANGING, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))
             ),
         ]
         # A rehearsal names no model. It is of this registry if that has it on record, which is the first thing that it does.
