@@ -32,13 +32,14 @@ def show_page(key: str, page: str, description: str) -> None:
     It never fails the run: what it says is in the registry, too.
     """
     with _as_a_copy(key):
-        create_markdown_artifact(key=key, markdown=page, description=description)
+        # Said, as Prefect would else make a coroutine of it where an async flow calls this in a thread, and nobody would await it.
+        create_markdown_artifact(key=key, markdown=page, description=description, _sync=True)  # type: ignore[call-arg]
 
 
 def show_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
     """Show a table, as `show_page` does a page."""
     with _as_a_copy(key):
-        create_table_artifact(key=key, table=rows, description=description)
+        create_table_artifact(key=key, table=rows, description=description, _sync=True)  # type: ignore[call-arg]
 
 
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)

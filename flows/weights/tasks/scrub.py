@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from blocks.cluster import Cluster
 from blocks.facts.kinds import EventKind
 from blocks.registry import Registry
-from flows.runtime.artifacts import ProgressArtifact
+from flows.runtime.artifacts import ProgressArtifact, show_table
 from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Environment
 from flows.weights.progress import progress
@@ -50,4 +49,4 @@ def record_scrubbed(registry: Registry, environment: Environment, report: ScrubR
 @step
 def publish_scrub(rows: list[dict[str, str]]) -> None:
     """Show what was found on each node."""
-    create_table_artifact(key="scrub", table=rows, description="What the weights on the nodes hash to")
+    show_table("scrub", rows, "What the weights on the nodes hash to")
