@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo attack chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -58,6 +58,9 @@ test-cluster: setup ## Run the contract and flow suites on the cluster of KUBECO
 
 chaos: setup ## Kill everything at every moment and see what is left: build/chaos.json; ARGS="--only TEXT" is a part of it
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+attack: setup ## Attack every promise about what strangers may write: build/attack.json; ARGS="--only TEXT" is a part of it
+	@$(BIN)/python -m tests.attack $(ARGS)
 
 pictures: setup ## Make the pictures of a run in the docs anew (needs Chromium)
 	@$(BIN)/python -m tests.bench.pictures
