@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from blocks.facts.model import ModelFacts
+from flows.errors import SpecInvalid
 from flows.spec.adapter import adapter
+from flows.spec.engine_arguments import EngineArguments
 from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
 
 #: Kubernetes label values hold 63 characters, a SHA-256 has 64: labels carry the first 40 (160 bits).
@@ -86,6 +88,23 @@ class EngineSettings:
     chat_template: str = ""
     quantization: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,39})?$")] = ""
     speculative: Speculative | None = None
+
+    @cached_property
+    def arguments(self) -> EngineArguments:
+        """What `extra_args` say.
+
+        Raises:
+            SpecInvalid: vLLM would not start with them.
+        """
+        return EngineArguments.read(self.extra_args)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        try:
+            return self.arguments.gpus(self.tensor_parallel_size)
+        except SpecInvalid:  # a candidate from before arguments were read: its pods had these
+            return self.tensor_parallel_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flows.errors import SpecInvalid
 from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
+from flows.spec.engine_arguments import admit
 from flows.spec.environment import Environment
 from flows.spec.folder import ENVIRONMENT_VARIABLE, ROOT, deployments_folder
 from flows.spec.model import Model
@@ -21,20 +22,6 @@ from flows.spec.source import Place, Source, read
 Named = TypeVar("Named", Model, Environment, CheckSuite)
 
 __all__ = ["ENVIRONMENT_VARIABLE", "ROOT", "Deployments"]
-
-#: Arguments of `vllm serve` that a model may not have (regular expressions, with hyphens) → what to do instead.
-_REFUSED_ARGUMENTS = {
-    # vLLM's parser takes every unambiguous beginning of an argument.
-    "trust.*": "set allow_remote_code instead",
-    "max-model-len": "set engine.max_model_len instead",
-    "tensor-parallel-size|tp": "set engine.tensor_parallel_size instead",
-    "dtype": "set engine.dtype instead",
-    "gpu-memory-utilization": "set engine.gpu_memory_utilization instead",
-    "chat-template": "set engine.chat_template instead",
-    "quantization|q": "set engine.quantization instead",
-    "speculative-config": "set engine.speculative instead",
-    "enable-lora|lora-modules": "merge the adapter into the weights, since nothing would pin, prove or check it",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +42,10 @@ class Deployments:
             SpecInvalid: There is none, or its file is wrong.
         """
         model, source = self._loaded(Model, "models", name)
-        for argument in model.engine.extra_args:
-            option = argument.partition("=")[0].replace("_", "-")
-            for pattern, instead in _REFUSED_ARGUMENTS.items():
-                if re.fullmatch(f"--?({pattern})", option):
-                    raise SpecInvalid(f"{self._shown('models', name)}: engine.extra_args: must not hold {option}: {instead}.")
+        try:
+            admit(model.engine.extra_args)
+        except SpecInvalid as exc:
+            raise source.invalid(("engine", "extra_args"), exc.message) from exc
         guessing = model.engine.speculative
         if guessing is not None and guessing.lookup_min > guessing.lookup_max:
             problem = f"is {guessing.lookup_min}, but lookup_max is {guessing.lookup_max}: the least must not be more than the most."

@@ -76,8 +76,13 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
         ),
         (
             "engine: {max_model_len: 256}",
-            "engine: {max_model_len: 256, extra_args: [-q, fp8]}",
+            "engine: {max_model_len: 256, extra_args: [--enforce-eager, -q, fp8]}",
             "engine.extra_args: must not hold -q: set engine.quantization instead",
+        ),
+        (
+            "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, extra_args: [--load-f, pt]}",
+            "deployments/models/tiny.yaml, line 5: engine.extra_args: --load-f is short for --load-format",
         ),
         (
             "engine: {max_model_len: 256}",

@@ -1,0 +1,96 @@
+"""Which arguments a model's file may hold: `classes.toml` says it for every argument that vLLM has."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flows.errors import SpecInvalid
+from flows.spec.engine_arguments.read import Given, read_arguments
+from flows.spec.engine_arguments.typed import EngineArguments, json_of, object_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """What becomes of each argument, by its name.
+
+    Attributes:
+        refused: Why it must not be there, or what to do instead.
+        allowed: Those that may.
+        values: The only values that some of these may have.
+        keys: Keys that the JSON of some of these must not have at its top.
+        keys_anywhere: Keys that no JSON of any of them may have, however deep.
+    """
+
+    refused: Mapping[str, str]
+    allowed: frozenset[str]
+    values: Mapping[str, tuple[str, ...]]
+    keys: Mapping[str, tuple[str, ...]]
+    keys_anywhere: frozenset[str]
+
+
+@cache
+def classes() -> Classes:
+    """The classes, as `classes.toml` has them."""
+    said: dict[str, Any] = tomllib.loads(Path(__file__).with_name("classes.toml").read_text(encoding="utf-8"))
+    refused = dict(said["set"])
+    for group in said["forbidden"]:
+        refused |= dict.fromkeys(group["arguments"], group["because"])
+    keys = {name: tuple(found) for name, found in said["keys"].items()}
+    return Classes(
+        refused=refused,
+        allowed=frozenset(said["allowed"]["arguments"]),
+        values={name: tuple(found) for name, found in said["values"].items()},
+        keys=keys,
+        keys_anywhere=frozenset(keys.pop("any")),
+    )
+
+
+def admit(arguments: Sequence[str]) -> EngineArguments:
+    """What the arguments of a model's file say.
+
+    Raises:
+        SpecInvalid: vLLM would not start with them, or one must not be there; the sentence names it.
+    """
+    given = read_arguments(arguments)
+    for one in given.values():
+        _require_allowed(one)
+        _require_value(given, one)
+    return EngineArguments.of(given)
+
+
+def _require_allowed(given: Given) -> None:
+    known = classes()
+    # An argument that nobody has classed is none that may be there.
+    if given.name in known.refused or given.name not in known.allowed:
+        raise SpecInvalid(f"must not hold {given.written}: {known.refused.get(given.name, 'nobody has looked at what it does')}.")
+
+
+def _require_value(given: Mapping[str, Given], one: Given) -> None:
+    known = classes()
+    allowed = known.values.get(one.name)
+    if allowed is not None and one.value not in allowed:
+        raise SpecInvalid(f"{one.name} must be one of {', '.join(allowed)}: others read files or run code that nothing checks.")
+    if one.name in known.keys:
+        value = object_of(given, one.name) or {}
+    elif isinstance(one.value, Mapping) or (isinstance(one.value, str) and one.value.lstrip().startswith(("{", "["))):
+        value = json_of(one)
+    else:
+        return
+    bad = [key for key in known.keys.get(one.name, ()) if key in value] or [key for key in _keys(value) if key in known.keys_anywhere]
+    if bad:
+        raise SpecInvalid(f"{one.name} must not hold the key {bad[0]}: it reads files or runs code that nothing checks.")
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield key
+            yield from _keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner)
