@@ -22,6 +22,7 @@ import h11
 from blocks.endpoint import protocol
 from blocks.errors import EndpointRejected
 from blocks.facts import Load, Sample
+from blocks.strict_json import loads
 
 #: After so many bad answers the loop ends: more of them tell nothing new.
 ENOUGH_BAD = 5
@@ -263,6 +264,6 @@ def _token_times(arrivals: Sequence[tuple[float, bytes]]) -> list[float]:
         *complete, rest = (rest + piece).split(b"\n\n")
         for event in complete:
             for data in protocol.events(event):
-                if data != protocol.DONE and protocol.piece_of(protocol.loads(data)):
+                if data != protocol.DONE and protocol.piece_of(loads(data)):
                     times.append(arrived)
     return times

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from blocks.errors import EndpointRejected
 from blocks.facts import Answer, EngineMetrics, ServedModel, ToolCall
+from blocks.strict_json import NumberUnusable, finite, loads, whole
 
 #: What a malformed document raises while it is taken apart.
-MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError)
 
 DONE = "[DONE]"
 
+#: More than vLLM has to say about itself, in bytes. A completion may be longer; the client limits it.
+_LARGEST_STATEMENT = 4 << 20
 
-def loads(text: str | bytes) -> Any:
-    """JSON as the standard has it: NaN and infinity, which Python would read, are errors.
+#: Longer than any name, path, version or reason of an engine, in characters: they are shown to people.
+_LONGEST_WORD = 1024
 
-    Raises:
-        ValueError: It is none.
-    """
-    return json.loads(text, parse_constant=_refuse_constant)
+#: The same of an error's message.
+_LONGEST_MESSAGE = 4096
 
+#: Natural logarithms of probabilities: vLLM 0.32 cuts them at -9999 (`entrypoints/openai`), and none is above 0 by more than rounding.
+_LOGPROBS = (-1e6, 1.0)
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+_GENERATED, _PREEMPTIONS, _CACHE = "vllm:generation_tokens_total", "vllm:num_preemptions_total", "vllm:kv_cache_usage_perc"
+#: vLLM counts every end of a request under this name, errors among them by `finished_reason`.
+_ERRORS = "vllm:request_success_total/error"
+_READ = (_GENERATED, _PREEMPTIONS, _CACHE, _ERRORS)
 
 
 def served_models(content: bytes, endpoint: str) -> tuple[ServedModel, ...]:
@@ -37,10 +41,13 @@ def served_models(content: bytes, endpoint: str) -> tuple[ServedModel, ...]:
         EndpointRejected: It is something else.
     """
     try:
-        lines = loads(content)["data"]
-        return tuple(ServedModel(name=str(line["id"]), root=str(line["root"]), max_model_len=line.get("max_model_len")) for line in lines)
+        lines = loads(content, most=_LARGEST_STATEMENT)["data"]
+        return tuple(
+            ServedModel(name=_word(line["id"]), root=_word(line["root"]), max_model_len=_optional_count(line.get("max_model_len")))
+            for line in lines
+        )
     except MALFORMED as exc:
-        raise _not_vllm(endpoint, "/v1/models", "no list of models", content) from exc
+        raise _not_vllm(endpoint, "/v1/models", f"no list of models{_why(exc)}", content) from exc
 
 
 def version(content: bytes, endpoint: str) -> str:
@@ -50,7 +57,7 @@ def version(content: bytes, endpoint: str) -> str:
         EndpointRejected: It is something else.
     """
     try:
-        return str(loads(content)["version"])
+        return _word(loads(content, most=_LARGEST_STATEMENT)["version"])
     except MALFORMED as exc:
         raise _not_vllm(endpoint, "/version", "no version", content) from exc
 
@@ -62,9 +69,9 @@ def tokens(content: bytes, endpoint: str) -> tuple[int, ...]:
         EndpointRejected: It is something else.
     """
     try:
-        return tuple(int(token) for token in loads(content)["tokens"])
+        return tuple(whole(token) for token in loads(content, most=_LARGEST_STATEMENT)["tokens"])
     except MALFORMED as exc:
-        raise _not_vllm(endpoint, "/tokenize", "no tokens", content) from exc
+        raise _not_vllm(endpoint, "/tokenize", f"no tokens{_why(exc)}", content) from exc
 
 
 def metrics(content: bytes, endpoint: str) -> EngineMetrics:
@@ -75,20 +82,33 @@ def metrics(content: bytes, endpoint: str) -> EngineMetrics:
     """
     sums: dict[str, float] = {}
     try:
+        if len(content) > _LARGEST_STATEMENT:
+            raise ValueError("too long")
         for family in text_string_to_metric_families(content.decode()):
             for sample in family.samples:
                 reason = sample.labels.get("finished_reason")
                 key = f"{sample.name}/{reason}" if reason else sample.name
-                sums[key] = sums.get(key, 0.0) + sample.value
+                if key in _READ:
+                    # Each by itself: a negative one would hide in a sum.
+                    sums[key] = sums.get(key, 0.0) + _positive(key, sample.value)
         return EngineMetrics(
-            generated_tokens=int(sums["vllm:generation_tokens_total"]),
-            # vLLM counts every end of a request under this name, errors among them by `finished_reason`.
-            errors=int(sums.get("vllm:request_success_total/error", 0)),
-            preemptions=int(sums["vllm:num_preemptions_total"]),
-            kv_cache_usage=sums["vllm:kv_cache_usage_perc"],
+            generated_tokens=whole(int(sums[_GENERATED])),
+            errors=whole(int(sums.get(_ERRORS, 0))),
+            preemptions=whole(int(sums[_PREEMPTIONS])),
+            kv_cache_usage=sums[_CACHE],
         )
-    except (*MALFORMED, OverflowError) as exc:
-        raise _not_vllm(endpoint, "/metrics", "none of vLLM's metrics", content) from exc
+    except MALFORMED as exc:
+        raise _not_vllm(endpoint, "/metrics", f"none of vLLM's metrics{_why(exc)}", content) from exc
+
+
+def _positive(name: str, value: float) -> float:
+    try:
+        number = finite(value)
+    except NumberUnusable as exc:
+        raise NumberUnusable(f"{name}: {exc}") from exc
+    if number < 0:
+        raise NumberUnusable(f"{name}: {number:g} is below zero")
+    return number
 
 
 def refusal(status: int, content: bytes, seconds: float) -> Answer:
@@ -97,7 +117,7 @@ def refusal(status: int, content: bytes, seconds: float) -> Answer:
         data = loads(content)
         message = data["error"]["message"] if "error" in data else data["message"]
         if isinstance(message, str) and message:
-            return Answer(status=status, seconds=seconds, error=message)
+            return Answer(status=status, seconds=seconds, error=message[:_LONGEST_MESSAGE])
     except MALFORMED:
         pass
     shown = content[:200].decode("utf-8", "replace")
@@ -113,7 +133,7 @@ def answer(content: bytes, seconds: float, *, streamed: bool, endpoint: str, pat
     try:
         return _streamed(content, seconds) if streamed else _whole(loads(content), seconds)
     except MALFORMED as exc:
-        raise _not_vllm(endpoint, path, "no completion", content) from exc
+        raise _not_vllm(endpoint, path, f"no completion{_why(exc)}", content) from exc
 
 
 def _whole(data: dict[str, Any], seconds: float) -> Answer:
@@ -124,13 +144,13 @@ def _whole(data: dict[str, Any], seconds: float) -> Answer:
         status=200,
         seconds=seconds,
         # Null beside tool calls, and where a reasoning parser put all of it into `reasoning`.
-        text=str((message["content"] or "") if message is not None else choice["text"]),
-        finish_reason=choice["finish_reason"],
-        prompt_tokens=int(usage["prompt_tokens"]),
-        completion_tokens=int(usage["completion_tokens"]),
-        total_tokens=int(usage["total_tokens"]),
+        text=_text((message["content"] or "") if message is not None else choice["text"]),
+        finish_reason=_reason(choice["finish_reason"]),
+        prompt_tokens=whole(usage["prompt_tokens"]),
+        completion_tokens=whole(usage["completion_tokens"]),
+        total_tokens=whole(usage["total_tokens"]),
         tool_calls=tuple(
-            ToolCall(name=str(call["function"]["name"]), arguments=str(call["function"]["arguments"]))
+            ToolCall(name=_word(call["function"]["name"]), arguments=_text(call["function"]["arguments"]))
             for call in (message or {}).get("tool_calls") or ()
         ),
         tokens=chosen,
@@ -144,8 +164,15 @@ def _logprobs(given: dict[str, Any] | None) -> tuple[tuple[str, ...], tuple[floa
     # Chat completions have entries, completions lists side by side.
     if "content" in given:
         entries = given["content"] or []
-        return tuple(str(entry["token"]) for entry in entries), tuple(float(entry["logprob"]) for entry in entries)
-    return tuple(map(str, given["tokens"])), tuple(float(value) for value in given["token_logprobs"])
+        return tuple(_text(entry["token"]) for entry in entries), tuple(_logprob(entry["logprob"]) for entry in entries)
+    return tuple(map(_text, given["tokens"])), tuple(map(_logprob, given["token_logprobs"]))
+
+
+def _logprob(value: object) -> float:
+    number = finite(value)
+    if not _LOGPROBS[0] <= number <= _LOGPROBS[1]:
+        raise NumberUnusable(f"{number:g} is no logarithm of a probability")
+    return number
 
 
 def events(content: bytes) -> Iterator[str]:
@@ -161,7 +188,7 @@ def piece_of(event: dict[str, Any]) -> str:
     if not event.get("choices"):
         return ""
     choice = event["choices"][0]
-    return str(choice["delta"].get("content") or "") if "delta" in choice else str(choice["text"])
+    return _text(choice["delta"].get("content") or "") if "delta" in choice else _text(choice["text"])
 
 
 def _streamed(content: bytes, seconds: float) -> Answer:
@@ -170,7 +197,7 @@ def _streamed(content: bytes, seconds: float) -> Answer:
     if not parsed:
         raise ValueError("no event")
     # The last event has the usage and no choices (`include_usage`).
-    ends = [event["choices"][0]["finish_reason"] for event in parsed if event.get("choices")]
+    ends = [_reason(event["choices"][0]["finish_reason"]) for event in parsed if event.get("choices")]
     usage = parsed[-1].get("usage") or {}
     flaws = [
         "" if told[-1] == DONE else f"the stream does not end in {DONE}",
@@ -182,11 +209,37 @@ def _streamed(content: bytes, seconds: float) -> Answer:
         seconds=seconds,
         text="".join(piece_of(event) for event in parsed),
         finish_reason=next((reason for reason in ends if reason), None),
-        prompt_tokens=int(usage.get("prompt_tokens", 0)),
-        completion_tokens=int(usage.get("completion_tokens", 0)),
-        total_tokens=int(usage.get("total_tokens", 0)),
+        prompt_tokens=whole(usage.get("prompt_tokens", 0)),
+        completion_tokens=whole(usage.get("completion_tokens", 0)),
+        total_tokens=whole(usage.get("total_tokens", 0)),
         flaw=", ".join(flaw for flaw in flaws if flaw),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _word(value: object) -> str:
+    """A text that people are shown as a name."""
+    if len(word := _text(value)) > _LONGEST_WORD:
+        raise ValueError("too long")
+    return word
+
+
+def _reason(value: object) -> str | None:
+    return None if value is None else _word(value)
+
+
+def _optional_count(value: object) -> int | None:
+    return None if value is None else whole(value)
+
+
+def _why(exc: Exception) -> str:
+    """What is wrong, where that is a number: the beginning of a long answer would not show it."""
+    return f" that can be calculated with ({exc})" if isinstance(exc, NumberUnusable) else ""
 
 
 def _not_vllm(endpoint: str, path: str, what: str, content: bytes) -> EndpointRejected:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-#: Every spec refuses keys that it does not know.
-STRICT = ConfigDict(extra="forbid")
+#: Every spec refuses keys that it does not know, and numbers that no limit can be: YAML has infinity, and a NaN that is never exceeded.
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 #: A DNS label (RFC 1123, 63 characters at most).
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +11,9 @@ import referencing
 import referencing.exceptions
 
 from blocks.facts import Answer
+from blocks.strict_json import NumberUnusable, loads
 from flows.spec.checks import Check, JsonCheck, LongContextCheck, OverLongCheck, StopCheck, ToolCallCheck, UnknownModelCheck
-from flows.verification.measurement import Measurement
+from flows.verification.measurement import Measurement, Outcome
 from flows.verification.requests import wanted_prompt_tokens
 
 #: What ends in this many copies of one piece of text, together this long, is an endless repetition.
@@ -33,29 +33,27 @@ def check_answer(check: Check, answer: Answer, window: int = 0) -> Measurement:
         window: The context window in tokens; a long-context check needs it.
     """
     if answer.status is None:
-        return _measured(check, answer, ["an answer"], answer.error)
+        return _measured(check, answer, "failed", "an answer", answer.error)
     status = check.expect.status or _status(check)
     asked: list[_Finding] = [(f"HTTP {status}", answer.status == status)]
     always: list[_Finding] = []
+    seen = _seen(answer) if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}"
     if answer.status == status == 200:
-        asked += _of_text(check, answer, window)
+        try:
+            asked += _of_text(check, answer, window)
+        except NumberUnusable as exc:
+            # Neither a yes nor a no: with such a number every comparison goes one way, or ends in an error.
+            return _measured(check, answer, "errored", "numbers that can be calculated with", f"{exc}; {seen}")
         always = _of_all(check, answer)
     elif answer.status == status:
         asked += _of_refusal(check, answer)
     missed = [what for what, held in (*asked, *always) if not held]
-    seen = _seen(answer) if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}"
-    return _measured(check, answer, missed, seen, held=[what for what, _ in asked])
+    held = [what for what, _ in asked]
+    return _measured(check, answer, "failed" if missed else "passed", ", ".join(missed or held), seen)
 
 
-def _measured(check: Check, answer: Answer, missed: list[str], seen: str, held: list[str] | None = None) -> Measurement:
-    return Measurement(
-        name=check.name,
-        kind=check.kind,
-        outcome="failed" if missed else "passed",
-        expected=", ".join(missed or held or []),
-        seen=seen,
-        seconds=answer.seconds,
-    )
+def _measured(check: Check, answer: Answer, outcome: Outcome, expected: str, seen: str) -> Measurement:
+    return Measurement(name=check.name, kind=check.kind, outcome=outcome, expected=expected, seen=seen, seconds=answer.seconds)
 
 
 def _status(check: Check) -> int:
@@ -136,19 +134,35 @@ def _adds_up(check: Check, answer: Answer) -> bool:
 
 
 def _satisfies(what: str, text: str, schema: Mapping[str, Any]) -> _Finding:
-    problem = schema_problem(text, schema)
+    problem = _problem(text, schema)
     return f"{what} that satisfies its JSON Schema" + (f" ({problem})" if problem else ""), not problem
 
 
 def schema_problem(text: str, schema: Mapping[str, Any]) -> str:
     """Why the text is not JSON that satisfies the schema (Draft 2020-12); empty if it is."""
     try:
-        value = json.loads(text)
+        return _problem(text, schema)
+    except NumberUnusable as exc:
+        return f"not JSON: {exc}"
+
+
+def _problem(text: str, schema: Mapping[str, Any]) -> str:
+    """The same.
+
+    Raises:
+        NumberUnusable: The text holds a number with which it cannot be told.
+    """
+    try:
+        value = loads(text)
         # A registry of its own: the validator must not fetch what a schema refers to.
         validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
         wrong = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    except NumberUnusable:
+        raise
     except ValueError as exc:
         return f"not JSON: {exc}"
+    except ArithmeticError as exc:  # a `multipleOf` that is next to nothing, of a number that is next to infinite
+        raise NumberUnusable(f"a number for which the JSON Schema ends in {type(exc).__name__}") from exc
     except (referencing.exceptions.Unresolvable, RecursionError) as exc:
         return f"a schema that cannot be resolved: {type(exc).__name__}"
     return f"{wrong.json_path}: {wrong.message[:120]}" if wrong is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from blocks.facts import EngineMetrics, Pod
@@ -52,9 +53,18 @@ def check_counts(
     ]
 
 
-def check_cache(peak: float, policy: StabilityPolicy) -> Measurement:
-    """The KV cache must not have been fuller than the policy allows at any look while the load ran."""
+def check_cache(peak: float | None, policy: StabilityPolicy, problem: str = "") -> Measurement:
+    """The KV cache must not have been fuller than the policy allows at any look while the load ran.
+
+    Args:
+        peak: The highest share in use that was seen; none if nobody said.
+        policy: How full it may be.
+        problem: Why one look or more could not be read; empty if all could. What was not seen is not taken for an empty cache.
+    """
     limit = policy.max_kv_cache_usage
+    if problem or peak is None or not math.isfinite(peak) or peak < 0:
+        seen = problem or ("no pod said" if peak is None else f"{peak:g}, which is no share")
+        return Measurement(name="kv-cache", kind="stability", outcome="errored", expected="a share at every look", seen=seen)
     return judged("kv-cache", "stability", peak <= limit, expected=f"at most {limit:.0%} in use", seen=f"{peak:.1%} at the highest")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from sandbox.engine.core import EngineCore, Step, TokenLogprobs
 from sandbox.engine.network import log_softmax
+from sandbox.engine.raw import written
 from sandbox.engine.requests import Sampling, Streaming
 from sandbox.engine.structured import FREE, Structure, message
 from sandbox.engine.tokenizer import Tokenizer
@@ -98,7 +98,8 @@ class Answer:
 
     def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         kind = "chat.completion.chunk" if self._job.chat else self._kind
-        return f"data: {json.dumps({**self._head, 'object': kind, 'choices': choices, **more}, ensure_ascii=False)}\n\n".encode()
+        document = {**self._head, "object": kind, "choices": choices, **more}
+        return b"data: " + written(document, self._core.faults.now().raw) + b"\n\n"
 
     def _usage(self, generated: int) -> dict[str, Any]:
         read = sum(len(prompt) for prompt in self._job.prompts)

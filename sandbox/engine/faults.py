@@ -7,7 +7,8 @@ import dataclasses
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ class Faults:
         latency_seconds: Waits before the first token.
         token_latency_seconds: Waits before each token.
         exit_after_seconds: The process ends with exit code 1 this long after its port opened.
+        raw: Texts that stand in the place of values: of an answer's JSON by the value's name, of a series of `/metrics` by the series'
+            (`{"completion_tokens": "1e400", "vllm:kv_cache_usage_perc": "NaN"}`).
     """
 
     start_delay_seconds: float = 0.0
@@ -39,6 +42,7 @@ class Faults:
     latency_seconds: float = 0.0
     token_latency_seconds: float = 0.0
     exit_after_seconds: float | None = None
+    raw: Mapping[str, str] = field(default_factory=dict)
 
 
 class EngineFaults:

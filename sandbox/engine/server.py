@@ -21,6 +21,7 @@ from starlette.routing import Route
 from sandbox.engine.answers import Answer, Job
 from sandbox.engine.arguments import EngineArguments
 from sandbox.engine.core import EngineCore
+from sandbox.engine.raw import exposition, written
 from sandbox.engine.refusals import RequestRefused
 from sandbox.engine.requests import check_model, json_body, messages, prompts, sampling, streaming
 from sandbox.engine.structured import structure
@@ -81,10 +82,11 @@ class EngineServer:
         return JSONResponse({"server_load": self._core.running})
 
     async def _version(self, request: Request) -> Response:
-        return JSONResponse({"version": VERSION})
+        return self._json({"version": VERSION})
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(self._core.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        content = exposition(self._core.metrics.render(), self._core.faults.now().raw)
+        return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _models(self, request: Request) -> Response:
         cards: list[dict[str, Any]] = [
@@ -100,7 +102,7 @@ class EngineServer:
             }
             for name in self._arguments.served_names
         ]
-        return JSONResponse({"object": "list", "data": cards})
+        return self._json({"object": "list", "data": cards})
 
     async def _completions(self, request: Request) -> Response:
         body = json_body(await request.body())
@@ -138,7 +140,7 @@ class EngineServer:
         if not isinstance(text, str):
             raise RequestRefused("prompt must be a text", param="prompt")
         tokens = self._core.model.tokenizer.encode(text)
-        return JSONResponse({"count": len(tokens), "max_model_len": self._core.model.max_model_len, "tokens": tokens, "token_strs": None})
+        return self._json({"count": len(tokens), "max_model_len": self._core.model.max_model_len, "tokens": tokens, "token_strs": None})
 
     async def _detokenize(self, request: Request) -> Response:
         body = json_body(await request.body())
@@ -156,9 +158,12 @@ class EngineServer:
         if job.streaming.enabled:
             return StreamingResponse(answer.events(), media_type="text/event-stream")
         try:
-            return JSONResponse(await _unless_gone(request, answer.whole()))
+            return self._json(await _unless_gone(request, answer.whole()))
         except _ClientGone:
             return Response(status_code=499)
+
+    def _json(self, document: dict[str, Any]) -> Response:
+        return Response(written(document, self._core.faults.now().raw), media_type="application/json")
 
     def _render(self, body: dict[str, Any]) -> str:
         if self._template is None:

@@ -30,7 +30,10 @@ class PodWatch:
         self._clients: dict[str, EndpointClient] = {
             pod.name: self._open.enter_context(endpoint.pod_client(namespace, pod.name, pod.address, PORT)) for pod in pods
         }
-        self.peak_kv_cache_usage = 0.0
+        #: The highest share of a KV cache in use that was seen while somebody looked; none if nobody said.
+        self.peak_kv_cache_usage: float | None = None
+        #: Why a look could not be read; empty if all could.
+        self.unreadable = ""
 
     def __enter__(self) -> Self:
         return self
@@ -59,16 +62,20 @@ class PodWatch:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Note the highest use of a KV cache while the block runs."""
+        """Note the highest use of a KV cache while the block runs, by one look at least."""
         enough = threading.Event()
 
         def look() -> None:
-            while not enough.wait(PAUSE_SECONDS):
+            while True:
                 try:
                     usage = max((metrics.kv_cache_usage for metrics in self.metrics().values()), default=0.0)
-                except (EndpointUnreachable, EndpointRejected):
-                    continue  # the counts after the load are asked for again, and say so if nothing answers
-                self.peak_kv_cache_usage = max(self.peak_kv_cache_usage, usage)
+                    self.peak_kv_cache_usage = max(self.peak_kv_cache_usage or 0.0, usage)
+                except EndpointUnreachable:
+                    pass  # busy; the counts after the load are asked for again, and say so if nothing answers
+                except EndpointRejected as exc:
+                    self.unreadable = self.unreadable or exc.message
+                if enough.wait(PAUSE_SECONDS):
+                    return
 
         thread = threading.Thread(target=look, name="watch pods", daemon=True)
         thread.start()

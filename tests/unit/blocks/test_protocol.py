@@ -80,6 +80,43 @@ def test_not_a_number_is_not_json() -> None:
         read(b'{"choices": [{"text": "a", "finish_reason": "stop", "logprobs": {"tokens": ["a"], "token_logprobs": [NaN]}}], "usage": {}}')
 
 
+@pytest.mark.parametrize("number", ["1e400", "9" * 400, "-1", "1.5", "true", '"7"', "NaN", "9007199254740993"])
+def test_a_token_count_that_is_none_is_refused_with_the_number(number: str) -> None:
+    raw = json.dumps({**WHOLE, "usage": {**USAGE, "completion_tokens": "?"}}).replace('"?"', number).encode()
+
+    with pytest.raises(EndpointRejected, match="no completion that can be calculated with"):
+        read(raw)
+    with pytest.raises(EndpointRejected):
+        read(b"data: " + raw + b"\n\ndata: [DONE]\n\n", streamed=True)
+    assert sample(200, 0.9, [(0.1, b"data: " + raw + b"\n\ndata: [DONE]\n\n")], True).error == "no completion"
+    with pytest.raises(EndpointRejected, match="no tokens that can be calculated with"):
+        protocol.tokens(f'{{"tokens": [{number}]}}'.encode(), "x")
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 400, "-1e7", "2", "null", "true"])
+def test_a_log_probability_that_is_none_is_refused(number: str) -> None:
+    told = f'{{"tokens": ["a"], "token_logprobs": [{number}]}}'
+    raw = json.dumps({**WHOLE, "choices": [{"text": "a", "finish_reason": "stop", "logprobs": "?"}]}).replace('"?"', told).encode()
+
+    with pytest.raises(EndpointRejected, match="that can be calculated with"):
+        read(raw)
+
+
+@pytest.mark.parametrize("figure", ["NaN", "+Inf", "-Inf", "-0.25", "1e400"])
+@pytest.mark.parametrize("series", ["vllm:kv_cache_usage_perc", "vllm:generation_tokens_total", "vllm:num_preemptions_total"])
+def test_a_figure_that_is_none_is_refused_and_not_taken_for_zero(series: str, figure: str) -> None:
+    with pytest.raises(EndpointRejected, match=f"{series}: .* is it vLLM"):
+        protocol.metrics(METRICS + f'{series}{{engine="2"}} {figure}\n'.encode(), "x")
+
+
+def test_what_an_engine_says_of_itself_is_bounded() -> None:
+    with pytest.raises(EndpointRejected):
+        protocol.version(json.dumps({"version": "0" * 2000}).encode(), "x")
+    with pytest.raises(EndpointRejected):
+        protocol.metrics(METRICS + b"#" * (5 << 20), "x")
+    assert len(protocol.refusal(500, json.dumps({"message": "no" * 10_000}).encode(), 0.1).error) < 5000
+
+
 def test_metrics_are_summed_over_engines() -> None:
     told = protocol.metrics(METRICS, "tiny:8000")
 

@@ -176,6 +176,17 @@ def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: s
     assert f"deployments/environments/staging.yaml, line 6: {says}" in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    "line", ["latency: {{p50_seconds: {}}}", "approval: {{approval_hours: {}}}", "stability: {{max_preemptions_per_request: {}}}"]
+)
+def test_a_limit_that_is_no_number_is_refused(deployments: Deployments, line: str, number: str) -> None:
+    write(deployments, "environments/staging.yaml", ENVIRONMENT.format(name="staging", after=line.format(number), digest="0" * 64))
+
+    with pytest.raises(SpecInvalid, match="environments/staging.yaml, line"):
+        deployments.environment("staging")
+
+
 @pytest.mark.parametrize("name", ["Prod_EU", "prod-eu", "1st"])
 def test_an_environment_whose_name_cannot_be_part_of_a_dns_label_is_refused(deployments: Deployments, name: str) -> None:
     write(deployments, f"environments/{name}.yaml", ENVIRONMENT.format(name=name, after="", digest="0" * 64))

@@ -75,6 +75,29 @@ def test_each_expectation_passes_and_fails(checked: Any, good: dict[str, object]
     assert (failed.outcome, failed.name, failed.kind) == ("failed", "capital", checked.kind)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 400])
+def test_a_number_with_which_nothing_can_be_told_makes_the_check_errored(number: str) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "number", "multipleOf": 0.01, "minimum": 0}}}
+    text = f'{{"n": {number}}}'
+    asked = [
+        (check("json", schema=schema), answer(text=text)),
+        (check(expect={"json_schema": schema}), answer(text=text)),
+        (check("tool-call", tool={**TOOL, "parameters": schema}), answer(tool_calls=(ToolCall(name="look_up", arguments=text),))),
+    ]
+
+    for checked, given_ in asked:
+        measured = check_answer(checked, given_)
+        assert (measured.outcome, measured.name) == ("errored", "capital")
+        assert number[:12] in measured.seen
+    assert schema_problem(text, schema).startswith("not JSON")
+
+
+def test_a_schema_whose_arithmetic_overflows_makes_the_check_errored_too() -> None:
+    schema = {"type": "number", "multipleOf": 10**400}
+
+    assert check_answer(check("json", schema=schema), answer(text="1.5")).outcome in ("errored", "failed")
+
+
 def test_what_failed_is_told_and_nothing_else() -> None:
     failed = check_answer(check(expect={"contains": "Paris", "finish_reason": "stop"}), answer(text=" Lyon."))
 

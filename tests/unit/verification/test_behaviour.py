@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -169,6 +170,10 @@ def test_counts_that_nobody_gave_are_not_zero() -> None:
 
 def test_a_full_cache_fails() -> None:
     assert [check_cache(peak, StabilityPolicy(max_kv_cache_usage=0.8)).outcome for peak in (0.8, 0.81)] == ["passed", "failed"]
+    # what was not seen, or is no share, is no empty cache
+    for peak in (math.nan, math.inf, -math.inf, -0.1, None):
+        assert check_cache(peak, StabilityPolicy()).outcome == "errored"
+    assert check_cache(0.1, StabilityPolicy(), "pod-0 answered nonsense").outcome == "errored"
 
 
 def test_a_healthy_engine_whose_tokens_do_not_move_hangs() -> None:
