@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
 from blocks.registry.session import Connection, Session, change, row, rows
+from blocks.storable import storable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,13 @@ class Candidates:
         Raises:
             RegistryRejected: The fingerprint is taken by another document.
         """
+        if storable(document) != plain(document):
+            # Not altered, as everything else that is kept: its hash is its name.
+            raise RegistryRejected(
+                f"candidate {fingerprint[:12]} holds what no database keeps (a NUL, or a number without bounds): correct it, "
+                "or release another revision",
+                fingerprint=fingerprint,
+            )
         with self._session.transaction() as connection:
             values = {"fingerprint": fingerprint, "document": Jsonb(plain(document)), "model": model, "hub_revision": hub_revision}
             change(connection, "add_candidate", values)
@@ -169,7 +177,7 @@ def canonical(document: Mapping[str, object]) -> str:
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         # Half a surrogate pair is found by nothing else; `dumps` lets it through.
         text.encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise RegistryRejected(f"a document for the registry is not JSON: {error}") from error
     return text
 

@@ -13,6 +13,7 @@ from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from blocks.registry.documents import digest, plain
 from blocks.registry.session import Connection, Session, row, rows
+from blocks.storable import storable_document
 
 
 class Events:
@@ -52,9 +53,10 @@ class Events:
             key: Makes a repetition harmless.
             at: When it happened; the database's clock by default.
         """
-        facts = dict(detail or {})
+        facts = storable_document(detail or {})
         if key is None and run_id is not None:
-            key = digest({"content": [kind, organisation, model, environment, fingerprint, run_id, actor, facts]})
+            content = [kind, organisation, model, environment, fingerprint, run_id, actor, facts]
+            key = digest(storable_document({"content": content}))
         place = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
         with self._session.transaction() as connection:
             return append_event(connection, kind, key, detail=facts, run_id=run_id, actor=actor, at=at, **place).event
@@ -111,7 +113,7 @@ def append_event(connection: Connection, kind: EventKind, key: str | None, *, de
     Raises:
         RegistryRejected: The detail is no JSON.
     """
-    parameters = {**values, "event_key": key, "kind": kind, "detail": Jsonb(plain(detail))}
+    parameters = {**values, "event_key": key, "kind": kind, "detail": Jsonb(plain(storable_document(detail)))}
     added = row(connection, "add_event", Event, parameters)
     # Another transaction had the key first: the insert waited for its end, so its event is seen here (READ COMMITTED).
     event = added or row(connection, "event_by_key", Event, parameters)

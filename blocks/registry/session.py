@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from blocks.facts.kinds import GROUPS
 from blocks.registry.mapping import Address, translate
 from blocks.registry.statements import statement
+from blocks.storable import storable, storable_text
 
 Row = TypeVar("Row")
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -94,23 +96,33 @@ class Session:
 def rows(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> list[Row]:
     """Run the statement `name` and return its rows as `shape`s."""
     with connection.cursor(row_factory=class_row(shape)) as cursor:
-        return cursor.execute(statement(name), _with_groups(parameters)).fetchall()
+        return cursor.execute(statement(name), _sent(parameters)).fetchall()
 
 
 def row(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> Row | None:
     """Run the statement `name` and return its first row, if there is one."""
     with connection.cursor(row_factory=class_row(shape)) as cursor:
-        return cursor.execute(statement(name), _with_groups(parameters)).fetchone()
+        return cursor.execute(statement(name), _sent(parameters)).fetchone()
 
 
 def change(connection: Connection, name: str, parameters: Mapping[str, object]) -> int:
     """Run the statement `name` and return how many rows it touched."""
-    return connection.execute(statement(name), _with_groups(parameters)).rowcount
+    return connection.execute(statement(name), _sent(parameters)).rowcount
 
 
-def _with_groups(parameters: Mapping[str, object]) -> Mapping[str, object]:
+def _sent(parameters: Mapping[str, object]) -> Mapping[str, object]:
+    # Here, where all parameters pass: a failure whose words cannot be kept would be a failure that nobody records.
+    kept = {name: _kept(value) for name, value in parameters.items()}
     # Every statement may ask for a group of kinds; what it does not ask for is not sent.
-    return {**GROUPS, **parameters}
+    return {**GROUPS, **kept}
+
+
+def _kept(value: object) -> object:
+    if isinstance(value, Jsonb):
+        return Jsonb(storable(value.obj))
+    if isinstance(value, list):
+        return [_kept(each) for each in value]
+    return storable_text(value) if isinstance(value, str) else value
 
 
 def _configure(connection: Connection) -> None:

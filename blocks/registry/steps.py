@@ -14,6 +14,7 @@ from blocks.facts.registry import Entry, Event, TakenOut
 from blocks.registry.documents import canonical, stored_candidate
 from blocks.registry.locks import require_lock
 from blocks.registry.session import Connection, change, row, rows
+from blocks.storable import storable_document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,11 @@ class Step:
 
     def record(self, kind: EventKind, detail: Mapping[str, object], **more: object) -> None:
         """Append an event with this step's values."""
+        facts = storable_document(detail)
         # What is no JSON is refused here with our own error.
-        canonical(detail)
+        canonical(facts)
         # No key: a step that is repeated finds its own event by looking, before it writes.
-        self.change("add_event", event_key=None, kind=kind, detail=Jsonb(dict(detail)), **more)
+        self.change("add_event", event_key=None, kind=kind, detail=Jsonb(facts), **more)
 
     def entry(self) -> Entry | None:
         """The entry as it stands."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from blocks.errors import RegistryRejected
 from blocks.facts.registry import Entry, TakenOut
-from blocks.registry.session import Session, row
-from blocks.registry.statements import statement
+from blocks.registry.session import Session, change, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Enabled:
+    moved: int
 
 
 class Switch:
@@ -27,7 +33,7 @@ class Switch:
         """
         place = {"model": model, "environment": environment, "organisation": organisation}
         with self._session.transaction() as connection:
-            connection.execute(statement("disable"), {**place, "reason": reason, "actor": actor})
+            change(connection, "disable", {**place, "reason": reason, "actor": actor})
             entry = row(connection, "current", Entry, place)
             # That nothing moved says too little: it may have been taken out before.
             if entry is None or entry.disabled_from is None:
@@ -45,9 +51,9 @@ class Switch:
         """
         place = {"model": model, "environment": environment, "organisation": organisation}
         with self._session.transaction() as connection:
-            ((moved,),) = connection.execute(statement("enable"), {**place, "reason": reason, "actor": actor}).fetchall()
+            (enabled,) = rows(connection, "enable", _Enabled, {**place, "reason": reason, "actor": actor})
             entry = row(connection, "current", Entry, place)
-            if not moved and entry is None:
+            if not enabled.moved and entry is None:
                 raise RegistryRejected(f"nothing of {model} in {environment} can be put back: release it", model=model)
         return entry
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from blocks.errors import PipelineError
-from blocks.facts.kinds import EventKind
+from blocks.facts.kinds import STEPS, EventKind
 from blocks.registry import Entry, Event, Registry, RegistryClient
+from blocks.storable import storable_document
 from flows.delivery.move import DeliveredRevision, Move
 from flows.record.tasks import first_begun
 from flows.rollout.diagnosis import Diagnosis
@@ -51,6 +52,15 @@ def record_ready(move: Move, delivered: DeliveredRevision, evidence: EvidenceRef
 
 
 @step
+def made_ready(move: Move, evidence: EvidenceRef) -> bool:
+    """Whether the run's last word on the candidate there is that it is ready, by this very evidence."""
+    with move.registry.client() as client:
+        candidate, environment = move.candidate, move.environment
+        events = client.runs.own_events(move.run_id, candidate.model, environment.name, candidate.fingerprint, STEPS)
+    return bool(events) and events[-1].kind == EventKind.READY and events[-1].detail.get("evidence_sha256") == evidence.sha256
+
+
+@step
 def record_failed(
     move: Move, error: PipelineError, diagnosis: Diagnosis | None, evidence: EvidenceRef | None, *, deployed: bool, endpoint_taken: bool
 ) -> None:
@@ -68,7 +78,8 @@ def record_failed(
         sha256 = evidence.sha256 if evidence else None
         # Never both: what has a diagnosis did not come to a verdict.
         if diagnosis is not None:
-            sha256 = client.evidence.save("diagnosis", {"diagnosis": diagnosis.document(), "run_id": move.run_id})
+            # Cleaned before it is hashed: it quotes an engine's log, which may hold anything.
+            sha256 = client.evidence.save("diagnosis", storable_document({"diagnosis": diagnosis.document(), "run_id": move.run_id}))
         client.lifecycle.mark_failed(
             model=move.candidate.model,
             environment=move.environment.name,

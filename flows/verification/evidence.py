@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from pydantic_core import to_jsonable_python
 
+from blocks.storable import storable_text
 from flows.record.phases import BUDGET_SECONDS
 from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Environment, LatencyPolicy, StabilityPolicy
 from flows.spec.adapter import adapter
 from flows.spec.types import STRICT
 from flows.verification.behaviour import Reference
-from flows.verification.measurement import plain
 from flows.verification.verdict import Verdict
 
 
@@ -148,10 +148,10 @@ def evidence(
 
 def _kept(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {plain(str(key)): _kept(inner) for key, inner in value.items()}
+        return {storable_text(str(key)): _kept(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_kept(inner) for inner in value]
     if isinstance(value, float):
         # To the microsecond: what is hashed must be what a database gives back.
         return round(value, 6)
-    return plain(value) if isinstance(value, str) else value
+    return storable_text(value) if isinstance(value, str) else value

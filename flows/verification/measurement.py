@@ -32,11 +32,3 @@ class Measurement:
 def judged(name: str, kind: str, passed: bool, *, expected: str, seen: str) -> Measurement:
     """A measurement that passed or failed."""
     return Measurement(name=name, kind=kind, outcome="passed" if passed else "failed", expected=expected, seen=seen)
-
-
-def plain(text: str) -> str:
-    """The text as every part of the record can hold it.
-
-    Answers may hold anything, but PostgreSQL's text holds no NUL, and UTF-8 no half of a surrogate pair.
-    """
-    return text.replace("\0", "\u2400").encode("utf-8", "replace").decode("utf-8")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from blocks.storable import storable_text
 from flows.record.phases import PodTimes
 from flows.verification.behaviour import Behaviour, Golden
 from flows.verification.latency import LatencyLevel
-from flows.verification.measurement import Measurement, Outcome, plain
+from flows.verification.measurement import Measurement, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def judge(
     """The verdict of all measurements; the rest is kept with it."""
     return Verdict(
         outcome=outcome_of(measurements),
-        measurements=tuple(replace(m, expected=plain(m.expected), seen=plain(m.seen)) for m in measurements),
+        measurements=tuple(replace(m, expected=storable_text(m.expected), seen=storable_text(m.seen)) for m in measurements),
         engine_version=engine_version,
         warmup_seconds=warmup_seconds,
         latency=tuple(latency),

@@ -66,6 +66,38 @@ def test_what_cannot_be_kept_as_it_is_is_refused(client: RegistryClient, sql: ps
     assert sql.execute("SELECT count(*) FROM slipway_evidence").fetchone() == (0,)
 
 
+def test_whatever_others_wrote_can_be_recorded(releases: Releases, client: RegistryClient) -> None:
+    said = "killed \0 \ud800"
+    detail = {"why": said, "seconds": math.nan, "tokens": 10**5000, said: [math.inf]}
+
+    event = client.events.add("noticed", actor=said, run_id="run-1", detail=detail)
+    again = client.events.add("noticed", actor=said, run_id="run-1", detail=detail)
+
+    assert event == again
+    assert event.actor == "killed \u2400 ?"
+    assert event.detail == {
+        "why": event.actor,
+        "seconds": "nan",
+        "tokens": "an integer of 16610 bits",
+        "killed \u2400 ?": ["inf"],
+    }
+    # and so a failure, and what a person says
+    releases.begin("a1", "run-2")
+    failed = client.lifecycle.mark_failed(
+        model="tiny", environment="production", fingerprint=releases.fingerprint("a1"), reason=said, run_id="run-2", cluster_changed=True
+    )
+    assert failed is not None
+    assert (failed.status, failed.status_reason) == ("failed", event.actor)
+    releases.release("b1", "run-3")
+    assert client.switch.disable("tiny", "production", reason=said, actor=said).status_reason == event.actor
+
+
+def test_a_candidate_is_kept_as_it_is_or_not_at_all(client: RegistryClient) -> None:
+    with pytest.raises(RegistryRejected, match="holds what no database keeps"):
+        client.candidates.register("f" * 64, {"chat_template": "\0"}, "tiny", "a" * 40)
+    assert client.candidates.get("f" * 64) is None
+
+
 def test_evidence_that_a_superuser_altered_is_not_given_out(client: RegistryClient, sql: psycopg.Connection) -> None:
     sha256 = client.evidence.save("verdict", {"outcome": "failed"})
     sql.execute("ALTER TABLE slipway_evidence DISABLE TRIGGER ALL")
