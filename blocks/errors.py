@@ -3,6 +3,7 @@
 PipelineError
 ├── Transient            the world may answer otherwise soon: the only errors that are retried
 │   ├── ClusterUnreachable, HelmUnreachable, HubUnreachable, EndpointUnreachable, RegistryUnreachable, HealthCacheUnreachable
+│   ├── PrefectUnreachable  Prefect's API, while a run reads what people gave it
 │   ├── GitUnreachable, GitConflict  others push faster than we do
 │   ├── ClusterConflict  somebody else changed the object first
 │   └── HelmBusy         another operation holds the Helm release
@@ -14,6 +15,7 @@ PipelineError
 │   ├── NodeRejected     a node's disk cannot be used
 │   ├── ApplicationUnfit the Argo CD Application is missing, or is not what the environment needs
 │   ├── SyncStalled      Argo CD does not bring the commit about
+│   ├── Unforeseen       a step ended in an error that is none of these
 │   └── RolloutStalled   carries a diagnosis
 └── Refusal              our own no: the run is failed (`flows.errors`)
 """
@@ -78,6 +80,10 @@ class RegistryUnreachable(Transient):
 
 class HealthCacheUnreachable(Transient):
     """Redis could not be reached."""
+
+
+class PrefectUnreachable(Transient):
+    """Prefect's API did not answer, or is too busy."""
 
 
 class GitUnreachable(Transient):
@@ -158,3 +164,10 @@ class ApplicationUnfit(Rejected):
 
 class SyncStalled(Rejected):
     """Argo CD does not bring the commit about; the message says what it says itself."""
+
+
+class Unforeseen(Rejected):
+    """A step ended in an error that nobody foresaw; the message names both, and the run's log has all of it.
+
+    Of the error it has the class alone: what it says may be a stranger's words, or a secret.
+    """

@@ -75,6 +75,14 @@ def _family(kind: type[PipelineError]) -> Iterator[type[PipelineError]]:
 ERRORS: Mapping[str, type[PipelineError]] = {kind.__name__: kind for kind in _family(PipelineError)}
 
 
+def with_sentence(error: PipelineError, more: str) -> PipelineError:
+    """The same error with another sentence behind its own; of the same class, since that is the state in which a run ends."""
+    longer = type(error)(f"{error.message} {more}", **error.facts)
+    longer.untouched = error.untouched
+    longer.__cause__ = error
+    return longer
+
+
 def raise_first(refusals: Sequence[Refusal], model: str) -> None:
     """Raise the first of the refusals, if there is one, with the number of the others.
 

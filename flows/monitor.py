@@ -20,7 +20,7 @@ from flows.health.tasks import Round, check_health, check_health_task
 from flows.record.lock import alone
 from flows.runtime.blocks import load_block, shared_registry
 from flows.runtime.states import ended, overtakes
-from flows.runtime.tasks import RESULTS, run
+from flows.runtime.tasks import RESULTS, foreseen, run
 from flows.spec import Deployments
 
 
@@ -29,12 +29,13 @@ from flows.spec import Deployments
 async def monitor() -> State[Any] | dict[str, Any]:
     """Check the health of every routed endpoint once, and move entries between `ready` and `degraded` by their last five checks."""
     try:
-        registry, endpoints, cache = await connections()
-        # Not a concurrency limit of Prefect: a server that restarts may lose its slot, and each later run would be cancelled.
-        async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
-            if other is not None:
-                return overtakes(other)
-            seen = await run(check_health_task, registry, endpoints, cache)
+        with foreseen("Monitoring"):
+            registry, endpoints, cache = await connections()
+            # Not a concurrency limit of Prefect: a server that restarts may lose its slot, and each later run would be cancelled.
+            async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
+                if other is not None:
+                    return overtakes(other)
+                seen = await run(check_health_task, registry, endpoints, cache)
         if seen.blind:
             raise VerificationInconclusive(seen.message)
     except PipelineError as exc:

@@ -20,7 +20,7 @@ from flows.runtime.artifacts import publish_plan
 from flows.runtime.blocks import blocks_of, shared_hub
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, run
+from flows.runtime.tasks import RESULTS, foreseen, run
 from flows.spec import Deployments, Environment
 from flows.spec.types import EnvironmentName
 
@@ -41,7 +41,8 @@ async def plan(
         environments: Environments to plan for, for example development. Empty: all of them.
     """
     try:
-        return await _plan(model, revision, environments)
+        with foreseen(f"Planning {model}"):
+            return await _plan(model, revision, environments)
     except PipelineError as exc:
         return ended(exc)
 

@@ -18,7 +18,7 @@ from flows.recovery.target import TARGET_SECONDS
 from flows.recovery.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call
+from flows.runtime.tasks import RESULTS, call, foreseen
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 
@@ -43,7 +43,8 @@ async def rehearse(environment: EnvironmentName = "staging", models: list[str] =
         models: Models to rehearse with. Empty: all that serve there.
     """
     try:
-        return await _rehearse(environment, models)
+        with foreseen(f"Rehearsing in {environment}"):
+            return await _rehearse(environment, models)
     except PipelineError as exc:
         return ended(exc)
 
@@ -55,12 +56,13 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     run_id = str(runtime.flow_run.id)
     for model in await call(models_to_rehearse, registry, environment, models, run_id):
         try:
-            # Done before this run was lost; then only its lock may be left.
-            seconds = await call(rehearsed, registry, model, environment, run_id)
-            if seconds is not None:
-                await call(give_back, registry, model, environment, run_id)
-            else:
-                seconds = await _one(model, environment, run_id)
+            with foreseen(f"Rehearsing with {model}"):
+                # Done before this run was lost; then only its lock may be left.
+                seconds = await call(rehearsed, registry, model, environment, run_id)
+                if seconds is not None:
+                    await call(give_back, registry, model, environment, run_id)
+                else:
+                    seconds = await _one(model, environment, run_id)
         except PipelineError as exc:
             failed.append(exc)
         else:

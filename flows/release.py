@@ -30,7 +30,7 @@ from flows.recovery.recover import finish_recovery, pending_recovery, recover
 from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call, go_on_drawing, run
+from flows.runtime.tasks import RESULTS, call, foreseen, go_on_drawing, run
 from flows.spec import Candidate, Deployments
 from flows.spec.types import EnvironmentName
 from flows.verification.evidence import VerifiedEvidence
@@ -66,7 +66,8 @@ async def release(
         keep_failed: Leave what failed for inspection, where nothing served before. Without, it is removed as the environment says.
     """
     try:
-        return await _release(model, revision, environments, requester, keep_failed)
+        with foreseen(f"Releasing {model}"):
+            return await _release(model, revision, environments, requester, keep_failed)
     except PipelineError as exc:
         return ended(exc)
 

@@ -21,7 +21,7 @@ from flows.runtime.artifacts import show_page, show_table
 from flows.runtime.blocks import blocks_of, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call, run
+from flows.runtime.tasks import RESULTS, call, foreseen, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.text import cell
@@ -49,7 +49,8 @@ async def revalidate(
         scrub: Whether to hash the weights on the nodes as well, which takes as long as reading all of them.
     """
     try:
-        return await _revalidate(environments, scrub)
+        with foreseen("Revalidating"):
+            return await _revalidate(environments, scrub)
     except PipelineError as exc:
         return ended(exc)
 
@@ -66,7 +67,8 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     async def one(entry: Entry) -> VerifiedEvidence | PipelineError:
         async with room:
             try:
-                return await _revalidate_one(deployments, registry, entry, run_id)
+                with foreseen(f"Revalidating {_name(entry)}"):
+                    return await _revalidate_one(deployments, registry, entry, run_id)
             except PipelineError as exc:
                 return exc  # this entry could not be checked; the others still are
 
@@ -110,26 +112,24 @@ async def _drifts(
     """What has drifted of each entry that Argo CD delivers, recorded as an event."""
     found: dict[str, tuple[Drift, ...] | PipelineError] = {}
     for entry in entries:
-        environment = deployments.environment(entry.environment)
-        if environment.delivery != "argocd":
-            continue
         try:
-            drifts = await find_drift(await blocks_of(environment), environment, entry)
-            if drifts:
-                detail = {"found": [{"kind": one.kind, "sentence": one.message, "difference": list(one.difference)} for one in drifts]}
-                await call(
-                    note,
-                    registry,
-                    await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or ""),
-                    environment,
-                    EventKind.DRIFTED,
-                    detail,
-                    run_id,
-                )
-            found[_name(entry)] = drifts
+            with foreseen(f"Looking whether {_name(entry)} drifted"):
+                found[_name(entry)] = await _drift(deployments, registry, entry, run_id)
         except PipelineError as exc:
             found[_name(entry)] = exc
     return found
+
+
+async def _drift(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> tuple[Drift, ...]:
+    environment = deployments.environment(entry.environment)
+    if environment.delivery != "argocd":
+        return ()
+    drifts = await find_drift(await blocks_of(environment), environment, entry)
+    if drifts:
+        detail = {"found": [{"kind": one.kind, "sentence": one.message, "difference": list(one.difference)} for one in drifts]}
+        candidate = await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
+        await call(note, registry, candidate, environment, EventKind.DRIFTED, detail, run_id)
+    return drifts
 
 
 def _name(entry: Entry) -> str:

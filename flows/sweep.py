@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
-from blocks.registry import Registry
+from blocks.registry import OpenRequest, Registry
 from flows.approval.expiry import request_step
 from flows.approval.tasks.requests import close_request, formless_runs, open_requests, waiting_run, wake
 from flows.record.lock import alone
@@ -18,7 +20,7 @@ from flows.recovery.resume import resume_crashed
 from flows.recovery.stalled import StallLimits
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended, overtakes
-from flows.runtime.tasks import call
+from flows.runtime.tasks import call, foreseen
 from flows.spec import Deployments
 
 
@@ -35,47 +37,68 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_
         form_seconds: A run that was suspended for so long without its form will not get one; it is woken, and asks anew.
     """
     try:
-        deployments = Deployments.default()
-        registry = await shared_registry(deployments)
-        patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
-        # Not a concurrency limit of Prefect: see `alone`.
-        async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
-            if other is not None:
-                return overtakes(other)
-            return await _sweep(deployments, registry, patience, form_seconds)
+        with foreseen("Sweeping"):
+            deployments = Deployments.default()
+            registry = await shared_registry(deployments)
+            patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
+            # Not a concurrency limit of Prefect: see `alone`.
+            async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
+                if other is not None:
+                    return overtakes(other)
+                return await _sweep(deployments, registry, patience, form_seconds)
     except PipelineError as exc:
         return ended(exc)
 
 
 async def _sweep(deployments: Deployments, registry: Registry, patience: StallLimits, form_seconds: float) -> dict[str, int]:
-    done = await _look_at_requests(registry)
-    done |= {"formless": await _wake_formless(form_seconds)}
-    # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
-    done |= await resume_crashed(registry, deployments.names("models"), patience)
-    left, wrong = await clean_up_ended(deployments, registry)
+    done: dict[str, int] = {}
+    wrong: list[PipelineError] = []
+    parts: dict[str, Callable[[], Awaitable[tuple[dict[str, int], list[PipelineError]]]]] = {
+        "Looking at what waits for people": partial(_look_at_requests, registry),
+        "Waking what waits without a form": partial(_wake_formless, form_seconds),
+        # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
+        "Taking up what died": partial(resume_crashed, registry, deployments.names("models"), patience),
+        "Cleaning up": partial(clean_up_ended, deployments, registry),
+    }
+    for what, part in parts.items():
+        try:
+            with foreseen(what):
+                counts, failed = await part()
+            done |= counts
+            wrong += failed
+        except PipelineError as exc:
+            wrong.append(exc)
     if wrong:
-        # After all of it was tried: one place that cannot be cleaned up keeps no other from it.
+        # After all of it was tried: one run that cannot be looked after keeps no other from it, and comes again in every round.
         raise wrong[0]
-    return {**done, "cleaned_up": len(left)}
+    return done
 
 
-async def _wake_formless(seconds: float) -> int:
+async def _wake_formless(seconds: float) -> tuple[dict[str, int], list[PipelineError]]:
     run_ids = await call(formless_runs, seconds)
     for run_id in run_ids:
         await call(wake, run_id)
-    return len(run_ids)
+    return {"formless": len(run_ids)}, []
 
 
-async def _look_at_requests(registry: Registry) -> dict[str, int]:
-    done = {"leave": 0, "wake": 0, "void": 0}
+async def _look_at_requests(registry: Registry) -> tuple[dict[str, int], list[PipelineError]]:
+    done, wrong = {"leave": 0, "wake": 0, "void": 0}, []
     for request in await call(open_requests, registry):
-        run_id = request.run_id or ""
-        seen = await call(waiting_run, run_id)
-        # The hours that were in force when people were asked: the environment's file may say others by now.
-        step = request_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
-        if step == "wake":
-            await call(wake, run_id)
-        elif step == "void":
-            await call(close_request, registry, request, f"the run ended as {seen.state}" if seen else "the run is gone")
-        done[step] += 1
-    return done
+        try:
+            with foreseen(f"Looking at the request of run {request.run_id}"):
+                done[await _look_at(registry, request)] += 1
+        except PipelineError as exc:
+            wrong.append(exc)
+    return done, wrong
+
+
+async def _look_at(registry: Registry, request: OpenRequest) -> str:
+    run_id = request.run_id or ""
+    seen = await call(waiting_run, run_id)
+    # The hours that were in force when people were asked: the environment's file may say others by now.
+    step = request_step(request, float(str(request.detail["request_hours"])), seen, datetime.now(UTC))
+    if step == "wake":
+        await call(wake, run_id)
+    elif step == "void":
+        await call(close_request, registry, request, f"the run ended as {seen.state}" if seen else "the run is gone")
+    return step

@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 
 from prefect import Task
 
-from blocks.errors import EndpointRejected, PipelineError
+from blocks.errors import EndpointRejected, PipelineError, Rejected
 from blocks.registry import Entry
 from flows.delivery.move import DeliveredRevision, Move
-from flows.errors import VerificationFailed, VerificationInconclusive
-from flows.promotion.record import record_deploying, record_failed
+from flows.errors import VerificationFailed, VerificationInconclusive, with_sentence
+from flows.promotion.record import made_ready, record_deploying, record_failed
 from flows.promotion.tasks import prefetch, record, rollout, verify
 from flows.record.phases import Stopwatch, phases
 from flows.record.tasks import current_entry, require_lock
 from flows.rollout.diagnosis import diagnosis_of
 from flows.rollout.judge import still_serves
 from flows.rollout.tasks import ready_pods
-from flows.runtime.tasks import call, run
+from flows.runtime.tasks import call, foreseen, run
 from flows.spec.candidate import LABEL_LENGTH
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Outcome
@@ -56,28 +56,29 @@ async def promote(
     since, told, proof = datetime.now(UTC), False, None
     # Looked at first: after a failure it tells whose pods must be ready for the endpoint not to be lost.
     before = await call(current_entry, move.registry, move.candidate.model, move.environment.name)
-    # Before anything outside is touched: from this event a run that was killed, or the sweep, reads what is still owed.
-    await call(record_deploying, move)
     try:
-        with watch.phase("prefetch"):
-            fetched = await run(prefetch, move)
-        # The registry refuses writes of a run that was taken over from; the cluster cannot, so this is asked right before.
-        await call(require_lock, move.registry, move.lock)
-        # Before the call, since one that dies in the middle has told it.
-        told = True
-        with watch.phase("deploy"):
-            delivered = await run(deliver, move)
-        with watch.phase("rollout"):
-            await run(rollout, move)
-        proof = await run(verify, move, watch, since, verified)
-        verified[move.environment.name] = proof
-        require_passed(proof, move.where)
+        # Whatever ends it from here on, foreseen or not, is recorded: what is not known to be verified must not stay routed.
+        with foreseen(f"Bringing {move.candidate.short} to {move.environment.name}"):
+            # Before anything outside is touched: from this event a run that was killed, or the sweep, reads what is still owed.
+            await call(record_deploying, move)
+            with watch.phase("prefetch"):
+                fetched = await run(prefetch, move)
+            # The registry refuses writes of a run that was taken over from; the cluster cannot, so this is asked right before.
+            await call(require_lock, move.registry, move.lock)
+            # Before the call, since one that dies in the middle has told it.
+            told = True
+            with watch.phase("deploy"):
+                delivered = await run(deliver, move)
+            with watch.phase("rollout"):
+                await run(rollout, move)
+            proof = await run(verify, move, watch, since, verified)
+            verified[move.environment.name] = proof
+            require_passed(proof, move.where)
+            with watch.phase("record"):
+                await run(record, move, delivered, proof)
     except PipelineError as exc:
         # What is not known to be untouched counts as changed.
-        await _record_failure(move, exc, before, proof, deployed=told and exc.untouched is not True)
-        raise
-    with watch.phase("record"):
-        await run(record, move, delivered, proof)
+        raise await _recorded(move, exc, before, proof, deployed=told and exc.untouched is not True) from exc
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
 
@@ -107,13 +108,36 @@ def require_passed(proof: VerifiedEvidence, where: str) -> None:
         raise _NOT_PASSED[verdict.outcome](message, evidence_sha256=proof.ref.sha256)
 
 
-async def _record_failure(
+async def _recorded(
     move: Move, error: PipelineError, before: Entry | None, proof: VerifiedEvidence | None, *, deployed: bool
-) -> None:
-    """Keep why the candidate does not serve, with its diagnosis; what served before keeps the endpoint only if its pods alone are ready."""
-    lost = deployed and not await _still_served(move, before)
-    evidence = proof.ref if proof is not None else None
-    await call(record_failed, move, error, diagnosis_of(error), evidence, deployed=deployed, endpoint_taken=lost)
+) -> PipelineError:
+    """Keep why the candidate does not serve, with its diagnosis; what served before keeps the endpoint only if its pods alone are ready.
+
+    Returns the error to end with: the same, which also says so if it could not be kept. Then the sweep finds a run that ended without it.
+    """
+    try:
+        with foreseen("Recording the failure"):
+            if proof is not None and await _is_routed(move, proof):
+                return error
+            lost = deployed and not await _still_served(move, before)
+            try:
+                with foreseen("Keeping what was found"):
+                    evidence = proof.ref if proof is not None else None
+                    await call(record_failed, move, error, diagnosis_of(error), evidence, deployed=deployed, endpoint_taken=lost)
+            except Rejected:
+                # Without what was found, of which something cannot be kept: that it failed must be on record.
+                await call(record_failed, move, error, None, None, deployed=deployed, endpoint_taken=lost)
+    except PipelineError as exc:
+        return with_sentence(error, f"(That could not be recorded: {exc.message})")
+    return error
+
+
+async def _is_routed(move: Move, proof: VerifiedEvidence) -> bool:
+    """Whether it was made ready by this proof, and only hearing of it failed; no, if it cannot be told."""
+    try:
+        return await call(made_ready, move, proof.ref)
+    except PipelineError:
+        return False
 
 
 async def _still_served(move: Move, before: Entry | None) -> bool:
@@ -121,8 +145,9 @@ async def _still_served(move: Move, before: Entry | None) -> bool:
     if before is None or before.fingerprint in (None, move.candidate.fingerprint):
         return False
     try:
-        pods = await call(ready_pods, move.blocks.cluster, move.environment, move.plan.helm_release)
+        with foreseen("Looking for what served before"):
+            pods = await call(ready_pods, move.blocks.cluster, move.environment, move.plan.helm_release)
+            return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])
     # No route is better than one to a candidate that nobody verified.
     except PipelineError:
         return False
-    return still_serves(pods, (before.fingerprint or "")[:LABEL_LENGTH])

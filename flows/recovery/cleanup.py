@@ -16,7 +16,7 @@ from flows.recovery.orphans import CANCELLED, Orphaned, has_failed, why_orphaned
 from flows.recovery.tasks.cleanup import Begun, clean_up
 from flows.recovery.tasks.orphans import ended_runs, orphaned_runs
 from flows.runtime.blocks import blocks_of, shared_registry
-from flows.runtime.tasks import call
+from flows.runtime.tasks import call, foreseen
 from flows.spec import Deployments
 
 
@@ -37,20 +37,21 @@ async def leave_as_it_was(flow: Flow[..., Any], flow_run: FlowRun, state: State[
         logger.error(f"The clean-up did not come to its end; the sweep takes it up: {exc}")
 
 
-async def clean_up_ended(deployments: Deployments, registry: Registry) -> tuple[list[str], list[PipelineError]]:
-    """Clean up after every run that is over and did not end what it began; what was left, and what went wrong.
+async def clean_up_ended(deployments: Deployments, registry: Registry) -> tuple[dict[str, int], list[PipelineError]]:
+    """Clean up after every run that is over and did not end what it began; how many places were, and what went wrong.
 
     A suspended run that is cancelled has no process, and no hook is called; nor is one when the worker is gone as well.
     """
-    left, wrong = [], []
+    done, wrong = {"cleaned_up": 0}, []
     for event, why in await _over(registry):
         try:
-            said = await clean_up_one(deployments, registry, event, why)
+            with foreseen(f"Cleaning up after run {event.run_id}"):
+                said = await clean_up_one(deployments, registry, event, why)
         except PipelineError as exc:
             wrong.append(exc)
         else:
-            left += [said] if said else []
-    return left, wrong
+            done["cleaned_up"] += bool(said)
+    return done, wrong
 
 
 async def clean_up_one(deployments: Deployments, registry: Registry, begun: Event, why: Orphaned) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from blocks.errors import PipelineError
+from blocks.errors import PipelineError, Unforeseen
 from blocks.facts.kinds import EventKind
 from blocks.registry import Failure, Lock
 from flows.delivery.move import Context, Move
 from flows.delivery.tasks import remove, roll_back
-from flows.errors import ERRORS
+from flows.errors import ERRORS, with_sentence
 from flows.placement.tasks import plan_rollback
 from flows.promotion.promote import promote
 from flows.record.phases import Stopwatch
@@ -19,7 +19,7 @@ from flows.recovery.decide import Aftermath, after_failure
 from flows.recovery.tasks.orphans import had_ended
 from flows.recovery.tasks.rollback import record_rolled_back, verified_before
 from flows.runtime.forms import ask, given_to, was_opened
-from flows.runtime.tasks import call, run
+from flows.runtime.tasks import call, foreseen, run
 from flows.spec import Candidate
 
 #: Who the registry names where no person asked for a rollback.
@@ -40,7 +40,7 @@ async def recover(move: Move, error: PipelineError) -> PipelineError:
         ReleaseUnderWay: The run was given up or cancelled meanwhile, and whoever did that puts things right.
     """
     failure = await call(unsettled_failure, move.registry, move.candidate, move.environment, move.run_id)
-    return error if failure is None else _more(error, await _settle(move, failure))
+    return error if failure is None else with_sentence(error, await _settled(move, failure))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +79,19 @@ async def finish_recovery(pending: PendingRecovery, context: Context, candidate:
     """
     error = recalled(pending.failure)
     if pending.settled:
-        return _more(error, "The environment was put right before the run was interrupted.")
+        return with_sentence(error, "The environment was put right before the run was interrupted.")
     plan = await run(plan_rollback, context.blocks.cluster, context.blocks.helm, candidate, context.environment)
-    return _more(error, await _settle(context.move(candidate, plan, lock), pending.failure))
+    return with_sentence(error, await _settled(context.move(candidate, plan, lock), pending.failure))
 
 
-def _more(error: PipelineError, what: str) -> PipelineError:
-    # The same class, since that is the state in which the run ends.
-    more = type(error)(f"{error.message} {what}", **error.facts)
-    more.__cause__ = error
-    return more
+async def _settled(move: Move, failure: Failure) -> str:
+    """Do what is decided, and return a sentence of what was done; that it ended otherwise than anybody foresaw is recorded, too."""
+    try:
+        with foreseen(f"Putting {move.environment.name} right"):
+            return await _settle(move, failure)
+    except Unforeseen as exc:
+        await _note(move, EventKind.ROLLBACK_FAILED, {"reason": exc.message, "failure": failure.reason, "to": failure.replaces})
+        return f"{move.environment.name} could not be put right: {exc.message}"
 
 
 async def _settle(move: Move, failure: Failure) -> str:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar
@@ -24,13 +24,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateDetails, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.exceptions import MissingContextError, PrefectHTTPStatusError
+from prefect.exceptions import CancelledRun, MissingContextError, PausedRun, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.serializers import JSONSerializer
 from prefect.states import Failed
 from prefect.utilities.annotations import allow_failure, quote
 
-from blocks.errors import PipelineError, Transient
+from blocks.errors import PipelineError, Transient, Unforeseen
 
 _LOG = logging.getLogger(__name__)
 
@@ -113,8 +113,60 @@ async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R
     """Call a function in a thread, as `run` does with a task; where a `Transient` error ends it, again, with the same pauses.
 
     For what the run asks or keeps between its tasks: nobody looks for it in the graph, and each task run costs requests and events.
+
+    Raises:
+        Unforeseen: The function raised an error that is none of ours.
     """
-    return await _in_thread(partial(patiently, function, *args, **kwargs))
+
+    def named() -> R:
+        # In the thread: asyncio would wait for ever for one that ends in a StopIteration.
+        with _foreseen(function.__name__, _ENDINGS):
+            return patiently(function, *args, **kwargs)
+
+    return await _in_thread(named)
+
+
+#: By these Prefect ends a run that was cancelled or suspended. (Its other signals, and asyncio's cancelling, are no `Exception`s.)
+_ENDINGS = (CancelledRun, PausedRun)
+
+#: Between steps these come from Prefect's own bookkeeping: a run that cannot tell it anything is as good as lost, and is taken up again.
+_PREFECT_IS_AWAY = (httpx.TransportError, PrefectHTTPStatusError)
+
+
+@contextmanager
+def foreseen(what: str) -> Iterator[None]:
+    """Make an error of ours of whatever else the block raises, so that it goes the way of all others; what is Prefect's goes its own.
+
+    Args:
+        what: What is done there, for the message.
+
+    Raises:
+        Unforeseen: The block raised something that is none of our errors.
+    """
+    with _foreseen(what, (*_ENDINGS, *_PREFECT_IS_AWAY)):
+        yield
+
+
+@contextmanager
+def _foreseen(what: str, not_ours: tuple[type[Exception], ...]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:
+        if isinstance(exc, (PipelineError, *not_ours)):
+            raise
+        raise unforeseen(exc, what) from exc
+
+
+def unforeseen(exc: Exception, what: str) -> Unforeseen:
+    """The error of ours for one that nobody foresaw, whose traceback is logged here, as it is nowhere else.
+
+    Args:
+        exc: What was raised.
+        what: What was done then.
+    """
+    _run_log().error("%s ended in an error that nobody foresaw.", what, exc_info=exc)
+    kind = type(exc).__name__
+    return Unforeseen(f"{what} ended in {kind}, an error that nobody foresaw; the run's log has all of it.", step=what, kind=kind)
 
 
 def _run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
@@ -165,6 +217,9 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a task in a thread beside the flow's event loop, so that the run's heartbeats go on while it waits.
 
     A run that is told to end (cancelled, or its node is drained) does not wait for it, and what it waits for ends within seconds.
+
+    Raises:
+        Unforeseen: The task raised an error that is none of ours.
     """
     # Quoted: Prefect would look through every file of a candidate for futures, and draw an arrow for each value that it has seen before.
     quoted = [quote(arg) for arg in args]
@@ -178,8 +233,10 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         wait_for=None if before is None else [allow_failure(before)],
     )
     _BEFORE.set(state)
-    # A task that returns a state of its own, as `skip` does, has no data.
-    return await state.aresult() if state.data is not None else None  # type: ignore[return-value]
+    # Only what the task raised: where the call above raises, it is Prefect that is away.
+    with _foreseen(task.name, _ENDINGS):
+        # A task that returns a state of its own, as `skip` does, has no data.
+        return await state.aresult() if state.data is not None else None  # type: ignore[return-value]
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

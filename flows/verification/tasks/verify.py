@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from blocks.cluster import Cluster, ClusterClient
 from blocks.endpoint import Endpoint, EndpointClient
-from blocks.errors import EndpointRejected
+from blocks.errors import EndpointRejected, PipelineError
 from blocks.facts import Pod
 from flows.record.phases import PodTimes, pod_times
+from flows.runtime.tasks import unforeseen
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.behaviour import Behaviour, Golden, Reference, check_behaviour, check_golden, compare
 from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
@@ -101,10 +102,17 @@ class _Verification:
                 if seen.well:  # what another model answers tells nothing of this one
                     self._answers(watch, pods, suite, reference)
             except EndpointRejected as exc:
-                seen.measurements.append(
-                    Measurement(name="protocol", kind="identity", outcome="errored", expected="vLLM's HTTP", seen=exc.message)
-                )
+                self._not_measured(exc)
+            except PipelineError:
+                raise
+            # What strangers answer may end in an error that nobody foresaw: then it could not be measured, and is not to be routed.
+            except Exception as exc:  # noqa: BLE001
+                self._not_measured(unforeseen(exc, "Measuring"))
         return seen.verdict()
+
+    def _not_measured(self, error: PipelineError) -> None:
+        measured = Measurement(name="protocol", kind="identity", outcome="errored", expected="vLLM's HTTP", seen=error.message)
+        self._seen.measurements.append(measured)
 
     def _pods(self) -> list[Pod]:
         return serving(self._cluster.pods.list(self._environment.namespace, {"app.kubernetes.io/instance": self._helm_release}))
@@ -160,5 +168,5 @@ class _Verification:
         # The engines' own counters are compared with what was sent, bad answers included.
         requests = sum(len(measured.samples_seconds) + measured.bad for measured in seen.latency)
         seen.measurements += check_counts(before, watch.metrics(), requests, policy.stability)
-        seen.measurements.append(check_cache(watch.peak_kv_cache_usage, policy.stability))
+        seen.measurements.append(check_cache(watch.peak_kv_cache_usage, policy.stability, watch.unreadable))
         seen.measurements.append(check_restarts(pods, self._pods()))

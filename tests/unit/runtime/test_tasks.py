@@ -1,14 +1,21 @@
-"""What no flow and no task relies on: Prefect's transactions, and results that it keeps for a run that is resumed."""
+"""What no flow and no task relies on (Prefect's transactions, results of resumed runs), and what becomes of what nobody foresaw."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 
+import httpx
+import pytest
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import Abort, CancelledRun, Pause, PausedRun
 
 import flows
+from blocks.errors import EndpointRejected, Unforeseen
+from flows.errors import SpecInvalid
+from flows.runtime.tasks import call, foreseen
 from flows.spec.load import ROOT
 
 
@@ -30,3 +37,43 @@ def test_nothing_is_rolled_back_by_being_suspended() -> None:
     users = [path for path in (ROOT / "flows").rglob("*.py") if "prefect.transactions" in path.read_text()]
 
     assert users == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OverflowError("inf"), ValueError("hf_secret"), UnicodeError(), RecursionError(), MemoryError(), StopIteration(), KeyError("x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_step_raises_is_an_error_of_ours_that_names_step_and_kind(error: Exception) -> None:
+    def measure_something() -> None:
+        raise error
+
+    async def both() -> None:
+        with pytest.raises(Unforeseen, match=f"^measure_something ended in {type(error).__name__}, an error that nobody foresaw") as raised:
+            await call(measure_something)
+        assert raised.value.__cause__ is error
+        assert "secret" not in str(raised.value)
+        with pytest.raises(Unforeseen, match=f"^Releasing ended in {type(error).__name__}"), foreseen("Releasing"):
+            raise error
+
+    asyncio.run(asyncio.wait_for(both(), 10))
+
+
+@pytest.mark.parametrize("error", [CancelledRun(), PausedRun(), httpx.ConnectError("away"), SpecInvalid("no"), EndpointRejected("odd")])
+def test_what_is_prefects_or_ours_goes_its_own_way(error: Exception) -> None:
+    with pytest.raises(type(error)), foreseen("Releasing"):
+        raise error
+
+
+@pytest.mark.parametrize("signal", [Pause, Abort, KeyboardInterrupt, asyncio.CancelledError])
+def test_no_signal_is_held_up(signal: type[BaseException]) -> None:
+    with pytest.raises(signal), foreseen("Releasing"):
+        raise signal
+
+
+def test_a_step_that_cannot_reach_something_over_http_did_not_meet_prefect() -> None:
+    def ask() -> None:
+        raise httpx.ConnectError("away")
+
+    with pytest.raises(Unforeseen):
+        asyncio.run(call(ask))

@@ -183,7 +183,7 @@ def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: s
 def test_a_limit_that_is_no_number_is_refused(deployments: Deployments, line: str, number: str) -> None:
     write(deployments, "environments/staging.yaml", ENVIRONMENT.format(name="staging", after=line.format(number), digest="0" * 64))
 
-    with pytest.raises(SpecInvalid, match="environments/staging.yaml, line"):
+    with pytest.raises(SpecInvalid, match=r"environments/staging\.yaml, line"):
         deployments.environment("staging")
 
 

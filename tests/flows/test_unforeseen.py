@@ -1,0 +1,109 @@
+"""Whatever ends a release, foreseen or not: nothing is routed that nobody verified, and what served before serves again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from flows.release import release
+from tests.flows.conftest import Site
+
+
+class Bomb:
+    """Notes the moments of steps, and raises what nobody foresees at one of them."""
+
+    def __init__(self) -> None:
+        self.at: str | None = None
+        self.heard: list[str] = []
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event == "slipway.step":
+            moment = " ".join(map(str, arguments))
+            self.heard.append(moment)
+            if moment == self.at:
+                self.at = None
+                raise OverflowError("cannot convert float infinity to integer")
+
+
+BOMB = Bomb()
+
+
+@pytest.fixture
+def bomb() -> Iterator[Bomb]:
+    if not BOMB.heard:
+        sys.addaudithook(BOMB)
+    BOMB.at, BOMB.heard = None, ["hooked"]
+    yield BOMB
+    BOMB.at = None
+
+
+def fingerprints(site: Site) -> dict[str, str]:
+    with site.registry() as registry:
+        return {entry.fingerprint or "": entry.status for entry in registry.entries(model=site.model)}
+
+
+def routed(site: Site) -> str | None:
+    with site.registry() as registry:
+        entry = registry.current(site.model, "development")
+        endpoint = registry.route(site.model, "development").endpoint
+    return entry.fingerprint if entry is not None and endpoint is not None else None
+
+
+# Before anything is told; once the cluster is; with a verdict that nobody kept; with one that nobody recorded. `make attack` has them all.
+MOMENTS = ("end record_deploying", "end upgrade_release", "begin keep_evidence", "begin record_ready")
+
+
+def test_what_nobody_foresaw_is_recorded_and_put_right(site: Site, bomb: Bomb) -> None:
+    assert site.release().is_completed()
+    (old,) = fingerprints(site)
+    site.publish(seed=1)
+
+    for moment in MOMENTS:
+        bomb.at = moment
+        run = site.start(release, model=site.model, environments=["development"])
+        ended = site.leg(release, run)
+
+        # then the run names the step and what kind of error it was, and says what became of the environment
+        assert ended.name == "Errored", moment
+        assert "OverflowError, an error that nobody foresaw" in str(ended.message)
+        # and the failure is on record, and what is routed is what serves
+        (failed,) = [event for event in site.events(run) if event.kind == "failed"]
+        assert (failed.detail["error"], failed.fingerprint == old) == ("Unforeseen", False)
+        assert ("went back to candidate" in str(ended.message)) == failed.detail["deployed"] == (moment != MOMENTS[0])
+        assert routed(site) == old
+        assert {pod.labels["slipway.dev/candidate"] for pod in site.pods() if not pod.terminating} == {old[:40]}
+
+    # when only hearing of the record fails, then the candidate is what serves, and stays
+    bomb.at = "end record_ready"
+    assert site.release().name == "Errored"
+    assert routed(site) not in (None, old)
+
+
+def test_an_engine_that_answers_what_no_number_is_is_not_routed(site: Site) -> None:
+    assert site.release().is_completed()
+    (old,) = fingerprints(site)
+
+    # when the next one ends with a NUL in its last line
+    site.publish(seed=1)
+    site.world.engine_faults.set(site.model, crash_on_load="RuntimeError: \0 \x1b]0;owned\x07 killed")
+    run = site.start(release, model=site.model, environments=["development"])
+    assert site.leg(release, run).name == "Errored"
+
+    # then that is on record, and what served before still does
+    (failed,) = [event for event in site.events(run) if event.kind == "failed"]
+    assert failed.detail["error"] == "RolloutStalled"
+    assert failed.detail["evidence_sha256"]
+    assert routed(site) == old
+
+    # when it answers a number beyond every float, as does the one before it from then on
+    site.world.engine_faults.set(site.model, raw={"completion_tokens": "1e400"})
+    run = site.start(release, model=site.model, environments=["development"])
+    ended = site.leg(release, run)
+
+    # then nothing is routed, since nothing could be verified
+    assert ended.name == "Errored"
+    assert "1e400 is beyond every float" in str(ended.message)
+    assert routed(site) is None
+    assert [event.kind for event in site.events(run)].count("failed") == 2
