@@ -6,16 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blocks.cluster.connection import Connection, amount, selector
+from blocks.cluster.gpu_labels import read_gpu_labels
 from blocks.cluster.pods import GPU_RESOURCE, requested_gpus
 from blocks.errors import ClusterRejected
 from blocks.facts import GpuQuota, Node, Taint
-
-#: Labels that NVIDIA's GPU feature discovery sets: memory of one GPU (or MIG slice) in MiB, its name, and how many pods share it.
-MEMORY_LABEL = "nvidia.com/gpu.memory"
-PRODUCT_LABEL = "nvidia.com/gpu.product"
-REPLICAS_LABEL = "nvidia.com/gpu.replicas"
-
-_MIB = 2**20
 
 
 class Nodes:
@@ -71,24 +65,19 @@ class Nodes:
 
 def _node(node: Any) -> Node:
     conditions = {c.type: c.status == "True" for c in node.status.conditions or []}
-    labels = node.metadata.labels or {}
+    gpu = read_gpu_labels(node.metadata.labels or {})
     return Node(
         name=node.metadata.name,
         ready=conditions.get("Ready", False),
         schedulable=not node.spec.unschedulable,
         # Allocatable, which the scheduler counts by; capacity includes what no pod gets.
         gpus=amount(node.status.allocatable, GPU_RESOURCE),
-        gpu_memory_bytes=_gpu_memory(labels),
-        gpu_product=labels.get(PRODUCT_LABEL, ""),
+        gpu_memory_bytes=gpu.memory_bytes,
+        gpu_memory_said=gpu.said,
+        gpu_product=gpu.product,
+        gpu_shared_by=gpu.shared_by,
+        gpu_sharing=gpu.sharing,
         disk_bytes=amount(node.status.allocatable, "ephemeral-storage"),
         disk_pressure=conditions.get("DiskPressure", False),
         taints=tuple(Taint(key=t.key, value=t.value or "", effect=t.effect) for t in node.spec.taints or []),
     )
-
-
-def _gpu_memory(labels: Mapping[str, str]) -> int | None:
-    memory, sharing = labels.get(MEMORY_LABEL, ""), labels.get(REPLICAS_LABEL, "")
-    if not memory.isdecimal() or not int(memory):
-        return None
-    # Pods that share a GPU in time slices all see the whole of its memory, and can only use their share.
-    return int(memory) * _MIB // max(1, int(sharing) if sharing.isdecimal() else 1)

@@ -32,6 +32,9 @@ class Node:
         disk_bytes: Ephemeral storage that it offers to pods in all.
         disk_pressure: Whether its disk is nearly full.
         taints: What pods must tolerate.
+        gpu_memory_said: What the label of the memory says, where that is no GPU's memory.
+        gpu_shared_by: Pods that share one GPU; 0 if they do and nothing says how many.
+        gpu_sharing: How they share it: `time-slicing` or `mps`; empty if they do not.
     """
 
     name: str
@@ -43,6 +46,9 @@ class Node:
     disk_bytes: int
     disk_pressure: bool
     taints: tuple[Taint, ...]
+    gpu_memory_said: str = ""
+    gpu_shared_by: int = 1
+    gpu_sharing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
         "engine": {
             "maxModelLen": engine.max_model_len,
             "tensorParallelSize": engine.tensor_parallel_size,
+            "gpus": engine.gpus,
             "dtype": engine.dtype,
             "gpuMemoryUtilization": engine.gpu_memory_utilization,
             "extraArgs": [*engine.extra_args, *(["--trust-remote-code"] if candidate.remote_code else [])],
@@ -44,8 +45,8 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
         "loadBudgetSeconds": plan.budget.load_seconds,
         "resources": {
             # Both, and the same: Kubernetes does not overcommit extended resources.
-            "requests": {"nvidia.com/gpu": engine.tensor_parallel_size},
-            "limits": {"nvidia.com/gpu": engine.tensor_parallel_size},
+            "requests": {"nvidia.com/gpu": engine.gpus},
+            "limits": {"nvidia.com/gpu": engine.gpus},
         },
         "nodeSelector": dict(environment.node_selector),
         "compileCache": {"gpu": plan.gpu},

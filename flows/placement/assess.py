@@ -180,7 +180,7 @@ def _choice(
             model=candidate.model,
             label=candidate.label,
             replicas=seen.replicas,
-            gpus=candidate.engine.tensor_parallel_size,
+            gpus=candidate.engine.gpus,
             strategy=strategy,
         )
         return find_capacity(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)

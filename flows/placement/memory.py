@@ -5,7 +5,7 @@ from __future__ import annotations
 from blocks.facts.model import ModelFacts
 from flows.errors import DoesNotFit, Refusal
 from flows.placement.fit import RESERVE_BYTES, Fit, divides, enough_parallel
-from flows.placement.nodes import Target
+from flows.placement.nodes import Target, gpus_for_one_pod
 from flows.spec import EngineSettings, Model
 from flows.text import gib
 
@@ -90,7 +90,7 @@ def _too_large(model: Model, about: ModelFacts, engine: EngineSettings, target: 
         ways.append("no context fits")
     wider = enough_parallel(about, engine, model.concurrency, fit.gpu_bytes, model.kv_bytes_per_token)
     # A replica's GPUs are all on one node.
-    if wider is not None and wider <= max(node.gpus for node in target.nodes):
+    if wider is not None and wider * engine.arguments.gpus(1) <= max(gpus_for_one_pod(node) for node in target.nodes):
         ways.append(f"tensor_parallel_size {wider} would do for {fit.max_model_len:,}")
     share = f" (1/{gpus} of them)" if gpus > 1 else ""
     requests = f"{fit.concurrency:,} request(s) of {fit.max_model_len:,} tokens"

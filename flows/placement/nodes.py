@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,14 +40,16 @@ def find_target(candidate: Candidate, environment: Environment, nodes: Sequence[
     if not usable:
         told = f"; {len(nodes)} carry it in all" + _why_not(nodes, environment)
         return _nothing(DoesNotFit(f"No ready node carries {selector}, which environment {environment.name} asks for{told}."))
-    gpus = candidate.engine.tensor_parallel_size
-    fitting = tuple(sorted((node for node in usable if node.gpus >= gpus), key=lambda node: node.name))
+    gpus = candidate.engine.gpus
+    offered = {node.name: gpus_for_one_pod(node) for node in usable}
+    fitting = tuple(sorted((node for node in usable if offered[node.name] >= gpus), key=lambda node: node.name))
     if not fitting:
-        most = max(node.gpus for node in usable)
+        most = max(offered.values())
+        shared = "; a pod gets one at the most of GPUs that pods share" if any(node.gpus >= gpus for node in usable) else ""
         return _nothing(
             DoesNotFit(
-                f"{candidate.model} needs {gpus} GPU(s) on one node (tensor_parallel_size); "
-                f"the largest of {len(usable)} node(s) with {selector} has {most}.",
+                f"{candidate.model} needs {gpus} GPU(s) on one node ({_why_so_many(candidate)}); "
+                f"the largest of {len(usable)} node(s) with {selector} has {most}{shared}.",
                 gpus_wanted=gpus,
                 gpus_most=most,
             )
@@ -58,8 +61,21 @@ def find_target(candidate: Candidate, environment: Environment, nodes: Sequence[
         nodes=fitting,
         gpu_bytes=min(known.values()) if len(known) == len(memory) else None,
         gpu=f"{smallest.gpu_product or 'GPU'} of {smallest.name}",
-        refusals=(*_unknown(sorted(set(memory) - set(known)), environment), *_disks(candidate, environment, fitting)),
+        refusals=(
+            *_unknown([node for node in fitting if node.name not in known], environment),
+            *_shared(candidate, fitting),
+            *_disks(candidate, environment, fitting),
+        ),
     )
+
+
+def gpus_for_one_pod(node: Node) -> int:
+    """The most GPUs that one pod may have: shares of one GPU may be the same GPU twice, which no engine can use."""
+    return node.gpus if node.gpu_shared_by == 1 else min(node.gpus, 1)
+
+
+def _why_so_many(candidate: Candidate) -> str:
+    return "tensor_parallel_size" if candidate.engine.gpus == candidate.engine.tensor_parallel_size else "tensor_parallel_size × extra_args"
 
 
 def takes_pods(node: Node, environment: Environment) -> bool:
@@ -86,19 +102,47 @@ def _why_not(nodes: Iterable[Node], environment: Environment) -> str:
 
 
 def _gpu_bytes(node: Node, environment: Environment) -> int | None:
+    """Memory that an engine sees on one GPU: the whole of it in time slices, its share otherwise."""
     if node.gpu_memory_bytes is not None:
-        return node.gpu_memory_bytes
+        return node.gpu_memory_bytes * (node.gpu_shared_by if node.gpu_sharing == "time-slicing" else 1)
     return int(environment.gpu_memory_gib * GIB) if environment.gpu_memory_gib is not None else None
 
 
-def _unknown(names: Sequence[str], environment: Environment) -> list[Refusal]:
-    if not names:
+def _unknown(nodes: Sequence[Node], environment: Environment) -> list[Refusal]:
+    state = f"state gpu_memory_gib in deployments/environments/{environment.name}.yaml"
+    found: list[Refusal] = [
+        DoesNotFit(
+            f"The label nvidia.com/gpu.memory of {node.name} says {node.gpu_memory_said}, which is not the memory of one "
+            f"{node.gpu_product or 'GPU'} in MiB: mend the label, or {state}.",
+            nodes=[node.name],
+        )
+        for node in nodes
+        if node.gpu_memory_said
+    ]
+    silent = [node.name for node in nodes if not node.gpu_memory_said]
+    if silent:
+        found.append(
+            DoesNotFit(
+                f"Nothing says how much memory the GPUs of {listed(silent)} have: let NVIDIA's GPU feature discovery label the nodes "
+                f"(nvidia.com/gpu.memory, and nvidia.com/gpu.replicas where pods share them), or {state}.",
+                nodes=silent,
+            )
+        )
+    return found
+
+
+def _shared(candidate: Candidate, nodes: Sequence[Node]) -> list[Refusal]:
+    """Time slices share no memory out: vLLM takes its share of the whole GPU, and the pods beside it must fit, too."""
+    sharing = max((node for node in nodes if node.gpu_sharing == "time-slicing"), key=lambda node: node.gpu_shared_by, default=None)
+    share = candidate.engine.gpu_memory_utilization
+    if sharing is None or share * sharing.gpu_shared_by <= 1:
         return []
+    most = math.floor(1000 / sharing.gpu_shared_by) / 1000
     return [
         DoesNotFit(
-            f"Nothing says how much memory the GPUs of {listed(names)} have: let NVIDIA's GPU feature discovery label the nodes "
-            f"(nvidia.com/gpu.memory), or state gpu_memory_gib in deployments/environments/{environment.name}.yaml.",
-            nodes=list(names),
+            f"engine.gpu_memory_utilization of {candidate.model} is {share:g}, but {sharing.gpu_shared_by} pods share each GPU of "
+            f"{sharing.name} in time slices, and each sees all of its memory: set {most:g} or less.",
+            nodes=[sharing.name],
         )
     ]
 

@@ -124,7 +124,7 @@ def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[
     environment, plan, seen = assessment.environment, assessment.plan, assessment.seen
     labels = sorted({pod.labels.get("slipway.dev/candidate", "")[:12] for pod in seen.pods} - {""})
     replaces = f"in place of candidate {', '.join(labels)}" if labels else "for the first time"
-    pods = f"{seen.replicas} pod(s) with {candidate.engine.tensor_parallel_size} GPU(s) each"
+    pods = f"{seen.replicas} pod(s) with {candidate.engine.gpus} GPU(s) each"
     return [
         *([f"- Only after it is verified in {environment.after}."] if environment.after else []),
         *(["- Only after a person approves it."] if environment.approval.required else []),

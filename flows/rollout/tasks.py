@@ -91,5 +91,5 @@ def _judged(
         limit_seconds,
         troubles=troubles,
         nodes=nodes,
-        gpus_wanted=candidate.engine.tensor_parallel_size,
+        gpus_wanted=candidate.engine.gpus,
     )

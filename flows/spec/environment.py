@@ -140,7 +140,7 @@ class PrefetchPolicy:
     image: ImageByDigest
     store: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/var/lib/slipway"
     timeout_seconds: Seconds = 3600
-    disk_gib: Annotated[float, Field(gt=0)] | None = None
+    disk_gib: Annotated[float, Field(gt=0, le=1e7)] | None = None
     reserve_percent: Annotated[float, Field(ge=0, lt=100)] = 15
     token_secret: DnsLabel | None = None
 
@@ -182,7 +182,7 @@ class Environment:
     argocd_namespace: DnsLabel = "argocd"
     node_selector: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     tolerations: tuple[Toleration, ...] = (Toleration(key="gpu-workload", value="true", effect="NoSchedule"),)
-    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    gpu_memory_gib: Annotated[float, Field(ge=1, le=4096)] | None = None
     licences: tuple[Licence, ...] | None = None
     latency: LatencyPolicy = LatencyPolicy()
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)

@@ -74,6 +74,11 @@ BETWEEN_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         {"resources.limits": {"nvidia.com/gpu": 2}},
         "engine.tensorParallelSize is 1 but resources.limits.nvidia.com/gpu is 2",
     ),
+    "more ranks by arguments than GPUs": (
+        {"engine.tensorParallelSize": 2, "engine.gpus": 4, "resources.requests": {"nvidia.com/gpu": 2}},
+        "engine.gpus is 4 but resources.requests.nvidia.com/gpu is 2",
+    ),
+    "ranks that do not add up": ({"engine.tensorParallelSize": 2, "engine.gpus": 3}, "engine.gpus is 3 but engine.tensorParallelSize is 2"),
     "folder of another commit": ({"weights.folder": "models/" + "0" * 40}, "weights.folder is models/0000"),
     "seen as another commit": ({"weights.mountPath": "/models/" + "0" * 40}, "weights.mountPath is /models/0000"),
     "commit as part of a longer name": ({"weights.folder": f"models/not-{COMMIT}"}, "weights.folder is models/not-"),

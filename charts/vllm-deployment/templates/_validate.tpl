@@ -10,10 +10,14 @@ Rules that a JSON schema cannot state, or could only state without saying why. E
 */}}
 {{- define "vllm-deployment.validate" -}}
 {{- $parallel := int .Values.engine.tensorParallelSize }}
+{{- $ranks := int .Values.engine.gpus | default $parallel }}
+{{- if ne (mod $ranks $parallel) 0 }}
+{{- fail (printf "engine.gpus is %d but engine.tensorParallelSize is %d: it must be a multiple of it." $ranks $parallel) }}
+{{- end }}
 {{- range $kind := list "requests" "limits" }}
 {{- $gpus := index $.Values.resources $kind "nvidia.com/gpu" | int }}
-{{- if ne $gpus $parallel }}
-{{- fail (printf "engine.tensorParallelSize is %d but resources.%s.nvidia.com/gpu is %d: they must be equal, one GPU for each rank." $parallel $kind $gpus) }}
+{{- if ne $gpus $ranks }}
+{{- fail (printf "engine.%s is %d but resources.%s.nvidia.com/gpu is %d: they must be equal, one GPU for each rank." (ternary "gpus" "tensorParallelSize" (ne $ranks $parallel)) $ranks $kind $gpus) }}
 {{- end }}
 {{- end }}
 {{- range $field, $path := pick .Values.weights "folder" "mountPath" }}

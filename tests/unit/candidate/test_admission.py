@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from blocks.facts import Node, Taint
@@ -138,6 +140,48 @@ class TestNodes:
         assert "state gpu_memory_gib in deployments/environments/staging.yaml" in target.refusals[0].message
         stated = find_target(candidate(), environment(gpu_memory_gib=40), [unlabelled])
         assert (stated.gpu_bytes, stated.refusals) == (40 * 2**30, ())
+
+    def test_a_label_that_cannot_be_right_is_named_and_what_is_stated_counts(self) -> None:
+        strange = node(gpu_memory_bytes=None, gpu_memory_said="80")
+
+        target = find_target(candidate(), environment(), [strange])
+
+        assert target.refusals[0].message == (
+            "The label nvidia.com/gpu.memory of gpu-1 says 80, which is not the memory of one NVIDIA-H100-80GB-HBM3 in MiB: mend the "
+            "label, or state gpu_memory_gib in deployments/environments/staging.yaml."
+        )
+        assert find_target(candidate(), environment(gpu_memory_gib=80), [strange]).refusals == ()
+
+    def test_in_time_slices_an_engine_sees_all_memory_and_must_take_no_more_than_its_share(self) -> None:
+        sliced = node(gpus=8, gpu_memory_bytes=10 * 2**30, gpu_shared_by=4, gpu_sharing="time-slicing")
+        modest = candidate(engine=EngineSettings(max_model_len=256, gpu_memory_utilization=0.25))
+
+        greedy = find_target(candidate(), environment(), [sliced])
+
+        assert "is 0.9, but 4 pods share each GPU of gpu-1 in time slices, and each sees all of its memory: set 0.25 or less" in (
+            greedy.refusals[0].message
+        )
+        assert (find_target(modest, environment(), [sliced]).gpu_bytes, find_target(modest, environment(), [sliced]).refusals) == (
+            40 * 2**30,
+            (),
+        )
+        assert find_target(candidate(), environment(), [replace(sliced, gpu_sharing="mps")]).gpu_bytes == 10 * 2**30
+
+    def test_a_pod_gets_one_gpu_at_the_most_of_those_that_are_shared(self) -> None:
+        two = candidate(engine=EngineSettings(max_model_len=256, tensor_parallel_size=2))
+
+        target = find_target(two, environment(), [node(gpus=8, gpu_shared_by=4, gpu_sharing="time-slicing")])
+
+        assert "has 1; a pod gets one at the most of GPUs that pods share." in target.refusals[0].message
+
+    def test_every_rank_of_the_arguments_needs_a_gpu(self) -> None:
+        eight = candidate(engine=EngineSettings(max_model_len=256, tensor_parallel_size=2, extra_args=("-pp", "2", "-dp=2")))
+
+        target = find_target(eight, environment(), [node(gpus=4)])
+
+        assert target.refusals[0].message.startswith(
+            "tiny-llama needs 8 GPU(s) on one node (tensor_parallel_size × extra_args); the largest of 1 node(s)"
+        )
 
     def test_a_disk_that_could_never_hold_the_files_is_refused_with_the_sizes(self) -> None:
         target = find_target(candidate(), environment(), [node(disk_bytes=2**20), node("gpu-2")])
