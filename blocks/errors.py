@@ -24,13 +24,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from blocks.wording import one_line, said
+
 
 class PipelineError(Exception):
     """One clear sentence, and the facts behind it.
 
     Args:
-        message: A sentence that names the thing and says what to do. Never holds a secret.
-        facts: What a program may want to read (JSON-able); never a secret.
+        message: A sentence that names the thing and says what to do. What looks like a secret in it is taken out, as it quotes others.
+        facts: What a program may want to read (JSON-able); without secrets, too.
 
     Attributes:
         untouched: Whether it came before anything outside was changed, so that what serves goes on serving; none if that is not known.
@@ -39,9 +41,9 @@ class PipelineError(Exception):
     untouched: bool | None = None
 
     def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.facts = facts
+        self.message = one_line(message)
+        self.facts: dict[str, Any] = {name: said(value) for name, value in facts.items()}
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.facts), {"untouched": self.untouched}

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from blocks.errors import NodeRejected, PipelineError
+from blocks.wording import many_lines
 from flows.errors import SpecInvalid
 from flows.node.report import say
 
@@ -87,7 +88,7 @@ def _prepare(options: argparse.Namespace) -> None:
 def _ask(options: argparse.Namespace) -> None:
     from flows.node.ask import ask
 
-    print(ask(options.endpoint, options.model, options.timeout_seconds), flush=True)
+    print(many_lines(ask(options.endpoint, options.model, options.timeout_seconds)), flush=True)
 
 
 def _scrub(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.text import redacted
+from blocks.wording import one_line
 
 Cause = Literal["gpu-out-of-memory", "no-kv-cache-memory", "weights-unloadable", "node-disk-full"]
 
@@ -75,6 +75,5 @@ def read_log(text: str) -> LogFinding | None:
 
 
 def quoted(line: str) -> str:
-    """A line as it may be shown: without secrets, and not too long."""
-    shown = redacted(line)
-    return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[: _QUOTED_CHARACTERS - 1]}…"
+    """A line as it may be shown: without secrets and hidden signs, and not too long."""
+    return one_line(line, _QUOTED_CHARACTERS)

@@ -12,10 +12,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from flows.text import redacted
+from blocks.wording import LONGEST_TEXT, many_lines
 
 #: What flows say of themselves: a task's thread and a branch of a fan-out have their own copies.
 _ABOUT: ContextVar[dict[str, str] | None] = ContextVar("slipway_log_lines", default=None)
+
+#: What is read of a text, in characters.
+_LONGEST = 1_000_000
 
 #: How Prefect's loggers name what a record belongs to, and what the line calls it.
 _PREFECT = {"flow_run_id": "run_id", "flow_run_name": "run", "flow_name": "flow", "task_run_name": "task"}
@@ -31,7 +34,7 @@ class JsonLines(logging.Formatter):
 
     `time` (UTC), `level`, `logger` and `message` are always there; `run_id`, `run`, `flow` and `task` as far as Prefect knows them;
     `model`, `environment` and `candidate` (the whole fingerprint) as far as the run does; `error`, `error_type` and `trace` where there was
-    one. What looks like a secret is taken out.
+    one. What looks like a secret is taken out, what others hide is shown, and a text that is too long is cut.
     """
 
     def __init__(self, fmt: str | None = None, datefmt: str | None = None, style: Literal["%", "{", "$"] = "%", **_: Any) -> None:
@@ -50,7 +53,13 @@ class JsonLines(logging.Formatter):
             **(_ABOUT.get() or {}),
             **_error(record),
         }
-        return json.dumps({name: redacted(value) for name, value in line.items()}, ensure_ascii=False)
+        return json.dumps({name: _written(value) for name, value in line.items()}, ensure_ascii=False)
+
+
+def _written(text: str) -> str:
+    shown = many_lines(text, _LONGEST)
+    # A trace tells at its end what happened, so both ends stay.
+    return shown if len(shown) <= 2 * LONGEST_TEXT else f"{shown[:LONGEST_TEXT]}\n…\n{shown[-LONGEST_TEXT:]}"
 
 
 def _error(record: logging.LogRecord) -> dict[str, str]:

@@ -19,13 +19,13 @@ from blocks.errors import GitRejected, HelmRejected
 from blocks.gitops import GitOps
 from blocks.helm import Helm
 from blocks.registry import Gate, Registry, RegistryClient
+from blocks.secret_shapes import looks_secret
 from flows.delivery.application import sync_policy
 from flows.delivery.argocd import sync
 from flows.delivery.drift import Drift
 from flows.delivery.git import commit, commit_removal, commit_rollback
 from flows.delivery.git_files import Commit, Provenance
 from flows.delivery.live import look_for_drift
-from flows.delivery.secret_scan import looks_secret
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan

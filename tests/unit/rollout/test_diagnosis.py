@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from blocks.errors import ClusterUnreachable, HelmRejected, HubRejected, RolloutStalled
 from blocks.facts import Container, Trouble
+from blocks.secret_shapes import redacted
 from flows.rollout.diagnosis import REMEDIES, Diagnosis, diagnose, diagnosis_of
 from flows.rollout.engine_log import read_log
-from flows.text import redacted
 from tests.support.examples import candidate, crashed, node, rollout, trouble, waiting_pod
 
 LABEL = candidate().label
