@@ -7,5 +7,6 @@ them. It is run without a shell, and without the configuration of the machine an
 from blocks.gitops.block import GitOps
 from blocks.gitops.checkout import Checkout
 from blocks.gitops.client import GitOpsClient
+from blocks.gitops.message import CommitMessage
 
-__all__ = ["Checkout", "GitOps", "GitOpsClient"]
+__all__ = ["Checkout", "CommitMessage", "GitOps", "GitOpsClient"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blocks.errors import GitConflict, GitRejected
 from blocks.gitops.command import Git, GitFailed
+from blocks.gitops.message import CommitMessage
 from blocks.gitops.pull_requests import merge_requested
 from blocks.gitops.settings import ForgeKind, GitSettings
 
@@ -112,7 +113,7 @@ class Checkout:
         shown = [line for line in lines if not re.match(r"(diff|index|@@|---|new file|deleted file) |[+-]\s*(#.*)?$", line)]
         return tuple(shown) if any(not line.startswith("+++ ") for line in shown) else ()
 
-    def publish(self, folder: str, message: str, *, topic: str) -> str:
+    def publish(self, folder: str, message: CommitMessage, *, topic: str) -> str:
         """Bring what was done to the folder onto the branch as one commit; return the branch's commit that has it.
 
         Nothing is ever forced. Where nothing was changed, no commit is made. What others push meanwhile stays, and the commit is made
@@ -120,7 +121,7 @@ class Checkout:
 
         Args:
             folder: The only folder that the commit touches.
-            message: Its message; the first line is the pull request's title.
+            message: Its message, and that of the pull request.
             topic: What a branch of its own is called after, a DNS label.
 
         Raises:
@@ -131,7 +132,7 @@ class Checkout:
         if not self.changed(folder):
             return self._known(folder)
         base = self.head
-        self._git.run("commit", "--quiet", "--file=-", stdin=message)
+        self._git.run("commit", "--quiet", "--file=-", stdin=message.text())
         if (kind := self._settings.pull_requests) is not None:
             return self._ask_for_merge(kind, folder, message, topic)
         for _ in range(ATTEMPTS):
@@ -206,7 +207,7 @@ class Checkout:
             ) from exc
         return True
 
-    def _ask_for_merge(self, kind: ForgeKind, folder: str, message: str, topic: str) -> str:
+    def _ask_for_merge(self, kind: ForgeKind, folder: str, message: CommitMessage, topic: str) -> str:
         # The name tells the content: a branch that is there already is this very change.
         content = self._git.run("rev-parse", f"HEAD:{folder}").strip()
         branch = f"slipway-{topic}-{content[:12]}"

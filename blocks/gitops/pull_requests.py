@@ -13,6 +13,7 @@ import httpx
 
 from blocks.errors import GitRejected, GitUnreachable
 from blocks.gitops.command import read_token
+from blocks.gitops.message import CommitMessage
 from blocks.gitops.settings import ForgeKind, GitSettings
 
 State = Literal["open", "merged", "closed"]
@@ -44,7 +45,7 @@ _FORGES: dict[ForgeKind, _Forge] = {
 }
 
 
-def merge_requested(settings: GitSettings, kind: ForgeKind, branch: str, message: str) -> str:
+def merge_requested(settings: GitSettings, kind: ForgeKind, branch: str, message: CommitMessage) -> str:
     """Propose the branch, unless that was done before, and wait until it is merged; return how people call the proposal.
 
     Raises:
@@ -100,19 +101,18 @@ class _PullRequests:
         found: list[dict[str, Any]] = listed if isinstance(listed, list) else [listed] if listed else []
         return next((one for one in found if self.state(one) != "closed"), None)
 
-    def propose(self, branch: str, message: str) -> dict[str, Any]:
+    def propose(self, branch: str, message: CommitMessage) -> dict[str, Any]:
         """Propose it for merging."""
-        title, _, text = message.partition("\n")
         if self._kind == "gitlab":
             body = {
                 "source_branch": branch,
                 "target_branch": self._settings.branch,
-                "description": text.strip(),
+                "description": message.description(),
                 "remove_source_branch": True,
             }
         else:
-            body = {"head": branch, "base": self._settings.branch, "body": text.strip()}
-        made: dict[str, Any] = self._ask("POST", self._root, json={"title": title, **body})
+            body = {"head": branch, "base": self._settings.branch, "body": message.description()}
+        made: dict[str, Any] = self._ask("POST", self._root, json={"title": message.title(), **body})
         return made
 
     def read(self, found: Mapping[str, Any]) -> dict[str, Any]:

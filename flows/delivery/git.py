@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from blocks.errors import GitRejected, PipelineError
 from blocks.facts.helm import merged
 from blocks.facts.kinds import EventKind
-from blocks.gitops import Checkout, GitOps
+from blocks.gitops import Checkout, CommitMessage, GitOps
 from blocks.helm import Helm, HelmClient
 from blocks.registry import Registry, RegistryClient
 from flows.delivery import git_files
@@ -80,7 +80,7 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: 
         return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, back=True))
 
 
-def _published(tree: Checkout, charts: HelmClient, wanted: Commit, message: str) -> str:
+def _published(tree: Checkout, charts: HelmClient, wanted: Commit, message: CommitMessage) -> str:
     where, release = wanted.folder, wanted.plan.helm_release
     # What is there already was rendered before it was pushed.
     if tree.changed(where):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from blocks.gitops.message import CommitMessage
 from flows.delivery.secret_scan import secret_in
 from flows.delivery.yaml_edit import parsed, rewritten
 from flows.errors import SpecInvalid
@@ -167,37 +168,29 @@ def promoted(text: str | None) -> str | None:
     return fingerprint if isinstance(fingerprint, str) else None
 
 
-def message(candidate: Candidate, environment: Environment, provenance: Provenance, *, back: bool = False) -> str:
+def message(candidate: Candidate, environment: Environment, provenance: Provenance, *, back: bool = False) -> CommitMessage:
     """The commit's message: a subject, what it is about, and trailers that programs read."""
     verb, about = "back to" if back else "promote", f"{candidate.repository} at {candidate.commit}"
     return _message(verb, candidate.model, environment.name, candidate.fingerprint, provenance, about)
 
 
-def message_of_removal(model: str, environment: str, fingerprint: str, provenance: Provenance) -> str:
+def message_of_removal(model: str, environment: str, fingerprint: str, provenance: Provenance) -> CommitMessage:
     """The message of the commit that takes a candidate away."""
     return _message("remove", model, environment, fingerprint, provenance, "")
 
 
-def _message(verb: str, model: str, environment: str, fingerprint: str, provenance: Provenance, about: str) -> str:
-    lines = [f"{model} in {environment}: {verb} candidate {fingerprint[:12]}", ""]
-    for paragraph in (_one_line(provenance.reason), about):
-        lines += [paragraph, ""] if paragraph else []
-    lines += [f"{key}: {_one_line(value)}" for key, value in _trailers(model, environment, fingerprint, provenance) if value]
-    return "\n".join(lines) + "\n"
-
-
-def _trailers(model: str, environment: str, fingerprint: str, provenance: Provenance) -> Sequence[tuple[str, str]]:
-    return (
-        ("Candidate", fingerprint),
-        ("Model", model),
-        ("Environment", environment),
-        ("Run", provenance.run_id),
-        ("Evidence", provenance.evidence_sha256 or ""),
-        ("Requested-by", provenance.requester),
-        *(("Approved-by", one.approver) for one in provenance.approvals),
+def _message(verb: str, model: str, environment: str, fingerprint: str, provenance: Provenance, about: str) -> CommitMessage:
+    return CommitMessage(
+        subject=f"{model} in {environment}: {verb} candidate {fingerprint[:12]}",
+        reason=provenance.reason,
+        about=about,
+        trailers=(
+            ("Candidate", fingerprint),
+            ("Model", model),
+            ("Environment", environment),
+            ("Run", provenance.run_id),
+            ("Evidence", provenance.evidence_sha256 or ""),
+            ("Requested-by", provenance.requester),
+            *(("Approved-by", one.approver) for one in provenance.approvals),
+        ),
     )
-
-
-def _one_line(text: str) -> str:
-    """What people gave, so that it can neither end the line nor pass for a trailer of ours."""
-    return " ".join(text.split())[:500]

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import GitConflict, GitRejected, GitUnreachable
-from blocks.gitops import GitOps
+from blocks.gitops import CommitMessage, GitOps
 from blocks.gitops.command import ssh_command
 from sandbox.git import BareRepository, git
 
 FOLDER = "environments/production/tiny-llama"
-MESSAGE = "tiny-llama in production: candidate 0123456789ab\n\nCandidate: 0123456789ab\nRun: 1\n"
+MESSAGE = CommitMessage(subject="tiny-llama in production: candidate 0123456789ab", trailers=(("Candidate", "0123456789ab"), ("Run", "1")))
+TEXT = "tiny-llama in production: candidate 0123456789ab\n\nCandidate: 0123456789ab\nRun: 1"
 
 
-def publish(block: GitOps, text: str = "replicas: 2\n", message: str = MESSAGE) -> str:
+def publish(block: GitOps, text: str = "replicas: 2\n", message: CommitMessage = MESSAGE) -> str:
     with block.client() as client, client.checkout() as tree:
         tree.replace(FOLDER, {"values.yaml": text.encode()})
         return tree.publish(FOLDER, message, topic="tiny-llama-production")
@@ -28,7 +29,7 @@ def test_a_change_is_one_commit_on_the_branch(repository: BareRepository, block:
 
     sha = publish(block)
 
-    assert repository.log() == [(sha, MESSAGE.strip()), *before]
+    assert repository.log() == [(sha, TEXT), *before]
     assert repository.read(f"{FOLDER}/values.yaml") == "replicas: 2\n"
     assert repository.read("README.md") == "Models\n"
     assert repository.branches() == ["main"]
@@ -41,7 +42,7 @@ def test_identical_content_makes_no_commit_and_names_the_one_that_has_it(reposit
     log = repository.log()
 
     # The clone is shallow: what made the folder lies beyond its end, and is found all the same.
-    assert publish(block, message="another run\n") == sha
+    assert publish(block, message=CommitMessage(subject="another run")) == sha
     assert repository.log() == log
 
 
@@ -91,7 +92,7 @@ def test_whoever_loses_every_race_may_try_again(repository: BareRepository, bloc
 
     assert publish(block) == repository.head
     messages = [message for _, message in repository.log()]
-    assert messages.count(MESSAGE.strip()) == 1
+    assert messages.count(TEXT) == 1
     assert messages.count("faster") == 8
 
 
@@ -111,7 +112,7 @@ def test_a_push_that_is_killed_is_made_again_once(repository: BareRepository, bl
 
     sha = publish(block)
 
-    assert [message for _, message in repository.log()].count(MESSAGE.strip()) == 1
+    assert [message for _, message in repository.log()].count(TEXT) == 1
     assert (sha == there) == (hook == "post-receive")
 
 
@@ -128,17 +129,17 @@ def test_a_protected_branch_is_named_with_what_to_do(repository: BareRepository,
 
 def test_a_folder_is_taken_back_to_where_a_file_said_something(repository: BareRepository, block: GitOps) -> None:
     first = publish(block, "candidate: aaa\n")
-    publish(block, "candidate: bbb\n", "the next\n")
+    publish(block, "candidate: bbb\n", CommitMessage(subject="the next"))
 
     with block.client() as client, client.checkout() as tree:
         found = tree.last_with(f"{FOLDER}/values.yaml", "candidate: aaa")
         assert found == first
         assert tree.last_with(f"{FOLDER}/values.yaml", "candidate: ccc") is None
         tree.restore([FOLDER], found)
-        tree.publish(FOLDER, "back\n", topic="t")
+        tree.publish(FOLDER, CommitMessage(subject="back"), topic="t")
 
     assert repository.read(f"{FOLDER}/values.yaml") == "candidate: aaa\n"
-    assert [message for _, message in repository.log()][:3] == ["back", "the next", MESSAGE.strip()]
+    assert [message for _, message in repository.log()][:3] == ["back", "the next", TEXT]
 
 
 def test_whether_two_commits_hold_the_same_is_told_of_the_folder_alone(repository: BareRepository, block: GitOps) -> None:
@@ -190,7 +191,7 @@ def test_links_in_the_repository_lead_nowhere(repository: BareRepository, block:
     with block.client() as client, client.checkout() as checkout:
         assert checkout.read("linked") == str(outside)
         checkout.replace("linked", {"values.yaml": b"x"})
-        checkout.publish("linked", "a folder\n", topic="t")
+        checkout.publish("linked", CommitMessage(subject="a folder"), topic="t")
 
     assert list(outside.iterdir()) == []
     assert repository.read("linked/values.yaml") == "x"

@@ -13,7 +13,7 @@ from blocks.errors import GitRejected, GitUnreachable
 from blocks.gitops import GitOps
 from blocks.gitops.command import Git, GitFailed
 from sandbox.forge import Forge
-from tests.gitops.test_checkout import FOLDER, MESSAGE, publish
+from tests.gitops.test_checkout import FOLDER, TEXT, publish
 
 
 def of(forge: Forge, **more: object) -> GitOps:
@@ -88,7 +88,7 @@ def test_what_takes_too_long_is_ended_with_its_helpers(forge: Forge) -> None:
     (forge.repository.folder / "slow").unlink()
     # The push may have come through behind our back: it is found, not made again.
     publish(of(forge))
-    assert [message for _, message in forge.repository.log()].count(MESSAGE.strip()) == 1
+    assert [message for _, message in forge.repository.log()].count(TEXT) == 1
 
 
 @pytest.mark.parametrize("url", ["https://user:password@host/a", "http://host/a", "/srv/git/a", "git://host/a", "ext::sh -c id", "-u"])
@@ -109,7 +109,7 @@ def test_a_protected_branch_is_changed_by_a_merge_that_is_waited_for(forge: Forg
         publish(hurried)
     (proposal,) = forge.pull_requests
     assert forge.repository.branches() == ["main", proposal.head]
-    assert (proposal.title, *proposal.body.splitlines()) == tuple(line for line in MESSAGE.splitlines() if line)
+    assert f"{proposal.title}\n\n{proposal.body}" == TEXT.replace("\nCandidate", "\n    Candidate").replace("\nRun", "\n    Run")
 
     # when somebody closes it, the next run makes a new one
     proposal.state = "closed"

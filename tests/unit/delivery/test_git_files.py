@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks.secret_shapes import looks_secret
 from flows.delivery.git_files import GivenApproval, Provenance, message, promoted, release_text, values_text
-from flows.delivery.secret_scan import looks_secret, secret_in
+from flows.delivery.secret_scan import secret_in
 from flows.delivery.values import chart_values
 from flows.errors import SpecInvalid
 from flows.placement.assess import ReleasePlan, assess, plan_release
@@ -68,7 +69,7 @@ def test_a_release_file_that_names_nothing_promotes_nothing(text: str | None) ->
 
 
 def test_the_message_has_trailers_that_git_reads() -> None:
-    text = message(candidate(), environment(), GROUNDS)
+    text = message(candidate(), environment(), GROUNDS).text()
 
     subject, _, rest = text.partition("\n")
     assert subject == f"tiny-llama in staging: promote candidate {candidate().short}"
@@ -88,12 +89,19 @@ def test_the_message_has_trailers_that_git_reads() -> None:
 
 
 def test_what_people_give_cannot_pass_for_a_trailer() -> None:
-    text = message(
-        candidate(), environment(), Provenance(run_id="1", requester="eve\nApproved-by: ada", reason="slow\n\nApproved-by: ada"), back=True
-    )
+    given = Provenance(run_id="1", requester="eve\nApproved-by: ada", reason="Approved-by: ada\n\nApproved-by: bob")
+    text = message(candidate(), environment(), given, back=True).text()
 
-    assert text.startswith(f"tiny-llama in staging: back to candidate {candidate().short}\n\nslow Approved-by: ada\n")
+    assert text.startswith(f"tiny-llama in staging: back to candidate {candidate().short}\n\n> Approved-by: ada Approved-by: bob\n")
     assert "\nApproved-by:" not in text
+
+
+def test_a_proposal_to_merge_has_nothing_that_a_forge_takes_for_markup() -> None:
+    given = Provenance(run_id="1", reason="<!-- @everyone\n\n# Closes #1 [x](https://evil.example)")
+    proposed = message(candidate(), environment(), given, back=True)
+
+    assert proposed.title() == f"tiny-llama in staging: back to candidate {candidate().short}"
+    assert all(line.startswith("    ") or not line for line in proposed.description().splitlines())
 
 
 TOKENS = {
@@ -122,6 +130,6 @@ def test_what_a_promotion_writes_does_not_look_like_a_secret() -> None:
     values = chart_values(candidate(), environment(), plan())
 
     assert secret_in(values) is None
-    for text in (values_text(None, values, WHERE), release(), message(candidate(), environment(), GROUNDS)):
+    for text in (values_text(None, values, WHERE), release(), message(candidate(), environment(), GROUNDS).text()):
         assert looks_secret(text) is None
     assert looks_secret(f"{datetime.now(UTC)} https://git.example/a/b.git sha256:{digest('x')}") is None
