@@ -24,7 +24,7 @@ from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, call, foreseen, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
-from flows.text import cell
+from flows.text.markdown import Markdown, code, heads, md, page, row
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.summary import measurement_rows
 from flows.weights.nightly import scrub_nodes
@@ -76,8 +76,8 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     proofs = {name: result for name, result in results.items() if isinstance(result, VerifiedEvidence)}
     drifted = await _drifts(deployments, registry, entries, run_id)
     drifts = {name: found for name, found in drifted.items() if isinstance(found, tuple) and found}
-    await call(show_page, "revalidation", _page(results) + drift_page(drifts), "What is live, and whether it still answers")
-    await call(show_table, "revalidation-measurements", measurement_rows(proofs), "Every measurement of the verification")
+    await call(show_page, "revalidation", _page(results) + drift_page(drifts), md("What is live, and whether it still answers"))
+    await call(show_table, "revalidation-measurements", measurement_rows(proofs), md("Every measurement of the verification"))
     # Last, as it takes as long as reading all weights: the pages are there by then.
     scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
     errored = [result for result in (*results.values(), *drifted.values(), *scrubbed) if isinstance(result, PipelineError)]
@@ -136,15 +136,12 @@ def _name(entry: Entry) -> str:
     return f"{entry.model} in {entry.environment}"
 
 
-def _page(results: dict[str, VerifiedEvidence | PipelineError]) -> str:
-    def line(result: VerifiedEvidence | PipelineError) -> str:
+def _page(results: dict[str, VerifiedEvidence | PipelineError]) -> Markdown:
+    def cells(result: VerifiedEvidence | PipelineError) -> tuple[object, object]:
         if isinstance(result, PipelineError):
-            return f"could not be checked: {result.message} | none"
-        return f"{cell(result.verdict.message)} | `{result.ref.sha256[:12]}`"
+            return f"could not be checked: {result.message}", "none"
+        return result.verdict.message, code(result.ref.sha256[:12])
 
-    rows = [f"| {name} | {line(result)} |" for name, result in results.items()]
-    return (
-        "\n".join(["## Revalidation", "", "| entry | verdict | evidence |", "|-|-|-|", *rows])
-        if rows
-        else "## Revalidation\n\nNothing is live."
-    )
+    rows = [row(name, *cells(result)) for name, result in results.items()]
+    title = md("## Revalidation\n")
+    return page(title, heads("entry", "verdict", "evidence"), *rows) if rows else page(title, md("Nothing is live."))

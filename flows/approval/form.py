@@ -13,9 +13,12 @@ from flows.approval.rules import ApprovalEvidence
 from flows.candidate.changes import Change
 from flows.candidate.page import candidate_rows
 from flows.spec import Candidate, Environment
-from flows.text import cell
+from flows.text.markdown import Markdown, code, heads, md, page, row
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.summary import verdict_rows
+
+#: Changes that the page names: a repository may change thousands of files at once.
+MOST_CHANGES = 100
 
 
 class Decision(StrEnum):
@@ -55,28 +58,29 @@ def approval_page(
     proofs: Mapping[str, VerifiedEvidence],
     requester: str,
     deadline: datetime,
-) -> str:
+) -> Markdown:
     """What a release manager reads above the form: what is to be approved, what it changes, what was found so far."""
-    replaces = f"candidate `{decided_on.current[:12]}`" if decided_on.current else "nothing; it is the first release there"
-    lines = [
-        f"## Release {candidate.model} to {environment.name}?",
-        "",
+    current = decided_on.current
+    replaces = md("candidate {}", code(current[:12])) if current else md("nothing; it is the first release there")
+    return page(
+        md("## Release {} to {}?", candidate.model, environment.name),
+        md(""),
         *candidate_rows(candidate),
-        f"| replaces in {environment.name} | {replaces} |",
-        f"| asked for by | {cell(requester) or 'nobody in particular'} |",
-        f"| evidence | `{decided_on.sha256[:16]}` |",
-        f"| waits until | {deadline:%Y-%m-%d %H:%M} UTC |",
-        "",
+        row(f"replaces in {environment.name}", replaces),
+        row("asked for by", requester or "nobody in particular"),
+        row("evidence", code(decided_on.sha256[:16])),
+        row("waits until", f"{deadline:%Y-%m-%d %H:%M} UTC"),
+        md(""),
         *_changes(decided_on.changes),
         *verdict_rows(proofs),
-        "",
-        "Resuming with *approve* deploys this candidate; with *reject* it ends the release.",
-    ]
-    return "\n".join(lines)
+        md(""),
+        md("Resuming with *approve* deploys this candidate; with *reject* it ends the release."),
+    )
 
 
-def _changes(found: Sequence[Change]) -> list[str]:
+def _changes(found: Sequence[Change]) -> list[Markdown]:
     if not found:
         return []
-    rows = [f"| {cell(change.what)} | {cell(change.now)} | {cell(change.new)} |" for change in found]
-    return ["| what changes | now | then |", "|-|-|-|", *rows, ""]
+    rows = [row(change.what, change.now, change.new) for change in found[:MOST_CHANGES]]
+    more = [row(f"{len(found) - MOST_CHANGES:,} more", "", "")] if len(found) > MOST_CHANGES else []
+    return [heads("what changes", "now", "then"), *rows, *more, md("")]

@@ -16,6 +16,7 @@ from flows.errors import ApprovalDenied, ApprovalExpired
 from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import call, run
 from flows.spec import Approvers, Candidate, Environment
+from flows.text.markdown import Markdown, joined, md
 from flows.verification.evidence import VerifiedEvidence
 
 #: Forms that one gate opens at most: an answer that cannot be accepted opens the next one.
@@ -102,27 +103,36 @@ async def _is_through(registry: Registry, gate: Gate, environment: Environment, 
     return True
 
 
-def _so_far(answers: Sequence[Event], seen: Tally, environment: Environment) -> str:
+def _so_far(answers: Sequence[Event], seen: Tally, environment: Environment) -> Markdown:
     """What has been answered, for the next who reads the form."""
     lines = [
-        f"> {answer.actor} approved at {answer.occurred_at:%Y-%m-%d %H:%M} UTC"
-        + (" as an emergency" if answer.detail.get("emergency") else "")
-        + (f": {answer.detail['reason']}" if answer.detail.get("reason") else "")
+        md(
+            "> {} approved at {:%Y-%m-%d %H:%M} UTC{}{}",
+            answer.actor,
+            answer.occurred_at,
+            md(" as an emergency") if answer.detail.get("emergency") else "",
+            md(": {}", answer.detail["reason"]) if answer.detail.get("reason") else "",
+        )
         for answer in seen.approvals
     ]
     if seen.approvals and not seen.granted:
-        lines.append(f"> {len(seen.approvals)} of {seen.needed} approvals; another approver is needed.")
+        lines.append(md("> {} of {} approvals; another approver is needed.", len(seen.approvals), seen.needed))
     frozen = frozen_until(environment.approval.freezes, _now())
     if frozen is not None:
         until, reason = frozen
         lines.append(
-            f"> {environment.name} is frozen until {until:%Y-%m-%d %H:%M} UTC{f' ({reason})' if reason else ''}: an approved release waits "
-            "until then, unless two approvers decide *approve-emergency*."
+            md(
+                "> {} is frozen until {:%Y-%m-%d %H:%M} UTC{}: an approved release waits until then, unless two approvers decide "
+                "*approve-emergency*.",
+                environment.name,
+                until,
+                md(" ({})", reason) if reason else "",
+            )
         )
     refused = [answer for answer in answers if answer.kind == EventKind.APPROVAL_REFUSED]
     if refused and answers[-1] is refused[-1]:
-        lines.append(f"> The last answer was not accepted: {refused[-1].detail.get('why')}.")
-    return "".join(f"\n\n{line}" for line in lines)
+        lines.append(md("> The last answer was not accepted: {}.", refused[-1].detail.get("why")))
+    return joined("", [md("\n\n{}", line) for line in lines])
 
 
 def _answers(events: Sequence[Event]) -> list[Event]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from blocks.errors import PipelineError
 from flows.cli.approvals import add_commands as add_approvals
 from flows.cli.doctor import add_commands as add_doctor
 from flows.cli.operators import add_commands as add_operators
+from flows.cli.output import say, say_exactly, say_json
 from flows.cli.shared import AsJson, open_registry
 from flows.errors import Refusal, SpecInvalid
 
@@ -84,21 +84,23 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a release would do and everything that speaks against it; touches nothing."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
+    from flows.cli.console import PlainConsole
     from flows.naming import release_name
     from flows.runtime import client
+    from flows.text.markdown import text_of
 
     run_id, seen = _follow("plan/plan", {"model": model, "revision": revision, "environments": environment or []}, quiet=True)
     key = release_name(model, "plan")
     if as_json:
         rows = {name: client.artifact(run_id, f"{key}-{name}") or [] for name in ("model", "environments")}
-        found = {name: [{**row, "refusals": row["refusals"].splitlines()} for row in table] for name, table in rows.items()}
+        tables = {name: [{key: text_of(cell) for key, cell in row.items()} for row in table] for name, table in rows.items()}
+        found = {name: [{**row, "refusals": row["refusals"].splitlines()} for row in table] for name, table in tables.items()}
         document = {"run": str(run_id), "state": seen.state, "message": seen.message, "model": next(iter(found["model"]), None)}
-        print(json.dumps({**document, "environments": found["environments"]}))
+        say_json({**document, "environments": found["environments"]})
     elif (page := client.artifact(run_id, key)) is not None:
-        Console().print(Markdown(page))
+        PlainConsole().print(Markdown(page, hyperlinks=False))
     _end(seen)
 
 
@@ -146,9 +148,10 @@ def status(
             }
             for entry in entries
         ]
-        print(json.dumps(lines, indent=2))
+        say_json(lines, indent=2)
         return
-    print("\n".join(status_lines(entries)) if entries else "Nothing has been released yet.")
+    for line in status_lines(entries) if entries else ["Nothing has been released yet."]:
+        say(line)
 
 
 @app.command()
@@ -171,13 +174,13 @@ def evidence(
                 raise SpecInvalid(f"{html} cannot be written: {exc.strerror}.") from exc
     if as_json:
         # Canonical, as it was hashed: `slipway evidence HASH --json | head -c -1 | sha256sum` gives the hash again.
-        print(found.canonical)
+        say_exactly(found.canonical)
     elif html is not None:
-        print(f"Wrote {html}: open it in a browser.")
+        say(f"Wrote {html}: open it in a browser.")
     else:
-        from rich.console import Console
+        from flows.cli.console import PlainConsole
 
-        kept.show(found, Console())
+        kept.show(found, PlainConsole())
 
 
 @app.command()
@@ -188,7 +191,11 @@ def migrate(
     """Bring the registry's tables up to date; safe to repeat."""
     with open_registry(block) as registry:
         applied = registry.migrate()
-    print(json.dumps({"applied": applied}) if as_json else "\n".join(f"applied {name}" for name in applied) or "Nothing to apply.")
+    if as_json:
+        say_json({"applied": applied})
+        return
+    for line in [f"applied {name}" for name in applied] or ["Nothing to apply."]:
+        say(line)
 
 
 def _announce(model: str, environment: str, to: str | None) -> None:
@@ -197,44 +204,39 @@ def _announce(model: str, environment: str, to: str | None) -> None:
         current, previous = registry.current(model, environment), registry.previous(model, environment)
         now = f"candidate {(current.fingerprint or '')[:12]} ({current.status})" if current is not None else "nothing that is routed"
         if to is not None:
-            print(f"{model} in {environment}: {now} → candidate {to[:12]}")
+            say(f"{model} in {environment}: {now} → candidate {to[:12]}")
         elif previous is not None:
             back = f"candidate {(previous.fingerprint or '')[:12]}, verified {previous.event.occurred_at:%Y-%m-%d %H:%M}Z"
-            print(f"{model} in {environment}: {now} → {back}")
+            say(f"{model} in {environment}: {now} → {back}")
 
 
 def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=as_json)
     run_id, seen = _follow(deployment, parameters, quiet=as_json, wait=wait)
     if as_json:
         steps = [{"name": step.name, "state": step.state, "seconds": round(step.seconds, 3)} for step in seen.steps]
-        print(json.dumps({"run": str(run_id), "name": seen.name, "state": seen.state, "message": seen.message, "steps": steps}))
+        say_json({"run": str(run_id), "name": seen.name, "state": seen.state, "message": seen.message, "steps": steps})
     elif seen.suspended:
-        console.print(f"It waits for approval there, or: slipway approve {run_id} --as NAME", highlight=False, soft_wrap=True)
+        say(f"It waits for approval there, or: slipway approve {run_id} --as NAME")
     elif seen.final and seen.succeeded:
-        console.print(f"{seen.name}: done.")
+        say(f"{seen.name}: done.")
     _end(seen)
 
 
 def _follow(deployment: str, parameters: dict[str, Any], *, quiet: bool, wait: bool = True) -> tuple[UUID, Progress]:
     """Start a run and follow it until it ends or waits; `quiet` keeps the standard output for what it finds."""
-    from rich.console import Console
-
     from flows.cli import follow
+    from flows.cli.console import PlainConsole
     from flows.runtime import client
 
-    console = Console(stderr=quiet)
     run_id = client.start(deployment, parameters)
-    console.print(f"Run {run_id}: {client.run_page(run_id)}", highlight=False, soft_wrap=True)
-    return run_id, follow.Follower(run_id, console).until(follow.stopped) if wait else client.progress(run_id)
+    say(f"Run {run_id}: {client.run_page(run_id)}", error=quiet)
+    return run_id, follow.Follower(run_id, PlainConsole(error=quiet)).until(follow.stopped) if wait else client.progress(run_id)
 
 
 def _end(seen: Progress) -> None:
     """Say why a run failed, and exit with 1 if it did."""
     if seen.final and not seen.succeeded:
-        print(f"{seen.state}: {seen.message}", file=sys.stderr)
+        say(f"{seen.state}: {seen.message}", error=True)
         sys.exit(_EXIT_CODES.get(seen.state, FAILED))
 
 
@@ -250,7 +252,7 @@ def main() -> None:
     try:
         app()
     except PipelineError as exc:
-        print(f"slipway: {exc.message}", file=sys.stderr)
+        say(f"slipway: {exc.message}", error=True)
         sys.exit(FAILED if isinstance(exc, Refusal) else ERRORED)
 
 

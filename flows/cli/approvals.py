@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from blocks.facts.kinds import EventKind
+from flows.cli.output import say, say_exactly, say_json
 from flows.cli.shared import AsJson, open_registry
 from flows.errors import SpecInvalid
 
@@ -60,8 +60,8 @@ def _answer(run: str, decision: str, approver: str, reason: str, code: str | Non
     # Asked for last, since a code is shown for half a minute only.
     given = code or str(typer.prompt("One-time code", hide_input=True))
     client.resume(run_id, {"decision": decision, "approver": approver, "code": given, "reason": reason})
-    print(f"The run wakes up and checks the answer: {client.run_page(run_id)}")
-    print("If it is not accepted, the form opens again and says why; slipway approvals shows what waits.")
+    say(f"The run wakes up and checks the answer: {client.run_page(run_id)}")
+    say("If it is not accepted, the form opens again and says why; slipway approvals shows what waits.")
 
 
 def approvals(as_json: AsJson = False) -> None:
@@ -86,17 +86,17 @@ def approvals(as_json: AsJson = False) -> None:
             }
         )
     if as_json:
-        print(json.dumps(rows, indent=2))
+        say_json(rows, indent=2)
         return
     for row in rows:
         until = datetime.fromisoformat(str(row["expires_at"])).astimezone(UTC)
         people = ", ".join(map(str, row["approved_by"])) or "nobody yet"  # type: ignore[call-overload]
-        print(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
-        print(f"  run {row['run']}, waits until {until:%Y-%m-%d %H:%M}Z, approved by {people}")
+        say(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
+        say(f"  run {row['run']}, waits until {until:%Y-%m-%d %H:%M}Z, approved by {people}")
         if row["frozen_until"]:
-            print(f"  frozen until {row['frozen_until']}")
+            say(f"  frozen until {row['frozen_until']}")
     if not rows:
-        print("Nothing waits for approval.")
+        say("Nothing waits for approval.")
 
 
 def automations() -> None:
@@ -104,7 +104,8 @@ def automations() -> None:
     from flows.runtime.automations import apply_automations
     from flows.spec import Deployments
 
-    print("\n".join(apply_automations(Deployments.default().root / "automations")) or "There are no automations.")
+    for line in apply_automations(Deployments.default().root / "automations") or ["There are no automations."]:
+        say(line)
 
 
 @approver_app.command()
@@ -137,7 +138,7 @@ def enroll(
                 kept = f"the Prefect block secret/{save_authenticator(name, secret)}"
         registry.events.add(EventKind.APPROVER_ENROLLED, detail={"approver": name, "replaced": replace})
     _show_secret(provisioning_uri(secret, name))
-    print(f"Kept in {kept}.")
+    say(f"Kept in {kept}.")
 
 
 def _write_secret(path: Path, secret: str) -> None:
@@ -153,9 +154,12 @@ def _write_secret(path: Path, secret: str) -> None:
 def _show_secret(uri: str) -> None:
     import segno
 
-    print("Scan this with an authenticator app now; it is not shown again.\n")
+    say("Scan this with an authenticator app now; it is not shown again.")
+    say()
     segno.make(uri, error="m").terminal(compact=True)
-    print(f"\n{uri}\n")
+    say()
+    say(uri)
+    say()
 
 
 @audit_app.command()
@@ -177,15 +181,12 @@ def verify(
     with open_registry() as registry:
         report = registry.audit.verify(expected)
     if as_json:
-        print(
-            json.dumps(
-                {"holds": report.broken is None, "broken": report.broken, "position": report.head.position, "hash": report.head.hash}
-            )
-        )
+        say_json({"holds": report.broken is None, "broken": report.broken, "position": report.head.position, "hash": report.head.hash})
     elif report.broken is None:
-        print(f"The record holds: {report.head.position} events. Note its end elsewhere, for --expect:\n{report.head}")
+        say(f"The record holds: {report.head.position} events. Note its end elsewhere, for --expect:")
+        say(str(report.head))
     if report.broken is not None:
-        print(f"slipway: the record does not hold: {report.broken}.", file=sys.stderr)
+        say(f"slipway: the record does not hold: {report.broken}.", error=True)
         sys.exit(1)
 
 
@@ -194,4 +195,4 @@ def export() -> None:
     """Print all events in the order of the chain, a line of JSON each."""
     with open_registry() as registry:
         for event in registry.audit.chain():
-            print(event.line())
+            say_exactly(event.line())

@@ -22,10 +22,10 @@ from uuid import UUID
 import httpx
 import yaml
 from psycopg.conninfo import make_conninfo
-from rich.console import Console
 from rich.table import Table
 
 from blocks.errors import PipelineError
+from flows.cli.console import PlainConsole
 from flows.errors import SpecInvalid
 from flows.spec.folder import ENVIRONMENT_VARIABLE
 from sandbox import models
@@ -90,7 +90,7 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
         SpecInvalid: Another demo runs in that folder.
     """
     folder = (state or STATE).resolve()
-    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = PlainConsole(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     try:
         with ExitStack() as stack:
             stack.enter_context(_alone(folder))
@@ -100,12 +100,12 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
         # 130 is what shells give for Ctrl-C; where the demo was to stay up, that is its good end.
         return 0 if not approve else 130
     except DemoFailed as exc:
-        console.print(f"\nThe demo failed at {exc.part}: {exc.why}", style="red", markup=False)
-        console.print(f"The log: {exc.log}; everything else that was written: {folder}", markup=False)
+        console.print(f"\nThe demo failed at {exc.part}: {exc.why}", style="red")
+        console.print(f"The log: {exc.log}; everything else that was written: {folder}")
         return 1
 
 
-def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> int:
+def _demo(console: PlainConsole, folder: Path, stack: ExitStack, approve: bool) -> int:
     begin = time.monotonic()
     # Helm keeps what it learns of a cluster under the home folder unless it is told where else.
     caches = {name: str(folder / "helm") for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
@@ -124,7 +124,7 @@ def _demo(console: Console, folder: Path, stack: ExitStack, approve: bool) -> in
         with _part("the start of the Prefect server", logs / "server.log"):
             server.result()
     console.print(f"Everything is up after {time.monotonic() - begin:.0f} s. State and logs: {folder}")
-    console.print(f"Prefect UI:  [link={prefect.ui_url}]{prefect.ui_url}[/link]")
+    console.print(f"Prefect UI:  {prefect.ui_url}")
     console.print(
         f"Latency limits: a laptop's (median {LIMITS['p50_seconds']:g} s, 95 % {LIMITS['p95_seconds']:g} s), since the engines share this "
         "machine with all of this. Those of deployments/environments are for GPUs."
@@ -249,7 +249,7 @@ class _Authenticator:
             fresh.rename(self.path)
 
 
-def _release(console: Console, world: World, approve: bool, authenticator: _Authenticator, worker: Child) -> None:
+def _release(console: PlainConsole, world: World, approve: bool, authenticator: _Authenticator, worker: Child) -> None:
     """Release the model to all environments, with the approval between.
 
     Raises:
@@ -269,8 +269,8 @@ def _release(console: Console, world: World, approve: bool, authenticator: _Auth
         console.print(f"\nStaging is verified; production waits for an approval: {client.run_page(run_id)}")
         if not approve:
             console.print(
-                f"Press Resume there and fill in the form: the approver is [bold]{APPROVER}[/bold], the one-time code (a new one every "
-                f"30 seconds) is in {authenticator.path}, now [bold]{authenticator.code()}[/bold]. Or in another terminal: "
+                f"Press Resume there and fill in the form: the approver is {APPROVER}, the one-time code (a new one every "
+                f"30 seconds) is in {authenticator.path}, now {authenticator.code()}. Or in another terminal: "
                 f"PREFECT_API_URL={client.api_url()} {Path(sys.executable).parent / 'slipway'} approve {run_id} --as {APPROVER} "
                 f"--code $(cat {authenticator.path})\n"
             )
@@ -291,15 +291,15 @@ def _release(console: Console, world: World, approve: bool, authenticator: _Auth
         raise DemoFailed("the release", f"{seen.state}: {seen.message}", worker.log)
 
 
-def _complete(console: Console, router: Router) -> None:
+def _complete(console: PlainConsole, router: Router) -> None:
     """Get a completion from production, as a client would."""
     body = {"model": MODEL, "prompt": QUESTION, "max_tokens": 8, "temperature": 0}
     console.print("\nA completion from production, routed by the registry:")
-    console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'", markup=False)
+    console.print(f"curl {router.url}/v1/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'")
     # It goes to this machine: a proxy of the user's environment has no part in it.
     answer = httpx.post(f"{router.url}/v1/completions", json=body, timeout=60, trust_env=False)
     answer.raise_for_status()
-    console.print(f"{QUESTION}{answer.json()['choices'][0]['text']}", style="bold", markup=False)
+    console.print(f"{QUESTION}{answer.json()['choices'][0]['text']}", style="bold")
 
 
 def _pause_schedules() -> None:

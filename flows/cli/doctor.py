@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.output import say_json
 from flows.cli.shared import AsJson
 
 if TYPE_CHECKING:
@@ -30,13 +30,12 @@ def doctor(
     """
     import asyncio
 
-    from rich.console import Console
-
+    from flows.cli.console import PlainConsole
     from flows.doctor.gather import gather
     from flows.doctor.rules import symptoms
     from flows.spec import Deployments
 
-    deployments, told = Deployments.default(), Console(stderr=True)
+    deployments, told = Deployments.default(), PlainConsole(error=True)
     with told.status("Looking at Prefect, the registry and every environment ..."):
         found = symptoms(asyncio.run(gather(deployments)))
     # Several symptoms may have one remedy.
@@ -56,7 +55,7 @@ def doctor(
             }
             for symptom in found
         ]
-        print(json.dumps(lines, indent=2))
+        say_json(lines, indent=2)
     else:
         _show(found, {symptom: said for symptom, (said, _) in done.items()})
     sys.exit(1 if left else 0)
@@ -77,10 +76,11 @@ def _mended(remedy: Remedy) -> tuple[str, bool]:
 
 
 def _show(found: list[Symptom], done: dict[Symptom, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from flows.cli.console import PlainConsole
+
+    console = PlainConsole()
     if not found:
         console.print("Everything fits together.")
         return

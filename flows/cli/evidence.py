@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from blocks.facts.kinds import EventKind
 from blocks.registry import RegistryClient
 from blocks.registry.documents import canonical
+from blocks.wording import one_line
 from flows.errors import SpecInvalid
 from flows.record.phases import in_order
 from flows.runtime.prefect_api import PrefectApi
 from flows.runtime.waiting import waiting_run
 from flows.verification.evidence import Evidence
+
+#: Longest text of a cell, in characters; `--json` has all of it.
+LONGEST_CELL = 2000
 
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 _STYLES = {"passed": "green", "failed": "red", "inconclusive": "yellow", "errored": "magenta"}
@@ -85,20 +89,19 @@ def show(found: Found, console: Console) -> None:
     """Print the verdict and every measurement."""
     evidence, verdict = found.evidence, found.evidence.verdict
     style = _STYLES[verdict.outcome]
+    where = Text(f"{evidence.candidate.model} in {evidence.environment}", "bold")
+    console.print(Text.assemble(where, ": ", Text(verdict.message, style)))
     console.print(
-        f"[bold]{escape(evidence.candidate.model)} in {evidence.environment}[/]: [{style}]{escape(verdict.message)}[/]", highlight=False
-    )
-    console.print(
-        f"candidate {evidence.candidate.fingerprint[:12]}, measured {evidence.measured_at:%Y-%m-%d %H:%M:%S}Z, evidence {found.sha256}",
-        highlight=False,
+        f"candidate {evidence.candidate.fingerprint[:12]}, measured {evidence.measured_at:%Y-%m-%d %H:%M:%S}Z, evidence {found.sha256}"
     )
     table = Table("check", "outcome", show_edge=False)
     table.add_column("expected", overflow="fold")
     table.add_column("seen", overflow="fold")
     for measurement in verdict.measurements:
-        outcome = f"[{_STYLES[measurement.outcome]}]{measurement.outcome}[/]"
-        table.add_row(escape(measurement.name), outcome, escape(measurement.expected), escape(measurement.seen))
+        outcome = Text(measurement.outcome, _STYLES[measurement.outcome])
+        shown = [one_line(text, LONGEST_CELL) for text in (measurement.name, measurement.expected, measurement.seen)]
+        table.add_row(shown[0], outcome, *shown[1:])
     console.print(table)
     for name, seconds in in_order(evidence.phases).items():
-        console.print(f"{name:<10} {seconds:8.1f} s", highlight=False)
-    console.print(f"The page with its plots: slipway evidence {found.sha256[:12]} --html evidence.html", highlight=False)
+        console.print(f"{name:<10} {seconds:8.1f} s")
+    console.print(f"The page with its plots: slipway evidence {found.sha256[:12]} --html evidence.html")

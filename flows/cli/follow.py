@@ -9,6 +9,7 @@ from uuid import UUID
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from flows.runtime import client
 
@@ -58,7 +59,7 @@ class Follower:
     def _print(self, seen: client.Progress) -> None:
         for step in seen.steps:
             if step.state not in _UNDER_WAY and (step.name, step.state) not in self._told:
-                self._console.print(f"{step.state:<10} {step.seconds:6.1f} s  {step.name}", highlight=False)
+                self._console.print(f"{step.state:<10} {step.seconds:6.1f} s  {step.name}")
         self._told.update(_finished(seen))
 
 
@@ -79,5 +80,5 @@ def _table(seen: client.Progress, told: set[tuple[str, str]]) -> Table:
     for step in seen.steps:
         if (step.name, step.state) not in told:
             style = _STYLES.get(step.state, "yellow")
-            table.add_row(step.name, f"[{style}]{step.state}[/]", f"{step.seconds:.1f}")
+            table.add_row(step.name, Text(step.state, style), f"{step.seconds:.1f}")
     return table

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.output import say, say_json
 from flows.cli.shared import AsJson, open_registry, open_registry_of_file
 from flows.errors import SpecInvalid
 
@@ -77,7 +77,10 @@ def monitor(
         signal.signal(number, lambda *_: ended.set())
 
     def tell(seen: Round) -> None:
-        print(json.dumps(asdict(seen)) if as_json else seen.message, flush=True)
+        if as_json:
+            say_json(asdict(seen))
+        else:
+            say(seen.message)
 
     keep_watch(registry, endpoints, cache, interval_seconds=interval, tell=tell, ended=ended)
 
@@ -107,11 +110,14 @@ def exporter(
             server, _ = start_http_server(port, addr=address, registry=figures.metrics)
         except OSError as exc:
             raise SpecInvalid(f"The exporter cannot listen on {address}:{port} ({exc.strerror}): choose another with --port.") from exc
-        print(f"http://{address}:{server.server_port}/metrics", flush=True)
+        say(f"http://{address}:{server.server_port}/metrics")
         ended.wait()
         server.shutdown()
 
 
 def _switched(model: str, environment: str, entry: Entry | None, said: str, as_json: bool) -> None:
     line = {"model": model, "environment": environment, "status": entry.status if entry else None}
-    print(json.dumps({**line, "candidate": entry.fingerprint if entry else None}) if as_json else said)
+    if as_json:
+        say_json({**line, "candidate": entry.fingerprint if entry else None})
+    else:
+        say(said)

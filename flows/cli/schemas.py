@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from flows.cli.output import say
 from flows.spec import CheckSuite
 from flows.spec.checks import SCHEMA_FILE
 from flows.spec.load import ROOT
@@ -29,7 +30,7 @@ def main() -> None:
     """Write all of them."""
     for name, of in SCHEMAS.items():
         (ROOT / name).write_text(schema_text(of), encoding="utf-8")
-        print(f"wrote {name}")
+        say(f"wrote {name}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from blocks.facts.argocd import Application
 from blocks.facts.registry import Entry
+from blocks.wording import one_line
 from flows.delivery.application import SyncPolicy, unfit
-from flows.delivery.secret_scan import looks_secret
-from flows.text import cell
+from flows.text.markdown import Markdown, md, page, verbatim
 
 #: Lines of a difference that are shown.
 SHOWN = 20
@@ -92,8 +92,8 @@ def _git(entry: Entry, in_git: InGit) -> Drift | None:
 
 
 def shown(lines: Sequence[str]) -> tuple[str, ...]:
-    """The first lines, without what looks like a secret."""
-    safe = ["(a line that looks like a secret)" if looks_secret(line) else line[:200] for line in lines[:SHOWN]]
+    """The first lines, without what looks like a secret, and not too long."""
+    safe = [one_line(line, 200) for line in lines[:SHOWN]]
     more = len(lines) - SHOWN
     return (*safe, f"… {more} more lines") if more > 0 else tuple(safe)
 
@@ -136,12 +136,11 @@ def _quantity(value: Any) -> Decimal | None:
     return Decimal(digits) * _UNITS[unit]
 
 
-def drift_page(found: Mapping[str, Sequence[Drift]]) -> str:
+def drift_page(found: Mapping[str, Sequence[Drift]]) -> Markdown:
     """What has drifted, by entry, with the differences; nothing where nothing has."""
-    lines = ["", "", "## Drift", ""] if found else []
+    lines = [md(""), md(""), md("## Drift"), md("")] if found else []
     for name, drifts in found.items():
         for drift in drifts:
-            lines += [f"**{cell(name)}** ({drift.kind}): {cell(drift.message)}", ""]
-            # Indented, so that nothing in a difference is taken for markdown.
-            lines += [*(f"    {line}" for line in drift.difference), ""] if drift.difference else []
-    return "\n".join(lines)
+            lines += [md("**{}** ({}): {}", name, drift.kind, drift.message), md("")]
+            lines += [verbatim(drift.difference), md("")] if drift.difference else []
+    return page(*lines)

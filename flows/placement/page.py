@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from flows.candidate.page import candidate_rows
 from flows.errors import Refusal
@@ -11,67 +10,67 @@ from flows.placement.assess import Assessment
 from flows.placement.fit import RESERVE_BYTES, token_bytes
 from flows.spec import Candidate
 from flows.text import gib
+from flows.text.markdown import Cell, Markdown, code, heads, md, names, page, row
 
-_HEAD = "| environment | | needed on a GPU | largest context | free GPUs |"
 
-
-def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments: Sequence[Assessment]) -> str:
-    """The plan as markdown.
+def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments: Sequence[Assessment]) -> Markdown:
+    """The plan.
 
     Args:
         candidate: What would be released.
         refusals: Why its model may be served nowhere.
         assessments: What would happen in each environment.
     """
-    lines = [f"## Plan for {candidate.model} at {candidate.commit[:12]}", ""]
+    lines = [md("## Plan for {} at {}", candidate.model, candidate.commit[:12]), md("")]
     if refusals:
-        lines += ["### It cannot be released", "", *(f"- {refusal.message}" for refusal in refusals), ""]
-    lines += ["### In short", "", _HEAD, "|" + "-|" * (_HEAD.count("|") - 1), *map(_fit_row, assessments), ""]
+        lines += [md("### It cannot be released"), md(""), *_refused(refusals), md("")]
+    short = heads("environment", "", "needed on a GPU", "largest context", "free GPUs")
+    lines += [md("### In short"), md(""), short, *map(_fit_row, assessments), md("")]
     for assessment in assessments:
-        lines += [f"### {assessment.environment.name}", "", *_story(candidate, assessment, bool(refusals)), ""]
-    lines += ["### The candidate", "", *candidate_rows(candidate), *_kv_row(candidate), ""]
-    lines.append("Memory is an estimate until vLLM measures it, when it starts. Nothing was touched.")
-    return "\n".join(lines)
+        lines += [md("### {}", assessment.environment.name), md(""), *_story(candidate, assessment, bool(refusals)), md("")]
+    lines += [md("### The candidate"), md(""), *candidate_rows(candidate), *_kv_row(candidate), md("")]
+    lines.append(md("Memory is an estimate until vLLM measures it, when it starts. Nothing was touched."))
+    return page(*lines)
 
 
-def model_row(candidate: Candidate, refusals: Sequence[Refusal]) -> dict[str, Any]:
+def model_row(candidate: Candidate, refusals: Sequence[Refusal]) -> dict[str, Cell]:
     """What was found of the model, for scripts."""
     about = candidate.about
-    row: dict[str, Any] = {
-        "model": candidate.model,
-        "repository": candidate.repository,
-        "commit": candidate.commit,
-        "candidate": candidate.fingerprint,
+    found: dict[str, Cell] = {
+        "model": md("{}", candidate.model),
+        "repository": md("{}", candidate.repository),
+        "commit": md("{}", candidate.commit),
+        "candidate": md("{}", candidate.fingerprint),
         "files": len(candidate.files),
         "size_bytes": candidate.size_bytes,
         "remote_code": candidate.remote_code,
     }
     if about is not None:
-        row |= {
-            "architecture": about.config.architecture,
+        found |= {
+            "architecture": _or_none(about.config.architecture),
             "parameters": about.parameters,
-            "dtype": about.dtype,
-            "quantisation": about.config.quantisation,
+            "dtype": md("{}", about.dtype),
+            "quantisation": _or_none(about.config.quantisation),
             "weights_bytes": about.weights_bytes,
             "kv_bytes_per_token": token_bytes(about, candidate.engine) or None,
             "max_context": about.config.max_context,
-            "formats": ", ".join(about.formats),
-            "licence": ", ".join(about.licences),
+            "formats": names(about.formats),
+            "licence": names(about.licences),
             "gated": about.gated,
         }
-    return row | {"refusals": _sentences(refusals)}
+    return found | {"refusals": _sentences(refusals)}
 
 
-def environment_row(assessment: Assessment) -> dict[str, Any]:
+def environment_row(assessment: Assessment) -> dict[str, Cell]:
     """What was found of one environment, for scripts."""
     fit, way = assessment.fit, assessment.way
     room = way.room if way else None
     return {
-        "environment": assessment.environment.name,
+        "environment": md("{}", assessment.environment.name),
         "ok": not assessment.refusals,
-        "nodes": ", ".join(assessment.plan.nodes),
+        "nodes": names(assessment.plan.nodes),
         "replicas": assessment.seen.replicas,
-        "strategy": assessment.plan.strategy,
+        "strategy": md("{}", assessment.plan.strategy),
         "interruption_seconds": assessment.plan.interruption_seconds,
         "gpu_bytes": assessment.target.gpu_bytes,
         "usable_bytes": fit.usable_bytes if fit else None,
@@ -87,11 +86,19 @@ def environment_row(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _sentences(refusals: Sequence[Refusal]) -> str:
-    return "\n".join(refusal.message for refusal in refusals)
+def _sentences(refusals: Sequence[Refusal]) -> Markdown:
+    return page(*(md("{}", refusal.message) for refusal in refusals))
 
 
-def _kv_row(candidate: Candidate) -> list[str]:
+def _refused(refusals: Sequence[Refusal]) -> list[Markdown]:
+    return [md("- {}", refusal.message) for refusal in refusals]
+
+
+def _or_none(text: str | None) -> Markdown | None:
+    return md("{}", text) if text is not None else None
+
+
+def _kv_row(candidate: Candidate) -> list[Markdown]:
     about = candidate.about
     if about is None:
         return []
@@ -100,54 +107,55 @@ def _kv_row(candidate: Candidate) -> list[str]:
     state = ", and a state of linear attention" if about.config.state_values else ""
     size = f"{token_bytes(about, candidate.engine):,} bytes a token{more}{state}" if about.config.attention else "cannot be told"
     longest = f"{about.config.max_context:,} tokens" if about.config.max_context is not None else "not said"
-    return [f"| KV cache | {size} |", f"| longest context of the model | {longest} |", f"| formats | {', '.join(about.formats)} |"]
+    return [row("KV cache", size), row("longest context of the model", longest), row("formats", names(about.formats))]
 
 
-def _fit_row(assessment: Assessment) -> str:
+def _fit_row(assessment: Assessment) -> Markdown:
     fit, room = assessment.fit, assessment.way.room if assessment.way else None
-    cells = [
+    return row(
         assessment.environment.name,
-        "can be released" if not assessment.refusals else "**refused**",
+        "can be released" if not assessment.refusals else md("**refused**"),
         f"{gib(fit.needed_bytes)} of {gib(fit.usable_bytes)}" if fit else "cannot be told",
         f"{fit.largest_context:,}" if fit else "cannot be told",
         f"{room.free} of {room.total}; {room.extra} needed" if room else "no node",
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
-def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[str]:
+def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[Markdown]:
     """What would happen, step by step; or everything that speaks against it."""
     if assessment.refusals:
-        return [f"- {refusal.message}" for refusal in assessment.refusals]
+        return _refused(assessment.refusals)
     if nowhere:
-        return ["- Nothing here speaks against it, but the model itself is refused."]
-    environment, plan, seen = assessment.environment, assessment.plan, assessment.seen
+        return [md("- Nothing here speaks against it, but the model itself is refused.")]
+    environment, plan, seen, way = assessment.environment, assessment.plan, assessment.seen, assessment.way
     labels = sorted({pod.labels.get("slipway.dev/candidate", "")[:12] for pod in seen.pods} - {""})
     replaces = f"in place of candidate {', '.join(labels)}" if labels else "for the first time"
     pods = f"{seen.replicas} pod(s) with {candidate.engine.gpus} GPU(s) each"
     return [
-        *([f"- Only after it is verified in {environment.after}."] if environment.after else []),
-        *(["- Only after a person approves it."] if environment.approval.required else []),
-        f"- {candidate.size_bytes / 1e6:,.1f} MB are brought to {', '.join(plan.nodes)}, unless they are there.",
-        f"- Helm release `{plan.helm_release}` in namespace `{environment.namespace}`: {pods}, "
-        f"{'which is there already' if labels == [candidate.short] else replaces}.",
-        *(
-            [f"- {assessment.way.message[0].upper()}{assessment.way.message[1:]}."]
-            if assessment.way and labels != [candidate.short]
-            else []
+        *([md("- Only after it is verified in {}.", environment.after)] if environment.after else []),
+        *([md("- Only after a person approves it.")] if environment.approval.required else []),
+        md("- {:,.1f} MB are brought to {}, unless they are there.", candidate.size_bytes / 1e6, names(plan.nodes)),
+        md(
+            "- Helm release {} in namespace {}: {}, {}.",
+            code(plan.helm_release),
+            code(environment.namespace),
+            pods,
+            "which is there already" if labels == [candidate.short] else replaces,
         ),
+        *([md("- {}.", f"{way.message[0].upper()}{way.message[1:]}")] if way and labels != [candidate.short] else []),
         *_memory(assessment),
-        f"- Each pod may take {plan.budget.load_seconds} s to load, the rollout {plan.budget.rollout_seconds} s.",
-        f"- It answers at `{plan.endpoint}`.",
+        md("- Each pod may take {} s to load, the rollout {} s.", plan.budget.load_seconds, plan.budget.rollout_seconds),
+        md("- It answers at {}.", code(plan.endpoint)),
     ]
 
 
-def _memory(assessment: Assessment) -> list[str]:
+def _memory(assessment: Assessment) -> list[Markdown]:
     fit = assessment.fit
     if fit is None:
         return []
-    return [
-        f"- On one {assessment.target.gpu}: {gib(fit.weights_bytes)} of weights, {gib(fit.kv_bytes)} of KV cache for {fit.concurrency:,} "
-        f"request(s) of {fit.max_model_len:,} tokens and {gib(RESERVE_BYTES)} of reserve make {gib(fit.needed_bytes)}; vLLM may take "
-        f"{gib(fit.usable_bytes)} of {gib(fit.gpu_bytes)}."
-    ]
+    said = (
+        f"{gib(fit.weights_bytes)} of weights, {gib(fit.kv_bytes)} of KV cache for {fit.concurrency:,} request(s) of "
+        f"{fit.max_model_len:,} tokens and {gib(RESERVE_BYTES)} of reserve make {gib(fit.needed_bytes)}; vLLM may take "
+        f"{gib(fit.usable_bytes)} of {gib(fit.gpu_bytes)}"
+    )
+    return [md("- On one {}: {}.", assessment.target.gpu, said)]

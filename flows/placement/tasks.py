@@ -20,6 +20,7 @@ from flows.placement.replicas import wanted_replicas
 from flows.runtime.artifacts import show_page
 from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Candidate, Environment, Model
+from flows.text.markdown import md
 
 
 def _assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
@@ -73,7 +74,7 @@ def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, envir
     assessment = _assess(cluster, helm, model, candidate, environment)
     page = preview_page(candidate, (), [assessment])
     # Before it may refuse: the page has all that speaks against it, the error the first thing.
-    show_page(f"{release_name(model.name, 'plan')}-{environment.name}", page, f"What the release does in {environment.name}")
+    show_page(f"{release_name(model.name, 'plan')}-{environment.name}", page, md("What the release does in {}", environment.name))
     rules.plan_release(assessment)
 
 

@@ -22,6 +22,7 @@ from flows.runtime.artifacts import show_page, show_table
 from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import OBSERVES, patiently
 from flows.spec import Candidate, CheckSuite, Environment
+from flows.text.markdown import md
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Measurement
 from flows.verification.summary import measurement_rows
@@ -93,8 +94,8 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
     proof = VerifiedEvidence(verdict=verdict, ref=ref)
     key, found = release_name(candidate.model, "release"), {**verified, environment.name: proof}
     # Only shown: the registry has the evidence, and a candidate that was verified is not left unrecorded for want of a page.
-    show_page(key, release_page(candidate, found), "What is released, and what was found")
-    show_table(f"{key}-measurements", measurement_rows(found), "Every measurement of the verification")
+    show_page(key, release_page(candidate, found), md("What is released, and what was found"))
+    show_table(f"{key}-measurements", measurement_rows(found), md("Every measurement of the verification"))
     return proof
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from blocks.facts.registry import Failure
 from flows.spec import Candidate, Environment
-from flows.text import cell
+from flows.text.markdown import Markdown, code, md, page
 
 
 class Choice(StrEnum):
@@ -30,16 +30,17 @@ class RecoveryForm(RunInput):
     reason: str = Field(min_length=3, max_length=2000, description="Why; kept in the registry.", json_schema_extra={"position": 2})
 
 
-def recovery_page(candidate: Candidate, environment: Environment, failure: Failure) -> str:
+def recovery_page(candidate: Candidate, environment: Environment, failure: Failure) -> Markdown:
     """What is read above the form that asks whether to go back."""
     before = failure.replaces or ""
-    return "\n".join(
-        [
-            f"## {candidate.model} failed in {environment.name}: go back?",
-            "",
-            f"Candidate `{candidate.short}` does not serve there: {cell(failure.reason)}",
-            "",
-            f"*go-back* brings back candidate `{before[:12]}`, verifies it, and routes to it again; its weights are on the nodes. *leave* "
+    return page(
+        md("## {} failed in {}: go back?", candidate.model, environment.name),
+        md(""),
+        md("Candidate {} does not serve there: {}", code(candidate.short), failure.reason),
+        md(""),
+        md(
+            "*go-back* brings back candidate {}, verifies it, and routes to it again; its weights are on the nodes. *leave* "
             "changes nothing: nothing is routed there until somebody releases or rolls back.",
-        ]
+            code(before[:12]),
+        ),
     )

@@ -21,23 +21,23 @@ from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
 from flows.runtime.json_logs import about
 from flows.runtime.tasks import call, run
 from flows.spec import Candidate, Deployments, Environment
+from flows.text.markdown import Markdown, code, md, names, row
+from flows.text.markdown import page as page_of
 
 
-def rollback_page(candidate: Candidate, environment: Environment, planned: ReleasePlan, before: Entry | None) -> str:
-    """What a rollback will do, as markdown."""
-    now = f"candidate `{(before.fingerprint or '')[:12]}` ({before.status})" if before is not None else "nothing"
+def rollback_page(candidate: Candidate, environment: Environment, planned: ReleasePlan, before: Entry | None) -> Markdown:
+    """What a rollback will do."""
+    now = md("candidate {} ({})", code((before.fingerprint or "")[:12]), before.status) if before is not None else md("nothing")
     pause = f"nothing answers for up to {planned.interruption_seconds:,.0f} s" if planned.interruption_seconds else "none"
-    return "\n".join(
-        [
-            f"## {candidate.model} in {environment.name} goes back",
-            "",
-            *candidate_rows(candidate),
-            f"| instead of | {now} |",
-            f"| nodes | {', '.join(planned.nodes)}; its weights are kept there |",
-            f"| way | {planned.strategy} |",
-            f"| interruption | {pause} |",
-            f"| the rollout may take | {planned.budget.rollout_seconds} s |",
-        ]
+    return page_of(
+        md("## {} in {} goes back", candidate.model, environment.name),
+        md(""),
+        *candidate_rows(candidate),
+        row("instead of", now),
+        row("nodes", md("{}; its weights are kept there", names(planned.nodes))),
+        row("way", planned.strategy),
+        row("interruption", pause),
+        row("the rollout may take", f"{planned.budget.rollout_seconds} s"),
     )
 
 
@@ -84,7 +84,7 @@ async def roll_back_to(context: Context, candidate: Candidate, lock: Lock) -> No
         raise NothingToRollBackTo(f"{candidate.model} in {environment.name} already serves candidate {candidate.short}.")
     plan = await run(plan_rollback, blocks.cluster, blocks.helm, candidate, environment)
     page = rollback_page(candidate, environment, plan, before)
-    await call(show_page, release_name(candidate.model, "rollback"), page, "What the rollback does")
+    await call(show_page, release_name(candidate.model, "rollback"), page, md("What the rollback does"))
     move = context.move(candidate, plan, lock)
     try:
         await promote(move, roll_back, Stopwatch(), {})

@@ -13,6 +13,7 @@ from blocks.facts import Node, Pod, Rollout, Trouble
 from flows.rollout.containers import container_finding
 from flows.rollout.finding import Category, Finding
 from flows.rollout.scheduling import Holders, refused_pod_finding, scheduling_finding
+from flows.text.markdown import Markdown, md, page, verbatim
 
 #: What to do about each category, as a sentence of its own.
 REMEDIES: dict[Category, str] = {
@@ -146,10 +147,10 @@ def diagnosis_of(exc: PipelineError) -> Diagnosis | None:
 _ADMISSION = ("admission webhook", "is forbidden", "violates PodSecurity", "ValidatingAdmissionPolicy")
 
 
-def diagnosis_page(diagnosis: Diagnosis, where: str) -> str:
-    """Why a rollout did not go on, as markdown: category, sentence, what to do, and what it was read from."""
-    lines = [f"## {where}: {diagnosis.category}", "", f"{diagnosis.message}.", "", f"**What to do**: {diagnosis.remedy}"]
+def diagnosis_page(diagnosis: Diagnosis, where: str) -> Markdown:
+    """Why a rollout did not go on: category, sentence, what to do, and what it was read from."""
+    title, message = md("## {}: {}", where, diagnosis.category), md("{}.", diagnosis.message)
+    lines = [title, md(""), message, md(""), md("**What to do**: {}", diagnosis.remedy)]
     if diagnosis.evidence:
-        # Indented, so that nothing in a log line is taken for markdown.
-        lines += ["", "Read from:", "", *(f"    {line}" for line in diagnosis.evidence)]
-    return "\n".join(lines)
+        lines += [md(""), md("Read from:"), md(""), verbatim(diagnosis.evidence)]
+    return page(*lines)

@@ -16,6 +16,7 @@ from flows.rollout.judge import judge_rollout
 from flows.runtime.artifacts import show_page
 from flows.runtime.tasks import looks, step
 from flows.spec import Candidate, Environment
+from flows.text.markdown import md
 
 
 def await_rollout(cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int) -> None:
@@ -53,7 +54,7 @@ def shows_diagnosis(model: str, where: str) -> Iterator[None]:
         # One that is tried again may be gone then.
         if not isinstance(exc, Transient) and (found := diagnosis_of(exc)) is not None:
             key = f"{release_name(model, 'release')}-diagnosis"
-            show_page(key, diagnosis_page(found, where), "Why it does not go on, and what to do")
+            show_page(key, diagnosis_page(found, where), md("Why it does not go on, and what to do"))
         raise
 
 

@@ -1,10 +1,10 @@
-"""Publishes what people read of a run as Prefect artifacts."""
+"""Publishes what people read of a run as Prefect artifacts: the only file that makes any. They take Markdown, and no plain text."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -12,8 +12,11 @@ from uuid import UUID
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 
-from flows.text import Progress
+from flows.text.markdown import Cell, Markdown
+from flows.text.progress import Progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,29 +29,40 @@ def _as_a_copy(key: str) -> Iterator[None]:
         _LOG.warning("%s cannot be published: %s", key, exc)
 
 
-def show_page(key: str, page: str, description: str) -> None:
-    """Show a page of markdown, with the box of the task that shows it; a later one with the same key is a newer version.
+def show_page(key: str, page: Markdown, description: Markdown) -> None:
+    """Show a page, with the box of the task that shows it; a later one with the same key is a newer version.
 
     It never fails the run: what it says is in the registry, too.
     """
     with _as_a_copy(key):
         # Said, as Prefect would else make a coroutine of it where an async flow calls this in a thread, and nobody would await it.
-        create_markdown_artifact(key=key, markdown=page, description=description, _sync=True)  # type: ignore[call-arg]
+        create_markdown_artifact(key=key, markdown=str(page), description=str(description), _sync=True)  # type: ignore[call-arg]
 
 
-def show_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+def show_page_of(run_id: str, key: str, page: Markdown) -> None:
+    """Show a page on another run than the one that shows it."""
+    # By the client, since `create_markdown_artifact` would hang it on the run that it is called in.
+    with get_client(sync_client=True) as prefect:
+        prefect.create_artifact(ArtifactCreate(key=key, type="markdown", data=str(page), flow_run_id=UUID(run_id)))
+
+
+def show_table(key: str, rows: Sequence[Mapping[str, Cell]], description: Markdown) -> None:
     """Show a table, as `show_page` does a page."""
     with _as_a_copy(key):
-        create_table_artifact(key=key, table=rows, description=description, _sync=True)  # type: ignore[call-arg]
+        create_table_artifact(key=key, table=_table(rows), description=str(description), _sync=True)  # type: ignore[call-arg]
 
 
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)
-def publish_plan(key: str, page: str, model: dict[str, Any], environments: list[dict[str, Any]]) -> None:
+def publish_plan(key: str, page: Markdown, model: Mapping[str, Cell], environments: Sequence[Mapping[str, Cell]]) -> None:
     """Publish a plan: the page for people, and its numbers as two tables (`KEY-model`, `KEY-environments`) for scripts."""
     # No copies: `slipway plan` reads its answer from these, so that a failure here fails the run.
-    create_markdown_artifact(key=key, markdown=page, description="What a release would do, and what speaks against it")
-    create_table_artifact(key=f"{key}-model", table=[model], description="What was found of the model")
-    create_table_artifact(key=f"{key}-environments", table=environments, description="How it fits each environment")
+    create_markdown_artifact(key=key, markdown=str(page), description="What a release would do, and what speaks against it")
+    create_table_artifact(key=f"{key}-model", table=_table([model]), description="What was found of the model")
+    create_table_artifact(key=f"{key}-environments", table=_table(environments), description="How it fits each environment")
+
+
+def _table(rows: Sequence[Mapping[str, Cell]]) -> list[dict[str, Any]]:
+    return [{name: str(cell) if isinstance(cell, Markdown) else cell for name, cell in row.items()} for row in rows]
 
 
 class ProgressArtifact:
@@ -71,9 +85,9 @@ class ProgressArtifact:
         self._shown = progress
         try:
             if self._id is None:
-                made = create_progress_artifact(progress.percent, key=self._key, description=progress.message)
+                made = create_progress_artifact(progress.percent, key=self._key, description=str(progress.message))
                 self._id = made if isinstance(made, UUID) else None  # a coroutine only where an event loop runs
             else:
-                update_progress_artifact(self._id, progress.percent, description=progress.message)
+                update_progress_artifact(self._id, progress.percent, description=str(progress.message))
         except Exception as exc:  # noqa: BLE001  # whatever it is: weights do not wait for a picture of themselves
             _LOG.warning("The progress of %s cannot be shown: %s", self._key, exc)

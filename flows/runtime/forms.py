@@ -18,6 +18,8 @@ from prefect.input import RunInput
 from prefect.input.run_input import keyset_from_base_key
 from pydantic import ValidationError
 
+from flows.text.markdown import Markdown
+
 F = TypeVar("F", bound=RunInput)
 
 
@@ -36,7 +38,7 @@ class Given(Generic[F]):
     problem: str = ""
 
 
-async def ask(form: type[RunInput], key: str, description: str) -> None:
+async def ask(form: type[RunInput], key: str, description: Markdown) -> None:
     """Suspend the run until its form is filled in. To be called in a flow, outside of tasks and transactions.
 
     Prefect keeps the form after it has suspended the run, and deletes what was kept under the round's name before: a run that is killed in
@@ -45,9 +47,9 @@ async def ask(form: type[RunInput], key: str, description: str) -> None:
     Args:
         form: What is to be filled in.
         key: The round's name in the run.
-        description: Markdown above the form.
+        description: The page above the form.
     """
-    await suspend_flow_run(wait_for_input=form.with_initial_data(description=description), key=key)  # type: ignore[misc]
+    await suspend_flow_run(wait_for_input=form.with_initial_data(description=str(description)), key=key)  # type: ignore[misc]
 
 
 async def given_to(form: type[F], key: str) -> Given[F] | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from blocks.wording import many_lines
 from flows.record.phases import in_order
 from flows.verification.behaviour import Difference
 from flows.verification.evidence import Evidence
@@ -16,14 +18,17 @@ from flows.verification.latency import LatencyLevel
 from flows.verification.measurement import Measurement
 from flows.verification.plots import differences_plot, latency_plot, phases_plot, time
 
+#: Longest text that one place of the page quotes, in characters.
+LONGEST_PART = 4000
+
 _WORST_FIRST = ("errored", "failed", "inconclusive")
 
 
-def evidence_page(evidence: Evidence, sha256: str) -> str:
+def evidence_page(evidence: Evidence, sha256: str) -> Markup:
     """The page of the evidence whose document has that SHA-256. The same evidence gives the same page."""
     verdict, limits = evidence.verdict, evidence.limits
     behaviour = verdict.behaviour
-    return _template().render(
+    page = _template().render(
         evidence=evidence,
         verdict=verdict,
         sha256=sha256,
@@ -37,14 +42,23 @@ def evidence_page(evidence: Evidence, sha256: str) -> str:
         differences_plot=differences_plot(behaviour) if behaviour else "",
         changed=[difference for difference in behaviour.differences if difference.first_token is not None] if behaviour else [],
     )
+    # All that is in it was escaped by the template.
+    return Markup(page)  # noqa: S704
 
 
 @cache
 def _template() -> jinja2.Template:
-    # Escaped throughout: what a model answers may be markup.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    # Escaped throughout: what a model answers may be markup, and as long as it likes.
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     environment.filters.update(time=time, size=_size, parted=_parted, rate=_rate)
     return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
+
+
+def _shown(value: object) -> object:
+    """What a place of the page says; only text that somebody wrote is cut and cleaned, which the plots are not."""
+    return many_lines(value, LONGEST_PART) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _groups(measurements: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:

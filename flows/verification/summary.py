@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from flows.text import cell
+from flows.text.markdown import Markdown, code, heads, md, row
 from flows.verification.evidence import VerifiedEvidence
 
 
-def measurement_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[dict[str, Any]]:
+def measurement_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[dict[str, Markdown]]:
     """All measurements as rows of a table."""
     return [
         {
-            "environment": name,
-            "check": measurement.name,
-            "outcome": measurement.outcome,
-            "expected": measurement.expected,
-            "seen": measurement.seen,
+            "environment": md("{}", name),
+            "check": md("{}", measurement.name),
+            "outcome": md("{}", measurement.outcome),
+            "expected": md("{}", measurement.expected),
+            "seen": md("{}", measurement.seen),
         }
         for name, proof in proofs.items()
         for measurement in proof.verdict.measurements
     ]
 
 
-def verdict_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[str]:
+def verdict_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[Markdown]:
     """The verdict of each environment, and beneath it what did not pass."""
     if not proofs:
-        return ["Nothing has been verified yet."]
+        return [md("Nothing has been verified yet.")]
     rows = [_row(name, proof) for name, proof in proofs.items()]
-    wrong = [f"- {name}: {cell(proof.verdict.message)}" for name, proof in proofs.items() if proof.verdict.outcome != "passed"]
+    wrong = [md("- {}: {}", name, proof.verdict.message) for name, proof in proofs.items() if proof.verdict.outcome != "passed"]
     return [
-        "| environment | verdict | P50 | P95 | checks | answers against before | evidence |",
-        "|-|-|-|-|-|-|-|",
+        heads("environment", "verdict", "P50", "P95", "checks", "answers against before", "evidence"),
         *rows,
-        "",
+        md(""),
         *wrong,
-        "",
-        "The whole evidence, with its plots, as one page: `slipway evidence HASH --html evidence.html`",
+        md(""),
+        md("The whole evidence, with its plots, as one page: `slipway evidence HASH --html evidence.html`"),
     ]
 
 
-def _row(name: str, proof: VerifiedEvidence) -> str:
+def _row(name: str, proof: VerifiedEvidence) -> Markdown:
     verdict, hash_ = proof.verdict, proof.ref.sha256[:12]
     behaviour = verdict.behaviour
     before = f"{behaviour.exact_share:.0%} exact, {behaviour.max_nats:.3f} nats at most" if behaviour else "nothing to compare with"
-    figures = f"{_ms(verdict.p50_seconds)} | {_ms(verdict.p95_seconds)} | {len(verdict.measurements)}"
-    return f"| {name} | {verdict.outcome} | {figures} | {before} | `{hash_}` |"
+    figures = (_ms(verdict.p50_seconds), _ms(verdict.p95_seconds), len(verdict.measurements))
+    return row(name, verdict.outcome, *figures, before, code(hash_))
 
 
 def _ms(seconds: float | None) -> str:

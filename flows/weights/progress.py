@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flows.text import Progress
+from flows.text.markdown import md
+from flows.text.progress import Progress
 
 
 def said(line: str) -> Mapping[str, Any]:
@@ -24,12 +25,12 @@ def progress(line: Mapping[str, Any], node: str) -> Progress | None:
         case {"event": "progress", "done_bytes": done, "total_bytes": total, "bytes_per_second": speed, "seconds_left": left}:
             rest = "" if left is None else f", {_duration(left)} left"
             percent = min(100.0, 100 * done / max(1, total))
-            return Progress(percent=percent, message=f"**{node}**: {_size(done)} of {_size(total)}, {_size(speed)}/s{rest}")
+            return Progress(percent=percent, message=md("**{}**: {} of {}, {}/s{}", node, _size(done), _size(total), _size(speed), rest))
         case {"event": "waiting"}:
-            return Progress(percent=0.0, message=f"**{node}**: waits for another Job that fetches the same")
+            return Progress(percent=0.0, message=md("**{}**: waits for another Job that fetches the same", node))
         case {"event": "complete", "fetched": bool(fetched), "bytes": total}:
             how = "fetched and proven" if fetched else "was there already"
-            return Progress(percent=100.0, message=f"**{node}**: {_size(total)} {how}")
+            return Progress(percent=100.0, message=md("**{}**: {} {}", node, _size(total), how))
     return None
 
 

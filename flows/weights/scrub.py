@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.naming import scrub_job_name
 from flows.spec import Environment
+from flows.text.markdown import Markdown, md
 from flows.weights.job import STORE_MOUNT, node_job
 
 #: Share of the Job's time that goes to hashing; the rest is for the image to be pulled and the end to be told.
@@ -70,9 +71,9 @@ def scrub_job(environment: Environment, node: str, run_id: str) -> dict[str, Any
     return node_job(scrub_job_name(run_id, node), {"app.kubernetes.io/name": "slipway-scrub"}, environment, node, run_id, container, ())
 
 
-def scrub_rows(reports: Mapping[str, str]) -> list[dict[str, str]]:
+def scrub_rows(reports: Mapping[str, str]) -> list[dict[str, Markdown]]:
     """What was found on each node, as rows of a table."""
-    return [{"node": node, "found": sentence} for node, sentence in reports.items()]
+    return [{"node": md("{}", node), "found": md("{}", sentence)} for node, sentence in reports.items()]
 
 
 def damaged(reports: Sequence[ScrubReport]) -> str:

@@ -22,7 +22,8 @@ from flows.node.layout import snapshot_folder
 from flows.release import release
 from flows.runtime.artifacts import ProgressArtifact
 from flows.spec import Candidate
-from flows.text import Progress
+from flows.text.markdown import md
+from flows.text.progress import Progress
 from flows.weights.scrub import scrub_job
 from flows.weights.tasks.job import run_on_node
 from flows.weights.tasks.prefetch import snapshots_to_keep
@@ -144,4 +145,4 @@ def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, 
 
 def test_progress_that_cannot_be_shown_stops_nothing() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        ProgressArtifact("prefetch-development-gpu-1").show(Progress(percent=1.0, message="a little"))
+        ProgressArtifact("prefetch-development-gpu-1").show(Progress(percent=1.0, message=md("a little")))

@@ -24,6 +24,7 @@ from flows.runtime.artifacts import show_page
 from flows.runtime.forms import Given
 from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Approvers, Candidate, Environment
+from flows.text.markdown import Markdown, md
 
 #: Kinds of events by which a gate ends.
 Ending = Literal[EventKind.APPROVAL_GRANTED, EventKind.APPROVAL_EXPIRED, EventKind.APPROVAL_VOID]
@@ -152,9 +153,9 @@ def end_gate(registry: Registry, gate: Gate, kind: Ending, detail: Mapping[str, 
 
 
 @task(task_run_name="approve {model} for {environment}", **OBSERVES)
-def approve(model: str, environment: str, page: str) -> None:
+def approve(model: str, environment: str, page: Markdown) -> None:
     """Show, as a step of the run, what was approved and by whom. The record let the run through, not this."""
-    show_page(f"{release_name(model, 'approval')}-{environment}", page, "What was approved, and by whom")
+    show_page(f"{release_name(model, 'approval')}-{environment}", page, md("What was approved, and by whom"))
 
 
 @step

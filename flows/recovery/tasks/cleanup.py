@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import ObjectNotFound
 
 from blocks.cluster import Cluster
@@ -17,8 +16,10 @@ from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.recovery.decide import Aftermath, Decision, Step, after_failure
 from flows.recovery.orphans import Orphaned, what_is_left
+from flows.runtime.artifacts import show_page_of
 from flows.runtime.tasks import step
 from flows.spec import Environment
+from flows.text.markdown import md
 from flows.weights.job import RUN_LABEL
 
 #: The Prefect deployment that takes an environment back, and who asks for it.
@@ -93,7 +94,8 @@ def clean_up(
         if decision.step == "roll_back":
             run_id = _start_rollback(begun, environment, why, decision.to or "")
             left = f"{left} ({ROLLBACK} {run_id})"
-        _show(begun, f"{begun.model} in {environment.name}: {why.message}. {left}")
+        said = md("{} in {}: {}. {}", begun.model, environment.name, why.message, left)
+        show_page_of(begun.run_id, release_name(begun.model, "left"), said)
         # Last: until this is on record, every sweep comes here again.
         _record(client, EventKind.CLEANED_UP, begun, environment, {"why": why.message, "left": left, "jobs": jobs})
     return left
@@ -165,14 +167,6 @@ def _start_rollback(begun: Begun, environment: Environment, why: Orphaned, back_
         # Prefect answers a key that it knows with the run that it made then.
         key = f"clean-up/{begun.run_id}/{begun.event_id}"
         return str(prefect.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key).id)
-
-
-def _show(begun: Begun, text: str) -> None:
-    """Say on the run's own page what was left."""
-    # By the client, since `create_markdown_artifact` would hang it on the run that cleans up.
-    page = ArtifactCreate(key=release_name(begun.model, "left"), type="markdown", data=text, flow_run_id=begun.run_id)
-    with get_client(sync_client=True) as prefect:
-        prefect.create_artifact(page)
 
 
 def _record(client: RegistryClient, kind: EventKind, begun: Begun, environment: Environment, detail: dict[str, object]) -> Event:

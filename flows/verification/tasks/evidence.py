@@ -66,7 +66,7 @@ def keep_evidence(
     with registry.client() as client:
         # Documents first, the event that names them last: killed in between, no event points at nothing.
         sha256 = client.evidence.save("verification", made.document())
-        page = client.evidence.save("page", {"of": sha256, "html": evidence_page(made, sha256)})
+        page = client.evidence.save("page", {"of": sha256, "html": str(evidence_page(made, sha256))})
         client.events.add(
             EventKind.VERIFIED,
             model=candidate.model,

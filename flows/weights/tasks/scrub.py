@@ -10,6 +10,7 @@ from blocks.registry import Registry
 from flows.runtime.artifacts import ProgressArtifact, show_table
 from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Environment
+from flows.text.markdown import Markdown, md
 from flows.weights.progress import progress
 from flows.weights.scrub import ScrubReport, scrub_job
 from flows.weights.tasks.job import run_on_node
@@ -47,6 +48,6 @@ def record_scrubbed(registry: Registry, environment: Environment, report: ScrubR
 
 
 @step
-def publish_scrub(rows: list[dict[str, str]]) -> None:
+def publish_scrub(rows: list[dict[str, Markdown]]) -> None:
     """Show what was found on each node."""
-    show_table("scrub", rows, "What the weights on the nodes hash to")
+    show_table("scrub", rows, md("What the weights on the nodes hash to"))

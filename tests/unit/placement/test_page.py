@@ -8,6 +8,7 @@ from flows.errors import Refusal
 from flows.placement.assess import Assessment, assess
 from flows.placement.page import environment_row, model_row, preview_page
 from flows.spec import ApprovalPolicy, EngineSettings
+from flows.text.markdown import md
 from tests.support.examples import about, candidate, cluster_state, environment, model, node, pod
 
 ENGINE = EngineSettings(max_model_len=131_072)
@@ -20,7 +21,7 @@ def assessed(concurrency: int = 1, **changes: object) -> Assessment:
 
 
 def test_what_would_happen_is_told_step_by_step() -> None:
-    page = preview_page(CANDIDATE, [], [assessed(pods=(pod("0123456789abcdef"),))])
+    page = str(preview_page(CANDIDATE, [], [assessed(pods=(pod("0123456789abcdef"),))]))
 
     for line in (
         "| staging | can be released | 33.0 GiB of 71.7 GiB | 131,072 | 2 of 2; 1 needed |",
@@ -39,29 +40,29 @@ def test_what_would_happen_is_told_step_by_step() -> None:
 
 
 def test_a_candidate_that_is_there_already_is_said_to_be() -> None:
-    assert "which is there already." in preview_page(CANDIDATE, [], [assessed(pods=(pod(CANDIDATE.label),))])
+    assert "which is there already." in str(preview_page(CANDIDATE, [], [assessed(pods=(pod(CANDIDATE.label),))]))
 
 
 def test_all_refusals_are_on_the_page_and_in_the_rows() -> None:
     refused = assessed(4, gpus_taken={"gpu-1": 2})
     nowhere = [Refusal("Its weights are pickled.")]
 
-    page = preview_page(CANDIDATE, nowhere, [refused, assessed()])
+    page = str(preview_page(CANDIDATE, nowhere, [refused, assessed()]))
 
     assert "- Its weights are pickled." in page
     assert "| staging | **refused** | 81.0 GiB of 71.7 GiB | 112,064 | 0 of 2; 1 needed |" in page
     assert "- tiny-llama does not fit one NVIDIA" in page
     assert "- There are not enough free GPUs" in page
     assert "Nothing here speaks against it, but the model itself is refused." in page
-    assert model_row(CANDIDATE, nowhere)["refusals"] == "Its weights are pickled."
+    assert model_row(CANDIDATE, nowhere)["refusals"] == md("Its weights are pickled.")
     row = environment_row(refused)
-    assert (row["ok"], row["largest_context"], row["gpus_free"], len(row["refusals"].splitlines())) == (False, 112_064, 0, 2)
+    assert (row["ok"], row["largest_context"], row["gpus_free"], len(str(row["refusals"]).splitlines())) == (False, 112_064, 0, 2)
 
 
 def test_what_cannot_be_told_is_not_shown_as_a_number() -> None:
     unknown = replace(CANDIDATE, about=about(attention=()))
     assessment = assess(model(engine=ENGINE), unknown, environment(), cluster_state(node(ready=False)))
 
-    assert "| staging | **refused** | cannot be told | cannot be told | no node |" in preview_page(unknown, [], [assessment])
+    assert "| staging | **refused** | cannot be told | cannot be told | no node |" in str(preview_page(unknown, [], [assessment]))
     assert environment_row(assessment)["needed_bytes"] is None
     assert model_row(unknown, [])["kv_bytes_per_token"] is None

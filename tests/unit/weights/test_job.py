@@ -97,7 +97,7 @@ def test_a_line_of_the_log_as_people_read_it(line: dict[str, object], percent: f
     seen = progress(said(json.dumps(line)), "gpu-1")
 
     assert seen is not None
-    assert (seen.percent, seen.message) == (percent, sentence)
+    assert (seen.percent, str(seen.message)) == (percent, sentence)
 
 
 @pytest.mark.parametrize("line", ["", "Traceback", "[]", "{}", '{"event": "failed"}', '{"event": "progress"}', "7"])
