@@ -14,6 +14,7 @@ from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
 from flows.spec.engine_arguments import admit
 from flows.spec.environment import Environment
+from flows.spec.environment_values import problems
 from flows.spec.folder import ENVIRONMENT_VARIABLE, ROOT, deployments_folder
 from flows.spec.model import Model
 from flows.spec.shared import Shared
@@ -68,7 +69,17 @@ class Deployments:
         Raises:
             SpecInvalid: There is none, or its file is wrong.
         """
-        return self._load(Environment, "environments", name)
+        environment, source = self._loaded(Environment, "environments", name)
+        for place, problem in problems(environment.values, environment.prefetch.store):
+            raise source.invalid(("values", *place), problem)
+        for index, toleration in enumerate(environment.tolerations):
+            if not toleration.key:
+                raise source.invalid(("tolerations", index, "key"), "must name a taint: without one, pods go to every node.")
+        if not environment.node_selector:
+            raise source.invalid(("node_selector",), "must name a label of the nodes that may run the engine.")
+        if environment.namespace == "default" or environment.namespace.startswith("kube-"):
+            raise source.invalid(("namespace",), "is the cluster's own: name one that is for models alone.")
+        return environment
 
     def suite(self, name: str) -> CheckSuite:
         """The check suite of that name.
@@ -145,9 +156,6 @@ class Deployments:
     def names(self, kind: str) -> list[str]:
         """Names of the files of a kind (`models`, `environments`, `checks`), sorted."""
         return sorted(path.stem for path in (self.root / kind).glob("*.yaml"))
-
-    def _load(self, of: type[Named], kind: str, name: str) -> Named:
-        return self._loaded(of, kind, name)[0]
 
     def _loaded(self, of: type[Named], kind: str, name: str) -> tuple[Named, Source]:
         # Names come from forms and command lines, and must not lead out of the folder.

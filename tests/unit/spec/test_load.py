@@ -187,6 +187,35 @@ def test_a_limit_that_is_no_number_is_refused(deployments: Deployments, line: st
         deployments.environment("staging")
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("tolerations: [{key: '', operator: Exists}]", "tolerations[0].key: must name a taint"),
+        ("node_selector: {}", "node_selector: must name a label of the nodes"),
+        ("gpu_memory_gib: .inf", "gpu_memory_gib: "),
+        ("values: {hostNetwork: true}", "values.hostNetwork: must not be set here: no value of the chart that an environment may set"),
+        ("values: {networkPolicy: {enabled: false}}", "values.networkPolicy.enabled: must be true"),
+    ],
+)
+def test_what_would_weaken_an_environment_is_refused_with_its_line(deployments: Deployments, line: str, says: str) -> None:
+    text = ENVIRONMENT.format(name="staging", after="", digest="0" * 64)
+    write(deployments, "environments/staging.yaml", f"{text}{line}\n")
+
+    with pytest.raises(SpecInvalid) as caught:
+        deployments.environment("staging")
+
+    assert f"deployments/environments/staging.yaml, line 6: {says}" in str(caught.value)
+
+
+@pytest.mark.parametrize("namespace", ["default", "kube-system"])
+def test_a_namespace_of_the_clusters_own_is_refused(deployments: Deployments, namespace: str) -> None:
+    text = ENVIRONMENT.format(name="staging", after="", digest="0" * 64)
+    write(deployments, "environments/staging.yaml", text.replace("llm-staging", namespace))
+
+    with pytest.raises(SpecInvalid, match="line 4: namespace: is the cluster's own: name one that is for models alone"):
+        deployments.environment("staging")
+
+
 @pytest.mark.parametrize("name", ["Prod_EU", "prod-eu", "1st"])
 def test_an_environment_whose_name_cannot_be_part_of_a_dns_label_is_refused(deployments: Deployments, name: str) -> None:
     write(deployments, f"environments/{name}.yaml", ENVIRONMENT.format(name=name, after="", digest="0" * 64))
