@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from kubernetes.client import CustomObjectsApi
 from prefect.blocks.core import Block
 from pydantic import Field
 
 from blocks.errors import ClusterRejected
 from blocks.facts.argocd import REFRESH, Application, application_fact
 from blocks.kubeconfig import load_configuration
-from blocks.kubernetes_api import KubernetesApi
+from blocks.kubernetes_api import KubernetesApi, path_of
 
 #: Whose Applications these are; the version that every release of Argo CD has served.
-_KIND = {"group": "argoproj.io", "version": "v1alpha1", "plural": "applications"}
+_GROUP = "argoproj.io/v1alpha1"
+
+
+def _path(namespace: str, name: str = "") -> str:
+    return path_of(namespace, "applications", name, group=_GROUP)
 
 
 class Argo(Block):
@@ -47,7 +49,6 @@ class ArgoClient:
 
     def __init__(self, block: Argo) -> None:
         self._cluster = KubernetesApi(load_configuration(block.kubeconfig, block.context), block.timeout_seconds)
-        self._objects = CustomObjectsApi(self._cluster.client)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +64,7 @@ class ArgoClient:
             ClusterUnreachable: The API server did not answer.
         """
         try:
-            document = self._cluster.call(self._objects.get_namespaced_custom_object, namespace=namespace, name=name, **_KIND)
+            document = self._cluster.call("GET", _path(namespace, name))
         except ClusterRejected as exc:
             if exc.facts.get("code") != 404:
                 raise
@@ -78,9 +79,7 @@ class ArgoClient:
 
     def wait_for_application(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Application changes since it was last looked at, `seconds` at most."""
-        # A watch is told a namespace and nothing else; the generic client also wants to know the kind.
-        listed = partial(self._objects.list_namespaced_custom_object, _KIND["group"], _KIND["version"], plural=_KIND["plural"])
-        self._cluster.wait(listed, namespace, name, seconds)
+        self._cluster.wait(_path(namespace), namespace, name, seconds)
 
     def refresh(self, seen: Application) -> None:
         """Ask Argo CD to resolve the branch anew and to compare at once; it takes the annotation away when it has done so."""
@@ -120,11 +119,4 @@ class ArgoClient:
         self._patch(seen, {**patch, "metadata": {"resourceVersion": seen.version}})
 
     def _patch(self, seen: Application, patch: Mapping[str, Any]) -> None:
-        self._cluster.call(
-            self._objects.patch_namespaced_custom_object,
-            namespace=seen.namespace,
-            name=seen.name,
-            body=patch,
-            _content_type="application/merge-patch+json",
-            **_KIND,
-        )
+        self._cluster.patch(_path(seen.namespace, seen.name), patch)

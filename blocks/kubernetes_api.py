@@ -3,125 +3,202 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import urllib3.exceptions
-from kubernetes import client as kubernetes_client
-from kubernetes import watch
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable, PipelineError
 
 
+class Document(dict[str, Any]):
+    """An object as the API server has it, or a part of one: `pod.spec.nodeName` is that field, none where it is not set.
+
+    `items`, `keys` and the like stay a dictionary's own.
+    """
+
+    def __getattr__(self, field: str) -> Any:
+        if field.startswith("__"):  # what `copy` and `pickle` look for
+            raise AttributeError(field)
+        return self.get(field)
+
+
+def path_of(namespace: str, plural: str, name: str = "", *, group: str = "") -> str:
+    """Where objects of a kind are in a namespace, or one of them: `/apis/batch/v1/namespaces/NAMESPACE/jobs/NAME`.
+
+    Args:
+        namespace: The namespace.
+        plural: The kind, as paths call it.
+        name: The object's name; empty for all of them.
+        group: Group and version; empty for the core group, which has a path of its own.
+    """
+    of_group = f"/apis/{group}" if group else "/api/v1"
+    return f"{of_group}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """Labels as a selector: `key=value,…`, sorted."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
 class KubernetesApi:
     """Calls the API server; what the clients of all blocks that do so have.
+
+    Who we are, TLS and proxies are the Kubernetes client's. Its methods and models are not used: they take longer to import than a look at
+    a cluster takes, in each run anew.
 
     Args:
         configuration: Where it is, and who we are.
         timeout_seconds: How long one request may take.
     """
 
-    def __init__(self, configuration: kubernetes_client.Configuration, timeout_seconds: float) -> None:
+    def __init__(self, configuration: Configuration, timeout_seconds: float) -> None:
         self.host = str(configuration.host)
         self._timeout = timeout_seconds
-        self.client = kubernetes_client.ApiClient(configuration)
+        self._client = ApiClient(configuration)
         self._versions: dict[tuple[str, str], str] = {}
 
     def close(self) -> None:
         """Close all connections."""
-        self.client.close()  # type: ignore[no-untyped-call]
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def remember(self, namespace: str, name: str, version: str) -> None:
         """Note which version of an object was read last."""
         self._versions[namespace, name] = version
 
-    def wait(self, method: Callable[..., Any], namespace: str, name: str, seconds: float) -> None:
+    def wait(self, path: str, namespace: str, name: str, seconds: float) -> None:
         """Wait until the object changes since the version that is remembered, `seconds` at most.
 
         A watch that ends with its first event.
 
         Args:
-            method: What lists objects of its kind in a namespace.
+            path: Where objects of its kind are listed.
             namespace: Where it is.
             name: Its name.
             seconds: The longest wait.
         """
-        events = watch.Watch().stream(  # type: ignore[no-untyped-call]
-            method,
-            namespace,
-            field_selector=f"metadata.name={name}",
-            # Without one the API server begins with what is there: an object that was never read is not waited for.
-            resource_version=self._versions.get((namespace, name)),
-            # Whole seconds; 0 would leave it to the server, which takes half an hour and more.
-            timeout_seconds=max(1, round(seconds)),
-            _request_timeout=self._timeout,
-        )
+        # Whole seconds; 0 would leave it to the server, which takes half an hour and more.
+        longest = max(1, round(seconds))
+        query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "timeoutSeconds": str(longest)}
+        # Without one the API server begins with what is there: an object that was never read is not waited for.
+        if (version := self._versions.get((namespace, name))) is not None:
+            query["resourceVersion"] = version
         try:
-            # Or the connection stays with the watch until the server ends that.
-            with closing(events):
-                next(events, None)
-        except ApiException as exc:
-            if exc.status != 410:  # too old a version: there are changes
-                raise self._error(exc) from exc
-        except urllib3.exceptions.HTTPError as exc:
-            raise self._error(exc) from exc
+            # The server is silent for as long as nothing changes, and its answer takes its time besides.
+            with self._sent("GET", path, query, silent_seconds=longest) as response:
+                next(response.stream(), None)
+        except ClusterRejected as exc:
+            if exc.facts.get("code") != 410:  # too old a version: there are changes
+                raise
 
-    def create(self, method: Callable[..., Any], *arguments: Any) -> None:
-        """Call what creates; something of that name that is there already was made by an earlier attempt."""
+    def create(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create an object; one of that name that is there already was made by an earlier attempt.
+
+        Args:
+            path: Where objects of its kind are listed.
+            body: The object.
+        """
         try:
-            self.call(method, *arguments)
+            self.call("POST", path, body=body)
         except ClusterConflict as exc:
             # 409 is also said where somebody else changed the object.
             if exc.facts.get("reason") != "AlreadyExists":
                 raise
 
-    def find(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """What `call` returns; none if there is no such object."""
+    def patch(self, path: str, body: Mapping[str, Any], *, missing_ok: bool = False) -> None:
+        """Change these fields of an object, each to its whole new value (a merge patch); none takes a field away. Errors as of `call`.
+
+        Args:
+            path: The object's.
+            body: The fields.
+            missing_ok: Whether nothing is to be done if the object is not there.
+        """
+        change = self._unless_missing if missing_ok else self.call
+        change("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+    def delete(self, path: str) -> None:
+        """Delete an object, and in time what it owns; nothing happens if it is not there."""
+        # Said, as the API orphans the pods of a Job that is deleted without a word (batch/v1).
+        self._unless_missing("DELETE", path, {"propagationPolicy": "Background"})
+
+    def find(self, path: str) -> Document | None:
+        """The object; none if it is not there. Errors as of `call`."""
+        return self._unless_missing("GET", path)
+
+    def list(self, path: str, *, labels: str = "", fields: str = "") -> list[Document]:
+        """The objects that these selectors choose, in one request; errors as of `call`."""
+        chosen = {"labelSelector": labels, "fieldSelector": fields}
+        return list(self.call("GET", path, {name: value for name, value in chosen.items() if value})["items"])
+
+    def log(self, path: str, **query: str) -> str:
+        """A container's log as text: `path` is its pod's; errors as of `call`."""
+        with self._sent("GET", f"{path}/log", query) as response:
+            return str(response.data.decode(errors="replace"))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Document:
+        """What the API server answers, in one request with our time limit.
+
+        Raises:
+            ClusterUnreachable: The API server did not answer, or cannot now.
+            ClusterConflict: The object is there already, or changed meanwhile.
+            ClusterRejected: It refuses, or what answers is no API server.
+        """
+        with self._sent(method, path, query or {}, body, content_type) as response:
+            text = response.data
         try:
-            return self.call(method, *arguments, **options)
+            answer = json.loads(text, object_hook=Document)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, Document):
+            raise ClusterRejected(f"What answers at {self.host} is no Kubernetes API server; check the kubeconfig.")
+        return answer
+
+    def _unless_missing(self, method: str, path: str, query: Mapping[str, str] | None = None, **request: Any) -> Document | None:
+        try:
+            return self.call(method, path, query, **request)
         except ClusterRejected as exc:
             if exc.facts.get("code") == 404:
                 return None
             raise
 
-    def list(self, path: str, kind: str, selector: str) -> list[Any]:
-        """The objects that carry the labels, as the Kubernetes client's own models; one request, with errors as of `call`.
-
-        It does what the client's method for that list does. Those methods' classes import every model there is when they are first used,
-        which takes longer than a look at a cluster; this takes those that it needs.
-
-        Args:
-            path: Such as `/api/v1/nodes`.
-            kind: The list's model, such as `V1NodeList`.
-            selector: The labels.
-        """
-
-        def ask(*, _request_timeout: float) -> Any:
-            request = self.client.param_serialize(
-                method="GET",
+    @contextmanager
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        *,
+        silent_seconds: float = 0,
+    ) -> Iterator[Any]:
+        """The answer, before its body is read; whatever goes wrong until the end of the block is one of our errors."""
+        try:
+            request = self._client.param_serialize(
+                method=method,
                 resource_path=path,
-                query_params=[("labelSelector", selector)],
-                header_params={"Accept": "application/json"},
+                query_params=[*query.items()],
+                header_params={"Accept": "application/json, */*", "Content-Type": content_type},
+                body=dict(body) if body is not None else None,
                 auth_settings=["BearerToken"],
             )
-            response = self.client.call_api(*request, _request_timeout=_request_timeout)
-            response.read()  # type: ignore[no-untyped-call]
-            return self.client.response_deserialize(response_data=response, response_types_map={"200": kind}).data
-
-        return [*self.call(ask).items]
-
-    def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """What a method of the Kubernetes client returns, in one request with our time limit.
-
-        Raises:
-            ClusterUnreachable: The API server did not answer, or cannot now.
-            ClusterConflict: The object is there already, or changed meanwhile.
-            ClusterRejected: It refuses.
-        """
-        try:
-            return method(*arguments, _request_timeout=self._timeout, **options)
+            answer = self._client.call_api(*request, _request_timeout=(self._timeout, self._timeout + silent_seconds))
+            # A connection whose answer was read to its end is back in the pool by then; that of a watch ends here.
+            with closing(answer.response) as response:
+                if not 200 <= response.status <= 299:
+                    raise ApiException(http_resp=answer, body=response.data.decode(errors="replace"))
+                yield response
         except (ApiException, urllib3.exceptions.HTTPError) as exc:
             raise self._error(exc) from exc
 

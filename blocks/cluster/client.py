@@ -7,7 +7,6 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from blocks.cluster.connection import Connection
 from blocks.cluster.documents import Documents
 from blocks.cluster.jobs import Jobs
 from blocks.cluster.mounts import Mounts
@@ -15,6 +14,7 @@ from blocks.cluster.nodes import Nodes
 from blocks.cluster.pods import Pods
 from blocks.cluster.rollouts import Rollouts
 from blocks.kubeconfig import load_configuration
+from blocks.kubernetes_api import KubernetesApi
 
 
 class ClusterSettings(BaseModel):
@@ -46,7 +46,7 @@ class ClusterClient:
     """
 
     def __init__(self, settings: ClusterSettings) -> None:
-        self._api = api = Connection(load_configuration(settings.kubeconfig, settings.context), settings.timeout_seconds)
+        self._api = api = KubernetesApi(load_configuration(settings.kubeconfig, settings.context), settings.timeout_seconds)
         self.nodes = Nodes(api)
         self.pods = Pods(api)
         self.jobs = Jobs(api, self.pods)

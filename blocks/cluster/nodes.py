@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from blocks.cluster.connection import Connection, amount, selector
 from blocks.cluster.gpu_labels import read_gpu_labels
 from blocks.cluster.pods import GPU_RESOURCE, requested_gpus
+from blocks.cluster.quantity import amount
 from blocks.errors import ClusterRejected
 from blocks.facts import GpuQuota, Node, Taint
+from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
 
 
 class Nodes:
     """Reads nodes and quotas."""
 
-    def __init__(self, api: Connection) -> None:
+    def __init__(self, api: KubernetesApi) -> None:
         self._api = api
 
     def list(self, labels: Mapping[str, str]) -> tuple[Node, ...]:
         """The nodes that carry all these labels."""
-        return tuple(_node(node) for node in self._api.list("/api/v1/nodes", "V1NodeList", selector(labels)))
+        return tuple(_node(node) for node in self._api.list("/api/v1/nodes", labels=selector(labels)))
 
     def gpus_taken(self, nodes: Sequence[str]) -> dict[str, int]:
         """GPUs that pods hold on each of the nodes, whatever their namespace; one request a node.
@@ -36,24 +36,24 @@ class Nodes:
         Raises:
             ClusterRejected: We may not list quotas; the message says what to grant.
         """
-        listed = self._allowed("quotas of GPUs", self._api.core.list_namespaced_resource_quota, namespace)
+        listed = self._allowed("quotas of GPUs", path_of(namespace, "resourcequotas"))
         # Of an extended resource a quota can limit requests only.
         name = f"requests.{GPU_RESOURCE}"
         return tuple(
             GpuQuota(name=quota.metadata.name, hard=amount(quota.status.hard, name), used=amount(quota.status.used, name))
-            for quota in listed.items
-            if name in (quota.status.hard or {}) and not quota.spec.scopes and quota.spec.scope_selector is None
+            for quota in listed
+            if name in (quota.status.hard or {}) and not quota.spec.scopes and quota.spec.scopeSelector is None
         )
 
     def _taken(self, node: str) -> int:
         # Pods that have ended keep their node's name, and hold no GPU.
         fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
-        listed = self._allowed("free GPUs", self._api.core.list_pod_for_all_namespaces, field_selector=fields)
-        return sum(requested_gpus(pod) for pod in listed.items)
+        listed = self._allowed("free GPUs", "/api/v1/pods", fields)
+        return sum(requested_gpus(pod) for pod in listed)
 
-    def _allowed(self, what: str, method: Any, *arguments: Any, **options: Any) -> Any:
+    def _allowed(self, what: str, path: str, fields: str = "") -> Sequence[Document]:
         try:
-            return self._api.call(method, *arguments, **options)
+            return self._api.list(path, fields=fields)
         except ClusterRejected as exc:
             if exc.facts.get("code") != 403:
                 raise
@@ -63,7 +63,7 @@ class Nodes:
             ) from exc
 
 
-def _node(node: Any) -> Node:
+def _node(node: Document) -> Node:
     conditions = {c.type: c.status == "True" for c in node.status.conditions or []}
     gpu = read_gpu_labels(node.metadata.labels or {})
     return Node(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-from blocks.cluster.connection import Connection, amount, selector
+from blocks.cluster.quantity import amount
 from blocks.errors import ClusterRejected, ClusterUnreachable
 from blocks.facts import ClusterEvent, Container, ContainerExit, Pod, Trouble
+from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
 
 #: Lines of a failed container's log that are read. vLLM's last line only says that the cause is above, and its tracebacks of
 #: several processes are long.
@@ -20,18 +20,18 @@ GPU_RESOURCE = "nvidia.com/gpu"
 class Pods:
     """Reads pods, and what is said about them."""
 
-    def __init__(self, api: Connection) -> None:
+    def __init__(self, api: KubernetesApi) -> None:
         self._api = api
 
     def list(self, namespace: str, labels: Mapping[str, str]) -> tuple[Pod, ...]:
         """The pods that carry all these labels."""
-        listed = self._api.list(f"/api/v1/namespaces/{namespace}/pods", "V1PodList", selector(labels))
+        listed = self._api.list(path_of(namespace, "pods"), labels=selector(labels))
         return tuple(_pod(pod) for pod in listed)
 
     def trouble(self, namespace: str, pod: Pod) -> Trouble:
         """What is to be seen of a pod that does not serve: one request, and one or two more if a container of it has failed."""
         selected = f"involvedObject.kind=Pod,involvedObject.name={pod.name}"
-        events = self._api.call(self._api.core.list_namespaced_event, namespace, field_selector=selected).items
+        events = self._api.list(path_of(namespace, "events"), fields=selected)
         failed = next((c for c in pod.containers if c.last_exit is not None and c.last_exit.code != 0), None)
         return Trouble(
             pod=pod,
@@ -42,63 +42,54 @@ class Pods:
     def _failed_log(self, namespace: str, pod: str, container: Container) -> str:
         """The last lines of the attempt that failed; empty if they are gone: the container's last words are in its status, too."""
         # A container that runs again wrote them before its restart.
-        previous = container.state == "running"
+        before = {"previous": "true"} if container.state == "running" else {}
         try:
-            return str(
-                self._api.call(
-                    self._api.core.read_namespaced_pod_log,
-                    pod,
-                    namespace,
-                    container=container.name,
-                    previous=previous,
-                    tail_lines=LOG_LINES,
-                )
-            )
+            return self._api.log(path_of(namespace, "pods", pod), container=container.name, tailLines=str(LOG_LINES), **before)
         except (ClusterRejected, ClusterUnreachable):
             return ""
 
 
-def _seen(event: Any) -> str:
+def _seen(event: Document) -> datetime:
     # Events of the newer API (events.k8s.io) have an `eventTime` alone.
-    return str(event.last_timestamp or event.event_time or event.metadata.creation_timestamp)
+    return datetime.fromisoformat(event.lastTimestamp or event.eventTime or event.metadata.creationTimestamp)
 
 
-def _pod(pod: Any) -> Pod:
+def _pod(pod: Document) -> Pod:
     conditions = {c.type: c for c in pod.status.conditions or []}
-    ready, statuses = conditions.get("Ready"), pod.status.container_statuses or []
-    initial = pod.status.init_container_statuses or []
+    ready, statuses = conditions.get("Ready"), pod.status.containerStatuses or []
+    initial = pod.status.initContainerStatuses or []
     return Pod(
         name=pod.metadata.name,
         labels=dict(pod.metadata.labels or {}),
         ready=_holds(ready),
         phase=pod.status.phase or "Pending",
-        node=pod.spec.node_name,
-        restarts=sum(status.restart_count for status in statuses),
+        node=pod.spec.nodeName,
+        restarts=sum(status.restartCount for status in statuses),
         gpus=requested_gpus(pod),
         problem=_problem(pod.status, conditions.get("PodScheduled"), [*initial, *statuses]),
-        terminating=pod.metadata.deletion_timestamp is not None,
+        terminating=pod.metadata.deletionTimestamp is not None,
         containers=(*(_container(status, True) for status in initial), *(_container(status, False) for status in statuses)),
         annotations=dict(pod.metadata.annotations or {}),
         # The spec's: of an image by digest the status of a running container says `sha256:…` alone (containerd 1.6).
         image=pod.spec.containers[0].image or "",
-        address=pod.status.pod_ip or "",
-        weights_digest=_weights_digest(pod.spec.init_containers or []),
-        times=_times(pod.metadata.creation_timestamp, conditions, statuses),
+        address=pod.status.podIP or "",
+        weights_digest=_weights_digest(pod.spec.initContainers or []),
+        times=_times(pod.metadata.creationTimestamp, conditions, statuses),
     )
 
 
 _POINTS = {"PodScheduled": "scheduled", "Initialized": "initialised", "Ready": "ready"}
 
 
-def _times(created: datetime | None, conditions: Mapping[str, Any], statuses: list[Any]) -> dict[str, datetime]:
-    times = {point: conditions[kind].last_transition_time for kind, point in _POINTS.items() if _holds(conditions.get(kind))}
+def _times(created: str | None, conditions: Mapping[str, Document], statuses: list[Document]) -> dict[str, datetime]:
+    times = {point: conditions[kind].lastTransitionTime for kind, point in _POINTS.items() if _holds(conditions.get(kind))}
     times["created"] = created
     if statuses and statuses[0].state and statuses[0].state.running:
-        times["started"] = statuses[0].state.running.started_at
-    return {point: time for point, time in times.items() if time is not None}
+        times["started"] = statuses[0].state.running.startedAt
+    return {point: datetime.fromisoformat(time) for point, time in times.items() if time is not None}
 
 
-def _weights_digest(initial: list[Any]) -> str:
+def _weights_digest(initial: list[Document]) -> str:
     for container in initial:
         args = container.args or []
         # The argument itself: what the container was told to check is what it let pass.
@@ -107,55 +98,55 @@ def _weights_digest(initial: list[Any]) -> str:
     return ""
 
 
-def _holds(condition: Any) -> bool:
+def _holds(condition: Document | None) -> bool:
     return condition is not None and condition.status == "True"
 
 
-def _container(status: Any, is_init: bool) -> Container:
+def _container(status: Document, is_init: bool) -> Container:
     waiting, running, ended = status.state.waiting, status.state.running, status.state.terminated
-    before = status.last_state.terminated if status.last_state else None
+    before = status.lastState.terminated if status.lastState else None
     # Between two attempts of a container its last end is `state`, and `lastState` has the one before.
     last = ended or before
     now = waiting or ended
     return Container(
         name=status.name,
         is_init=is_init,
-        state="terminated" if ended else "running" if running else "waiting",
+        state="terminated" if ended is not None else "running" if running is not None else "waiting",
         reason=(now.reason or "") if now else "",
         message=(now.message or "") if now else "",
-        restarts=status.restart_count,
+        restarts=status.restartCount,
         started=bool(status.started),
         ready=bool(status.ready),
-        last_exit=ContainerExit(reason=last.reason or "", code=last.exit_code, message=last.message or "") if last else None,
+        last_exit=ContainerExit(reason=last.reason or "", code=last.exitCode, message=last.message or "") if last else None,
     )
 
 
-def requested_gpus(pod: Any) -> int:
+def requested_gpus(pod: Document) -> int:
     """GPUs that the scheduler sets aside for the pod: its containers' together, or its largest init container's if that is more."""
     # Init containers run before the others, one at a time.
     together = sum(_gpus(container) for container in pod.spec.containers)
-    return max([together, *(_gpus(container) for container in pod.spec.init_containers or [])])
+    return max([together, *(_gpus(container) for container in pod.spec.initContainers or [])])
 
 
-def _gpus(container: Any) -> int:
+def _gpus(container: Document) -> int:
     resources = container.resources
     # A limit without a request is a request of the same size.
     amounts = {**(resources.limits or {}), **(resources.requests or {})} if resources is not None else {}
     return amount(amounts, GPU_RESOURCE)
 
 
-def _problem(pod: Any, scheduled: Any, statuses: list[Any]) -> str:
+def _problem(pod: Document, scheduled: Document | None, statuses: list[Document]) -> str:
     if pod.phase == "Failed" and pod.reason:  # the node's own doing: Evicted, NodeShutdown, …
         return f"{pod.reason}: {pod.message}"
     if scheduled is not None and scheduled.status == "False":
         return f"{scheduled.reason}: {scheduled.message}"
     for status in statuses:
         waiting, ended = status.state.waiting, status.state.terminated
-        last = status.last_state.terminated if status.last_state else None
+        last = status.lastState.terminated if status.lastState else None
         # `CrashLoopBackOff` is seldom seen: it stands in the last 0.1 to 0.4 s of a back-off, before that `terminated` (Kubernetes 1.36).
         if waiting is not None and waiting.reason not in ("ContainerCreating", "PodInitializing"):
-            before = f" (last exit: {last.reason} {last.exit_code})" if last is not None else ""
+            before = f" (last exit: {last.reason} {last.exitCode})" if last is not None else ""
             return f"{waiting.reason}: {waiting.message or status.name}{before}"
-        if ended is not None and ended.exit_code != 0:
-            return f"{ended.reason}: exit code {ended.exit_code}"
+        if ended is not None and ended.exitCode != 0:
+            return f"{ended.reason}: exit code {ended.exitCode}"
     return ""

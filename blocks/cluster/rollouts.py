@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from blocks.cluster.connection import Connection, selector
 from blocks.cluster.pods import Pods
 from blocks.facts import Rollout
+from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
+
+_APPS = "apps/v1"
 
 
 class Rollouts:
     """Watches rollouts."""
 
-    def __init__(self, api: Connection, pods: Pods) -> None:
+    def __init__(self, api: KubernetesApi, pods: Pods) -> None:
         self._api = api
         self._pods = pods
 
     def wait(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
-        self._api.wait(self._api.apps.list_namespaced_deployment, namespace, name, seconds)
+        self._api.wait(path_of(namespace, "deployments", group=_APPS), namespace, name, seconds)
 
     def names(self, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the Kubernetes Deployments that carry all these labels; one request."""
-        listed = self._api.list(f"/apis/apps/v1/namespaces/{namespace}/deployments", "V1DeploymentList", selector(labels))
+        listed = self._api.list(path_of(namespace, "deployments", group=_APPS), labels=selector(labels))
         return tuple(deployment.metadata.name for deployment in listed)
 
     def get(self, namespace: str, name: str) -> Rollout | None:
         """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""
-        deployment = self._api.find(self._api.apps.read_namespaced_deployment, name, namespace)
+        deployment = self._api.find(path_of(namespace, "deployments", name, group=_APPS))
         if deployment is None:
             return None
         # Before its pods are read: what changes in between ends the next wait at once.
-        self._api.remember(namespace, name, deployment.metadata.resource_version)
+        self._api.remember(namespace, name, deployment.metadata.resourceVersion)
         # By the selector, so that those of older ReplicaSets are among them: they hold GPUs until they are gone.
-        pods = self._pods.list(namespace, deployment.spec.selector.match_labels)
+        pods = self._pods.list(namespace, deployment.spec.selector.matchLabels)
         status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
         progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")
         return Rollout(
             wanted=deployment.spec.replicas,
-            updated=status.updated_replicas or 0,
-            available=status.available_replicas or 0,
+            updated=status.updatedReplicas or 0,
+            available=status.availableReplicas or 0,
             total=status.replicas or 0,
             # Until then all the numbers are those of the spec before.
-            observed=(status.observed_generation or 0) >= deployment.metadata.generation,
+            observed=(status.observedGeneration or 0) >= deployment.metadata.generation,
             deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
             # A pod that the quota refuses never exists: this condition is all that tells of it.
             problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
@@ -55,17 +56,17 @@ class Rollouts:
     def _routed(self, namespace: str, service: str) -> frozenset[str]:
         """Names of the pods that the Service sends to; a pod that ends is told so first, and leaves this list a moment later."""
         of_service = selector({"kubernetes.io/service-name": service})
-        slices = self._api.call(self._api.discovery.list_namespaced_endpoint_slice, namespace, label_selector=of_service)
-        endpoints = [endpoint for each in slices.items for endpoint in each.endpoints or []]
+        slices = self._api.list(path_of(namespace, "endpointslices", group="discovery.k8s.io/v1"), labels=of_service)
+        endpoints = [endpoint for each in slices for endpoint in each.endpoints or []]
         return frozenset(
-            endpoint.target_ref.name
+            endpoint.targetRef.name
             for endpoint in endpoints
             # A slice keeps a pod that ends until it is gone: not ready, though serving.
-            if endpoint.target_ref is not None and endpoint.conditions is not None and endpoint.conditions.ready
+            if endpoint.targetRef is not None and endpoint.conditions is not None and endpoint.conditions.ready
         )
 
 
-def _surges(strategy: Any) -> bool:
-    rolling = strategy.rolling_update
+def _surges(strategy: Document) -> bool:
+    rolling = strategy.rollingUpdate
     # A number or a percentage; `Recreate` has no rolling update at all.
-    return rolling is not None and str(rolling.max_surge) not in ("0", "0%")
+    return rolling is not None and str(rolling.maxSurge) not in ("0", "0%")

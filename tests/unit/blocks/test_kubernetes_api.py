@@ -1,0 +1,140 @@
+"""The client of the API server: how long it waits, what it makes of answers, and of those that are none."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from kubernetes.client import Configuration
+
+from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
+from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
+
+JOBS = path_of("here", "jobs", group="batch/v1")
+
+
+@dataclass
+class Answering:
+    """A server that answers one thing, and keeps what it was asked."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    silent_seconds: float = 0.0
+    url: str = ""
+    asked: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
+
+    def api(self, timeout_seconds: float = 5.0) -> KubernetesApi:
+        configuration = Configuration(host=self.url)
+        configuration.retries = False
+        return KubernetesApi(configuration, timeout_seconds)
+
+
+@pytest.fixture
+def server() -> Iterator[Answering]:
+    answering = Answering()
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            place = urlsplit(self.path)
+            answering.asked.append((self.command, place.path, parse_qs(place.query)))
+            self.send_response(answering.status)
+            self.end_headers()
+            time.sleep(answering.silent_seconds)
+            self.wfile.write(answering.body)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        answering.url = f"http://127.0.0.1:{http.server_port}"
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield answering
+        http.shutdown()
+
+
+def test_a_field_is_that_of_the_api_or_none() -> None:
+    pod = json.loads('{"status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready"}]}}', object_hook=Document)
+
+    assert (pod.status.podIP, pod.status.phase, pod.spec) == ("10.0.0.1", None, None)
+    assert pod.status.conditions[0].type == "Ready"
+    assert copy.deepcopy(pod) == pickle.loads(pickle.dumps(pod)) == pod  # noqa: S301  # its own
+    assert isinstance(copy.deepcopy(pod).status, Document)
+
+
+def test_where_objects_are() -> None:
+    assert path_of("here", "pods") == "/api/v1/namespaces/here/pods"
+    assert path_of("here", "jobs", "one", group="batch/v1") == "/apis/batch/v1/namespaces/here/jobs/one"
+    assert selector({"b": "2", "a": "1"}) == "a=1,b=2"
+
+
+def test_a_wait_may_be_longer_than_a_request(server: Answering) -> None:
+    server.silent_seconds, server.body = 0.4, b'{"type": "MODIFIED"}\n'
+    api = server.api(timeout_seconds=0.1)
+
+    api.remember("here", "one", "7")
+    api.wait(JOBS, "here", "one", 1.0)
+
+    query = {"watch": ["true"], "fieldSelector": ["metadata.name=one"], "timeoutSeconds": ["1"], "resourceVersion": ["7"]}
+    assert server.asked == [("GET", JOBS, query)]
+    # and what is no wait has its limit
+    with pytest.raises(ClusterUnreachable, match="cannot be reached"):
+        api.find(f"{JOBS}/one")
+
+
+def test_a_version_that_is_too_old_has_changed_since(server: Answering) -> None:
+    server.status, server.body = 410, b'{"kind": "Status", "reason": "Expired", "message": "too old resource version"}'
+
+    server.api().wait(JOBS, "here", "one", 60)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "said"),
+    [
+        (200, b"<html>Sign in</html>", ClusterRejected, "is no Kubernetes API server"),
+        (200, b"[]", ClusterRejected, "is no Kubernetes API server"),
+        (401, b"", ClusterRejected, "does not accept the credentials"),
+        (403, b'{"reason": "Forbidden", "message": "jobs is forbidden"}', ClusterRejected, "refused: jobs is forbidden."),
+        (409, b'{"reason": "Conflict", "message": "it changed"}', ClusterConflict, "conflict: it changed."),
+        (503, b"<html>no backend</html>", ClusterUnreachable, "answered HTTP 503"),
+    ],
+)
+def test_what_an_answer_means(server: Answering, status: int, body: bytes, error: type[Exception], said: str) -> None:
+    server.status, server.body = status, body
+
+    with pytest.raises(error, match=said):
+        server.api().find(f"{JOBS}/one")
+
+
+def test_what_is_not_there(server: Answering) -> None:
+    server.status, server.body = 404, b'{"reason": "NotFound", "message": "jobs one not found"}'
+    api = server.api()
+
+    assert api.find(f"{JOBS}/one") is None
+    api.delete(f"{JOBS}/one")
+    api.patch(f"{JOBS}/one", {}, missing_ok=True)
+    with pytest.raises(ClusterRejected, match="jobs one not found"):
+        api.patch(f"{JOBS}/one", {})
+
+
+def test_what_was_made_by_an_earlier_attempt(server: Answering) -> None:
+    server.status, server.body = 409, b'{"reason": "AlreadyExists", "message": "jobs one already exists"}'
+
+    server.api().create(JOBS, {"metadata": {"name": "one"}})
+
+
+def test_a_log_is_text_whatever_its_bytes(server: Answering) -> None:
+    server.body = b"loading \xff\n"
+
+    assert server.api().log("/pod", tailLines="400") == "loading �\n"
+    assert server.asked == [("GET", "/pod/log", {"tailLines": ["400"]})]
