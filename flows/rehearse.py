@@ -18,7 +18,7 @@ from flows.recovery.target import TARGET_SECONDS
 from flows.recovery.tasks.rehearsal import choose_rehearsal, models_to_rehearse, record_rehearsed, rehearsed
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call, foreseen
+from flows.runtime.tasks import RESULTS, call, foreseen, one_client
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 
@@ -43,7 +43,7 @@ async def rehearse(environment: EnvironmentName = "staging", models: list[str] =
         models: Models to rehearse with. Empty: all that serve there.
     """
     try:
-        with foreseen(f"Rehearsing in {environment}"):
+        with one_client(), foreseen(f"Rehearsing in {environment}"):
             return await _rehearse(environment, models)
     except PipelineError as exc:
         return ended(exc)

@@ -27,10 +27,10 @@ from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry, give_back, last_verified
 from flows.recovery.cleanup import leave_as_it_was
 from flows.recovery.recover import finish_recovery, pending_recovery, recover
-from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
+from flows.runtime.blocks import blocks_of_run
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call, foreseen, go_on_drawing, run
+from flows.runtime.tasks import RESULTS, call, foreseen, go_on_drawing, one_client, run
 from flows.spec import Candidate, Deployments
 from flows.spec.types import EnvironmentName
 from flows.verification.evidence import VerifiedEvidence
@@ -66,7 +66,7 @@ async def release(
         keep_failed: Leave what failed for inspection, where nothing served before. Without, it is removed as the environment says.
     """
     try:
-        with foreseen(f"Releasing {model}"):
+        with one_client(), foreseen(f"Releasing {model}"):
             return await _release(model, revision, environments, requester, keep_failed)
     except PipelineError as exc:
         return ended(exc)
@@ -79,20 +79,20 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
     environments = chosen_environments(deployments.environments(), wanted or None)
     if (refusal := requester_refusal(requester, environments)) is not None:
         raise SpecInvalid(refusal)
-    hub, registry = await shared_hub(deployments), await shared_registry(deployments)
     # All files and blocks at once: what is missing in the last environment is told before the first is touched.
+    hub, registry, blocks = await blocks_of_run(deployments, environments)
     contexts = [
         Context(
             run_id=run_id,
             registry=registry,
             hub_endpoint=hub.endpoint,
-            blocks=await blocks_of(environment),
+            blocks=of_environment,
             environment=environment,
             suite=deployments.suite(model.checks),
             requester=requester,
             keep_failed=keep_failed,
         )
-        for environment in environments
+        for environment, of_environment in zip(environments, blocks, strict=True)
     ]
 
     with resolving.phase("resolve"):

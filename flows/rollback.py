@@ -15,7 +15,7 @@ from flows.recovery.roll_back import roll_back_to, rollback_context
 from flows.recovery.tasks.rollback import record_rolled_back, rollback_target
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
-from flows.runtime.tasks import RESULTS, call, foreseen
+from flows.runtime.tasks import RESULTS, call, foreseen, one_client
 from flows.spec.types import EnvironmentName
 
 
@@ -46,7 +46,7 @@ async def rollback(
         to: Fingerprint of the candidate to go back to (12 characters or more). Empty: the last verified one before.
     """
     try:
-        with foreseen(f"Rolling {model} back in {environment}"):
+        with one_client(), foreseen(f"Rolling {model} back in {environment}"):
             return await _rollback(model, environment, reason, actor, to)
     except PipelineError as exc:
         return ended(exc)

@@ -17,7 +17,7 @@ from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry
 from flows.recovery.recover import finish_recovery, pending_recovery, recover
 from flows.runtime.artifacts import show_page
-from flows.runtime.blocks import blocks_of, shared_hub, shared_registry
+from flows.runtime.blocks import blocks_of_run
 from flows.runtime.json_logs import about
 from flows.runtime.tasks import call, run
 from flows.spec import Candidate, Deployments, Environment
@@ -49,11 +49,12 @@ async def rollback_context(model: str, environment_name: str, run_id: str, actor
     """
     deployments = Deployments.default()
     environment = deployments.environment(environment_name)
+    hub, registry, (blocks,) = await blocks_of_run(deployments, [environment])
     return Context(
         run_id=run_id,
-        registry=await shared_registry(deployments),
-        hub_endpoint=(await shared_hub(deployments)).endpoint,
-        blocks=await blocks_of(environment),
+        registry=registry,
+        hub_endpoint=hub.endpoint,
+        blocks=blocks,
         environment=environment,
         suite=deployments.suite(deployments.model(model).checks),
         requester=actor,

@@ -152,10 +152,14 @@ def required_block(api: PrefectApi, slug: str, name: str, shown: str) -> dict[st
     Raises:
         SpecInvalid: Prefect has none.
     """
-    found = api.block(slug, name)
-    if found is None:
+    return present(api.block(slug, name), slug, name, shown)
+
+
+def present(fields: dict[str, Any] | None, slug: str, name: str, shown: str) -> dict[str, Any]:
+    """The fields, if Prefect has the block; arguments and errors as of `required_block`."""
+    if fields is None:
         raise SpecInvalid(f"Prefect has no block {slug}/{name} ({shown}): create it in the UI under Blocks, or in Python with save().")
-    return found
+    return fields
 
 
 def detail(content: bytes | str) -> str:

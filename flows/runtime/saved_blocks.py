@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -74,9 +75,17 @@ def block_settings(api: PrefectApi, of: type[Settings], slug: str, name: str) ->
     Raises:
         SpecInvalid: There is no such block, its fields are wrong, or Prefect cannot be asked.
     """
+    return read_settings(of, slug, name, required_block(api, slug, name, SHOWN[slug]))
+
+
+def read_settings(of: type[Settings], slug: str, name: str, fields: Mapping[str, Any]) -> Settings:
+    """The settings that these fields of a block are.
+
+    Raises:
+        SpecInvalid: They are wrong.
+    """
     from pydantic import ValidationError
 
-    fields = required_block(api, slug, name, SHOWN[slug])
     try:
         return of.model_validate(fields)
     except ValidationError as exc:

@@ -24,6 +24,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateDetails, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
+from prefect.context import SyncClientContext
 from prefect.exceptions import CancelledRun, MissingContextError, PausedRun, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.serializers import JSONSerializer
@@ -193,6 +194,13 @@ def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             if (abandoned or threading.Event()).wait(pause_seconds):
                 raise PipelineError("The run was told to end while it waited.") from exc
     return function(*args, **kwargs)
+
+
+@contextmanager
+def one_client() -> Iterator[None]:
+    """Have all tasks of a run share one client of Prefect's API: each would make its own, and read all certificate authorities for it."""
+    with SyncClientContext():
+        yield
 
 
 #: How the step before ended: each is drawn behind it, so that the graph is the pipeline and no tangle of whatever values they share.
