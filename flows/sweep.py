@@ -55,7 +55,7 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
     wrong: list[PipelineError] = []
     parts: dict[str, Callable[[], Awaitable[tuple[dict[str, int], list[PipelineError]]]]] = {
         "Looking at what waits for people": partial(_look_at_requests, registry),
-        "Waking what waits without a form": partial(_wake_formless, form_seconds),
+        "Waking what waits without a form": partial(_wake_formless, registry, form_seconds),
         # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
         "Taking up what died": partial(resume_crashed, registry, deployments.names("models"), patience),
         "Cleaning up": partial(clean_up_ended, deployments, registry),
@@ -74,8 +74,8 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
     return done
 
 
-async def _wake_formless(seconds: float) -> tuple[dict[str, int], list[PipelineError]]:
-    run_ids = await call(formless_runs, seconds)
+async def _wake_formless(registry: Registry, seconds: float) -> tuple[dict[str, int], list[PipelineError]]:
+    run_ids = await call(formless_runs, registry, seconds)
     for run_id in run_ids:
         await call(wake, run_id)
     return {"formless": len(run_ids)}, []

@@ -10,8 +10,11 @@ import pytest
 import yaml
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Scheduled
+from pydantic import SecretStr
 
 from blocks.helm import Helm
+from blocks.registry import Registry, RegistryClient
+from flows.approval.tasks.requests import formless_runs
 from flows.release import release
 from flows.spec.load import ROOT
 from flows.sweep import sweep
@@ -23,6 +26,14 @@ def waiting(site: Site) -> FlowRun:
     """A release that waits before production."""
     site.only_production()
     return begin(site)
+
+
+def another_registry(site: Site) -> Registry:
+    """The registry of another Slipway that has its runs on the same Prefect."""
+    dsn = site.world.postgres.create_database(f"other_{site.name}")
+    with RegistryClient(dsn) as registry:
+        registry.migrate()
+    return Registry(dsn=SecretStr(dsn))
 
 
 def begin(site: Site, **parameters: str) -> FlowRun:
@@ -173,7 +184,9 @@ def test_a_run_that_was_killed_before_its_form_was_kept_asks_anew(site: Site, wa
     # when the sweep comes by, soon: it may only be about to be kept
     assert site.run(sweep).is_completed()
     assert site.client.read_flow_run(waiting.id).state.is_paused()  # type: ignore[union-attr]
-    # and later
+    # and that of another registry on the same Prefect, which leaves it alone
+    assert formless_runs(another_registry(site), 0) == []
+    # and its own, later
     assert site.run(sweep, form_seconds=0).is_completed()
 
     # then it is asked again, and the answer gets through

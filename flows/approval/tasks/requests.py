@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
-from blocks.facts.kinds import EventKind
+from blocks.facts.kinds import BEGINNINGS, EventKind
 from blocks.registry import Gate, OpenRequest, Registry
 from flows.approval.expiry import WaitingRun
 from flows.runtime.client import CHANGING, all_runs
@@ -50,20 +50,20 @@ def waiting_run(run_id: str) -> WaitingRun | None:
 
 
 @step
-def formless_runs(seconds: float) -> list[str]:
-    """Ids of the suspended runs that have been waiting this long for a form that nobody can see.
+def formless_runs(registry: Registry, seconds: float) -> list[str]:
+    """Ids of this registry's runs that have been suspended this long, and have no form that anybody could fill in.
 
     Their process was killed after it had suspended the run, and before it had kept the form.
     """
     # Prefect suspends first and keeps the form a moment later, so a young one may yet get it.
     until = datetime.now(UTC) - timedelta(seconds=seconds)
     suspended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
-    with get_client(sync_client=True) as client:
-        return [
-            str(run.id)
-            for run in all_runs(client, CHANGING, suspended)
-            if run.state is not None and run.state.timestamp < until and not has_form(client, run)
-        ]
+    with get_client(sync_client=True) as prefect, registry.client() as client:
+        found = all_runs(prefect, CHANGING, suspended)
+        waiting = {str(run.id): run for run in found if run.state is not None and run.state.timestamp < until}
+        # Another registry's runs may be on the same Prefect. Before a run asks people anything, it has one of these on record.
+        ours = {event.run_id for event in client.runs.events(waiting, BEGINNINGS)}
+        return [run_id for run_id, run in waiting.items() if run_id in ours and not has_form(prefect, run)]
 
 
 @step
