@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import yaml
 from kubernetes import config as kubernetes_config
 from kubernetes.client import Configuration
 from kubernetes.config.config_exception import ConfigException
@@ -32,7 +33,10 @@ def load_configuration(kubeconfig: Path | None, context: str | None) -> Configur
             kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
             )
-    except (ConfigException, OSError, TypeError) as exc:
+    except yaml.YAMLError:
+        # Not chained: the parser's error quotes the file, and with it what it holds.
+        raise ClusterRejected(f"The kubeconfig {kubeconfig} is not valid YAML: mend it, or name another in the block.") from None
+    except (ConfigException, OSError, TypeError, ValueError, LookupError, AttributeError) as exc:
         where = f"the kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
         hint = "" if kubeconfig else "; outside a cluster, set the block's kubeconfig"
         raise ClusterRejected(f"No cluster can be reached with {where}: {str(exc).rstrip('.')}{hint}.") from exc

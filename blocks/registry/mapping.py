@@ -58,6 +58,7 @@ class Address:
         try:
             parts = conninfo_to_dict(dsn)
             user = parts.get("user") or ""
+            _require_readable(dsn)
             # libpq takes a list, for a primary and its standbys; the first stands for all.
             port = int(str(parts.get("port") or 5432).split(",")[0])
         except (psycopg.Error, ValueError):
@@ -71,6 +72,17 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
+
+
+def _require_readable(dsn: str) -> None:
+    """Refuse an address in which libpq takes a part of the password for the host or the database, and names it in its errors."""
+    place = dsn.partition("://")[2].partition("?")[0]
+    server, _, database = place.partition("/")
+    # libpq lets the user and password end at the first @, and the server at the first slash.
+    if server.count("@") > 1 or "@" in database:
+        raise RegistryRejected(
+            "the registry's connection string cannot be read: write an @ in the user or password as %40, a / as %2F and a ? as %3F"
+        )
 
 
 def translate(error: psycopg.Error, address: Address) -> PipelineError:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -160,8 +161,9 @@ def resume(run_id: UUID, answer: dict[str, Any]) -> None:
 
 
 def run_page(run_id: UUID) -> str:
-    """The run's page in the Prefect UI."""
-    ui = get_current_settings().ui_url or api_url().removesuffix("/api")
+    """The run's page in the Prefect UI; a user and password of the API's address are no part of it."""
+    found = urlsplit(get_current_settings().ui_url or api_url().removesuffix("/api"))
+    ui = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
     # This opens the first of Prefect's two UIs, which has *Resume* on the page; the second has it in a menu only.
     return f"{ui}/runs/flow-run/{run_id}"
 

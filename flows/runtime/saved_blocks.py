@@ -92,4 +92,4 @@ def read_settings(of: type[Settings], slug: str, name: str, fields: Mapping[str,
         wrong = ", ".join(sorted({str(each["loc"][0]) for each in exc.errors(include_input=False) if each["loc"]}))
         raise SpecInvalid(
             f"The block {slug}/{name} cannot be used: {wrong or 'its fields'} must be set anew in the UI under Blocks."
-        ) from exc
+        ) from None  # pydantic's own error quotes what was given, which may be a secret

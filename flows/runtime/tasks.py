@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from prefect.states import Failed
 from prefect.utilities.annotations import allow_failure, quote
 
 from blocks.errors import PipelineError, Transient, Unforeseen
+from blocks.wording import many_lines
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,18 +77,25 @@ OBSERVES: _Options = {
 }
 
 
-class _SentencesOnly(logging.Filter):
-    """Takes the traceback from log records of our own errors: their sentence says what is wrong and what to do."""
+class CleanRecords(logging.Filter):
+    """What a run logs, to its page in Prefect's UI and everywhere else: without secrets, and of our own errors the sentence alone.
+
+    The sentence says what is wrong and what to do; a traceback is for what nobody foresaw.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Clean the record in its place; it is always logged."""
+        record.msg, record.args = many_lines(record.getMessage()), ()
         if record.exc_info and isinstance(record.exc_info[1], PipelineError):
-            record.exc_info = None
-            record.exc_text = None
+            record.exc_info = record.exc_text = None
+        elif record.exc_info and record.exc_info[1] is not None:
+            # Formatters take the text that is there before they make one.
+            record.exc_text = many_lines("".join(traceback.format_exception(record.exc_info[1])))
         return True
 
 
 for _name in ("prefect.task_runs", "prefect.flow_runs"):
-    logging.getLogger(_name).addFilter(_SentencesOnly())
+    logging.getLogger(_name).addFilter(CleanRecords())
 
 
 #: Tasks that run at the same time. They wait most of the time; asyncio's own pool has four threads and one for each core, and would have

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from pydantic_core import to_jsonable_python
 
+from blocks.secret_shapes import redacted
 from blocks.storable import storable_text
+from blocks.wording import LONGEST_TEXT, bounded
 from flows.record.phases import BUDGET_SECONDS
 from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Environment, LatencyPolicy, StabilityPolicy
 from flows.spec.adapter import adapter
@@ -78,7 +80,8 @@ class Evidence:
     verdict: Verdict
 
     def document(self) -> dict[str, Any]:
-        """The evidence as JSON-able data that a database keeps as it is: floats to the microsecond, no character that JSON text lacks."""
+        """The evidence as JSON-able data that a database keeps as it is: floats to the microsecond, no character that JSON text lacks, no
+        secret that an engine says, and no text without end."""
         return _kept(to_jsonable_python(asdict(self)))  # type: ignore[no-any-return]  # a dataclass is a mapping
 
     @classmethod
@@ -154,4 +157,4 @@ def _kept(value: Any) -> Any:
     if isinstance(value, float):
         # To the microsecond: what is hashed must be what a database gives back.
         return round(value, 6)
-    return storable_text(value) if isinstance(value, str) else value
+    return bounded(redacted(storable_text(value)), LONGEST_TEXT) if isinstance(value, str) else value

@@ -24,6 +24,7 @@ ONLY = {
     "create_link_artifact": set(),
     "create_image_artifact": set(),
     "ArtifactCreate": {"runtime/artifacts.py"},
+    "emit_event": {"runtime/notices.py"},
     "with_initial_data": {"runtime/forms.py"},
     "from_string": {"verification/page.py"},
     # Besides: JSON, sentences of errors, which are clean, and what `make` of ours says.

@@ -149,3 +149,18 @@ def test_which_errors_are_worth_another_try(vendor: type[psycopg.Error], ours: t
     address = Address(host="db", port=5432, database="models")
 
     assert type(translate(vendor("no"), address)) is ours
+
+
+@pytest.mark.parametrize("password", ["p@ss", "1/opensesame", "pa/ss", "a@b@c"])
+def test_an_address_in_which_a_part_of_the_password_would_be_the_host_is_refused(password: str) -> None:
+    error = error_of(lambda: Address.of(f"postgresql://slipway:{password}@db.example/models"))
+
+    assert "write an @ in the user or password as %40" in str(error) or "cannot be read" in str(error)
+    assert password not in everything_said(error)
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://me%40x:p%40ss@db/models", "postgresql:///models?host=/run/pg&user=me@x", "host=db user=me@x dbname=models"]
+)
+def test_an_address_with_an_at_where_one_can_be_is_read(dsn: str) -> None:
+    assert Address.of(dsn).database == "models"

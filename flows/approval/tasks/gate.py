@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Literal
 
 from prefect import task
-from prefect.events import emit_event
 from pydantic import TypeAdapter
 
 from blocks.authenticators import read_authenticator
@@ -22,6 +21,7 @@ from flows.naming import release_name
 from flows.record.tasks import last_evidence
 from flows.runtime.artifacts import show_page
 from flows.runtime.forms import Given
+from flows.runtime.notices import tell
 from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Approvers, Candidate, Environment
 from flows.text.markdown import Markdown, md
@@ -170,14 +170,10 @@ def record_freeze(registry: Registry, gate: Gate, until: datetime, reason: str) 
 
 
 def _tell(what: str, gate: Gate, **more: str) -> None:
-    """Emit Prefect's event, which its automations turn into notifications. A copy: the registry's row is the record."""
-    emit_event(
-        event=f"slipway.approval.{what}",
-        resource={
-            "prefect.resource.id": f"slipway.approval.{gate.run_id}",
-            "prefect.resource.name": f"{gate.model} in {gate.environment}",
-            "slipway.environment": gate.environment,
-        },
-        related=[{"prefect.resource.id": f"prefect.flow-run.{gate.run_id}", "prefect.resource.role": "flow-run"}],
-        payload={"model": gate.model, "environment": gate.environment, "candidate": gate.fingerprint[:12], "run": gate.run_id, **more},
+    tell(
+        f"slipway.approval.{what}",
+        {"model": gate.model, "environment": gate.environment, "candidate": gate.fingerprint[:12], "run": gate.run_id, **more},
+        about=f"slipway.approval.{gate.run_id}",
+        name=f"{gate.model} in {gate.environment}",
+        environment=gate.environment,
     )

@@ -16,7 +16,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
@@ -24,6 +23,7 @@ from blocks.facts.kinds import EventKind
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, SeenRun, StallLimits, is_stalled, why_abandoned
 from flows.runtime.client import CHANGING, all_runs
+from flows.runtime.notices import tell
 from flows.runtime.tasks import step
 
 #: A run that crashed longer ago is nobody's any more: the world has moved on, and a person decides.
@@ -115,12 +115,8 @@ def abandon(registry: Registry, run: SeenRun, past: Past) -> None:
     """Record that the run is not taken up again and why, and tell it to whoever listens."""
     why = why_abandoned(past)
     # Told before it is recorded: killed in between, it is told twice rather than never.
-    emit_event(
-        event="slipway.run.abandoned",
-        resource={"prefect.resource.id": f"slipway.run.{run.run_id}", "prefect.resource.name": run.name},
-        related=[{"prefect.resource.id": f"prefect.flow-run.{run.run_id}", "prefect.resource.role": "flow-run"}],
-        payload={"model": run.model, "name": run.name, "run": run.run_id, "why": why},
-    )
+    said = {"model": run.model, "name": run.name, "run": run.run_id, "why": why}
+    tell("slipway.run.abandoned", said, about=f"slipway.run.{run.run_id}", name=run.name)
     with registry.client() as client:
         client.events.add(
             EventKind.ABANDONED, model=run.model or None, run_id=run.run_id, detail={"why": why}, key=f"abandoned/{run.run_id}"
