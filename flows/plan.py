@@ -69,7 +69,7 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
 
     # `gather` makes each a task with a context of its own, so that `about` of one is not in the log lines of another.
     assessments = await asyncio.gather(*map(one, environments))
-    page = preview_page(candidate, found.refusals, assessments)
+    page = preview_page(candidate, found.refusals, assessments, found.left_out, found.notes)
     rows = [environment_row(assessment) for assessment in assessments]
     # Before anything is raised: of a plan that is refused, the page is what people want.
     await run(publish_plan, release_name(model.name, "plan"), page, model_row(candidate, found.refusals), rows)

@@ -21,11 +21,12 @@ class HubCommit:
     """One commit of a hub repository with all its files.
 
     Attributes:
-        repository: `organisation/name`.
+        repository: `organisation/name`, as it is called now.
         commit: Its SHA.
         files: All its files.
         licences: What its model card names, in lower case; the licence's own name where the card says `other`. Empty if it names none.
         gated: Whether its terms must be accepted first (they were, if this could be read).
+        notes: What people should know of how it was found, a sentence each: a new name of the repository, a name of two revisions.
     """
 
     repository: str
@@ -33,3 +34,4 @@ class HubCommit:
     files: tuple[HubFile, ...]
     licences: tuple[str, ...]
     gated: bool
+    notes: tuple[str, ...] = ()

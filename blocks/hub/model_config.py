@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blocks.errors import HubRejected
 from blocks.facts.model import AttentionLayers, ModelConfig
 
 #: Keys under which configurations keep the longest context; the smallest of them counts, as in vLLM (`model_arch_config_convertor`).
@@ -37,22 +35,6 @@ _FULL, _SLIDING, _LINEAR = "full_attention", "sliding_attention", "linear_attent
 _MOST = 2**40
 
 
-def read_json_object(content: bytes, name: str) -> dict[str, Any]:
-    """The JSON object that a file holds.
-
-    Raises:
-        HubRejected: It holds something else.
-    """
-    try:
-        document = json.loads(content)
-    # RecursionError: brackets that are nested a thousand deep are JSON, too.
-    except (ValueError, RecursionError) as exc:
-        raise HubRejected(f"{name} is not JSON: use another revision.") from exc
-    if not isinstance(document, dict):
-        raise HubRejected(f"{name} holds no JSON object: use another revision.")
-    return document
-
-
 def read_config(document: Mapping[str, Any]) -> ModelConfig:
     """The shape of the model that `config.json` describes; models with more than text keep theirs under `text_config`."""
     named = document.get("architectures")
@@ -70,6 +52,24 @@ def read_config(document: Mapping[str, Any]) -> ModelConfig:
         max_context=_max_context(text),
         guessing_layers=_number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers") or 0,
     )
+
+
+#: What `params.json` calls things, and `config.json` the same; as vLLM translates it (`transformers_utils/configs/mistral.py`).
+_MISTRAL_NAMES = {
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "max_seq_len": "max_position_embeddings",
+}
+
+
+def read_params(document: Mapping[str, Any]) -> ModelConfig:
+    """The shape of the model that `params.json` describes, Mistral's own configuration."""
+    text = {_MISTRAL_NAMES.get(name, name): value for name, value in document.items()}
+    architecture = "MixtralForCausalLM" if isinstance(document.get("moe"), dict) else "MistralForCausalLM"
+    named = {"architectures": [architecture], "quantization_config": document.get("quantization")}
+    return read_config({**named, **text})
 
 
 def asks_for_code(document: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:

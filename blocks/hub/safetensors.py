@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from blocks.errors import HubRejected
+from blocks.hub.json_objects import read_json_object
 
 #: Bytes in front of the header that hold its length, little-endian.
 PREFIX_BYTES = 8
@@ -23,6 +24,21 @@ BITS: Mapping[str, int] = {
     "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a file of weights holds.
+
+    Attributes:
+        stored: How many numbers of each type.
+        tensors: The names of its tensors.
+        data_bytes: The bytes of all tensors.
+    """
+
+    stored: Mapping[str, int]
+    tensors: tuple[str, ...]
+    data_bytes: int
 
 
 def header_length(prefix: bytes, file_bytes: int, name: str) -> int:
@@ -42,8 +58,8 @@ def header_length(prefix: bytes, file_bytes: int, name: str) -> int:
     return length
 
 
-def read_header(header: bytes, file_bytes: int, name: str) -> Counter[str]:
-    """How many numbers of each type the file holds.
+def read_header(header: bytes, file_bytes: int, name: str) -> Header:
+    """What the file holds, by its header.
 
     Args:
         header: The header, without the length in front of it.
@@ -52,19 +68,16 @@ def read_header(header: bytes, file_bytes: int, name: str) -> Counter[str]:
 
     Raises:
         HubRejected: It is not a safetensors header, or not the one of a file of this size: tensors overlap, leave gaps, lie
-            outside, or do not have the bytes that their shape and type take.
+            outside, have a name twice, or do not have the bytes that their shape and type take.
     """
     try:
-        document = json.loads(header)
-    except (ValueError, RecursionError) as exc:
-        raise _wrong(name, "has a header that is not JSON") from exc
-    if not isinstance(document, dict):
-        raise _wrong(name, "has a header that is no JSON object")
+        document = read_json_object(header, "it", once=True)
+    except HubRejected as exc:
+        raise _wrong(name, f"has a header that cannot be read ({exc.message.partition(':')[0]})") from exc
+    document.pop("__metadata__", None)
     counts: Counter[str] = Counter()
     places: list[tuple[int, int]] = []
     for tensor, entry in document.items():
-        if tensor == "__metadata__":
-            continue
         dtype, numbers, begin, end = _tensor(entry, name, tensor)
         counts[dtype] += numbers
         places.append((begin, end))
@@ -76,7 +89,7 @@ def read_header(header: bytes, file_bytes: int, name: str) -> Counter[str]:
         reached = end
     if PREFIX_BYTES + len(header) + reached != file_bytes:
         raise _wrong(name, f"describes {reached:,} bytes of tensors, but holds {file_bytes - PREFIX_BYTES - len(header):,}")
-    return counts
+    return Header(stored=dict(counts), tensors=tuple(document), data_bytes=reached)
 
 
 def _tensor(entry: Any, name: str, tensor: str) -> tuple[str, int, int, int]:

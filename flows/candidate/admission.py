@@ -14,7 +14,7 @@ from flows.text import listed
 
 def refuse_model(model: Model, files: Sequence[HubFile], about: ModelFacts) -> list[Refusal]:
     """Why the model may be served nowhere; empty if it may."""
-    return [*_formats(model.repository, files), *_code(model, about)]
+    return [*_formats(model, files), *_code(model, about)]
 
 
 def refuse_licence(name: str, about: ModelFacts, environment: Environment) -> list[Refusal]:
@@ -41,14 +41,15 @@ def refuse_licence(name: str, about: ModelFacts, environment: Environment) -> li
     ]
 
 
-def _formats(repository: str, files: Sequence[HubFile]) -> list[Refusal]:
-    unsafe = unsafe_files(files)
+def _formats(model: Model, files: Sequence[HubFile]) -> list[Refusal]:
+    unsafe = unsafe_files(files, model.subfolder)
     if not unsafe:
         return []
     return [
         Refusal(
-            f"{repository} holds pickled or otherwise unsafe weights ({listed(unsafe)}): loading them can run code. "
-            "Use a revision with safetensors only.",
+            f"{model.repository} holds pickled or otherwise unsafe weights ({listed(unsafe)}) where vLLM looks for weights: loading them "
+            "can run "
+            "code. Use a revision with safetensors only in that folder.",
             files=list(unsafe),
         )
     ]

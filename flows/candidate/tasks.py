@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from prefect import task
+from prefect.logging import get_run_logger
 
 from blocks.helm import Helm
 from blocks.hub import Hub
 from flows.candidate.admission import refuse_model
-from flows.candidate.files import select_files, weight_files
+from flows.candidate.files import LeftOut, folder_of, index_path, left_out, select_files, weight_files
 from flows.errors import Refusal, raise_first
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Model
@@ -17,35 +19,54 @@ from flows.spec import Candidate, Model
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A candidate, and why its model may be served nowhere (empty if it may)."""
+    """A candidate, and what people should know of how it came about.
+
+    Attributes:
+        candidate: The candidate.
+        refusals: Why its model may be served nowhere; empty if it may.
+        left_out: What of its repository no node gets, and why.
+        notes: What else is to be told, a sentence each.
+    """
 
     candidate: Candidate
     refusals: tuple[Refusal, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def _resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Resolved:
+    load_format, subfolder = model.engine.load_format, model.subfolder
     with hub.client() as client:
         commit = client.commit(model.repository, revision)
+        path = index_path(commit.files, subfolder=subfolder, load_format=load_format)
+        index = client.index(commit, path) if path is not None else None
+        select = partial(select_files, commit.repository, commit.files, index=index, subfolder=subfolder, load_format=load_format)
         # Chosen twice: what was read of the weights and the configuration tells whether the repository's code is needed, too.
-        names = [file.path for file in select_files(model.repository, commit.files)]
+        weights = weight_files(file.path for file in select())
         # Some kilobytes, by range requests: `config.json`, and the headers of these files.
-        about = client.describe(commit, weight_files(names))
+        about = client.describe(commit, weights, folder=folder_of(subfolder), index=index, mistral=load_format == "mistral")
     with helm.client() as charts:
         chart_digest = charts.chart_digest()
     # Allowed is not enough: `--trust-remote-code` is for models that ask for it.
     remote_code = model.allow_remote_code and bool(about.remote_code)
     candidate = Candidate(
         model=model.name,
-        repository=model.repository,
+        repository=commit.repository,
         commit=commit.commit,
-        files=select_files(model.repository, commit.files, remote_code=remote_code),
+        files=select(remote_code=remote_code),
         image=model.image,
         chart_digest=chart_digest,
         engine=model.engine,
+        subfolder=subfolder,
         remote_code=remote_code,
         about=about,
     )
-    return Resolved(candidate=candidate, refusals=tuple(refuse_model(model, commit.files, about)))
+    return Resolved(
+        candidate=candidate,
+        refusals=tuple(refuse_model(model, commit.files, about)),
+        left_out=left_out(commit.files, candidate.files, subfolder=subfolder, load_format=load_format),
+        notes=commit.notes,
+    )
 
 
 @task(task_run_name="resolve {model.name} at {revision}", **OBSERVES)
@@ -59,6 +80,8 @@ def resolve(hub: Hub, helm: Helm, model: Model, revision: str) -> Candidate:
         Refusal: The repository is not what Slipway serves: formats, code of its own, missing files.
     """
     resolved = _resolve(hub, helm, model, revision)
+    for note in resolved.notes:
+        get_run_logger().warning(note)
     raise_first(resolved.refusals, model.name)
     return resolved.candidate
 

@@ -28,6 +28,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "claim": WEIGHTS_CLAIM,
             "folder": snapshot_folder(candidate.repository, candidate.commit),
             "mountPath": mount_path(candidate),
+            "subfolder": candidate.subfolder,
             "check": {"image": {"repository": checker, "digest": checker_digest}, "digest": snapshot_digest_of(candidate)},
         },
         "engine": {
@@ -39,6 +40,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "extraArgs": [*engine.extra_args, *(["--trust-remote-code"] if candidate.remote_code else [])],
             "chatTemplate": engine.chat_template,
             "quantization": engine.quantization,
+            "loadFormat": engine.load_format,
             "speculative": _speculative(engine.speculative),
         },
         "rollout": {"strategy": plan.strategy},

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +62,12 @@ def _fetch(options: argparse.Namespace) -> None:
     space = SpacePolicy(
         reserve_percent=options.reserve_percent, keep=frozenset(request.get("keep", ())), fresh_seconds=options.fresh_seconds
     )
-    patience = Patience(attempts=options.attempts, back_off_seconds=options.back_off_seconds, budget_seconds=options.budget_seconds)
+    patience = Patience(
+        attempts=options.attempts,
+        back_off_seconds=options.back_off_seconds,
+        budget_seconds=options.budget_seconds,
+        until=time.monotonic() + options.deadline_seconds,
+    )
     policy = TransferPolicy(
         connections=options.connections,
         segment_bytes=options.segment_bytes,
@@ -116,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--attempts", type=int, default=8, help="failures in a row before giving up")
     command.add_argument("--back-off-seconds", type=float, default=0.5, help="first pause after a failure")
     command.add_argument("--budget-seconds", type=float, default=300.0, help="longest row of failures")
+    command.add_argument("--deadline-seconds", type=float, default=3600.0, help="no pause that a server asks for ends after that")
     command.add_argument("--plain-limit-bytes", type=int, default=50_000_000_000, help="larger files are left to the hub client")
     command.set_defaults(run=_fetch, fail=_say_failed)
 

@@ -8,40 +8,46 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from urllib.parse import SplitResult, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from email.message import Message
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from blocks.errors import HubRejected
+from flows.node.bodies import NoRanges, fill, refused, require_part
 from flows.node.patience import Trouble
+from flows.node.proxies import proxy_for, refusal_of_proxy
 
-#: Bytes that are asked of the socket at a time.
-_CHUNK_BYTES = 1 << 18
+#: Redirects that one request may lead through, and what is read of their bodies to use the connection again.
+_MOST_REDIRECTS = 6
+_MOST_REST_BYTES = 1 << 16
 
-#: Redirects that one request may lead through.
-_MOST_REDIRECTS = 5
+#: How long the end of a body is waited for when all that was wanted of it is there, in seconds.
+_REST_SECONDS = 1.0
 
-
-class NoRanges(Exception):
-    """The server sends the whole file where a part was asked for."""
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Location:
-    """Where a file's bytes are now.
+class Answered:
+    """What a server says of a file.
 
     Attributes:
-        url: Its address; it may hold a signature, so it never enters a message.
-        size_bytes: What the hub says is there; none if it does not.
-        by_hub_client: Whether the hub client has a way of its own to the bytes.
+        status: HTTP status of the last answer.
+        url: Where that came from, or where the hub's own origin leads to.
+        hops: The headers of all answers of the hub's own origin, the last one's last.
+        away: Whether another origin is the next to ask.
     """
 
+    status: int
     url: str
-    size_bytes: int | None
-    by_hub_client: bool
+    hops: Sequence[Message]
+    away: bool
+
+    def said(self, name: str) -> str | None:
+        """What the first answer that has this header says."""
+        return next((headers[name] for headers in self.hops if name in headers), None)
 
 
 class Connections:
@@ -61,6 +67,26 @@ class Connections:
         self._timeout = timeout_seconds
         self._open: dict[tuple[str, str], http.client.HTTPConnection] = {}
 
+    def ask(self, url: str) -> Answered:
+        """What the hub's own origin says of a file, without its bytes; where it leads to another origin, that is not asked.
+
+        Raises:
+            Trouble: It did not answer.
+            HubRejected: The address leads where bytes must not come from.
+        """
+        hops: list[Message] = []
+        with self._troubles(url) as address:
+            for _ in range(_MOST_REDIRECTS):
+                answer = self._send("HEAD", address, {})
+                hops.append(answer.headers)
+                self._finish(answer, address)
+                if answer.status not in _REDIRECTS:
+                    return Answered(status=answer.status, url=address.geturl(), hops=hops, away=False)
+                address = self._next(address, answer)
+                if not self._is_hub(address):
+                    return Answered(status=answer.status, url=address.geturl(), hops=hops, away=True)
+        raise Trouble(f"{address.hostname} redirects in a circle", stale=True)
+
     def read(self, url: str, start: int, view: memoryview, size_bytes: int) -> Iterator[int]:
         """Read the bytes from `start` on into the whole view; yield how many came, each time some did.
 
@@ -75,31 +101,32 @@ class Connections:
             NoRanges: The server sends the whole file instead.
             HubRejected: The address leads where bytes must not come from.
         """
-        address = urlsplit(url)
-        # All that errors name: the rest of a CDN's address is a signature.
-        name = address.hostname or ""
-        try:
-            answer = self._get(address, start, start + len(view) - 1)
-            self._require_part(answer, name, start, len(view), size_bytes)
-            got = 0
-            while got < len(view):
-                count = answer.readinto(view[got : got + _CHUNK_BYTES])
-                if not count:
-                    raise Trouble(f"{name} closed the connection after {got:,} of {len(view):,} bytes")
-                got += count
-                yield count
-            answer.read()  # the end of the body: only then may the connection be used again
-        except TimeoutError as exc:
-            self.close()
-            raise Trouble(f"{name} sent nothing for {self._timeout:g} s") from exc
-        # Among them a reset in mid-body, for which the hub's own client (2.4.0) gives the file up at once.
-        except (OSError, http.client.HTTPException) as exc:
-            self.close()
-            raise Trouble(f"the connection to {name} broke ({type(exc).__name__})") from exc
-        # GeneratorExit: the caller stops in mid-body, and what is left of it would be taken for the next answer.
-        except (Trouble, NoRanges, GeneratorExit):
-            self.close()
-            raise
+        with self._troubles(url) as address:
+            answer, address = self._get(address, {"Range": f"bytes={start}-{start + len(view) - 1}"})
+            require_part(answer, address.hostname or "", start, len(view), size_bytes)
+            yield from fill(answer, view, address.hostname or "")
+            self._finish(answer, address)
+
+    def read_whole(self, url: str, buffer: memoryview, size_bytes: int) -> Iterator[memoryview]:
+        """Read a whole file from a server that sends no parts; yield what came, which the next bytes overwrite.
+
+        Raises:
+            Trouble: Not all of it came.
+            HubRejected: The address leads where bytes must not come from.
+        """
+        with self._troubles(url) as address:
+            answer, address = self._get(address, {})
+            name = address.hostname or ""
+            if answer.status != 200:
+                raise refused(answer, name)
+            left = size_bytes
+            while left:
+                view = buffer[: min(left, len(buffer))]
+                for _ in fill(answer, view, name):
+                    pass
+                left -= len(view)
+                yield view
+            self._finish(answer, address)
 
     def close(self) -> None:
         """Close all connections."""
@@ -107,75 +134,121 @@ class Connections:
             connection.close()
         self._open.clear()
 
-    def _get(self, address: SplitResult, first: int, last: int) -> http.client.HTTPResponse:
+    @contextmanager
+    def _troubles(self, url: str) -> Iterator[SplitResult]:
+        """Turn what a connection can meet into trouble of ours; after any of it, no connection is used again."""
+        address = _address(url, "")
+        # All that errors name: the rest of a CDN's address is a signature.
+        name = address.hostname or ""
+        try:
+            yield address
+        except TimeoutError as exc:
+            self.close()
+            raise Trouble(f"{name} sent nothing for {self._timeout:g} s") from exc
+        except ssl.SSLCertVerificationError as exc:
+            self.close()
+            raise HubRejected(
+                f"The certificate of {name} is not trusted ({exc.verify_message}): give the authority that signed it in SSL_CERT_FILE."
+            ) from exc
+        # Among them a reset in mid-body, for which the hub's own client (2.4.0) gives the file up at once.
+        except (OSError, http.client.HTTPException) as exc:
+            self.close()
+            if (proxy := refusal_of_proxy(exc)) is not None:
+                raise proxy from exc
+            raise Trouble(f"the connection to {name} broke ({type(exc).__name__})") from exc
+        # GeneratorExit: the caller stops in mid-body, and what is left of it would be taken for the next answer.
+        except (Trouble, NoRanges, HubRejected, GeneratorExit):
+            self.close()
+            raise
+
+    def _get(self, address: SplitResult, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, SplitResult]:
         for _ in range(_MOST_REDIRECTS):
-            if self._hub.scheme == "https" and address.scheme != "https":
-                raise HubRejected(f"The hub leads from https to {address.scheme or 'nowhere'}: bytes are not fetched without TLS.")
-            # Identity: a compressed body has other offsets than the file.
-            headers = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity", "User-Agent": "slipway"}
-            # The CDN's link is signed and needs no token, and another origin must not see it.
-            if self._token is not None and (address.scheme, address.netloc) == (self._hub.scheme, self._hub.netloc):
-                headers["Authorization"] = f"Bearer {self._token}"
-            connection, target = self._connection(address)
-            connection.request("GET", target, headers=headers)
-            answer = connection.getresponse()
-            if answer.status not in (301, 302, 303, 307, 308):
-                return answer
-            # To its end, or the connection cannot be used again.
-            answer.read()
-            address = urlsplit(urljoin(address.geturl(), answer.headers.get("Location", "")))
+            answer = self._send("GET", address, headers)
+            if answer.status not in _REDIRECTS:
+                return answer, address
+            following = self._next(address, answer)
+            self._finish(answer, address)
+            address = following
         raise Trouble(f"{address.hostname} redirects in a circle", stale=True)
 
-    def _connection(self, address: SplitResult) -> tuple[http.client.HTTPConnection, str]:
-        """The connection to the address's origin, and the request's target on it: through the environment's proxy, if there is one."""
+    def _send(self, method: str, address: SplitResult, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        if self._hub.scheme == "https" and address.scheme != "https":
+            raise HubRejected(f"The hub leads from https to {address.scheme or 'nowhere'}: bytes are not fetched without TLS.")
+        # Identity: a compressed body has other offsets than the file.
+        headers = {"Accept-Encoding": "identity", "User-Agent": "slipway", **headers}
+        # The CDN's link is signed and needs no token, and another origin must not see it.
+        if self._token is not None and self._is_hub(address):
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection, target, proxy_headers = self._connection(address)
+        connection.request(method, target, headers={**headers, **proxy_headers})
+        answer = connection.getresponse()
+        if answer.status == 407:
+            raise HubRejected(
+                f"The proxy before {address.hostname} wants another user or password (HTTP 407): correct {address.scheme}_proxy."
+            )
+        return answer
+
+    def _is_hub(self, address: SplitResult) -> bool:
+        return (address.scheme, address.netloc) == (self._hub.scheme, self._hub.netloc)
+
+    def _connection(self, address: SplitResult) -> tuple[http.client.HTTPConnection, str, Mapping[str, str]]:
+        """The connection to the address's origin, the request's target on it, and what the environment's proxy is to be told."""
         host, port = address.hostname or "", address.port
         path = f"{address.path or '/'}{'?' if address.query else ''}{address.query}"
         # http.client takes no proxy from the environment by itself.
-        proxy = None if proxy_bypass(host) else getproxies().get(address.scheme)
+        proxy = proxy_for(address.scheme, host, port)
         origin = (address.scheme, address.netloc)
         connection = self._open.get(origin)
         if connection is None:
-            through = urlsplit(proxy) if proxy else None
-            place = (through.hostname or "", through.port) if through else (host, port)
+            place = (proxy.host, proxy.port) if proxy else (host, port)
             if address.scheme == "https":
                 connection = http.client.HTTPSConnection(*place, timeout=self._timeout, context=self._context)
-                if through:
-                    connection.set_tunnel(host, port or 443)
+                if proxy:
+                    connection.set_tunnel(host, port or 443, headers=dict(proxy.headers))
             else:
                 connection = http.client.HTTPConnection(*place, timeout=self._timeout)
             self._open[origin] = connection
-        # A proxy is told the whole address; through a tunnel (https) the server itself is asked for a path.
-        return connection, address.geturl() if proxy and address.scheme == "http" else path
+        # A proxy is told the whole address, and its password; through a tunnel (https) the server itself is asked for a path.
+        if proxy and address.scheme == "http":
+            return connection, address.geturl(), proxy.headers
+        return connection, path, {}
 
-    def _require_part(self, answer: http.client.HTTPResponse, name: str, start: int, length: int, size_bytes: int) -> None:
-        status = answer.status
-        if status == 206:
-            # With the total: a file that was replaced under its name has another.
-            wanted = f"bytes {start}-{start + length - 1}/{size_bytes}"
-            if (given := answer.headers.get("Content-Range", "")) != wanted:
-                raise Trouble(f"{name} sent {given or 'an unnamed part'} where {wanted} was asked for", stale=True)
+    def _next(self, address: SplitResult, answer: http.client.HTTPResponse) -> SplitResult:
+        location = answer.headers.get("Location", "")
+        if not location:
+            raise HubRejected(f"{address.hostname} answers HTTP {answer.status} and does not say where the file is: it may not be a hub.")
+        return _address(location, address.geturl())
+
+    def _finish(self, answer: http.client.HTTPResponse, address: SplitResult) -> None:
+        """Read what is left of a body, so that its connection can be used again; close that if it is more than a little."""
+        connection = self._open.get((address.scheme, address.netloc))
+        if answer.isclosed() or connection is None:
             return
-        if status == 200:
-            # All of it was asked for: the whole file is that part.
-            if (start, length) == (0, size_bytes):
-                return
-            raise NoRanges
-        if status in (408, 425, 429) or status >= 500:
-            raise Trouble(f"{name} answered HTTP {status}", retry_after_seconds=retry_after(answer.headers.get("Retry-After")))
-        # A signed link that has expired is answered so; a fresh one may do.
-        raise Trouble(f"{name} answered HTTP {status}, also to fresh links", stale=True, kind=HubRejected)
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(min(_REST_SECONDS, self._timeout))
+            answer.read(_MOST_REST_BYTES)
+            if not answer.isclosed() and answer.read(1):
+                raise http.client.HTTPException
+            if connection.sock is not None:
+                connection.sock.settimeout(self._timeout)
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            del self._open[(address.scheme, address.netloc)]
 
 
-def retry_after(value: str | None) -> float | None:
-    """Seconds that a `Retry-After` header asks for: a number, or a date; none if it says neither."""
-    if value is None:
-        return None
+def _address(url: str, base: str) -> SplitResult:
+    """The address that a server gave, in the characters that may be sent.
+
+    Raises:
+        HubRejected: It is none.
+    """
     try:
-        return max(0.0, float(value))
+        # What a server leaves unquoted, such as a space or a letter of another script, is quoted as browsers do.
+        address = urlsplit(quote(urljoin(base, url), safe="%/:=&?~#+!$,;'@()*[]"))
+        whole = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    # TypeError: a date in the zone -0000 is read without a zone.
-    except (TypeError, ValueError):
-        return None
+        whole = False
+    if not whole or "@" in address.netloc:
+        raise HubRejected("The hub leads to what is no web address: it may not be a hub.")
+    return address

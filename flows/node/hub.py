@@ -1,19 +1,43 @@
-"""Where the files of a commit are, asked through the hub client; it is loaded when something must be fetched, and not before."""
+"""Where the files of a commit are: asked of the hub as the plan asks it, so that what was planned can be fetched.
+
+The hub client itself is loaded for files alone that plain HTTP does not give; it refuses mirrors that name no commit (2.4.0).
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import threading
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
-from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
 
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
-from blocks.hub.errors import HUB_FAULTS, hub_error
-from flows.node.http import Connections, Location, retry_after
+from blocks.hub.errors import HUB_FAULTS, hub_error, refusal
+from blocks.hub.token import sendable_token
+from blocks.hub.waits import stated_wait
+from flows.node.http import Answered, Connections
 from flows.node.patience import Trouble
 from flows.node.snapshot import Wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where a file's bytes are now.
+
+    Attributes:
+        url: Its address; it may hold a signature, so it never enters a message.
+        size_bytes: What the hub says is there; none if it does not.
+        by_xet: Whether the hub offers its own protocol for the bytes.
+        by_hub: Whether it names the commit, as the hub does and not every mirror.
+    """
+
+    url: str
+    size_bytes: int | None
+    by_xet: bool
+    by_hub: bool
 
 
 class Hub:
@@ -22,20 +46,25 @@ class Hub:
     Args:
         wanted: The commit.
         timeout_seconds: Longest silence.
+
+    Raises:
+        HubRejected: The token cannot be read, or cannot be sent.
     """
 
     def __init__(self, wanted: Wanted, timeout_seconds: float) -> None:
         self._wanted = wanted
         self._timeout = timeout_seconds
-        self._token = get_token()
+        self._endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        self._token = _token()
+        self._context = httpx2.create_ssl_context()
         self._known: dict[str, Location] = {}
         self._lock = threading.Lock()
 
     def connections(self) -> Connections:
         """Connections for one thread; they trust what the hub client trusts."""
-        return Connections(constants.ENDPOINT, self._token, httpx2.create_ssl_context(), self._timeout)
+        return Connections(self._endpoint, self._token, self._context, self._timeout)
 
-    def locate(self, path: str) -> Location:
+    def locate(self, path: str, connections: Connections) -> Location:
         """Where the file is; asked once, until the answer is forgotten.
 
         Raises:
@@ -46,7 +75,7 @@ class Hub:
         known = self._known.get(path)
         if known is not None:
             return known
-        location = self._ask(path)
+        location = self._ask(path, connections)
         with self._lock:
             # Several threads ask at once in the beginning; all go on with one answer, as `forget` compares it.
             return self._known.setdefault(path, location)
@@ -58,41 +87,63 @@ class Hub:
                 del self._known[path]
 
     def download(self, path: str, folder: Path) -> Path:
-        """Have the hub client itself bring the file (by its own protocol where ranged GETs do not reach); where it is then.
+        """Have the hub client itself bring the file, by its own protocol (xet) where that is offered; where it is then.
 
         Raises:
             HubRejected: The hub refuses.
             Trouble: It did not come.
         """
+        from huggingface_hub import hf_hub_download
+
         wanted = self._wanted
         try:
             # A folder for this file alone, under our lock: two clients in one `local_dir` delete each other's finished files (2.4.0).
             return Path(hf_hub_download(wanted.repository, path, revision=wanted.commit, local_dir=folder, token=self._token or False))
         except HUB_FAULTS as exc:
-            raise self._passing(exc) from exc
+            raise self._passing(
+                hub_error(exc, self._endpoint, wanted.repository, wanted.commit, has_token=self._token is not None), None
+            ) from exc
         except (RuntimeError, ValueError) as exc:  # what its own protocol raises, and its limit of plain HTTP
             raise Trouble(f"the hub client gave up ({type(exc).__name__})") from exc
 
-    def _ask(self, path: str) -> Location:
+    def _ask(self, path: str, connections: Connections) -> Location:
         wanted = self._wanted
-        url = hf_hub_url(wanted.repository, path, revision=wanted.commit)
-        try:
-            found = get_hf_file_metadata(url, token=self._token or False, timeout=self._timeout)
-        except HUB_FAULTS as exc:
-            raise self._passing(exc) from exc
-        # The client itself takes another commit's answer without a word.
-        if found.commit_hash != wanted.commit:
+        url = f"{self._endpoint}/{wanted.repository}/resolve/{wanted.commit}/{quote(path)}"
+        said = connections.ask(url)
+        if said.status in (405, 501):  # a mirror that knows GET alone: that finds its way, too
+            return Location(url=url, size_bytes=None, by_xet=False, by_hub=False)
+        if said.status >= 400:
+            headers, has_token = said.hops[-1], self._token is not None
+            error = refusal(said.status, headers, self._endpoint, wanted.repository, wanted.commit, has_token=has_token, file=path)
+            raise self._passing(error, stated_wait(headers))
+        # Whoever names a commit must name that one; a mirror that names none is held to the hashes alone, as all are in the end.
+        commit = said.said("X-Repo-Commit")
+        if commit is not None and commit != wanted.commit:
             raise HubRejected(
-                f"The hub {constants.ENDPOINT} answered for commit {found.commit_hash or 'unknown'} of {wanted.repository} where "
-                f"{wanted.commit} was asked for: it may be a proxy that does not keep commits apart."
+                f"The hub {self._endpoint} answered for commit {commit[:40]} of {wanted.repository} where {wanted.commit} was asked for: "
+                "it "
+                "may be a proxy that does not keep commits apart."
             )
-        return Location(url=found.location, size_bytes=found.size, by_hub_client=found.xet_file_data is not None)
+        return Location(url=said.url, size_bytes=_size(said), by_xet=said.said("X-Xet-Hash") is not None, by_hub=commit is not None)
 
-    def _passing(self, exc: BaseException) -> Trouble | PipelineError:
-        """What the hub client's error means: trouble that may pass, or an error of ours."""
-        wanted = self._wanted
-        error = hub_error(exc, constants.ENDPOINT, wanted.repository, wanted.commit, has_token=self._token is not None)
-        if not isinstance(error, HubUnreachable):
-            return error
-        headers = exc.response.headers if isinstance(exc, HfHubHTTPError) else {}
-        return Trouble(error.message.rstrip("."), retry_after_seconds=retry_after(headers.get("Retry-After")))
+    def _passing(self, error: PipelineError, wait: float | None) -> Trouble | PipelineError:
+        """Trouble that may pass, or an error of ours."""
+        return Trouble(error.message.rstrip("."), retry_after_seconds=wait) if isinstance(error, HubUnreachable) else error
+
+
+def _size(said: Answered) -> int | None:
+    """What the hub says the file's size is; what a redirect says of its own body is not that."""
+    value = said.said("X-Linked-Size") or (None if said.away else said.hops[-1].get("Content-Length"))
+    return int(value) if value is not None and re.fullmatch(r"\d{1,18}", value) else None
+
+
+def _token() -> str | None:
+    """The token of the environment: the file that `HF_TOKEN_PATH` names, as a mounted Secret is one."""
+    path = os.environ.get("HF_TOKEN_PATH")
+    if not path:
+        return sendable_token(os.environ.get("HF_TOKEN"), "HF_TOKEN")
+    try:
+        text = Path(path).read_text(encoding="latin-1")
+    except FileNotFoundError:
+        return None
+    return sendable_token(text, "HF_TOKEN_PATH")

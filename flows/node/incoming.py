@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import HubRejected, SnapshotCorrupt
-from flows.node.http import Connections, NoRanges
+from flows.node.bodies import NoRanges
+from flows.node.http import Connections
 from flows.node.hub import Hub
 from flows.node.missing import Missing
 from flows.node.part import Part, discard, hub_folder_of
@@ -92,8 +93,8 @@ class Incoming:
         view = buffer[: self.part.span(index)[1]]
         try:
             self._fill(index, view, connections)
-        except NoRanges:
-            self._leave_to_hub_client("its server sends no parts", buffer)
+        except NoRanges as exc:
+            self._fetch_whole(exc.why, buffer, connections)
             return
         # Before it is hashed: segments arrive in any order, and what a kill leaves is hashed again in any case.
         self.part.write(index, view)
@@ -121,9 +122,6 @@ class Incoming:
         self._is_open = True
         if self._is_there():
             return
-        if self.file.size_bytes > self._context.policy.plain_limit_bytes:
-            self._leave_to_hub_client("it is too large for plain HTTP", buffer)
-            return
         self.part.open()
         if self.part.kept:
             kept = sum(self.part.span(index)[1] for index in self.part.kept)
@@ -148,7 +146,7 @@ class Incoming:
 
         Raises:
             PipelineError: They cannot be had within the budget.
-            NoRanges: They can be had by the hub client only.
+            NoRanges: They can be had with the whole file only.
         """
         hub, path, size_bytes = self._context.hub, self._paths[0], self.file.size_bytes
         start, length = self.part.span(index)
@@ -156,7 +154,9 @@ class Incoming:
         while got < length:
             before, location = got, None
             try:
-                location = hub.locate(path)
+                location = hub.locate(path, connections)
+                if location.by_hub and size_bytes > self._context.policy.plain_limit_bytes:
+                    raise NoRanges("it is too large for plain HTTP")
                 # The hub's own word, before a byte has come.
                 if location.size_bytes not in (None, size_bytes):
                     raise SnapshotCorrupt(
@@ -177,9 +177,9 @@ class Incoming:
                     trial.failed(trouble)
                 except HubRejected:
                     # Plain GETs are refused for good, but the hub offers its own protocol (xet) for the file.
-                    if location is None or not location.by_hub_client:
+                    if location is None or not location.by_xet:
                         raise
-                    raise NoRanges from trouble
+                    raise NoRanges("plain HTTP is refused") from trouble
 
     def _hash(self, view: memoryview) -> None:
         self._sha256.update(view)
@@ -215,20 +215,19 @@ class Incoming:
         self.part.distrust()
         self._context.again(self)
 
-    def _leave_to_hub_client(self, why: str, buffer: memoryview) -> None:
-        """Have the hub client bring the file, then hash all of it."""
+    def _fetch_whole(self, why: str, buffer: memoryview, connections: Connections) -> None:
+        """Fetch the file in one piece, by the hub client where the hub has its own way to it, then hash all of it."""
         with self._leaving:
-            # All segments under way meet the same answer: the first leaves the file to the client, the others find it done.
+            # All segments under way meet the same answer: the first fetches the file, the others find it done.
             if self._is_done:
                 return
             self.part.give_up()
             folder, trial = hub_folder_of(self.part.path), self._trial()
             while self._tries <= _MOST_TRIES:
-                say("hub_client", path=self._paths[0], why=why)
                 self._begin()
                 self._next = -1  # nobody's turn: segments that still arrive are of no use
                 try:
-                    content = self._context.hub.download(self._paths[0], folder)
+                    content = self._whole(why, folder, buffer, connections)
                 except Trouble as trouble:
                     trial.failed(trouble)
                     continue
@@ -244,6 +243,33 @@ class Incoming:
                 shutil.rmtree(folder)
                 self._tries += 1
             raise self._corrupt()
+
+    def _whole(self, why: str, folder: Path, buffer: memoryview, connections: Connections) -> Path:
+        """Have all of the file in that folder, by whichever way leads to it.
+
+        Raises:
+            HubRejected: The hub refuses.
+            Trouble: It did not come.
+        """
+        hub, path, size_bytes = self._context.hub, self._paths[0], self.file.size_bytes
+        location = hub.locate(path, connections)
+        if location.by_xet or (location.by_hub and size_bytes > self._context.policy.plain_limit_bytes):
+            say("hub_client", path=path, why=why)
+            return hub.download(path, folder)
+        say("whole", path=path, why=why)
+        folder.mkdir(exist_ok=True)
+        content = folder / "whole"
+        try:
+            with content.open("wb") as file:
+                for view in connections.read_whole(location.url, buffer, size_bytes):
+                    file.write(view)
+                    if self._context.stop.is_set():
+                        raise Stopped
+        except Trouble as trouble:
+            if trouble.stale:
+                hub.forget(path, location)
+            raise
+        return content
 
     def _is_right(self) -> bool:
         digest = self._sha256 if self.file.algorithm == "sha256" else self._git

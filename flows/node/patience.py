@@ -9,6 +9,9 @@ import time
 from blocks.errors import HubUnreachable, PipelineError
 from flows.node.policy import Patience
 
+#: Longest pause that a server may ask for: one window of the hub's limits, which is of five minutes (`RateLimit-Policy: ...;w=300`).
+LONGEST_WINDOW_SECONDS = 330.0
+
 #: Longest pause between two attempts, in seconds, where the server does not ask for a longer one.
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -52,6 +55,7 @@ class Trial:
         self._stop = stop
         self._failures = 0
         self._since = 0.0
+        self._granted = 0.0
 
     def progress(self) -> None:
         """Something came: what failed before no longer counts."""
@@ -66,9 +70,11 @@ class Trial:
         """
         now = time.monotonic()
         if self._failures == 0:
-            self._since = now
+            self._since, self._granted = now, 0.0
+        if self._waits_for_window(trouble.retry_after_seconds, now):
+            return
         self._failures += 1
-        spent = now - self._since
+        spent = now - self._since - self._granted
         # Jittered: connections that broke together, on many nodes, must not come back together.
         pause = min(LONGEST_PAUSE_SECONDS, self._patience.back_off_seconds * 2 ** (self._failures - 1)) * random.uniform(0.5, 1)  # noqa: S311
         if trouble.retry_after_seconds is not None:
@@ -83,3 +89,14 @@ class Trial:
             ) from trouble
         if self._stop.wait(pause):
             raise Stopped
+
+    def _waits_for_window(self, asked: float | None, now: float) -> bool:
+        """Wait as long as the server asks, if that is a window of its limits and there is time: it counts as no failure of its own."""
+        if asked is None or asked > LONGEST_WINDOW_SECONDS or now + asked > self._patience.until:
+            return False
+        # Jittered upwards: before the window opens there is no use in asking, and not all nodes shall come in its first moment.
+        pause = asked * random.uniform(1, 1.1)  # noqa: S311
+        self._granted += pause
+        if self._stop.wait(pause):
+            raise Stopped
+        return True

@@ -13,12 +13,14 @@ class Patience:
     Attributes:
         attempts: Failures in a row that end it.
         back_off_seconds: The first pause; doubled each time, and shortened by up to half at random.
-        budget_seconds: From the first failure in a row to giving up.
+        budget_seconds: From the first failure in a row to giving up, without the pauses that servers ask for.
+        until: When, on `time.monotonic`, nothing is waited for any more; the Job would be ended then.
     """
 
     attempts: int
     back_off_seconds: float
     budget_seconds: float
+    until: float
 
 
 @dataclass(frozen=True, kw_only=True)

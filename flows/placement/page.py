@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.candidate.page import candidate_rows
+from flows.candidate.files import LeftOut
+from flows.candidate.page import candidate_rows, left_out_rows
 from flows.errors import Refusal
 from flows.placement.assess import Assessment
 from flows.placement.fit import RESERVE_BYTES, token_bytes
@@ -13,13 +14,21 @@ from flows.text import gib
 from flows.text.markdown import Cell, Markdown, code, heads, md, names, page, row
 
 
-def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments: Sequence[Assessment]) -> Markdown:
+def preview_page(
+    candidate: Candidate,
+    refusals: Sequence[Refusal],
+    assessments: Sequence[Assessment],
+    left_out: Sequence[LeftOut] = (),
+    notes: Sequence[str] = (),
+) -> Markdown:
     """The plan.
 
     Args:
         candidate: What would be released.
         refusals: Why its model may be served nowhere.
         assessments: What would happen in each environment.
+        left_out: What of the repository no node gets.
+        notes: What else is to be known of how the candidate was found.
     """
     lines = [md("## Plan for {} at {}", candidate.model, candidate.commit[:12]), md("")]
     if refusals:
@@ -29,6 +38,10 @@ def preview_page(candidate: Candidate, refusals: Sequence[Refusal], assessments:
     for assessment in assessments:
         lines += [md("### {}", assessment.environment.name), md(""), *_story(candidate, assessment, bool(refusals)), md("")]
     lines += [md("### The candidate"), md(""), *candidate_rows(candidate), *_kv_row(candidate), md("")]
+    if notes:
+        lines += [*(md("- {}", note) for note in notes), md("")]
+    if left_out:
+        lines += [md("### What stays on the hub"), md(""), *left_out_rows(left_out), md("")]
     lines.append(md("Memory is an estimate until vLLM measures it, when it starts. Nothing was touched."))
     return page(*lines)
 

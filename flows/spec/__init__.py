@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
-    from flows.spec.candidate import Candidate, EngineSettings, SnapshotFile, Speculative
+    from flows.spec.candidate import Candidate, EngineSettings, LoadFormat, SnapshotFile, Speculative
     from flows.spec.checks import Check, CheckSuite, Expectation, GoldenPrompt
     from flows.spec.environment import (
         BehaviourPolicy,
@@ -44,6 +44,7 @@ __all__ = [
     "Freeze",
     "GoldenPrompt",
     "LatencyPolicy",
+    "LoadFormat",
     "Model",
     "PrefetchPolicy",
     "RolloutPolicy",

@@ -15,13 +15,17 @@ from blocks.facts.model import ModelFacts
 from flows.errors import SpecInvalid
 from flows.spec.adapter import adapter
 from flows.spec.engine_arguments import EngineArguments
-from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256
+from flows.spec.types import STRICT, CommitSha, ImageByDigest, ModelName, RepositoryName, Sha256, Subfolder
 
 #: Kubernetes label values hold 63 characters, a SHA-256 has 64: labels carry the first 40 (160 bits).
 LABEL_LENGTH = 40
 
-#: Engine settings that came later, as they are where they say nothing.
-_SAYS_NOTHING = (("quantization", ""), ("speculative", None))
+#: How vLLM finds the weights: as most repositories have them, or in Mistral's own layout (`consolidated*.safetensors`, `params.json`).
+LoadFormat = Literal["safetensors", "mistral"]
+
+#: What came later to candidates and to their engine settings, as it is where it says nothing.
+_SAYS_NOTHING = (("remote_code", False), ("subfolder", ""))
+_ENGINE_SAYS_NOTHING = (("quantization", ""), ("speculative", None), ("load_format", "safetensors"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,7 @@ class EngineSettings:
         chat_template: A Jinja template that replaces the model's own; empty keeps the model's.
         quantization: vLLM's `--quantization`; empty takes what the model's configuration says.
         speculative: How tokens are guessed ahead; none for not at all.
+        load_format: In which layout the weights are served, where a repository has both: never both.
     """
 
     __pydantic_config__ = STRICT
@@ -88,6 +93,7 @@ class EngineSettings:
     chat_template: str = ""
     quantization: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,39})?$")] = ""
     speculative: Speculative | None = None
+    load_format: LoadFormat = "safetensors"
 
     @cached_property
     def arguments(self) -> EngineArguments:
@@ -113,12 +119,13 @@ class Candidate:
 
     Attributes:
         model: The name that clients send.
-        repository: Where it comes from on the hub.
+        repository: Where it comes from on the hub, by the name that it had when it was resolved.
         commit: The hub revision, resolved once.
         files: The files of that commit that the engine needs, by path.
         image: vLLM's container image, by digest.
         chart_digest: SHA-256 of the chart's packaged content.
         engine: How vLLM is started.
+        subfolder: The folder of the repository that holds the model; empty for the top.
         remote_code: Whether vLLM may run the repository's own code; its files are then among `files`.
         about: What was read of the model. It follows from the commit, and is no part of the identity.
     """
@@ -132,6 +139,7 @@ class Candidate:
     image: ImageByDigest
     chart_digest: Sha256
     engine: EngineSettings
+    subfolder: Subfolder = ""
     remote_code: bool = False
     about: ModelFacts | None = None
 
@@ -141,8 +149,8 @@ class Candidate:
 
         What came to candidates later is left out where it says nothing, so that those that are known keep their fingerprints.
         """
-        identity = {key: value for key, value in self.document().items() if key != "about" and (key, value) != ("remote_code", False)}
-        identity["engine"] = {key: value for key, value in identity["engine"].items() if (key, value) not in _SAYS_NOTHING}
+        identity = {key: value for key, value in self.document().items() if key != "about" and (key, value) not in _SAYS_NOTHING}
+        identity["engine"] = {key: value for key, value in identity["engine"].items() if (key, value) not in _ENGINE_SAYS_NOTHING}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flows.spec.candidate import EngineSettings
-from flows.spec.types import STRICT, DnsLabel, ImageByDigest, ModelName, RepositoryName
+from flows.spec.types import STRICT, DnsLabel, ImageByDigest, ModelName, RepositoryName, Subfolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class Model:
     Attributes:
         name: What clients send as `model`; also the file's name.
         repository: The hub repository that it comes from.
+        subfolder: The folder of the repository that holds the model, where it is not the top.
         image: vLLM's container image, by digest.
         engine: How vLLM is started.
         checks: The suite of `deployments/checks` that it must pass.
@@ -34,6 +35,7 @@ class Model:
     image: ImageByDigest
     engine: EngineSettings
     checks: DnsLabel = "smoke"
+    subfolder: Subfolder = ""
     allow_remote_code: bool = False
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 1
     kv_bytes_per_token: Annotated[int, Field(ge=1)] | None = None

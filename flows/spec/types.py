@@ -21,6 +21,9 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._
 #: A repository of the hub, `organisation/name`.
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")]
 
+#: A folder of a repository that holds a model of its own; empty for the top.
+Subfolder = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,4})?$")]
+
 #: A container image by digest; a tag could be moved under a running release.
 ImageByDigest = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$")]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from blocks.facts import Pod, ServedModel
 from flows.spec import Candidate
 from flows.verification.measurement import Measurement, judged
-from flows.weights.prefetch import mount_path, snapshot_digest_of
+from flows.weights.prefetch import served_path, snapshot_digest_of
 
 LABEL = "slipway.dev/candidate"
 FINGERPRINT = "slipway.dev/fingerprint"
@@ -31,14 +31,14 @@ def check_models(listed: Mapping[str, Sequence[ServedModel]], candidate: Candida
         candidate: What should be served.
     """
     # Less one: the endpoint itself is among those that list.
-    expected = f"{candidate.model} from {mount_path(candidate)} with {candidate.engine.max_model_len} tokens, on {len(listed) - 1} pod(s)"
+    expected = f"{candidate.model} from {served_path(candidate)} with {candidate.engine.max_model_len} tokens, on {len(listed) - 1} pod(s)"
     # The endpoint alone would not do: a Service answers for any of its pods.
     for who, models in listed.items():
         served = next((model for model in models if model.name == candidate.model), None)
         if served is None:
             names = ", ".join(model.name for model in models) or "no model"
             return judged("identity", "identity", False, expected=expected, seen=f"{names} ({who})")
-        if served.root != mount_path(candidate) or served.max_model_len != candidate.engine.max_model_len:
+        if served.root != served_path(candidate) or served.max_model_len != candidate.engine.max_model_len:
             seen = f"{served.name} from {served.root} with {served.max_model_len} tokens ({who})"
             return judged("identity", "identity", False, expected=expected, seen=seen)
     return judged("identity", "identity", True, expected=expected, seen="the same everywhere")

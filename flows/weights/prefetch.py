@@ -68,6 +68,8 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
             *("--reserve-percent", f"{policy.reserve_percent:g}"),
             # `keep` is as old as the Job at most: whatever another release brought since then is younger than that.
             *("--fresh-seconds", f"{policy.timeout_seconds:g}"),
+            # The Job's own end: a pause beyond it is refused with a sentence, and not cut off.
+            *("--deadline-seconds", f"{policy.timeout_seconds:g}"),
         ],
         "env": variables,
         "volumeMounts": mounts,
@@ -79,5 +81,10 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
 
 
 def mount_path(candidate: Candidate) -> str:
-    """Where the engine sees the weights. It names the commit, so `/v1/models` shows as `root` which one is served."""
+    """Where the engine's container has the snapshot. It names the commit, so `/v1/models` shows as `root` which one is served."""
     return f"/{snapshot_folder(candidate.repository, candidate.commit)}"
+
+
+def served_path(candidate: Candidate) -> str:
+    """The folder that the engine serves: the snapshot's, or the one below it that holds the model."""
+    return f"{mount_path(candidate)}/{candidate.subfolder}" if candidate.subfolder else mount_path(candidate)

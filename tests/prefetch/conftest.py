@@ -9,16 +9,15 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blocks.hub import Hub as HubBlock
-from flows.candidate.files import select_files
 from flows.node.layout import snapshot_folder
-from flows.spec import Candidate
+from flows.spec import Candidate, SnapshotFile
 from flows.spec.load import ROOT
 from flows.weights.prefetch import prefetch_files
 from sandbox.hub import Hub
@@ -85,7 +84,7 @@ class Node:
         sha = self.hub.add(repository, files)
         with HubBlock(endpoint=self.hub.url).client() as client:
             listed = client.commit(repository, sha)
-        made = candidate(repository=repository, commit=sha, files=select_files(repository, listed.files))
+        made = candidate(repository=repository, commit=sha, files=tuple(SnapshotFile(**asdict(file)) for file in listed.files))
         self.hub.requests.clear()
         return Wanted(self, made, dict(files))
 

@@ -2,7 +2,7 @@
 The arguments of `vllm serve` that the chart sets, or that would undo what it sets, as a regular expression.
 */}}
 {{- define "vllm-deployment.ownArguments" -}}
-^(--(model|host|port|uds|served[-_]model[-_]name|load[-_]format|max[-_]model[-_]len|tensor[-_]parallel[-_]size|dtype|gpu[-_]memory[-_]utilization|chat[-_]template|shutdown[-_]timeout|quantization|speculative[-_]config|revision|tokenizer[-_]revision|download[-_]dir|config)|-tp|-q)(=|$)
+^(--(model|host|port|uds|served[-_]model[-_]name|load[-_]format|config[-_]format|max[-_]model[-_]len|tensor[-_]parallel[-_]size|dtype|gpu[-_]memory[-_]utilization|chat[-_]template|shutdown[-_]timeout|quantization|speculative[-_]config|revision|tokenizer[-_]revision|download[-_]dir|config)|-tp|-q)(=|$)
 {{- end }}
 
 {{/*

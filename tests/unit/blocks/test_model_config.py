@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from blocks.errors import HubRejected
 from blocks.facts.model import AttentionLayers
-from blocks.hub.model_config import asks_for_code, read_config, read_json_object
+from blocks.hub.json_objects import read_json_object
+from blocks.hub.model_config import asks_for_code, read_config
 
 #: Values of the published `config.json` of each model, as far as they matter here.
 LLAMA_31_8B = {

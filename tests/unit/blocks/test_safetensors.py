@@ -18,7 +18,7 @@ NAME = "model.safetensors of o/n"
 
 def read(content: bytes) -> dict[str, int]:
     length = header_length(content[:PREFIX_BYTES], len(content), NAME)
-    return dict(read_header(content[PREFIX_BYTES : PREFIX_BYTES + length], len(content), NAME))
+    return dict(read_header(content[PREFIX_BYTES : PREFIX_BYTES + length], len(content), NAME).stored)
 
 
 def file(header: bytes, data_bytes: int, *, length: int | None = None) -> bytes:

@@ -48,17 +48,30 @@ class TestLicence:
 
 
 class TestFormats:
-    @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.PT", "sub/weights.ckpt", "x.pkl", "my_optimizer.pt", "tf_model.h5"])
-    def test_pickles_are_refused_wherever_they_lie(self, name: str) -> None:
+    @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.PT", "my_optimizer.pt"])
+    def test_pickles_are_refused_where_vllm_would_load_them(self, name: str) -> None:
         (refusal,) = refuse_model(model(), [*SAFE, hub_file(name)], about())
 
         assert f"slipway-demo/tiny-llama holds pickled or otherwise unsafe weights ({name})" in refusal.message
 
     @pytest.mark.parametrize(
-        "name", ["training_args.bin", "checkpoint-10/optimizer.pt", "rng_state_0.pth", "model.gguf", "onnx/model.onnx"]
-    )
-    def test_what_trainers_leave_and_formats_without_code_are_no_reason(self, name: str) -> None:
+        "name",
+        [
+            "training_args.bin", "checkpoint-10/optimizer.pt", "rng_state_0.pth", "model.gguf", "onnx/model.onnx", "x.pkl", "tf_model.h5",
+            "original/consolidated.00.pth", "metal/model.bin", "coreml/model.mlpackage/weight.bin", "openvino/openvino_model.bin",
+            "global_step10/mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt", "figures/loss.npz",
+            "flax_model.msgpack",
+        ],
+    )  # fmt: skip
+    def test_what_never_reaches_a_node_is_no_reason(self, name: str) -> None:
         assert refuse_model(model(), [*SAFE, hub_file(name)], about()) == []
+
+    def test_a_folder_of_its_own_is_looked_at_and_no_other(self) -> None:
+        files = [hub_file("fp8/config.json"), hub_file("fp8/model.safetensors"), hub_file("pytorch_model.bin")]
+
+        assert refuse_model(model(subfolder="fp8"), files, about()) == []
+        (refusal,) = refuse_model(model(subfolder="fp8"), [*files, hub_file("fp8/pytorch_model.bin")], about())
+        assert "(fp8/pytorch_model.bin)" in refusal.message
 
 
 class TestCode:

@@ -10,7 +10,6 @@ import pytest
 from blocks.facts import Node
 from blocks.facts.helm import merged
 from blocks.facts.registry import Entry
-from flows.candidate.files import select_files
 from flows.delivery.values import chart_values
 from flows.errors import DoesNotFit, NothingToRollBackTo, PromotionRefused, Refusal, SpecInvalid
 from flows.placement.assess import ReleasePlan, assess, chosen_environments, plan_release, plan_rollback
@@ -19,7 +18,7 @@ from flows.placement.replicas import Replicas, wanted_replicas
 from flows.promotion.gates import require_verified
 from flows.recovery.target import choose_target
 from flows.spec import Candidate, EngineSettings, Environment, Speculative
-from tests.support.examples import about, candidate, cluster_state, digest, entry, environment, hub_file, model, node
+from tests.support.examples import about, candidate, cluster_state, digest, entry, environment, model, node
 
 
 def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
@@ -111,54 +110,6 @@ class TestRollback:
     def test_none_too_short_unknown_and_ambiguous_are_refused(self, previous: str | None, to: str | None) -> None:
         with pytest.raises(NothingToRollBackTo, match="tiny in production cannot be rolled back"):
             self.choose(previous, to)
-
-
-class TestFiles:
-    def test_weights_and_what_the_engine_reads_are_chosen(self) -> None:
-        names = [
-            "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json", "config.json",
-            "tokenizer.json", "chat_template.jinja", "README.md", "LICENSE",
-        ]  # fmt: skip
-        others = ["original/params.json", "onnx/model.safetensors", "figure.png", "model.gguf", "modeling_tiny.py", ".gitattributes"]
-
-        chosen = select_files("o/n", [hub_file(name) for name in names + others])
-
-        assert [file.path for file in chosen] == sorted(names)
-
-    def test_code_of_the_repository_comes_only_where_it_may_run(self) -> None:
-        files = [hub_file(name) for name in ("config.json", "model.safetensors", "modeling_tiny.py", "inference/run.py")]
-
-        assert [file.path for file in select_files("o/n", files, remote_code=True)] == [
-            "config.json",
-            "model.safetensors",
-            "modeling_tiny.py",
-        ]
-
-    def test_a_second_copy_of_the_weights_and_an_adapter_stay_where_they_are(self) -> None:
-        names = ["config.json", "model.safetensors", "consolidated.safetensors", "adapter_model.safetensors"]
-
-        assert [file.path for file in select_files("o/n", [hub_file(name) for name in names])] == ["config.json", "model.safetensors"]
-        assert [file.path for file in select_files("o/n", [hub_file(name) for name in names[::2]])] == names[::2]
-
-    def test_an_upload_that_was_not_finished_is_refused(self) -> None:
-        names = ["config.json", "model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"]
-
-        with pytest.raises(Refusal, match=r"lacks model-00002-of-00003\.safetensors of its weights"):
-            select_files("o/n", [hub_file(name) for name in names])
-
-    def test_pickles_alone_are_named(self) -> None:
-        with pytest.raises(Refusal, match=r"no safetensors weights.*pytorch_model\.bin can run code"):
-            select_files("o/n", [hub_file("config.json"), hub_file("pytorch_model.bin")])
-
-    @pytest.mark.parametrize("name", ["../evil.json", "/etc/passwd", "a/../../b", "a\\..\\b.json"])
-    def test_a_path_that_leaves_the_folder_is_refused(self, name: str) -> None:
-        with pytest.raises(SpecInvalid, match="path leaves its folder"):
-            select_files("o/n", [hub_file("config.json"), hub_file("model.safetensors"), hub_file(name)])
-
-    @pytest.mark.parametrize(("missing", "says"), [("model.safetensors", "no safetensors"), ("config.json", "no config.json")])
-    def test_what_cannot_be_served_is_refused(self, missing: str, says: str) -> None:
-        with pytest.raises(Refusal, match=says):
-            select_files("o/n", [hub_file(name) for name in ("model.safetensors", "config.json") if name != missing])
 
 
 class TestBudget:
