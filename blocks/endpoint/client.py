@@ -94,18 +94,24 @@ class EndpointClient:
         """A greedy completion. Raises as `ask` does."""
         return self.ask("/v1/completions", {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0})
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Answer:
+    def ask(self, path: str, body: Mapping[str, Any], *, patience: float = 1.0) -> Answer:
         """Post a request for a completion or a chat completion, streamed or not, and read the whole answer.
+
+        Args:
+            path: Where to.
+            body: The request.
+            patience: How many times the time-out to wait, for what is known to take longer.
 
         Raises:
             EndpointUnreachable: Nothing can be connected to, or the connection broke.
             EndpointRejected: It answered with 200 and something that is no completion.
         """
         begin = time.perf_counter()
-        status, content = self._request("POST", path, body)
+        timeout_seconds = self._timeout_seconds * patience
+        status, content = self._request("POST", path, body, timeout_seconds)
         seconds = time.perf_counter() - begin
         if status is None:
-            return Answer(status=None, seconds=seconds, error=f"no answer within {self._timeout_seconds:g} s")
+            return Answer(status=None, seconds=seconds, error=f"no answer within {timeout_seconds:g} s")
         if status != 200:
             return protocol.refusal(status, content, seconds)
         return protocol.answer(content, seconds, streamed=bool(body.get("stream")), endpoint=self._endpoint, path=path)
@@ -142,13 +148,16 @@ class EndpointClient:
             raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP {status}; is it vLLM?")
         return content
 
-    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int | None, bytes]:
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
+    ) -> tuple[int | None, bytes]:
         """Status and content; no status where the answer was not complete in time."""
-        deadline = time.monotonic() + self._timeout_seconds
+        timeout_seconds = timeout_seconds or self._timeout_seconds
+        deadline = time.monotonic() + timeout_seconds
         content = bytearray()
         try:
             # Streamed, though it is read whole: only so its size and its time can be limited.
-            with self._client.stream(method, path, json=body) as response:
+            with self._client.stream(method, path, json=body, timeout=timeout_seconds) as response:
                 for piece in response.iter_bytes():
                     content += piece
                     # httpx limits each silence and not the whole: a byte now and then would hold a check for ever.

@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from blocks.endpoint import positions
 from blocks.errors import EndpointRejected
 from blocks.facts import Answer, EngineMetrics, ServedModel, ToolCall
 from blocks.strict_json import NumberUnusable, finite, loads, whole
@@ -24,9 +25,6 @@ _LONGEST_WORD = 1024
 
 #: The same of an error's message.
 _LONGEST_MESSAGE = 4096
-
-#: Natural logarithms of probabilities: vLLM 0.32 cuts them at -9999 (`entrypoints/openai`), and none is above 0 by more than rounding.
-_LOGPROBS = (-1e6, 1.0)
 
 _GENERATED, _PREEMPTIONS, _CACHE = "vllm:generation_tokens_total", "vllm:num_preemptions_total", "vllm:kv_cache_usage_perc"
 #: vLLM counts every end of a request under this name, errors among them by `finished_reason`.
@@ -139,7 +137,7 @@ def answer(content: bytes, seconds: float, *, streamed: bool, endpoint: str, pat
 def _whole(data: dict[str, Any], seconds: float) -> Answer:
     choice, usage = data["choices"][0], data["usage"]
     message = choice.get("message")
-    chosen, logprobs = _logprobs(choice.get("logprobs"))
+    said = positions.said(choice.get("logprobs"))
     return Answer(
         status=200,
         seconds=seconds,
@@ -153,26 +151,12 @@ def _whole(data: dict[str, Any], seconds: float) -> Answer:
             ToolCall(name=_word(call["function"]["name"]), arguments=_text(call["function"]["arguments"]))
             for call in (message or {}).get("tool_calls") or ()
         ),
-        tokens=chosen,
-        logprobs=logprobs,
+        tokens=tuple(position.token for position in said),
+        logprobs=tuple(position.top[position.token] for position in said),
+        said=said,
+        # A completion tells its prompt's in the choice, a chat beside it.
+        read=positions.read(choice.get("prompt_logprobs") or data.get("prompt_logprobs")),
     )
-
-
-def _logprobs(given: dict[str, Any] | None) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    if given is None:
-        return (), ()
-    # Chat completions have entries, completions lists side by side.
-    if "content" in given:
-        entries = given["content"] or []
-        return tuple(_text(entry["token"]) for entry in entries), tuple(_logprob(entry["logprob"]) for entry in entries)
-    return tuple(map(_text, given["tokens"])), tuple(map(_logprob, given["token_logprobs"]))
-
-
-def _logprob(value: object) -> float:
-    number = finite(value)
-    if not _LOGPROBS[0] <= number <= _LOGPROBS[1]:
-        raise NumberUnusable(f"{number:g} is no logarithm of a probability")
-    return number
 
 
 def events(content: bytes) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What the systems were seen to say: plain frozen data that clients return and decisions are made of. No I/O here."""
 
 from blocks.facts.cluster import ClusterEvent, Container, ContainerExit, GpuQuota, JobState, Node, Pod, Rollout, Taint, Trouble
-from blocks.facts.endpoint import Answer, EngineMetrics, Load, Sample, ServedModel, ToolCall
+from blocks.facts.endpoint import Answer, EngineMetrics, Load, Position, Sample, ServedModel, ToolCall
 from blocks.facts.helm import HelmRevision
 from blocks.facts.hub import HubCommit, HubFile
 
@@ -19,6 +19,7 @@ __all__ = [
     "Load",
     "Node",
     "Pod",
+    "Position",
     "Rollout",
     "Sample",
     "ServedModel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -23,6 +24,19 @@ class ToolCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Position:
+    """One place of a text, as the model saw it.
+
+    Attributes:
+        token: The token that stands there; its number, where the engine tells numbers.
+        top: Natural-log probabilities of the likeliest tokens there, and of this one, by token.
+    """
+
+    token: str
+    top: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """One answer to a completion or a chat completion, whole or streamed.
 
@@ -37,6 +51,8 @@ class Answer:
         tool_calls: Functions to be called.
         tokens: The tokens of the text, where log-probabilities were asked for.
         logprobs: Their natural-log probabilities.
+        said: The same tokens as positions, with what else was likely.
+        read: The positions of the prompt from its second token on, where they were asked for.
         error: The endpoint's message where the status is not 200.
         flaw: What of the answer is not as the protocol has it (a stream without its end, for example); empty when nothing is.
     """
@@ -51,6 +67,8 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     tokens: tuple[str, ...] = ()
     logprobs: tuple[float, ...] = ()
+    said: tuple[Position, ...] = ()
+    read: tuple[Position, ...] = ()
     error: str = ""
     flaw: str = ""
 

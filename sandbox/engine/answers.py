@@ -14,7 +14,6 @@ from sandbox.engine.network import log_softmax
 from sandbox.engine.raw import written
 from sandbox.engine.requests import Sampling, Streaming
 from sandbox.engine.structured import FREE, Structure, message
-from sandbox.engine.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +55,15 @@ class Answer:
                 taken = [step async for step in steps]
             generated += len(taken)
             choices.append(self._choice(index, prompt, taken))
+        # A chat tells its prompt's beside the choices, a completion within each.
+        read = {"prompt_logprobs": self._prompt_logprobs(self._job.prompts[0])} if self._job.chat else {}
         return {
             **self._head,
             "object": self._kind,
             "choices": choices,
             "system_fingerprint": self._fingerprint,
             "usage": self._usage(generated),
+            **read,
         }
 
     async def events(self) -> AsyncIterator[bytes]:
@@ -116,12 +118,29 @@ class Answer:
         if self._job.echo:
             text = self._tokenizer.decode(prompt) + text
             if reported is not None:
-                logprobs = self._text_logprobs([*self._of_prompt(prompt), *reported], 0)
-        return {"index": index, "text": text, "logprobs": logprobs, "prompt_logprobs": None, **end}
+                logprobs = self._text_logprobs([*self._of_prompt(prompt, self._job.sampling.logprobs or 0), *reported], 0)
+        return {"index": index, "text": text, "logprobs": logprobs, "prompt_logprobs": self._prompt_logprobs(prompt), **end}
 
-    def _of_prompt(self, prompt: Sequence[int]) -> list[TokenLogprobs | int]:
+    def _prompt_logprobs(self, prompt: Sequence[int]) -> list[dict[str, Any] | None] | None:
+        """Return an object by token number for each of the prompt's tokens, its own first, as vLLM 0.32.0 does."""
+        count = self._job.sampling.prompt_logprobs
+        if count is None:
+            return None
+        told: list[dict[str, Any] | None] = []
+        for entry in self._of_prompt(prompt, count):
+            if isinstance(entry, int):
+                told.append(None)
+                continue
+            ranks = {token: rank for rank, (token, _) in enumerate(entry.top, start=1)}
+            named = {entry.token: entry.logprob, **dict(entry.top)}
+            told.append({str(token): self._ranked(token, value, ranks.get(token, count + 1)) for token, value in named.items()})
+        return told
+
+    def _ranked(self, token: int, logprob: float, rank: int) -> dict[str, Any]:
+        return {"logprob": logprob, "rank": rank, "decoded_token": self._tokenizer.name(token)}
+
+    def _of_prompt(self, prompt: Sequence[int], count: int) -> list[TokenLogprobs | int]:
         """Return what the model thought of the prompt's tokens; of the first it had nothing to go by."""
-        count = self._job.sampling.logprobs or 0
         rows = log_softmax(self._core.model.network.prompt_logits(prompt))
         return [prompt[0], *(self._core.report(row, token, count) for row, token in zip(rows, prompt[1:], strict=True))]
 
@@ -132,11 +151,11 @@ class Answer:
         names, values, tops, offsets = [], [], [], []
         for entry in reported:
             token = entry if isinstance(entry, int) else entry.token
-            names.append(self._tokenizer.name(token))
+            names.append(self._name(token))
             offsets.append(offset)
             offset += len(self._tokenizer.name(token))
             values.append(None if isinstance(entry, int) else entry.logprob)
-            tops.append(None if isinstance(entry, int) else _alternatives(self._tokenizer, entry))
+            tops.append(None if isinstance(entry, int) else self._alternatives(entry))
         return {"text_offset": offsets, "token_logprobs": values, "tokens": names, "top_logprobs": tops}
 
     def _chat_logprobs(self, reported: Sequence[TokenLogprobs] | None) -> dict[str, Any] | None:
@@ -150,9 +169,11 @@ class Answer:
 
     def _chat_entry(self, token: int, logprob: float) -> dict[str, Any]:
         raw = list(self._tokenizer.bytes_of(token, skip_special=False))
-        return {"token": self._tokenizer.name(token), "logprob": logprob, "bytes": raw}
+        return {"token": self._name(token), "logprob": logprob, "bytes": raw}
 
+    def _alternatives(self, entry: TokenLogprobs) -> dict[str, float]:
+        """Return the likeliest tokens and always the chosen one, as vLLM does."""
+        return {**{self._name(token): value for token, value in entry.top}, self._name(entry.token): entry.logprob}
 
-def _alternatives(tokenizer: Tokenizer, entry: TokenLogprobs) -> dict[str, float]:
-    """Return the likeliest tokens and always the chosen one, as vLLM does."""
-    return {**{tokenizer.name(token): value for token, value in entry.top}, tokenizer.name(entry.token): entry.logprob}
+    def _name(self, token: int) -> str:
+        return f"token_id:{token}" if self._job.sampling.numbered else self._tokenizer.name(token)

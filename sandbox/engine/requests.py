@@ -35,6 +35,8 @@ class Sampling:
         logprobs: How many alternatives to report with each token; None reports nothing.
         seed: Makes sampling repeatable; None takes the engine's next.
         grammar: What the text must be; None leaves it free.
+        prompt_logprobs: The same as `logprobs` for the tokens of the prompt.
+        numbered: Names tokens by their numbers in what is reported.
     """
 
     max_tokens: int | None
@@ -49,6 +51,8 @@ class Sampling:
     ignore_end: bool
     logprobs: int | None
     grammar: Grammar | None = None
+    prompt_logprobs: int | None = None
+    numbered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +128,8 @@ def sampling(body: Mapping[str, Any], defaults: Mapping[str, float], max_model_l
         include_stop=_flag(body, "include_stop_str_in_output"),
         ignore_end=_flag(body, "ignore_eos"),
         logprobs=_chat_logprobs(body) if chat else _bounded(_integer(body, "logprobs", None, 0), "logprobs"),
+        prompt_logprobs=_prompt_logprobs(body),
+        numbered=_flag(body, "return_tokens_as_token_ids"),
     )
 
 
@@ -186,9 +192,16 @@ def _chat_logprobs(body: Mapping[str, Any]) -> int | None:
     return top
 
 
-def _bounded(count: int | None, name: str) -> int | None:
+def _prompt_logprobs(body: Mapping[str, Any]) -> int | None:
+    count = _integer(body, "prompt_logprobs", None, 0)
+    if count is not None and _flag(body, "stream"):
+        raise RequestRefused("`prompt_logprobs` are not available when `stream=True`.", param="prompt_logprobs")
+    return _bounded(count, "prompt_logprobs", "prompt")
+
+
+def _bounded(count: int | None, name: str, kind: str = "sample") -> int | None:
     if count is not None and count > MAX_LOGPROBS:
-        raise RequestRefused(f"Requested sample logprobs of {count}, which is greater than max allowed: {MAX_LOGPROBS}", param=name)
+        raise RequestRefused(f"Requested {kind} logprobs of {count}, which is greater than max allowed: {MAX_LOGPROBS}", param=name)
     return count
 
 
