@@ -29,6 +29,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # Read when the tasks are imported: what is down on purpose stays down, so there is no use in being patient.
 os.environ["SLIPWAY_RETRY_SECONDS"] = "0.1,0.1"
+# Read when numpy is imported. The sandbox's matrices are small: threads that wait for one another took ten times the CPU time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 # How long an example takes says something of the machine alone.

@@ -1,85 +1,26 @@
-"""Answers compared with those of the release that is replaced: greedy decoding of golden prompts, token by token.
+"""Answers compared with those of the release that is replaced: greedy decoding of golden prompts and probes, token by token.
 
-Log-probabilities are natural logarithms; their differences are in nats.
+Golden prompts are the suite's; probes are those that the pipeline chose by itself. Log-probabilities are natural logarithms; their
+differences are in nats. What becomes of a difference, `regression` says.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 
-from blocks.facts import Answer
-from flows.spec import BehaviourPolicy, CheckSuite, GoldenPrompt
-from flows.verification.answers import check_answer
-from flows.verification.measurement import Measurement, judged
+from blocks.facts import Position
+from flows.spec import CheckSuite
+from flows.verification.golden import Golden, GoldenAnswer, Reference, prompts_sha256
+from flows.verification.probes import ProbeAnswer, probe_shifts
+from flows.verification.shift import Shift, largest, said_shifts, summed, tied
 
 #: Differences are tolerated up to so many times the largest one that repeated runs of one release showed.
 NOISE_FACTOR = 3.0
 #: And always up to this many nats: repeated runs on an idle engine may not differ at all.
 #: vLLM 0.32 on a CPU differed from itself by 1e-5 at most.
 LEAST_TOLERANCE_NATS = 0.001
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoldenAnswer:
-    """A release's answer to a golden prompt.
-
-    Attributes:
-        name: The prompt's name.
-        text: What was said; of a tool call, the call.
-        tokens: Its tokens.
-        logprobs: Their natural-log probabilities.
-        valid: Whether the prompt's own expectation (JSON, tool call, …) held.
-        problem: What came instead of an answer; empty where one came.
-    """
-
-    name: str
-    text: str
-    tokens: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    valid: bool
-    problem: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Golden:
-    """A release's answers, and how much they differ from themselves.
-
-    Attributes:
-        prompts_sha256: Which prompts they answer; answers to others cannot be compared.
-        answers: Those of the first run.
-        runs: How often all prompts were asked.
-        exact_share: The smallest share of answers that a further run gave exactly.
-        noise_nats: The largest difference of a token's log-probability between two runs.
-        problems: What came instead of answers, in all runs.
-    """
-
-    prompts_sha256: str
-    answers: tuple[GoldenAnswer, ...]
-    runs: int
-    exact_share: float
-    noise_nats: float
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """What the registry knows from before.
-
-    Attributes:
-        fingerprint: The release that is compared with; none where there is nothing to compare with, as for the next two.
-        commit: Its hub revision.
-        golden: Its answers.
-        engine_version: What the candidate's own image stated when it was verified before.
-    """
-
-    fingerprint: str | None = None
-    commit: str | None = None
-    golden: Golden | None = None
-    engine_version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +34,9 @@ class Difference:
         max_nats: The largest of them.
         before: The reference's text.
         now: The candidate's text.
+        shift: How far the distributions are apart at the positions that both have in common; none in evidence of earlier builds.
+        tie: Whether the answers part only because both tokens are as likely, within the tolerance.
+        reread: Whether the prompt is read as other tokens than before.
     """
 
     name: str
@@ -101,6 +45,9 @@ class Difference:
     max_nats: float
     before: str
     now: str
+    shift: Shift | None = None
+    tie: bool = False
+    reread: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +64,11 @@ class Behaviour:
         valid_now: The same of the candidate.
         tolerance_nats: What numerical noise explains, learnt from repeated runs of both releases.
         tolerance_share: The share of exact answers that it leaves.
-        differences: Prompt by prompt.
+        differences: Golden prompt by golden prompt.
+        shift: How far the distributions are apart over all positions; none where the candidate no longer tells them, and in evidence of
+            earlier builds.
+        tolerance_shift: What numerical noise explains of that.
+        probes: Differences of the pipeline's own prompts.
     """
 
     reference: str
@@ -130,52 +81,77 @@ class Behaviour:
     tolerance_nats: float
     tolerance_share: float
     differences: tuple[Difference, ...]
+    shift: Shift | None = None
+    tolerance_shift: Shift | None = None
+    probes: tuple[Difference, ...] = ()
 
 
-def golden_answer(golden: GoldenPrompt, answer: Answer) -> GoldenAnswer:
-    """What is kept of an answer to a golden prompt."""
-    said = answer.text or "; ".join(f"{call.name}({call.arguments})" for call in answer.tool_calls)
-    return GoldenAnswer(
-        name=golden.name,
-        text=said,
-        # Without log-probabilities there are no tokens: the whole text is compared as one.
-        tokens=answer.tokens or (said,),
-        # Six places, as evidence keeps floats: what is measured now is as exact as what is recalled.
-        logprobs=tuple(round(value, 6) for value in answer.logprobs),
-        valid=check_answer(golden, answer).outcome == "passed",
-        problem="" if answer.status == 200 else f"HTTP {answer.status}: {answer.error[:200]}",
-    )
+def learnt(suite: CheckSuite, runs: Sequence[Sequence[GoldenAnswer]], probe_runs: Sequence[Sequence[ProbeAnswer]] = ()) -> Golden:
+    """The answers of the first run, and what further runs of the same release differ by.
 
-
-def learnt(suite: CheckSuite, runs: Sequence[Sequence[GoldenAnswer]]) -> Golden:
-    """The answers of the first run, and what further runs of the same release differ by."""
-    repeats = [_compare(before, now) for run in runs[1:] for before, now in zip(runs[0], run, strict=True)]
-    shares = [_exact_share([_compare(before, now) for before, now in zip(runs[0], run, strict=True)]) for run in runs[1:]]
+    Args:
+        suite: Whose golden prompts were asked.
+        runs: The answers to them, run by run.
+        probe_runs: The answers to the probes, run by run; as many runs, or none.
+    """
+    probe_runs = probe_runs or [() for _ in runs]
+    repeats = [[_compare(before, now) for before, now in zip(runs[0], run, strict=True)] for run in runs[1:]]
+    noise = [
+        summed(_shifts(zip(runs[0], run, strict=True), zip(probe_runs[0], probes, strict=True)))
+        for run, probes in zip(runs[1:], probe_runs[1:], strict=True)
+    ]
     return Golden(
         prompts_sha256=prompts_sha256(suite),
         answers=tuple(runs[0]),
         runs=len(runs),
-        exact_share=min(shares, default=1.0),
-        noise_nats=max((difference.max_nats for difference in repeats), default=0.0),
-        problems=tuple(f"{answer.name}: {answer.problem}" for run in runs for answer in run if answer.problem),
+        exact_share=min(map(_exact_share, repeats), default=1.0),
+        noise_nats=max((difference.max_nats for run in repeats for difference in run), default=0.0),
+        problems=(
+            *(f"{answer.name}: {answer.problem}" for run in runs for answer in run if answer.problem),
+            *(f"{answer.probe.name}: {answer.problem}" for run in probe_runs for answer in run if answer.problem),
+        ),
+        probes=tuple(probe_runs[0]),
+        noise=largest(noise),
     )
 
 
-def prompts_sha256(suite: CheckSuite) -> str:
-    """SHA-256 (hex) of the golden prompts as JSON, in their own order: an engine answers a schema's properties in the schema's order."""
-    text = json.dumps([asdict(golden) for golden in suite.golden], separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def incomparable(golden: Golden, reference: Reference) -> str:
+    """Why the candidate's answers cannot be compared with the reference's; empty if they can."""
+    before = reference.golden
+    if before is None or reference.fingerprint is None:
+        return "nothing to compare with"
+    if before.noise is None:
+        return "the answers before were recorded by an earlier build, without the likeliest tokens at each position: incomparable"
+    if before.prompts_sha256 != golden.prompts_sha256 and not {one.probe for one in before.probes} & {one.probe for one in golden.probes}:
+        return "other prompts were asked before: nothing to compare with"
+    return ""
+
+
+def tolerance(*noises: Shift | None) -> Shift:
+    """What numerical noise explains of a shift, from what releases differ from themselves by; the noisier one counts."""
+    noise = largest([noise for noise in noises if noise is not None])
+    return Shift(
+        positions=noise.positions,
+        mean_nats=max(LEAST_TOLERANCE_NATS, NOISE_FACTOR * noise.mean_nats),
+        max_nats=max(LEAST_TOLERANCE_NATS, NOISE_FACTOR * noise.max_nats),
+    )
 
 
 def compare(golden: Golden, reference: Reference, commit: str) -> Behaviour | None:
-    """The candidate's answers against the reference's; none where there is nothing to compare with."""
+    """The candidate's answers against the reference's; none where they are `incomparable`."""
     before = reference.golden
-    if before is None or reference.fingerprint is None or before.prompts_sha256 != golden.prompts_sha256:
+    if incomparable(golden, reference) or before is None or reference.fingerprint is None:
         return None
+    tolerated = tolerance(before.noise, golden.noise)
     # The same prompts in the same order, which the hash is of.
-    differences = [_compare(old, new) for old, new in zip(before.answers, golden.answers, strict=True)]
-    counted = [(d, _in_common(old, new)) for d, old, new in zip(differences, before.answers, golden.answers, strict=True)]
+    same_prompts = before.prompts_sha256 == golden.prompts_sha256
+    pairs = list(zip(before.answers, golden.answers, strict=True)) if same_prompts else []
+    known = {answer.probe: answer for answer in before.probes}
+    probed = [(known[answer.probe], answer) for answer in golden.probes if answer.probe in known]
+    differences = [_compare(old, new, tolerated) for old, new in pairs]
+    counted = [(difference, _in_common(old.tokens, new.tokens)) for difference, (old, new) in zip(differences, pairs, strict=True)]
     tokens = sum(count for _, count in counted)
+    untold = _told(before) and not _told(golden)
     return Behaviour(
         reference=reference.fingerprint,
         same_commit=reference.commit == commit,
@@ -183,49 +159,29 @@ def compare(golden: Golden, reference: Reference, commit: str) -> Behaviour | No
         # Every token counts the same, however many the other answers have.
         mean_nats=sum(difference.mean_nats * count for difference, count in counted) / tokens if tokens else 0.0,
         max_nats=max((difference.max_nats for difference in differences), default=0.0),
-        valid_before=sum(answer.valid for answer in before.answers),
-        valid_now=sum(answer.valid for answer in golden.answers),
+        valid_before=sum(old.valid for old, _ in pairs),
+        valid_now=sum(new.valid for _, new in pairs),
         tolerance_nats=max(LEAST_TOLERANCE_NATS, NOISE_FACTOR * max(before.noise_nats, golden.noise_nats)),
         tolerance_share=min(before.exact_share, golden.exact_share),
         differences=tuple(differences),
+        shift=None if untold else summed(_shifts(pairs, probed)),
+        tolerance_shift=tolerated,
+        probes=tuple(_probed(old, new, tolerated) for old, new in probed),
     )
 
 
-def check_golden(golden: Golden) -> Measurement:
-    """Every golden prompt must have been answered every time."""
-    asked = golden.runs * len(golden.answers)
-    seen = f"{asked - len(golden.problems)} answers" + (f"; {golden.problems[0]}" if golden.problems else "")
-    return judged("golden-prompts", "behaviour", not golden.problems, expected=f"{asked} answers", seen=seen)
+def _told(golden: Golden) -> bool:
+    return any(answer.said for answer in golden.answers) or any(answer.said for answer in golden.probes)
 
 
-def check_behaviour(behaviour: Behaviour | None, policy: BehaviourPolicy) -> Measurement:
-    """Judge the differences by the policy; where it only asks for a report, they are told and pass."""
-    # A first release, or other prompts than before.
-    if behaviour is None:
-        return judged("behaviour", "behaviour", True, expected="a release to compare with, if there is one", seen="nothing to compare with")
-    seen = (
-        f"{behaviour.exact_share:.0%} of {len(behaviour.differences)} answers exact, log-probabilities off by {behaviour.mean_nats:.4f} "
-        f"(mean) and {behaviour.max_nats:.4f} (max) nats, {behaviour.valid_now} valid ({behaviour.valid_before} before)"
-    )
-    if behaviour.same_commit and policy.same_commit == "gate":
-        expected = (
-            f"the same commit's answers: {behaviour.tolerance_share:.0%} exact and log-probabilities within "
-            f"{behaviour.tolerance_nats:.4f} nats, as repeated runs showed"
-        )
-        agree = behaviour.exact_share >= behaviour.tolerance_share and behaviour.max_nats <= behaviour.tolerance_nats
-        return judged("behaviour", "behaviour", agree, expected=expected, seen=seen)
-    if policy.mode == "gate":
-        expected = (
-            f"{policy.min_exact_share:.0%} exact or more, {policy.max_mean_nats:g} nats in the mean at most, and no fewer valid answers"
-        )
-        near = behaviour.exact_share >= policy.min_exact_share and behaviour.mean_nats <= policy.max_mean_nats
-        return judged("behaviour", "behaviour", near and behaviour.valid_now >= behaviour.valid_before, expected=expected, seen=seen)
-    return judged("behaviour", "behaviour", True, expected="a report", seen=seen)
+def _shifts(pairs: Iterable[tuple[GoldenAnswer, GoldenAnswer]], probed: Iterable[tuple[ProbeAnswer, ProbeAnswer]]) -> list[float]:
+    shifts = [shift for old, new in pairs for shift in said_shifts(old.said, new.said)]
+    return shifts + [shift for old, new in probed for shift in probe_shifts(old, new)]
 
 
-def _compare(before: GoldenAnswer, now: GoldenAnswer) -> Difference:
+def _compare(before: GoldenAnswer, now: GoldenAnswer, tolerated: Shift | None = None) -> Difference:
     # Up to the first other token only: after it the two continue different texts, and probabilities cannot be compared.
-    common = _in_common(before, now)
+    common = _in_common(before.tokens, now.tokens)
     same = before.tokens == now.tokens and before.text == now.text
     offs = [abs(old - new) for old, new in zip(before.logprobs[:common], now.logprobs[:common], strict=False)]
     return Difference(
@@ -235,12 +191,33 @@ def _compare(before: GoldenAnswer, now: GoldenAnswer) -> Difference:
         max_nats=round(max(offs, default=0.0), 6),
         before=before.text,
         now=now.text,
+        shift=summed(said_shifts(before.said, now.said)),
+        tie=not same and _tie(before.said, now.said, common, tolerated),
     )
 
 
-def _in_common(before: GoldenAnswer, now: GoldenAnswer) -> int:
-    pairs = zip(before.tokens, now.tokens, strict=False)
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+def _probed(before: ProbeAnswer, now: ProbeAnswer, tolerated: Shift) -> Difference:
+    old, new = ([position.token for position in answer.said] for answer in (before, now))
+    common = _in_common(old, new)
+    return Difference(
+        name=now.probe.name,
+        first_token=None if old == new else common,
+        mean_nats=0.0,
+        max_nats=0.0,
+        before=before.text,
+        now=now.text,
+        shift=summed(probe_shifts(before, now)),
+        tie=old != new and _tie(before.said, now.said, common, tolerated),
+        reread=bool(before.read and now.read) and [place.token for place in before.read] != [place.token for place in now.read],
+    )
+
+
+def _tie(before: Sequence[Position], now: Sequence[Position], place: int, tolerated: Shift | None) -> bool:
+    return tolerated is not None and place < min(len(before), len(now)) and tied(before[place], now[place], tolerated.max_nats)
+
+
+def _in_common(before: Sequence[str], now: Sequence[str]) -> int:
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(before, now, strict=False))))
 
 
 def _exact_share(differences: Sequence[Difference]) -> float:

@@ -18,7 +18,7 @@ from flows.record.phases import BUDGET_SECONDS
 from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Environment, LatencyPolicy, StabilityPolicy
 from flows.spec.adapter import adapter
 from flows.spec.types import STRICT
-from flows.verification.behaviour import Reference
+from flows.verification.golden import Reference
 from flows.verification.verdict import Verdict
 
 

@@ -16,7 +16,7 @@ from flows.verification.behaviour import Difference
 from flows.verification.evidence import Evidence
 from flows.verification.latency import LatencyLevel
 from flows.verification.measurement import Measurement
-from flows.verification.plots import differences_plot, latency_plot, phases_plot, time
+from flows.verification.plots import differences_plot, latency_plot, phases_plot, power_plot, time
 
 #: Longest text that one place of the page quotes, in characters.
 LONGEST_PART = 4000
@@ -40,7 +40,8 @@ def evidence_page(evidence: Evidence, sha256: str) -> Markup:
         latency_plot=latency_plot(verdict.latency, limits.latency),
         phases_plot=phases_plot(in_order(evidence.phases), limits.budget_seconds),
         differences_plot=differences_plot(behaviour) if behaviour else "",
-        changed=[difference for difference in behaviour.differences if difference.first_token is not None] if behaviour else [],
+        power_plot=power_plot(verdict.power) if verdict.power and verdict.power.positions else "",
+        changed=[one for one in (*behaviour.differences, *behaviour.probes) if one.first_token is not None] if behaviour else [],
     )
     # All that is in it was escaped by the template.
     return Markup(page)  # noqa: S704

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from flows.spec import LatencyPolicy
-from flows.verification.behaviour import Behaviour
+from flows.verification.behaviour import Behaviour, Difference
 from flows.verification.latency import LatencyLevel
+from flows.verification.power import Power, power_against
 
 WIDTH = 720.0
 
@@ -109,24 +110,60 @@ def phases_plot(phases: Mapping[str, float], budget_seconds: float) -> Markup:
 
 
 def differences_plot(behaviour: Behaviour) -> Markup:
-    """One bar for each golden prompt: the largest difference of a log-probability; the tolerance is a line."""
+    """One bar for each prompt: the largest shift of a distribution; the tolerance is a line.
+
+    Evidence of earlier builds has the largest difference of a chosen token's log-probability in its place.
+    """
+    tolerated = behaviour.tolerance_shift.max_nats if behaviour.tolerance_shift else behaviour.tolerance_nats
+    rows = [(one, one.shift.max_nats if one.shift else one.max_nats) for one in (*behaviour.differences, *behaviour.probes)]
     row, left, right = 20.0, 190.0, WIDTH - 130
-    most = 1.15 * max(behaviour.tolerance_nats, behaviour.max_nats)
-    bottom = 6 + row * len(behaviour.differences)
-    mark = left + behaviour.tolerance_nats / most * (right - left)
+    most = 1.15 * max(tolerated, *(nats for _, nats in rows), 0.0)
+    bottom = 6 + row * len(rows)
+    mark = left + tolerated / most * (right - left)
     parts = [
         _line(mark, 4, mark, bottom + 4, "limit"),
-        _text(mark, bottom + 20, f"noise: {behaviour.tolerance_nats:.4f} nats", "middle", "mark"),
+        _text(mark, bottom + 20, f"noise: {tolerated:.4f} nats", "middle", "mark"),
     ]
-    for index, difference in enumerate(behaviour.differences):
+    for index, (difference, nats) in enumerate(rows):
         top = 6 + index * row
-        within = difference.first_token is None and difference.max_nats <= behaviour.tolerance_nats
-        width = max(1.0, difference.max_nats / most * (right - left))
-        told = "same text" if difference.first_token is None else f"differs at token {difference.first_token}"
+        within = (difference.first_token is None or difference.tie) and nats <= tolerated
+        width = max(1.0, nats / most * (right - left))
         parts.append(_text(left - 8, top + 13, _cut(difference.name), "end"))
         parts.append(_rectangle(left, top + 3, width, row - 7, "within" if within else "beyond"))
-        parts.append(_text(left + width + 6, top + 13, f"{difference.max_nats:.4f}, {told}", "start"))
-    return _svg(bottom + 28, parts, "Largest difference of a log-probability, for each golden prompt")
+        parts.append(_text(left + width + 6, top + 13, f"{nats:.4f}, {_told(difference)}", "start"))
+    return _svg(bottom + 28, parts, "Largest difference between the distributions at a position, for each prompt")
+
+
+def _told(difference: Difference) -> str:
+    if difference.reread:
+        return "read as other tokens"
+    if difference.first_token is None:
+        return "same text"
+    return f"{'a tie' if difference.tie else 'differs'} at token {difference.first_token}"
+
+
+def power_plot(power: Power) -> Markup:
+    """How surely the comparison fails, by the noise on all weights; the noises of the table are marks."""
+    height, left, right, top, bottom = 210.0, 52.0, WIDTH - 16, 14.0, 162.0
+    x = _Scale(low=1e-5, high=1.0, left=left, right=right)
+
+    def y(share: float) -> float:
+        return round(bottom - share * (bottom - top), 2)
+
+    parts = [
+        _line(left, y(share), right, y(share), "grid") + _text(left - 8, y(share) + 4, f"{share:.0%}", "end") for share in (0.0, 0.5, 1.0)
+    ]
+    for decade in range(-5, 1):
+        place = x(10.0**decade)
+        parts.append(_line(place, top, place, bottom, "grid") + _text(place, bottom + 18, f"{10.0**decade * 100:g} %", "middle"))
+    noises = [10 ** (-5 + step / 20) for step in range(101)]
+    points = [(x(noise), y(power_against(noise, power.spread_nats, power.tolerance_nats, power.texts))) for noise in noises]
+    path = "M" + "L".join(f"{across},{up}" for across, up in points)
+    parts.append(Markup('<path class="curve c0" d="{}"/>').format(path))
+    for level in power.levels:
+        parts.append(_line(x(level.noise), y(0.0), x(level.noise), y(level.power), "interval"))
+    parts.append(_text((left + right) / 2, height - 8, "noise on every weight, as a share of it, logarithmic", "middle"))
+    return _svg(height, parts, "How surely a noise on the weights would have been seen")
 
 
 def time(seconds: float) -> str:

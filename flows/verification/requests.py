@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.spec.checks import (
@@ -21,6 +21,7 @@ from flows.spec.checks import (
     ToolCallCheck,
     UnknownModelCheck,
 )
+from flows.verification.probes import SAID_TOKENS, TOP, Probe
 
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
@@ -95,12 +96,47 @@ def wanted_prompt_tokens(check: LongContextCheck, window: int) -> int:
     return math.floor(check.share * window) - check.max_tokens
 
 
-def golden_request(golden: GoldenPrompt, model: str, window: int) -> Request:
-    """The request of a golden prompt: the check's own, with the log-probability of every token of the answer."""
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """What is asked of an engine beside the tokens of an answer.
+
+    Attributes:
+        top: How many of the likeliest tokens at each position; 0 for the chosen one's log-probability alone.
+        prompt: Whether the positions of the prompt are wanted, too.
+    """
+
+    top: int
+    prompt: bool
+
+
+#: From the most to the least: an engine may be told to answer fewer (`--max-logprobs`), or none of the prompt.
+DETAILS = (Detail(top=TOP, prompt=True), Detail(top=TOP, prompt=False), Detail(top=0, prompt=False))
+
+
+def golden_request(golden: GoldenPrompt, model: str, window: int, detail: Detail | None) -> Request:
+    """The request of a golden prompt: the check's own, with the log-probabilities of its answer's tokens, where the engine tells them."""
     asked = request(golden, model, window)
+    # Not those of the prompt: for these vLLM reads no prefix cache, and what comes out of the cache is to be compared, too.
+    return _detailed(asked, replace(detail, prompt=False) if detail is not None else None)
+
+
+def probe_request(probe: Probe, model: str, detail: Detail | None) -> Request:
+    """The request of a prompt that the pipeline asks by itself."""
+    body: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": SAID_TOKENS}
+    if probe.chat:
+        return _detailed(Request(path=CHAT, body={**body, "messages": [{"role": "user", "content": probe.prompt}]}), detail)
+    return _detailed(Request(path=COMPLETIONS, body={**body, "prompt": probe.prompt}), detail)
+
+
+def _detailed(asked: Request, detail: Detail | None) -> Request:
+    if detail is None:
+        return asked
     # Completions want a number here, chat completions a flag and a number.
-    wanted: dict[str, Any] = {"logprobs": 1} if asked.path == COMPLETIONS else {"logprobs": True, "top_logprobs": 1}
-    return Request(path=asked.path, body={**asked.body, **wanted})
+    wanted: dict[str, Any] = {"logprobs": detail.top} if asked.path == COMPLETIONS else {"logprobs": True, "top_logprobs": detail.top}
+    if detail.prompt:
+        wanted["prompt_logprobs"] = detail.top
+    # By number: several tokens may have one text, and an answer by text keeps one of them only.
+    return Request(path=asked.path, body={**asked.body, **wanted, "return_tokens_as_token_ids": True})
 
 
 def load_requests(model: str, tokens: Sequence[int], *, prompt_tokens: int, max_tokens: int, count: int, seed: int) -> list[Request]:

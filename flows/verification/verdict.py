@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from blocks.storable import storable_text
 from flows.record.phases import PodTimes
-from flows.verification.behaviour import Behaviour, Golden
+from flows.verification.behaviour import Behaviour
+from flows.verification.golden import Golden
 from flows.verification.latency import LatencyLevel
 from flows.verification.measurement import Measurement, Outcome
+from flows.verification.power import Power
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Verdict:
         golden: Answers to the golden prompts, for the release after this one.
         behaviour: How they differ from those of the release before; none where there is nothing to compare with.
         pods: The pods that served, and how they came up.
+        power: What the comparison with the release before could have seen, or the next one will; none where there are no answers.
     """
 
     outcome: Outcome
@@ -36,6 +39,7 @@ class Verdict:
     golden: Golden | None = None
     behaviour: Behaviour | None = None
     pods: tuple[PodTimes, ...] = ()
+    power: Power | None = None
 
     @property
     def message(self) -> str:
@@ -77,6 +81,7 @@ def judge(
     golden: Golden | None = None,
     behaviour: Behaviour | None = None,
     pods: Sequence[PodTimes] = (),
+    power: Power | None = None,
 ) -> Verdict:
     """The verdict of all measurements; the rest is kept with it."""
     return Verdict(
@@ -88,4 +93,5 @@ def judge(
         golden=golden,
         behaviour=behaviour,
         pods=tuple(pods),
+        power=power,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Rollout, Sample, Taint, Trouble
+from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Position, Rollout, Sample, Taint, Trouble
 from blocks.facts.model import AttentionLayers, ModelConfig, ModelFacts
 from blocks.facts.registry import Entry, Event
 from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
@@ -16,11 +16,15 @@ from flows.placement.assess import ClusterState
 from flows.record.phases import pod_times
 from flows.spec import Candidate, CheckSuite, EngineSettings, Environment, Model, PrefetchPolicy, SnapshotFile
 from flows.spec.checks import UnknownModelCheck
-from flows.verification.behaviour import Golden, GoldenAnswer, Reference, compare
+from flows.verification.behaviour import compare, tolerance
 from flows.verification.evidence import Evidence
 from flows.verification.evidence import evidence as build_evidence
+from flows.verification.golden import Golden, GoldenAnswer, Reference
 from flows.verification.latency import level
 from flows.verification.measurement import Measurement
+from flows.verification.power import power
+from flows.verification.probes import CHATS, TEXTS, ProbeAnswer
+from flows.verification.shift import Shift
 from flows.verification.verdict import Verdict, judge
 
 BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -235,7 +239,16 @@ def verdict(*measurements: Measurement, levels: int = 2, text: str = " Paris.", 
         GoldenAnswer(name=name, text=said, tokens=tuple(said), logprobs=(-0.1,) * len(said), valid=True)
         for name, said in (("capital-of-france", text), ("two-plus-two", " four."))
     )
-    golden = Golden(prompts_sha256=digest("prompts"), answers=answers, runs=3, exact_share=1.0, noise_nats=0.002)
+    place = Position(token="17", top={"17": -0.4, "4": -1.9, "256": -3.1})
+    golden = Golden(
+        prompts_sha256=digest("prompts"),
+        answers=answers,
+        runs=3,
+        exact_share=1.0,
+        noise_nats=0.002,
+        probes=tuple(ProbeAnswer(probe=probe, text=text, read=(place,) * 12, said=(place,) * 4) for probe in (TEXTS[0], CHATS[0])),
+        noise=Shift(positions=32, mean_nats=0.001, max_nats=0.002),
+    )
     before = replace(golden, answers=(replace(answers[0], text=" Lyon.", tokens=tuple(" Lyon.")), answers[1]))
     return judge(
         measurements or [Measurement(name="capital-of-france", kind="completion", outcome="passed", expected="Paris", seen=repr(text))],
@@ -245,6 +258,7 @@ def verdict(*measurements: Measurement, levels: int = 2, text: str = " Paris.", 
             "latency": [level([load]) for load in loads],
             "golden": golden,
             "behaviour": compare(golden, Reference(fingerprint=digest("before"), commit="f" * 40, golden=before), COMMIT),
+            "power": power(golden, tolerance(golden.noise)),
             "pods": pod_times([pod("a", times={"created": BEGIN, "scheduled": BEGIN, "started": BEGIN, "ready": BEGIN})]),
             **changes,
         },

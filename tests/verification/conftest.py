@@ -16,7 +16,7 @@ from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
 from flows.spec.load import ROOT
-from flows.verification.behaviour import Reference
+from flows.verification.golden import Reference
 from flows.verification.tasks.verify import measure
 from flows.verification.verdict import Verdict
 from flows.weights.prefetch import mount_path

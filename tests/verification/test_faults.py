@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from blocks.endpoint import Endpoint
 from blocks.errors import EndpointUnreachable
 from flows.spec import LatencyPolicy, StabilityPolicy
-from flows.verification.behaviour import Reference
+from flows.verification.golden import Reference
 from sandbox.serving import HttpServer, LoopThread
 from tests.verification.conftest import Served, wrong
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from blocks.endpoint import Endpoint
-from flows.spec import BehaviourPolicy
-from flows.verification.behaviour import Behaviour, Golden, Reference, check_behaviour, compare
+from flows.spec import BehaviourPolicy, CheckSuite
+from flows.verification.behaviour import Behaviour, compare
+from flows.verification.golden import Golden, Reference
+from flows.verification.regression import check_behaviour
 from flows.verification.tasks.questions import Questions
 from sandbox.engine.arguments import parse
 from sandbox.engine.core import EngineCore
@@ -34,7 +37,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Serves files with the stand-in engine and asks the golden prompts, three times."""
     with LoopThread() as loop:
 
-        def asked(files: dict[str, bytes], *arguments: str) -> Golden:
+        def asked(files: dict[str, bytes], *arguments: str, before: Golden | None = None, suite: CheckSuite = SUITE) -> Golden:
             folder: Path = tmp_path_factory.mktemp("model")
             for name, content in files.items():
                 (folder / name).write_bytes(content)
@@ -44,10 +47,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
             server.start()
             try:
                 with Endpoint(via="dns").client(f"{server.host}:{server.port}") as client:
-                    golden = Questions(client, candidate()).golden(SUITE, runs=3)
+                    questions = Questions(client, candidate())
+                    questions.warm_up_detail()
+                    golden = questions.golden(suite, runs=3, before=[answer.probe for answer in before.probes] if before else [])
             finally:
                 server.close()
-            assert golden is not None
             assert golden.problems == ()
             return golden
 
@@ -70,27 +74,62 @@ def differing(compared: Behaviour) -> set[str]:
 
 
 def test_the_same_weights_answer_the_same(ask: Ask, before: Golden) -> None:
-    compared = behaviour(ask(make_model()), before, commit="old")
+    compared = behaviour(ask(make_model(), before=before), before, commit="old")
 
     assert differing(compared) == set()
     assert compared.max_nats <= compared.tolerance_nats
     assert check_behaviour(compared, BehaviourPolicy()).outcome == "passed"
+    # the pipeline's own prompts are asked again, and read and answered the same at every position
+    assert compared.shift is not None
+    assert compared.shift.positions > 300
+    assert compared.shift.max_nats <= 1e-4
+    assert len(compared.probes) == len(before.probes) == 8
     # of the prompts with an expectation, JSON among them, all held; the log-probabilities are those of the answers
     assert compared.valid_now == compared.valid_before
     assert all(len(answer.logprobs) == len(answer.tokens) for answer in before.answers)
 
 
 def test_another_chat_template_changes_chats_and_nothing_else(ask: Ask, before: Golden) -> None:
-    compared = behaviour(ask(make_model(), "--chat-template", OTHER_TEMPLATE), before, commit="old")
+    now = ask(make_model(), "--chat-template", OTHER_TEMPLATE, before=before)
+    compared = behaviour(now, before, commit="old")
 
     chats = {golden.name for golden in SUITE.golden if golden.kind != "completion"}
-    changed = differing(compared) | {
-        difference.name for difference in compared.differences if difference.max_nats > compared.tolerance_nats
-    }
+    tolerated = compared.tolerance_shift
+    assert tolerated is not None
+    changed = differing(compared) | {one.name for one in compared.differences if one.shift and one.shift.max_nats > tolerated.max_nats}
     assert changed
     assert changed <= chats
+    assert {probe.name for probe in compared.probes if probe.reread} == {answer.probe.name for answer in before.probes if answer.probe.chat}
     assert check_behaviour(compared, BehaviourPolicy()).outcome == "failed"
     assert check_behaviour(compared, BehaviourPolicy(same_commit="report")).outcome == "passed"
+    # and without any chat among the suite's golden prompts, too
+    texts = [index for index, golden in enumerate(SUITE.golden) if golden.kind == "completion"]
+    completions_alone = [replace(one, answers=tuple(one.answers[index] for index in texts)) for one in (now, before)]
+
+    alone = behaviour(*completions_alone, commit="old")
+    assert differing(alone) == set()
+    assert check_behaviour(alone, BehaviourPolicy()).outcome == "failed"
+
+
+def test_noise_on_all_weights_is_noticed(ask: Ask, before: Golden) -> None:
+    draw = np.random.default_rng(1)
+
+    def noisy(name: str, values: np.ndarray) -> np.ndarray:
+        return (values * (1 + 0.01 * draw.standard_normal(values.shape))).astype(np.float32)
+
+    compared = behaviour(ask(altered(make_model(), noisy), before=before), before, commit="old")
+
+    assert check_behaviour(compared, BehaviourPolicy()).outcome == "failed"
+
+
+def test_a_model_without_a_chat_template_is_asked_texts_alone(ask: Ask) -> None:
+    files = {name: content for name, content in make_model().items() if name != "chat_template.jinja"}
+    suite = replace(SUITE, golden=tuple(golden for golden in SUITE.golden if golden.kind == "completion"))
+
+    probes = [answer.probe for answer in ask(files, suite=suite).probes]
+
+    assert probes
+    assert not any(probe.chat for probe in probes)
 
 
 def test_weights_of_less_precision_show_in_log_probabilities(ask: Ask, before: Golden) -> None:
@@ -98,7 +137,7 @@ def test_weights_of_less_precision_show_in_log_probabilities(ask: Ask, before: G
         step = np.abs(values).max() / 127
         return (np.round(values / step) * step).astype(np.float32) if step else values
 
-    compared = behaviour(ask(altered(make_model(), quantised)), before, commit="old")
+    compared = behaviour(ask(altered(make_model(), quantised), before=before), before, commit="old")
 
     assert compared.max_nats > compared.tolerance_nats
     assert check_behaviour(compared, BehaviourPolicy()).outcome == "failed"

@@ -9,8 +9,8 @@ from blocks.registry import Registry, RegistryClient
 from flows.record.phases import BUDGET_SECONDS
 from flows.runtime.tasks import step
 from flows.spec import Candidate, CheckSuite, Environment
-from flows.verification.behaviour import Reference
 from flows.verification.evidence import Evidence, EvidenceRef, evidence
+from flows.verification.golden import Reference
 from flows.verification.page import evidence_page
 from flows.verification.verdict import Verdict
 

@@ -10,15 +10,29 @@ from blocks.facts import Answer, Load
 from flows.spec import Candidate, Check, CheckSuite, GoldenPrompt, LatencyPolicy
 from flows.spec.checks import LongContextCheck
 from flows.verification.answers import check_answer
-from flows.verification.behaviour import Golden, GoldenAnswer, golden_answer, learnt
+from flows.verification.behaviour import learnt
+from flows.verification.golden import Golden, GoldenAnswer, golden_answer
 from flows.verification.latency import samples_wanted
 from flows.verification.measurement import Measurement
-from flows.verification.requests import COMPLETIONS, TEXT, Request, golden_request, load_requests, request
+from flows.verification.probes import CHATS, TEXTS, Probe, ProbeAnswer, chosen, probe_answer
+from flows.verification.requests import (
+    COMPLETIONS,
+    DETAILS,
+    TEXT,
+    Detail,
+    Request,
+    golden_request,
+    load_requests,
+    probe_request,
+    request,
+)
 
 #: The seed of the first round's prompts; each further round takes the next one.
 SEED = 20_260_101
 #: Golden prompts under way at a time in the runs after the first: other batches, and so the noise that batching makes.
 TOGETHER = 8
+#: How many times longer than for others is waited for the first request with log-probabilities.
+COMPILE_PATIENCE = 3.0
 
 
 class Unanswered(Exception):
@@ -37,6 +51,7 @@ class Questions:
         self._model = candidate.model
         self._window = candidate.engine.max_model_len
         self._tokens: tuple[int, ...] = ()
+        self._detail: Detail | None = None
 
     def checks(self, suite: CheckSuite) -> Iterator[Measurement]:
         """Every check's measurement, in order.
@@ -52,17 +67,55 @@ class Questions:
             if answer.status is None:
                 raise Unanswered(answer.seconds)
 
-    def golden(self, suite: CheckSuite, runs: int) -> Golden | None:
-        """The answers to the golden prompts and what repeated runs differ by; none where the suite has no golden prompts.
+    def golden(self, suite: CheckSuite, runs: int, before: Sequence[Probe] = ()) -> Golden:
+        """The answers to the golden prompts and to the pipeline's own, and what repeated runs differ by.
+
+        Args:
+            suite: Whose golden prompts are asked.
+            runs: How often: first one by one, then several at a time.
+            before: The prompts that the pipeline chose for the release before. They are asked again, so that the answers compare.
 
         Raises: as `checks` does.
         """
-        if not suite.golden:
-            return None
-        first = [self._golden(golden) for golden in suite.golden]
         with ThreadPoolExecutor(TOGETHER) as pool:
-            others = [list(pool.map(self._golden, suite.golden)) for _ in range(runs - 1)]
-        return learnt(suite, [first, *others])
+            probes, tried = self._choose(before, pool)
+            first = [self._golden(golden) for golden in suite.golden]
+            probed = [self._probe(probe) for probe in probes]
+            others, probed_again = [], []
+            for run in range(runs - 1):
+                others.append(list(pool.map(self._golden, suite.golden)))
+                # What was tried for the choice was asked several at a time, too.
+                again = (
+                    [tried[probe] for probe in probes] if run == 0 and tried.keys() >= set(probes) else list(pool.map(self._probe, probes))
+                )
+                probed_again.append(again)
+        return learnt(suite, [first, *others], [probed, *probed_again])
+
+    def _choose(self, before: Sequence[Probe], pool: ThreadPoolExecutor) -> tuple[tuple[Probe, ...], dict[Probe, ProbeAnswer]]:
+        """The prompts to ask, and the answers that were had while choosing."""
+        # Texts and chats by themselves: a model that had no chat template may have got one.
+        missing = [probe for probe in (*TEXTS, *CHATS) if not any(probe.chat is known.chat for known in before)]
+        tried = dict(zip(missing, pool.map(self._probe, missing), strict=True))
+        return (*before, *chosen(list(tried.values()))), tried
+
+    def warm_up_detail(self) -> float:
+        """Find out which log-probabilities the engine tells, and return how long that took, in seconds.
+
+        vLLM compiles for the first request with log-probabilities (0.32.0 on a loaded CPU: 50 s), so it is waited for longer.
+
+        Raises: as `warm_up` does.
+        """
+        seconds = 0.0
+        for detail in DETAILS:
+            asked = probe_request(Probe(name="warm-up", prompt=TEXT[:60]), self._model, detail)
+            answer = self._client.ask(asked.path, asked.body, patience=COMPILE_PATIENCE)
+            seconds += answer.seconds
+            if answer.status is None:
+                raise Unanswered(answer.seconds)
+            if answer.status != 400:  # any other trouble is the measurements' to tell
+                self._detail = detail
+                break
+        return seconds
 
     def warm_up(self, policy: LatencyPolicy) -> float:
         """Send the requests that do not count, and return how long they took in seconds.
@@ -103,10 +156,16 @@ class Questions:
         return self._client.load(COMPLETIONS, bodies, concurrency=concurrency, budget_seconds=policy.budget_seconds)
 
     def _golden(self, golden: GoldenPrompt) -> GoldenAnswer:
-        answer = self._ask(golden_request(golden, self._model, self._window))
+        return golden_answer(golden, self._answered(golden_request(golden, self._model, self._window, self._detail)))
+
+    def _probe(self, probe: Probe) -> ProbeAnswer:
+        return probe_answer(probe, self._answered(probe_request(probe, self._model, self._detail)))
+
+    def _answered(self, asked: Request) -> Answer:
+        answer = self._ask(asked)
         if answer.status is None:
             raise Unanswered(answer.seconds)
-        return golden_answer(golden, answer)
+        return answer
 
     def _ask(self, asked: Request) -> Answer:
         return self._client.ask(asked.path, asked.body)

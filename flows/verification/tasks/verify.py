@@ -12,10 +12,13 @@ from blocks.facts import Pod
 from flows.record.phases import PodTimes, pod_times
 from flows.runtime.tasks import unforeseen
 from flows.spec import Candidate, CheckSuite, Environment
-from flows.verification.behaviour import Behaviour, Golden, Reference, check_behaviour, check_golden, compare
+from flows.verification.behaviour import Behaviour, compare, incomparable, tolerance
+from flows.verification.golden import Golden, Reference
 from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
 from flows.verification.latency import LatencyLevel, check_latency, check_level, level
 from flows.verification.measurement import Measurement
+from flows.verification.power import Power, power
+from flows.verification.regression import check_behaviour, check_golden
 from flows.verification.stability import check_cache, check_counts, check_hang, check_restarts
 from flows.verification.tasks.pods import PodWatch
 from flows.verification.tasks.questions import Questions, Unanswered
@@ -56,6 +59,7 @@ class _Seen:
     latency: list[LatencyLevel] = field(default_factory=list)
     golden: Golden | None = None
     behaviour: Behaviour | None = None
+    power: Power | None = None
     pods: Sequence[PodTimes] = ()
 
     @property
@@ -70,6 +74,7 @@ class _Seen:
             latency=self.latency,
             golden=self.golden,
             behaviour=self.behaviour,
+            power=self.power,
             pods=self.pods,
         )
 
@@ -142,14 +147,17 @@ class _Verification:
             if not seen.well:
                 return
             # After the checks: of an engine that answers wrongly there is nothing to compare.
-            seen.golden = questions.golden(suite, policy.behaviour.runs)
+            seen.warmup_seconds += questions.warm_up_detail()
+            asked_before = [answer.probe for answer in reference.golden.probes] if reference.golden is not None else []
+            seen.golden = questions.golden(suite, policy.behaviour.runs, asked_before)
         except Unanswered as exc:
             seen.measurements.append(check_hang(self._client.health(), before, watch.tokens(), exc.seconds))
             return
-        if seen.golden is not None:
-            seen.behaviour = compare(seen.golden, reference, self._candidate.commit)
-            seen.measurements.append(check_golden(seen.golden))
-            seen.measurements.append(check_behaviour(seen.behaviour, policy.behaviour))
+        seen.behaviour = compare(seen.golden, reference, self._candidate.commit)
+        seen.power = power(seen.golden, tolerance(seen.golden.noise, reference.golden.noise if reference.golden is not None else None))
+        seen.measurements.append(check_golden(seen.golden))
+        why = incomparable(seen.golden, reference)
+        seen.measurements.append(check_behaviour(seen.behaviour, policy.behaviour, why))
         if seen.well:
             self._load(watch, pods, questions)
 

@@ -10,20 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.facts import Answer, EngineMetrics
+from blocks.facts import Answer, EngineMetrics, Position
 from flows.spec import BehaviourPolicy, CheckSuite, StabilityPolicy
 from flows.spec.checks import CompletionCheck, JsonCheck, UnknownModelCheck
-from flows.verification.behaviour import (
-    Golden,
-    GoldenAnswer,
-    Reference,
-    check_behaviour,
-    check_golden,
-    compare,
-    golden_answer,
-    learnt,
-    prompts_sha256,
-)
+from flows.verification.behaviour import compare, incomparable, learnt, tolerance
+from flows.verification.golden import Golden, GoldenAnswer, Reference, golden_answer, prompts_sha256
+from flows.verification.probes import TEXTS, Probe, ProbeAnswer
+from flows.verification.regression import check_behaviour, check_golden
+from flows.verification.shift import NO_SHIFT, Shift
 from flows.verification.stability import check_cache, check_counts, check_hang, check_restarts
 from tests.support.examples import pod
 
@@ -34,14 +28,14 @@ SUITE = CheckSuite(
 )
 
 
-def said(name: str, text: str, off: float = 0.0, valid: bool = True) -> GoldenAnswer:
+def said(name: str, text: str, off: float = 0.0, valid: bool = True, tops: tuple[Position, ...] = ()) -> GoldenAnswer:
     """An answer of one token a character, each with a log-probability that is `off` from the usual."""
-    return GoldenAnswer(name=name, text=text, tokens=tuple(text), logprobs=tuple(-0.1 + off for _ in text), valid=valid)
+    return GoldenAnswer(name=name, text=text, tokens=tuple(text), logprobs=tuple(-0.1 + off for _ in text), valid=valid, said=tops)
 
 
 def golden(*answers: GoldenAnswer, noise: float = 0.0, share: float = 1.0) -> Golden:
     made = learnt(SUITE, [answers])
-    return Golden(prompts_sha256=made.prompts_sha256, answers=answers, runs=3, exact_share=share, noise_nats=noise)
+    return replace(made, runs=3, exact_share=share, noise_nats=noise)
 
 
 BEFORE = golden(said("one", "Paris."), said("two", "four."))
@@ -117,6 +111,99 @@ def test_noise_is_learnt_from_repeated_runs() -> None:
     learnt_ = learnt(SUITE, [first, [said("one", "Paris.", off=0.002), first[1]], [first[0], said("two", "for")]])
 
     assert (learnt_.runs, learnt_.noise_nats, learnt_.exact_share) == (3, 0.002, 0.5)
+
+
+def place(at: str = "a", /, **shares: float) -> Position:
+    return Position(token=at, top={name: math.log(share) for name, share in shares.items()})
+
+
+SURE = place(a=0.998, b=0.001, c=0.0005)
+#: The same choice with the same probability; only what was not chosen differs.
+MOVED = place(a=0.998, b=0.0012, c=0.0004)
+
+
+def probed(*positions: Position, probe: Probe = TEXTS[0], read: tuple[Position, ...] = ()) -> ProbeAnswer:
+    return ProbeAnswer(probe=probe, text="".join(position.token for position in positions), read=read, said=positions)
+
+
+def with_probes(*answers: ProbeAnswer, noise: Shift = NO_SHIFT) -> Golden:
+    return replace(golden(*BEFORE.answers), probes=answers, noise=noise)
+
+
+def test_a_change_that_the_chosen_tokens_do_not_show_fails_the_same_commit() -> None:
+    before, now = with_probes(probed(SURE, SURE)), with_probes(probed(SURE, MOVED))
+
+    behaviour = compare(now, Reference(fingerprint="f", commit="old", golden=before), "old")
+
+    assert behaviour is not None
+    assert (behaviour.exact_share, behaviour.max_nats) == (1.0, 0.0)
+    assert behaviour.shift is not None
+    assert behaviour.shift.positions == 2
+    measured = check_behaviour(behaviour, BehaviourPolicy())
+    assert measured.outcome == "failed"
+    assert "distributions off by 0.0507 (mean) and 0.1014 (max) nats over 2 positions" in measured.seen
+    assert outcome(now, before) == "passed", "of another commit it is told"
+
+
+def test_what_an_engine_differs_from_itself_by_is_tolerated_threefold() -> None:
+    noisy = Shift(positions=2, mean_nats=0.02, max_nats=0.04)
+    before, now = with_probes(probed(SURE, SURE), noise=noisy), with_probes(probed(SURE, MOVED))
+
+    assert outcome(now, before, commit="old") == "passed"
+    assert tolerance(noisy, NO_SHIFT, None) == Shift(positions=2, mean_nats=0.06, max_nats=0.12)
+    assert tolerance(None).mean_nats == 0.001
+
+
+def test_two_tokens_that_are_as_likely_may_change_places_in_the_same_commit() -> None:
+    before = golden(said("one", "a", tops=(place("a", a=0.4, b=0.3999),)), said("two", "four."))
+    now = golden(said("one", "b", tops=(place("b", a=0.3999, b=0.4),)), said("two", "four."))
+    elsewhere = golden(said("one", "b", tops=(place("b", a=0.3, b=0.4),)), said("two", "four."))
+
+    assert outcome(now, before, commit="old") == "passed"
+    assert outcome(elsewhere, before, commit="old") == "failed"
+
+
+def test_a_prompt_that_is_read_as_other_tokens_fails_however_noisy_the_engine_is() -> None:
+    noisy = Shift(positions=2, mean_nats=9.0, max_nats=9.0)
+    before = with_probes(probed(SURE, read=(place("a", a=0.5), place("b", b=0.5))), noise=noisy)
+    now = with_probes(probed(SURE, read=(place("a", a=0.5), place("c", c=0.5))))
+
+    assert outcome(before, before, commit="old") == "passed"
+    assert outcome(now, before, commit="old") == "failed"
+
+
+def test_answers_of_an_earlier_build_are_told_as_incomparable_and_fail_nothing() -> None:
+    earlier = golden(said("one", "Lyon."), said("two", "four."), noise=0.0)
+    reference = Reference(fingerprint="f", commit="old", golden=replace(earlier, noise=None))
+
+    assert compare(BEFORE, reference, "old") is None
+    measured = check_behaviour(None, BehaviourPolicy(), incomparable(BEFORE, reference))
+    assert (measured.outcome, measured.seen.rpartition(": ")[2]) == ("passed", "incomparable")
+
+
+def test_an_engine_that_no_longer_tells_log_probabilities_leaves_the_same_commit_open() -> None:
+    told = golden(said("one", "a", tops=(SURE,)), said("two", "four."))
+    silent = golden(said("one", "a"), said("two", "four."))
+
+    assert outcome(silent, told, commit="old") == "inconclusive"
+    assert outcome(silent, silent, commit="old") == "passed"
+    assert outcome(silent, told) == "passed"
+
+
+def test_the_pipelines_own_prompts_are_compared_whatever_the_suite_asks() -> None:
+    others = CheckSuite(name="smoke", checks=SUITE.checks)
+    before = learnt(others, [[], []], [[probed(SURE)], [probed(SURE)]])
+
+    assert outcome(with_probes(probed(MOVED)), before, commit="old") == "failed"
+    assert outcome(with_probes(probed(SURE)), before, commit="old") == "passed"
+
+
+def test_the_noise_of_the_pipelines_own_prompts_is_learnt_as_well() -> None:
+    none: list[GoldenAnswer] = []
+    made = learnt(SUITE, [none, none, none], [[probed(SURE, SURE)], [probed(SURE, MOVED)], [probed(SURE, SURE)]])
+
+    assert made.noise is not None
+    assert (made.noise.positions, made.noise.mean_nats) == (2, pytest.approx(0.0507, abs=1e-4))
 
 
 @given(before=st.text(max_size=12), now=st.text(max_size=12))

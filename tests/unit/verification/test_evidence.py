@@ -64,7 +64,15 @@ def page(made: Evidence) -> Page:
     return Page(evidence_page(made, digest(made.document())))
 
 
-NOTHING: dict[str, Any] = {"latency": (), "golden": None, "behaviour": None, "pods": (), "warmup_seconds": None, "engine_version": ""}
+NOTHING: dict[str, Any] = {
+    "latency": (),
+    "golden": None,
+    "behaviour": None,
+    "power": None,
+    "pods": (),
+    "warmup_seconds": None,
+    "engine_version": "",
+}
 VERDICTS = {
     "passed": verdict(),
     "failed": verdict(Measurement(name="capital", kind="completion", outcome="failed", expected="text with 'Paris'", seen="' Lyon.'")),
@@ -102,7 +110,7 @@ def test_the_page_says_what_was_found_and_asks_nobody_for_anything(outcome: str)
 
 
 def test_the_page_has_its_plots_where_there_is_something_to_plot() -> None:
-    assert page(evidence(VERDICTS["passed"])).elements.count("svg") == 3
+    assert page(evidence(VERDICTS["passed"])).elements.count("svg") == 4
     assert page(evidence(VERDICTS["errored"], phases={})).elements.count("svg") == 0
 
 
