@@ -57,7 +57,7 @@ def test_inside_the_cluster_service_and_pods_are_reached_by_address(served: Serv
         ({"token_latency_seconds": 0.3}, "progress", "it is slow"),
         ({"latency_seconds": 0.15}, "latency-p50", "ms (95 % interval"),
         ({"error_status": 500}, "capital-of-france", "HTTP 500: EngineCore encountered an issue"),
-        ({"error_status": 503, "error_share": 0.2}, "greeting", "HTTP 503"),
+        ({"error_status": 503, "error_share": 0.2}, "", "HTTP 503"),
         ({"garbage": True}, "capital-of-france", "token(s)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
@@ -69,7 +69,8 @@ def test_a_fault_of_the_engine_fails(served: Served, faults: dict[str, Any], che
     verdict = served.verify(timeout_seconds=1.0 if check == "progress" else 20.0)
 
     assert verdict.outcome == "failed"
-    assert seen in wrong(verdict).get(check, ""), wrong(verdict)
+    # every fifth request fails: which check's that is depends on what was asked before
+    assert seen in (wrong(verdict).get(check, "") if check else " ".join(wrong(verdict).values())), wrong(verdict)
     if check == "progress":
         assert time.monotonic() - begin < 10, "nothing is asked after the first question without an answer"
 
