@@ -23,6 +23,7 @@ REMEDIES: dict[Category, str] = {
     "no-room": "Free memory or CPU on the nodes, or lower the chart's resources.",
     "no-matching-node": "Label a node, or change node_selector and tolerations of the environment.",
     "node-disk-full": "Free disk space on the node: old images and snapshots that nothing serves.",
+    "shared-memory-full": "Raise sharedMemory.size in the environment's values; what is used of it counts against the memory limit.",
     "node-lost": "Look at the node: kubectl describe node tells since when it is silent.",
     "image-not-found": "Correct the image's name and digest in deployments/models.",
     "image-pull-denied": "Create a pull Secret for that registry and name it in image.pullSecrets, or correct the image's name.",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from blocks.wording import one_line
 
-Cause = Literal["gpu-out-of-memory", "no-kv-cache-memory", "weights-unloadable", "node-disk-full"]
+Cause = Literal["gpu-out-of-memory", "no-kv-cache-memory", "weights-unloadable", "shared-memory-full", "node-disk-full"]
 
 #: What vLLM, PyTorch and safetensors print, by cause; the first cause that matches counts. Memory comes first: a failed
 #: allocation is often followed by errors about a model that is only half there.
@@ -26,6 +26,17 @@ _SAID: tuple[tuple[Cause, re.Pattern[str]], ...] = (
         re.compile(
             r"\bOutOfMemoryError\b|(?:CUDA|HIP|XPU)(?: error:)? out of memory|less than desired GPU memory utilization"
             r"|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
+        ),
+    ),
+    # Before the disk, whose error is the same: only the name tells that it is the memory-backed volume at /dev/shm. PyTorch calls its files
+    # there torch_<pid>_…, Python's multiprocessing psm_… and sem.…, NCCL nccl-….
+    (
+        "shared-memory-full",
+        re.compile(
+            r"/dev/shm\b.*No space left on device|No space left on device.*/dev/shm\b"  # noqa: S108 - it is looked for, not written to
+            r"|No space left on device: '?/?(?:psm_|torch_|sem\.|nccl-)|/(?:psm_|torch_|nccl-)\S*>?:? No space left on device"
+            r"|insufficient shared memory \(shm\)|[Uu]nable to (?:open|allocate) shared memory.*No space left on device"
+            r"|Error while creating shared memory segment"
         ),
     ),
     ("node-disk-full", re.compile(r"No space left on device")),

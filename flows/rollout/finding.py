@@ -11,6 +11,7 @@ Category = Literal[
     "no-room",
     "no-matching-node",
     "node-disk-full",
+    "shared-memory-full",
     "node-lost",
     "image-not-found",
     "image-pull-denied",

@@ -60,6 +60,7 @@ TROUBLES = {
         "CreateContainerConfigError", 'failed to create subPath directory for volumeMount "weights" of container "check-weights"'
     ),
     "node-disk-full": pulling("ErrImagePull", "failed to extract layer: write /var/lib: no space left on device"),
+    "shared-memory-full": ended("RuntimeError: unable to write to file </torch_259_1077415417_3>: No space left on device (28)"),
     "weights-refused": trouble(
         waiting_pod(LABEL, containers=(crashed(name="check-weights", is_init=True),)),
         log="model.safetensors: 10 bytes, its manifest says 20",
@@ -277,3 +278,26 @@ def test_any_words_of_a_cluster_lead_to_a_diagnosis_or_none(reason: str, message
     )
 
     assert diagnose(rollout(seen.pod, problem=message), LABEL, [seen], [node()], 1) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "category"),
+    [
+        ("OSError: [Errno 28] No space left on device: '/psm_a1b2c3d4'", "shared-memory-full"),
+        (
+            "torch.AcceleratorError: unable to allocate shared memory(shm) for file </torch_7_1>: No space left on device (28)",
+            "shared-memory-full",
+        ),
+        ("NCCL WARN Error while creating shared memory segment /dev/shm/nccl-Qx81 (size 9637888)", "shared-memory-full"),
+        (
+            "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).",
+            "shared-memory-full",
+        ),
+        ("OSError: [Errno 28] No space left on device: '/tmp/torchinductor/x'", "node-disk-full"),
+        ("OSError: [Errno 28] No space left on device", "node-disk-full"),
+    ],
+)
+def test_a_full_shared_memory_is_told_from_a_full_disk(said: str, category: str) -> None:
+    diagnosis = found(ended(said))
+
+    assert (diagnosis.category, diagnosis.patience_seconds) == (category, 0.0)
