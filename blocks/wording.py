@@ -58,6 +58,11 @@ def many_lines(text: str, most: int = LONGEST_TEXT) -> str:
     return bounded(visible_lines(_readable(text, most)), most)
 
 
+def without_secrets(text: str, most: int = LONGEST_TEXT) -> str:
+    """The text as it is, but for secrets, and cut to so many characters: for documents, which are shown elsewhere."""
+    return bounded(_readable(text, most), most)
+
+
 def said(value: object) -> object:
     """The same JSON-able value, each text in it as `many_lines` has it."""
     if isinstance(value, str):

@@ -9,11 +9,14 @@ from enum import StrEnum
 from prefect.input import RunInput
 from pydantic import Field, SecretStr
 
-from flows.approval.rules import ApprovalEvidence
+from blocks.facts.kinds import EventKind
+from blocks.facts.registry import Event
+from flows.approval.freeze import frozen_until
+from flows.approval.rules import ApprovalEvidence, Tally
 from flows.candidate.changes import Change
 from flows.candidate.page import candidate_rows
 from flows.spec import Candidate, Environment
-from flows.text.markdown import Markdown, code, heads, md, page, row
+from flows.text.markdown import Markdown, code, heads, joined, md, page, row
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.summary import verdict_rows
 
@@ -84,3 +87,35 @@ def _changes(found: Sequence[Change]) -> list[Markdown]:
     rows = [row(change.what, change.now, change.new) for change in found[:MOST_CHANGES]]
     more = [row(f"{len(found) - MOST_CHANGES:,} more", "", "")] if len(found) > MOST_CHANGES else []
     return [heads("what changes", "now", "then"), *rows, *more, md("")]
+
+
+def so_far(answers: Sequence[Event], seen: Tally, environment: Environment, now: datetime) -> Markdown:
+    """What has been answered, for the next who reads the form."""
+    lines = [
+        md(
+            "> {} approved at {:%Y-%m-%d %H:%M} UTC{}{}",
+            answer.actor,
+            answer.occurred_at,
+            md(" as an emergency") if answer.detail.get("emergency") else "",
+            md(": {}", answer.detail["reason"]) if answer.detail.get("reason") else "",
+        )
+        for answer in seen.approvals
+    ]
+    if seen.approvals and not seen.granted:
+        lines.append(md("> {} of {} approvals; another approver is needed.", len(seen.approvals), seen.needed))
+    frozen = frozen_until(environment.approval.freezes, now)
+    if frozen is not None:
+        until, reason = frozen
+        lines.append(
+            md(
+                "> {} is frozen until {:%Y-%m-%d %H:%M} UTC{}: an approved release waits until then, unless two approvers decide "
+                "*approve-emergency*.",
+                environment.name,
+                until,
+                md(" ({})", reason) if reason else "",
+            )
+        )
+    refused = [answer for answer in answers if answer.kind == EventKind.APPROVAL_REFUSED]
+    if refused and answers[-1] is refused[-1]:
+        lines.append(md("> The last answer was not accepted: {}.", refused[-1].detail.get("why")))
+    return joined("", [md("\n\n{}", line) for line in lines])

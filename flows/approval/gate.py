@@ -8,7 +8,7 @@ from typing import Any
 
 from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Gate, Registry
-from flows.approval.form import Approval, approval_page
+from flows.approval.form import Approval, approval_page, so_far
 from flows.approval.freeze import frozen_until
 from flows.approval.rules import Tally, expires_at, subject_of, tally
 from flows.approval.tasks.gate import approve, end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
@@ -16,7 +16,6 @@ from flows.errors import ApprovalDenied, ApprovalExpired
 from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import call, run
 from flows.spec import Approvers, Candidate, Environment
-from flows.text.markdown import Markdown, joined, md
 from flows.verification.evidence import VerifiedEvidence
 
 #: Forms that one gate opens at most: an answer that cannot be accepted opens the next one.
@@ -57,7 +56,7 @@ async def pass_gate(
             continue
         seen = tally(answers, policy, _now())
         if await _is_through(registry, gate, environment, seen):
-            await run(approve, candidate.model, environment.name, page + _so_far(answers, seen, environment))
+            await run(approve, candidate.model, environment.name, page + so_far(answers, seen, environment, _now()))
             return
         key = f"{gate.name}-{number}"
         given = await given_to(Approval, key)
@@ -71,7 +70,7 @@ async def pass_gate(
                 raise ApprovalExpired(
                     f"Nobody decided on {candidate.short} for {environment.name} in {policy.request_hours:g} hours; start a new release."
                 )
-            await ask(Approval, key, page + _so_far(answers, seen, environment))
+            await ask(Approval, key, page + so_far(answers, seen, environment, _now()))
             given = await given_to(Approval, key)
             if given is None:
                 continue
@@ -81,7 +80,7 @@ async def pass_gate(
     # The last round's answer may be the one that was missing.
     seen = tally(answers, policy, _now())
     if await _is_through(registry, gate, environment, seen):
-        await run(approve, candidate.model, environment.name, page + _so_far(answers, seen, environment))
+        await run(approve, candidate.model, environment.name, page + so_far(answers, seen, environment, _now()))
         return
     await call(end_gate, registry, gate, EventKind.APPROVAL_VOID, {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
     raise ApprovalDenied(f"The gate to {environment.name} got no acceptable answer in {MAX_ROUNDS} rounds; start a new release.")
@@ -101,38 +100,6 @@ async def _is_through(registry: Registry, gate: Gate, environment: Environment, 
     detail: dict[str, Any] = {"approvers": [answer.actor for answer in seen.approvals], "emergency": seen.emergency}
     await call(end_gate, registry, gate, EventKind.APPROVAL_GRANTED, detail)
     return True
-
-
-def _so_far(answers: Sequence[Event], seen: Tally, environment: Environment) -> Markdown:
-    """What has been answered, for the next who reads the form."""
-    lines = [
-        md(
-            "> {} approved at {:%Y-%m-%d %H:%M} UTC{}{}",
-            answer.actor,
-            answer.occurred_at,
-            md(" as an emergency") if answer.detail.get("emergency") else "",
-            md(": {}", answer.detail["reason"]) if answer.detail.get("reason") else "",
-        )
-        for answer in seen.approvals
-    ]
-    if seen.approvals and not seen.granted:
-        lines.append(md("> {} of {} approvals; another approver is needed.", len(seen.approvals), seen.needed))
-    frozen = frozen_until(environment.approval.freezes, _now())
-    if frozen is not None:
-        until, reason = frozen
-        lines.append(
-            md(
-                "> {} is frozen until {:%Y-%m-%d %H:%M} UTC{}: an approved release waits until then, unless two approvers decide "
-                "*approve-emergency*.",
-                environment.name,
-                until,
-                md(" ({})", reason) if reason else "",
-            )
-        )
-    refused = [answer for answer in answers if answer.kind == EventKind.APPROVAL_REFUSED]
-    if refused and answers[-1] is refused[-1]:
-        lines.append(md("> The last answer was not accepted: {}.", refused[-1].detail.get("why")))
-    return joined("", [md("\n\n{}", line) for line in lines])
 
 
 def _answers(events: Sequence[Event]) -> list[Event]:

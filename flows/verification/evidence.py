@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from pydantic_core import to_jsonable_python
 
-from blocks.secret_shapes import redacted
 from blocks.storable import storable_text
-from blocks.wording import LONGEST_TEXT, bounded
+from blocks.wording import without_secrets
 from flows.record.phases import BUDGET_SECONDS
 from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Environment, LatencyPolicy, StabilityPolicy
 from flows.spec.adapter import adapter
@@ -157,4 +156,4 @@ def _kept(value: Any) -> Any:
     if isinstance(value, float):
         # To the microsecond: what is hashed must be what a database gives back.
         return round(value, 6)
-    return bounded(redacted(storable_text(value)), LONGEST_TEXT) if isinstance(value, str) else value
+    return without_secrets(storable_text(value)) if isinstance(value, str) else value

@@ -256,8 +256,8 @@ def linear() -> None:
         "sk-",
     ):
         begin = time.process_time()
-        redacted((unit * 40_000)[:40_000])
-        assert time.process_time() - begin < 2, unit
+        redacted((unit * 10_000)[:10_000])
+        assert time.process_time() - begin < 0.5, unit
 
 
 @attacks("a password of the registry is in no error of a real server that refuses it")
