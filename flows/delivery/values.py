@@ -42,6 +42,7 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "quantization": engine.quantization,
             "loadFormat": engine.load_format,
             "speculative": _speculative(engine.speculative),
+            "variables": dict(engine.variables),
         },
         "rollout": {"strategy": plan.strategy},
         "loadBudgetSeconds": plan.budget.load_seconds,

@@ -45,7 +45,7 @@ def _heads(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refu
 
 def _context(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
     longest = about.config.max_context
-    if longest is None or engine.max_model_len <= longest:
+    if longest is None or engine.max_model_len <= longest or engine.longer_than_made_for:
         return []
     return [
         DoesNotFit(

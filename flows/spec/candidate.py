@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -25,7 +25,12 @@ LoadFormat = Literal["safetensors", "mistral"]
 
 #: What came later to candidates and to their engine settings, as it is where it says nothing.
 _SAYS_NOTHING = (("remote_code", False), ("subfolder", ""))
-_ENGINE_SAYS_NOTHING = (("quantization", ""), ("speculative", None), ("load_format", "safetensors"))
+_ENGINE_SAYS_NOTHING: tuple[tuple[str, object], ...] = (
+    ("quantization", ""),
+    ("speculative", None),
+    ("load_format", "safetensors"),
+    ("variables", {}),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +86,7 @@ class EngineSettings:
         quantization: vLLM's `--quantization`; empty takes what the model's configuration says.
         speculative: How tokens are guessed ahead; none for not at all.
         load_format: In which layout the weights are served, where a repository has both: never both.
+        variables: Variables of the engine's process.
     """
 
     __pydantic_config__ = STRICT
@@ -94,6 +100,7 @@ class EngineSettings:
     quantization: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,39})?$")] = ""
     speculative: Speculative | None = None
     load_format: LoadFormat = "safetensors"
+    variables: Mapping[str, Annotated[str, Field(coerce_numbers_to_str=True)]] = field(default_factory=dict)
 
     @cached_property
     def arguments(self) -> EngineArguments:
@@ -103,6 +110,11 @@ class EngineSettings:
             SpecInvalid: vLLM would not start with them.
         """
         return EngineArguments.read(self.extra_args)
+
+    @property
+    def longer_than_made_for(self) -> bool:
+        """Whether the context may be longer than what the model was made for."""
+        return self.variables.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1"
 
     @property
     def gpus(self) -> int:

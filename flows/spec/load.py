@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from flows.errors import SpecInvalid
 from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
-from flows.spec.engine_arguments import admit
+from flows.spec.engine_arguments import admit, admit_variables
 from flows.spec.environment import Environment
 from flows.spec.environment_values import problems
 from flows.spec.folder import ENVIRONMENT_VARIABLE, ROOT, deployments_folder
@@ -47,6 +47,10 @@ class Deployments:
             admit(model.engine.extra_args)
         except SpecInvalid as exc:
             raise source.invalid(("engine", "extra_args"), exc.message) from exc
+        try:
+            admit_variables(model.engine.variables)
+        except SpecInvalid as exc:
+            raise source.invalid(("engine", "variables"), exc.message) from exc
         guessing = model.engine.speculative
         if guessing is not None and guessing.lookup_min > guessing.lookup_max:
             problem = f"is {guessing.lookup_min}, but lookup_max is {guessing.lookup_max}: the least must not be more than the most."

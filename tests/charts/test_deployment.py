@@ -115,6 +115,15 @@ def test_the_arguments_are_the_candidates(chart: Any) -> None:
     assert not {"--quantization", "--speculative-config"} & set(chart.container("production")["args"])
 
 
+def test_variables_of_the_engine_stand_beside_the_charts_own(chart: Any) -> None:
+    variables = {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "NCCL_DEBUG": "WARN"}
+    plain = chart.container("staging")["env"]
+
+    env = chart.container("staging", above={"engine.variables": variables})["env"]
+
+    assert env == plain + [{"name": name, "value": variables[name]} for name in sorted(variables)]
+
+
 @pytest.mark.parametrize(
     ("environment", "budget_seconds"),
     [("production", 10), ("production", 250), ("production", 7200), ("staging", 600), ("development", 600)],

@@ -53,6 +53,7 @@ BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "folder that climbs": ({"weights.folder": f"models/../{COMMIT}"}, "'/weights/folder'"),
     "root": ({"security.runAsUser": 0}, "'/security/runAsUser'"),
     "engine that guesses by a second model": ({"engine.speculative.method": "eagle"}, "'/engine/speculative/method'"),
+    "variable of the loader": ({"engine.variables": {"LD_PRELOAD": "/tmp/x.so"}}, "'/engine/variables'"),
     "unknown autoscaler": ({"autoscaling.kind": "vpa"}, "'/autoscaling/kind'"),
     "no pods at the least": ({"autoscaling.minReplicas": 0}, "'/autoscaling/minReplicas'"),
     "Prometheus without a scheme": ({"autoscaling.prometheus": "prometheus:9090"}, "'/autoscaling/prometheus'"),
@@ -86,6 +87,9 @@ BETWEEN_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         {"terminationGracePeriodSeconds": 15, "preStopSleepSeconds": 10},
         "terminationGracePeriodSeconds is 15 but preStopSleepSeconds is 10",
     ),
+    "variable of the chart's own": ({"engine.variables": {"VLLM_CACHE_ROOT": "/x"}}, "engine.variables holds VLLM_CACHE_ROOT"),
+    "variable that loads code": ({"engine.variables": {"VLLM_PLUGINS": "x"}}, "engine.variables holds VLLM_PLUGINS"),
+    "variable made of another": ({"engine.variables": {"NCCL_DEBUG": "$(HOME)"}}, "engine.variables.NCCL_DEBUG holds $("),
     "argument of the chart's own": ({"engine.extraArgs": ["--port=9000"]}, "engine.extraArgs holds --port=9000"),
     "the same with underscores": ({"engine.extraArgs": ["--load_format", "auto"]}, "engine.extraArgs holds --load_format"),
     "autoscaler and a number of pods": (

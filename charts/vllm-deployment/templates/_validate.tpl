@@ -36,6 +36,14 @@ Rules that a JSON schema cannot state, or could only state without saying why. E
 {{- fail (printf "engine.extraArgs holds %s: a secret must not stand in a pod's arguments." (. | splitList "=" | first)) }}
 {{- end }}
 {{- end }}
+{{- range $name, $value := .Values.engine.variables }}
+{{- if regexMatch "^(VLLM_(NO_USAGE_STATS|CACHE_ROOT|CONFIG_ROOT|PLUGINS|API_KEY|HOST_IP|PORT|SERVER_DEV_MODE|LOGGING_CONFIG_PATH|ALLOW_(INSECURE_SERIALIZATION|RUNTIME_LORA_UPDATING)|TEST_FORCE_LOAD_FORMAT|MODEL_REDIRECT_PATH|USE_MODELSCOPE)|.*_(PATH|FOLDER|DIR))$" $name }}
+{{- fail (printf "engine.variables holds %s: it is the chart's own, or has the engine read or run what nothing checks." $name) }}
+{{- end }}
+{{- if contains "$(" $value }}
+{{- fail (printf "engine.variables.%s holds $(: Kubernetes would put another variable's value there." $name) }}
+{{- end }}
+{{- end }}
 {{- range $key, $_ := merge dict .Values.podLabels .Values.podAnnotations }}
 {{- if or (hasPrefix "slipway.dev/" $key) (has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance")) }}
 {{- fail (printf "podLabels or podAnnotations holds %s: the chart sets this key itself." $key) }}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.spec.engine_arguments.admission import admit
+from flows.spec.engine_arguments.admission import admit, admit_variables
 from flows.spec.engine_arguments.typed import EngineArguments
 
-__all__ = ["EngineArguments", "admit"]
+__all__ = ["EngineArguments", "admit", "admit_variables"]

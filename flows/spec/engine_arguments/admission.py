@@ -1,7 +1,11 @@
-"""Which arguments a model's file may hold: `classes.toml` says it for every argument that vLLM has."""
+"""Which arguments and variables a model's file may hold.
+
+`classes.toml` classes every argument that vLLM has, and `variables.toml` lists the variables.
+"""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +16,9 @@ from typing import Any
 from flows.errors import SpecInvalid
 from flows.spec.engine_arguments.read import Given, read_arguments
 from flows.spec.engine_arguments.typed import EngineArguments, json_of, object_of
+
+#: Why arguments that hold secrets are refused, as `classes.toml` has it.
+_NO_SECRETS = "a secret must not stand in a pod's arguments"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +70,35 @@ def admit(arguments: Sequence[str]) -> EngineArguments:
     return EngineArguments.of(given)
 
 
+@cache
+def variables() -> Mapping[str, str]:
+    """The variables that may be set, each with what it may be: a regular expression for all of it."""
+    found: dict[str, str] = tomllib.loads(Path(__file__).with_name("variables.toml").read_text(encoding="utf-8"))
+    return found
+
+
+def admit_variables(wanted: Mapping[str, str]) -> None:
+    """Make sure that a model's file may set these variables of the engine's process.
+
+    Raises:
+        SpecInvalid: One must not be set, or not to that; the sentence names it.
+    """
+    for name, value in wanted.items():
+        if name not in variables():
+            plain = name[:60] if name.isprintable() else "a name that cannot be printed"
+            raise SpecInvalid(f"{plain} is not among the variables that may be set (docs/deployments.md).")
+        if not re.fullmatch(variables()[name], value):
+            raise SpecInvalid(f"{name} must be {variables()[name]}.")
+
+
 def _require_allowed(given: Given) -> None:
     known = classes()
     # An argument that nobody has classed is none that may be there.
     if given.name in known.refused or given.name not in known.allowed:
-        raise SpecInvalid(f"must not hold {given.written}: {known.refused.get(given.name, 'nobody has looked at what it does')}.")
+        why = known.refused.get(given.name, "nobody has looked at what it does")
+        # What follows a secret's name and a colon is taken out of every message.
+        sign = ";" if why == _NO_SECRETS else ":"
+        raise SpecInvalid(f"must not hold {given.written}{sign} {why}.")
 
 
 def _require_value(given: Mapping[str, Given], one: Given) -> None:

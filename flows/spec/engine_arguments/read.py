@@ -208,10 +208,10 @@ def _unknown(name: str) -> NoReturn:
     known = table()
     begins = [option for option in known.options if any(other.startswith(name) for other in option.names)] if len(name) > 2 else []
     if name.startswith("--") and len(begins) == 1:
-        raise SpecInvalid(f"{_shown(name)} is short for {begins[0].name}, as vLLM would take it: write it out.")
+        raise SpecInvalid(f"arguments must be written out: vLLM would take {_shown(name)} for {begins[0].name}.")
     glued = known.by_name.get(name[:2]) if not name.startswith("--") and len(name) > 2 else None
     if glued is not None:
-        raise SpecInvalid(f"{_shown(name)} is {name[:2]} ({glued.name}) with its value, as vLLM would take it: write it out.")
+        raise SpecInvalid(f"arguments must be written out: vLLM would take {_shown(name)} for {name[:2]} ({glued.name}) with its value.")
     like = difflib.get_close_matches(name, known.by_name, n=1, cutoff=0.8)
     raise SpecInvalid(f"{_shown(name)} is no argument of vLLM {known.version}{f': did you mean {like[0]}?' if like else '.'}")
 

@@ -39,6 +39,7 @@ def test_the_fingerprint_survives_the_registry_and_another_process() -> None:
         {"engine": EngineSettings(max_model_len=256, chat_template="{{ messages }}")},
         {"engine": EngineSettings(max_model_len=256, extra_args=("--enforce-eager",))},
         {"engine": EngineSettings(max_model_len=256, quantization="fp8")},
+        {"engine": EngineSettings(max_model_len=256, variables={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"})},
         {"engine": EngineSettings(max_model_len=256, speculative=Speculative(method="ngram"))},
         {"files": (SnapshotFile(path="model.safetensors", size_bytes=2_000_000, digest=digest("others"), algorithm="sha256"),)},
     ],

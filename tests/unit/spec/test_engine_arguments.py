@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flows.errors import SpecInvalid
 from flows.spec import engine_arguments
-from flows.spec.engine_arguments import EngineArguments, admit
+from flows.spec.engine_arguments import EngineArguments, admit, admit_variables
 from flows.spec.engine_arguments.admission import classes
 from flows.spec.engine_arguments.read import read_arguments, whole_number
 from flows.spec.engine_arguments.table import Option, table
@@ -117,13 +117,13 @@ def test_forms_that_vllm_adds_to_argparse_are_read(arguments: list[str], name: s
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--load-f", "pt"], "--load-f is short for --load-format, as vLLM would take it: write it out."),
+        (["--load-f", "pt"], "arguments must be written out: vLLM would take --load-f for --load-format."),
         (["--tru"], "--tru is no argument of vLLM 0.32.0."),  # ambiguous in vLLM, too
-        (["--trust-rem"], "--trust-rem is short for --trust-remote-code"),
-        (["--api-ke=hunter2"], "--api-ke is short for --api-key"),
-        (["--lora-module", "sql=/a"], "--lora-module is short for --lora-modules"),
-        (["--speculative-c.model", "x"], "--speculative-c is short for --speculative-config"),
-        (["-qfp8"], "-qfp8 is -q (--quantization) with its value"),
+        (["--trust-rem"], "vLLM would take --trust-rem for --trust-remote-code."),
+        (["--api-ke=hunter2"], "vLLM would take --api-ke for --api-key."),
+        (["--lora-module", "sql=/a"], "vLLM would take --lora-module for --lora-modules."),
+        (["--speculative-c.model", "x"], "vLLM would take --speculative-c for --speculative-config."),
+        (["-qfp8"], "vLLM would take -qfp8 for -q (--quantization) with its value."),
         (["-tp2"], "-tp2 is no argument of vLLM 0.32.0"),
         (["--swap-space", "4"], "--swap-space is no argument of vLLM 0.32.0"),
         (["--max-num-seq-s", "4"], "did you mean --max-num-seqs?"),
@@ -185,7 +185,7 @@ def test_what_must_not_be_there_is_refused_in_every_form(option: Option) -> None
         forms = [[name], [long]] if option.nargs == 0 else [[name, worth], [f"{name}={worth}"], [f"{long}={worth}"]]
         forms += [[f"{name}.key", "x"], [f"{name}.key+=x"]] if option.nargs == 1 and not option.choices else []
         for form in forms:
-            assert refusal("--enforce-eager", *form).startswith(f"must not hold {name}: "), form
+            assert refusal("--enforce-eager", *form).startswith((f"must not hold {name}: ", f"must not hold {name}; ")), form
 
 
 @pytest.mark.parametrize(
@@ -240,6 +240,36 @@ def test_the_plan_can_read_what_a_model_file_must_not_hold() -> None:
     assert (said.tensor_parallel_size, said.max_model_len, said.dtype) == (4, 32_000, "half")
     assert said.speculative == {"x": 1, "num_speculative_tokens": 3}
     assert EngineArguments.read(["--max-model-len", "auto"]).max_model_len is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LD_PRELOAD", "/tmp/x.so", "LD_PRELOAD is not among the variables that may be set (docs/deployments.md)."),
+        ("PYTHONPATH", "/tmp", "PYTHONPATH is not among"),
+        ("VLLM_PLUGINS", "mine", "VLLM_PLUGINS is not among"),
+        ("VLLM_ALLOW_INSECURE_SERIALIZATION", "1", "VLLM_ALLOW_INSECURE_SERIALIZATION is not among"),
+        ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING is not among"),
+        ("VLLM_API_KEY", "hunter2", "VLLM_API_KEY is not among"),
+        ("HF_ENDPOINT", "http://elsewhere", "HF_ENDPOINT is not among"),
+        ("HF_HUB_OFFLINE", "0", "HF_HUB_OFFLINE is not among"),
+        ("vllm_logging_level", "INFO", "vllm_logging_level is not among"),
+        ("A\x1b[2J", "1", "a name that cannot be printed is not among"),
+        ("VLLM_LOGGING_LEVEL", "DEBUG", "VLLM_LOGGING_LEVEL must be INFO|WARNING|ERROR."),
+        ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1\n", "VLLM_ALLOW_LONG_MAX_MODEL_LEN must be 0|1."),
+        ("NCCL_DEBUG", "$(HOME)", "NCCL_DEBUG must be"),
+    ],
+)
+def test_variables_that_are_not_known_to_be_harmless_are_refused(name: str, value: str, says: str) -> None:
+    with pytest.raises(SpecInvalid) as caught:
+        admit_variables({name: value})
+
+    assert caught.value.message.startswith(says)
+    assert "hunter2" not in caught.value.message
+
+
+def test_variables_that_change_how_the_engine_calculates_may_be_set() -> None:
+    admit_variables({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "PYTORCH_ALLOC_CONF": "expandable_segments:True", "OMP_NUM_THREADS": "8"})
 
 
 @pytest.mark.parametrize(("text", "number"), [("8", 8), ("8k", 8000), ("8K", 8192), ("25.6k", 25_600), (" 2M ", 2 * 2**20), ("1t", 10**12)])

@@ -81,8 +81,13 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
         ),
         (
             "engine: {max_model_len: 256}",
+            "engine: {max_model_len: 256, variables: {LD_PRELOAD: /tmp/x.so}}",
+            "deployments/models/tiny.yaml, line 5: engine.variables: LD_PRELOAD is not among",
+        ),
+        (
+            "engine: {max_model_len: 256}",
             "engine: {max_model_len: 256, extra_args: [--load-f, pt]}",
-            "deployments/models/tiny.yaml, line 5: engine.extra_args: --load-f is short for --load-format",
+            "deployments/models/tiny.yaml, line 5: engine.extra_args: arguments must be written out: vLLM would take --load-f for",
         ),
         (
             "engine: {max_model_len: 256}",
@@ -121,6 +126,14 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(deployments: Dep
 
     with pytest.raises(SpecInvalid, match=r"Known models: tiny\.$"):
         deployments.model(name)
+
+
+def test_numbers_of_variables_need_no_quotes(deployments: Deployments) -> None:
+    write(deployments, "models/tiny.yaml", MODEL.replace("256}", "256, variables: {VLLM_ALLOW_LONG_MAX_MODEL_LEN: 1}}"))
+
+    engine = deployments.model("tiny").engine
+
+    assert (dict(engine.variables), engine.longer_than_made_for) == ({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}, True)
 
 
 def test_a_chat_template_file_is_read_into_the_settings(deployments: Deployments) -> None:
