@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import task
@@ -19,6 +19,9 @@ from flows.text.markdown import Cell, Markdown
 from flows.text.progress import Progress
 
 _LOG = logging.getLogger(__name__)
+
+#: Said to Prefect, as it would else make a coroutine of it where an async flow calls this in a thread, and nobody would await it.
+_AT_ONCE: dict[str, Any] = {"_sync": True}
 
 
 @contextmanager
@@ -35,8 +38,7 @@ def show_page(key: str, page: Markdown, description: Markdown) -> None:
     It never fails the run: what it says is in the registry, too.
     """
     with _as_a_copy(key):
-        # Said, as Prefect would else make a coroutine of it where an async flow calls this in a thread, and nobody would await it.
-        create_markdown_artifact(key=key, markdown=str(page), description=str(description), _sync=True)  # type: ignore[call-arg]
+        create_markdown_artifact(key=key, markdown=str(page), description=str(description), **_AT_ONCE)
 
 
 def show_page_of(run_id: str, key: str, page: Markdown) -> None:
@@ -49,7 +51,7 @@ def show_page_of(run_id: str, key: str, page: Markdown) -> None:
 def show_table(key: str, rows: Sequence[Mapping[str, Cell]], description: Markdown) -> None:
     """Show a table, as `show_page` does a page."""
     with _as_a_copy(key):
-        create_table_artifact(key=key, table=_table(rows), description=str(description), _sync=True)  # type: ignore[call-arg]
+        create_table_artifact(key=key, table=_table(rows), description=str(description), **_AT_ONCE)
 
 
 @task(task_run_name="publish {key}", cache_policy=NO_CACHE)
@@ -85,9 +87,9 @@ class ProgressArtifact:
         self._shown = progress
         try:
             if self._id is None:
-                made = create_progress_artifact(progress.percent, key=self._key, description=str(progress.message))
-                self._id = made if isinstance(made, UUID) else None  # a coroutine only where an event loop runs
+                made = create_progress_artifact(progress.percent, key=self._key, description=str(progress.message), **_AT_ONCE)
+                self._id = cast(UUID, made)
             else:
-                update_progress_artifact(self._id, progress.percent, description=str(progress.message))
+                update_progress_artifact(self._id, progress.percent, description=str(progress.message), **_AT_ONCE)
         except Exception as exc:  # noqa: BLE001  # whatever it is: weights do not wait for a picture of themselves
             _LOG.warning("The progress of %s cannot be shown: %s", self._key, exc)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
 from flows.node.layout import snapshot_folder
 from flows.release import release
 from flows.revalidate import revalidate
@@ -73,13 +75,17 @@ def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> N
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
 
     # when the nightly run looks
-    ended = site.run(revalidate)
+    run = site.start(revalidate)
+    ended = site.leg(revalidate, run)
 
-    # then it says so, and the node has the right bytes again
+    # then it says so, and the node has the right bytes again, as the run showed
     assert ended.name == "Errored"
     assert ended.message is not None
     assert f"gpu-1: {folder}" in ended.message
     assert weights.read_bytes() == whole
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    shown = {artifact.key: artifact.data for artifact in site.client.read_artifacts(artifact_filter=wanted)}
+    assert shown["prefetch-development-gpu-1"] == 100.0
     # and the registry keeps it
     with site.registry() as registry:
         (event,) = [event for event in registry.events.latest(limit=20) if event.kind == "scrubbed"]
