@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from blocks.facts.helm import merged
+from tests.support.documents import read_all_yaml, read_yaml
 
 CHART = Path(__file__).parents[2] / "charts" / "vllm-deployment"
 
 ENVIRONMENTS = ("development", "staging", "production")
 SCENARIOS = tuple(sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
-#: The C parser takes a tenth of the time.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 COMBINATIONS = list(itertools.product(ENVIRONMENTS, SCENARIOS))
 
 
@@ -63,7 +60,7 @@ class Chart:
         return _without_nulls(merged(defaults, given), defaults)
 
     def _read(self, name: str) -> dict[str, Any]:
-        values: dict[str, Any] = yaml.safe_load((self.folder / name).read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_yaml((self.folder / name).read_text(encoding="utf-8"))
         return values
 
     def text(self, environment: str, scenario: str, above: Mapping[str, Any] | None = None, release: str = "tiny-llama") -> str:
@@ -86,7 +83,7 @@ class Chart:
         """All documents of a release, read once; do not change them."""
         text = self.text(environment, scenario, above, release)
         if text not in self._read_texts:
-            self._read_texts[text] = [document for document in yaml.load_all(text, YAML_LOADER) if document]
+            self._read_texts[text] = read_all_yaml(text)
         return self._read_texts[text]
 
     def one(self, kind: str, *arguments: Any, **named: Any) -> dict[str, Any]:
@@ -159,7 +156,7 @@ class EnvironmentChart:
             values = [] if scenario == "default" else [f"--values={self.folder / 'ci' / f'{scenario}.yaml'}"]
             done = self.run("template", "development", self.folder, "--namespace=slipway-development", *values)
             assert done.returncode == 0, done.stderr
-            self._rendered[scenario] = [document for document in yaml.safe_load_all(done.stdout) if document]
+            self._rendered[scenario] = read_all_yaml(done.stdout)
         return self._rendered[scenario]
 
     def named(self, kind: str, name: str, scenario: str = "default") -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, 
         where = replace(where, prefetch=replace(where.prefetch, image=f"{image}@sha256:{'0' * 64}"))
     with new_client_from_config(str(kubeconfig)) as api, Cluster(kubeconfig=kubeconfig).client() as client:
         CoreV1Api(api).create_namespace({"metadata": {"name": namespace}})
-        claim_volumes(CoreV1Api(api), namespace, path=store)
+        claim_volumes(world, namespace, path=store)
 
         node = client.nodes.list(where.node_selector)[0].name
         job = scrub_job(where, node, "run")

@@ -127,7 +127,7 @@ def test_a_secret_that_does_not_exist(place: Place) -> None:
 
 
 def test_weights_that_are_not_on_the_node(place: Place) -> None:
-    claim_volumes(CoreV1Api(place.api), place.namespace)
+    claim_volumes(place.world, place.namespace)
     volume = {"name": "weights", "persistentVolumeClaim": {"claimName": WEIGHTS_CLAIM, "readOnly": True}}
     mount = {"name": "weights", "mountPath": "/models", "subPath": "models/gone"}
 

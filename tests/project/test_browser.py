@@ -80,7 +80,7 @@ def office(world: World, tmp_path: Path) -> Iterator[Office]:
             registry.migrate()
         world.hub.add("slipway-demo/tiny-llama", models.make_model())
         kubeconfig = world.cluster.kubeconfig
-        install_environments(kubeconfig, ["browser"])
+        install_environments(world, ["browser"])
         chart = ROOT / "charts" / "vllm-deployment"
         for block in (
             Registry(dsn=SecretStr(database)),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,57 +18,92 @@ from kubernetes.config import new_client_from_config
 
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable
-from sandbox.world import STORE
+from sandbox.kubernetes.meta.api import Client
+from sandbox.world import STORE, World
 
 CHART = ROOT / "charts" / "environment"
 #: The folder on the nodes that has one for each namespace's compiled code, where a test makes it.
 COMPILED = "/var/cache/slipway"
 
+_OURS = {"labelSelector": "app.kubernetes.io/part-of=slipway"}
 _NAME, _NAMESPACE = "nameofenvironment", "namespace-of-environment"
 
 
-def install_environments(kubeconfig: Path, namespaces: Sequence[str]) -> None:
+def install_environments(world: World, namespaces: Sequence[str]) -> None:
     """Make what pods of these namespaces stand on: the namespace with Pod Security, default limits, volumes and claims.
 
     Not the rights (a test's user may do everything), nor the quota (a test that wants one has its own), nor network policies (they bind
     nobody here).
     """
-    with new_client_from_config(str(kubeconfig)) as api:
-        core = CoreV1Api(api)
+
+    async def install(client: Client) -> None:
         for namespace in namespaces:
             documents = _documents(namespace)
-            core.create_namespace(documents["Namespace"][0])
-            core.create_namespaced_limit_range(namespace, documents["LimitRange"][0])
-            _claim(core, namespace, documents)
+            await client.request("POST", "/api/v1/namespaces", body=documents["Namespace"][0])
+            await client.request("POST", f"/api/v1/namespaces/{namespace}/limitranges", body=documents["LimitRange"][0])
+            await _claim(client, namespace, documents)
         for namespace in namespaces:
-            _wait(core, namespace)
+            await _bound(client, namespace)
+
+    _on(world, install)
 
 
-def claim_volumes(core: CoreV1Api, namespace: str, path: str = STORE) -> None:
+def claim_volumes(world: World, namespace: str, path: str = STORE) -> None:
     """Make the volumes and claims alone, in a namespace that is there; for another folder of the nodes if one is named."""
     documents = _documents(namespace)
     for volume in documents["PersistentVolume"]:
         volume["spec"]["local"]["path"] = path
-    _claim(core, namespace, documents)
-    _wait(core, namespace)
+
+    async def claim(client: Client) -> None:
+        await _claim(client, namespace, documents)
+        await _bound(client, namespace)
+
+    _on(world, claim)
 
 
-def _claim(core: CoreV1Api, namespace: str, documents: Mapping[str, Sequence[Any]]) -> None:
+def clear_environments(world: World, ending: str) -> None:
+    """Let go of the namespaces with that ending, and of the volumes that were kept for their claims."""
+
+    async def clear(client: Client) -> None:
+        for namespace in await _names(client, "/api/v1/namespaces", ending):
+            await client.request("DELETE", f"/api/v1/namespaces/{namespace}")
+        listed = await client.request("GET", "/api/v1/persistentvolumes", query=_OURS)
+        for volume in listed["items"]:
+            if volume["spec"]["claimRef"]["namespace"].endswith(ending):
+                await client.request("DELETE", f"/api/v1/persistentvolumes/{volume['metadata']['name']}")
+
+    _on(world, clear)
+
+
+def _on(world: World, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    """By the world's own client: most of a test's requests to its cluster are these, and in its process they cost a fifth."""
+    world.loop.run(work(world.cluster.client("tester")))
+
+
+async def _names(client: Client, path: str, ending: str) -> list[str]:
+    items = (await client.request("GET", path))["items"]
+    return [item["metadata"]["name"] for item in items if item["metadata"]["name"].endswith(ending)]
+
+
+async def _claim(client: Client, namespace: str, documents: Mapping[str, Sequence[Any]]) -> None:
     for volume in documents["PersistentVolume"]:
-        core.create_persistent_volume(volume)
+        await client.request("POST", "/api/v1/persistentvolumes", body=volume)
     for claim in documents["PersistentVolumeClaim"]:
-        core.create_namespaced_persistent_volume_claim(namespace, claim)
+        await client.request("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", body=claim)
 
 
-def _wait(core: CoreV1Api, namespace: str) -> None:
-    deadline = time.monotonic() + 20
-    while any(claim.status.phase != "Bound" for claim in core.list_namespaced_persistent_volume_claim(namespace).items):
+async def _bound(client: Client, namespace: str) -> None:
+    deadline = time.monotonic() + 50
+    while True:
+        listed = await client.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims")
+        if all((claim.get("status") or {}).get("phase") == "Bound" for claim in listed["items"]):
+            return
         assert time.monotonic() < deadline, "no controller binds claims on this cluster"
-        time.sleep(0.005)
+        await asyncio.sleep(0.005)
 
 
 def remove_environments(kubeconfig: Path, namespaces: Sequence[str]) -> None:
-    """Let go of the namespaces, and of the volumes that were kept for their claims."""
+    """Let go of the namespaces of any cluster, and of the volumes that were kept for their claims."""
     with new_client_from_config(str(kubeconfig)) as api:
         core = CoreV1Api(api)
         for namespace in namespaces:
