@@ -35,7 +35,9 @@ def read_authenticator(approver: str) -> str | None:
     # Prefect's word for a block that does not exist.
     except ValueError:
         return None
-    return block.get() or None
+    secret: object = block.get()
+    # Prefect keeps any JSON in such a block, and whoever may write to it may write another.
+    return secret if isinstance(secret, str) and secret else None
 
 
 def save_authenticator(approver: str, secret: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow, runtime
@@ -10,7 +11,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from blocks.errors import PipelineError
-from flows.approval.gate import pass_gate
+from flows.approval.gate import Request, pass_gate, require_approved
 from flows.approval.rules import requester_refusal
 from flows.candidate.tasks import resolve
 from flows.delivery.move import Context
@@ -75,7 +76,8 @@ async def release(
 async def _release(model_name: str, revision: str, wanted: list[str], requester: str, keep_failed: bool) -> dict[str, Any]:
     about(model=model_name)
     deployments, run_id, resolving = Deployments.default(), str(runtime.flow_run.id), Stopwatch()
-    model, approvers = deployments.model(model_name), deployments.approvers()
+    model = deployments.model(model_name)
+    deployments.approvers()  # refuses a file that is wrong before anything is begun
     environments = chosen_environments(deployments.environments(), wanted or None)
     if (refusal := requester_refusal(requester, environments)) is not None:
         raise SpecInvalid(refusal)
@@ -110,10 +112,11 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         await run(plan, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
     for context in left:
         about(environment=context.environment.name)
+        grant, asked = None, _request(deployments, context, candidate)
         if context.environment.approval.required:
             # Outside of the lock, which would go stale: while people are asked the run has no process that could keep it.
             await _require_promotable(context, candidate)
-            await pass_gate(registry, candidate, context.environment, verified, approvers, requester, run_id)
+            grant = await pass_gate(asked, verified)
         async with locked(registry, model_name, context.environment.name, run_id) as lock:
             # Again, now that nobody else changes it: people may have taken days.
             await _require_promotable(context, candidate)
@@ -123,13 +126,24 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
                 planned = await call(plan_release, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
             move = context.move(candidate, planned, lock)
             try:
-                promoted = await promote(move, deploy, watch, verified)
+                promoted = await promote(move, deploy, watch, verified, partial(require_approved, asked, grant))
             except PipelineError as exc:
                 # Still under the lock, so that nobody gets between the failure and the way back.
                 raise await recover(move, exc) from exc
             # Outside of the block above: the candidate serves and is on record, and there is nothing to recover from.
             await call(record_phases, registry, candidate, context.environment, promoted.phases, promoted.fetched_bytes, run_id)
     return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in verified.items()}}
+
+
+def _request(deployments: Deployments, context: Context, candidate: Candidate) -> Request:
+    return Request(
+        registry=context.registry,
+        deployments=deployments,
+        candidate=candidate,
+        environment=context.environment,
+        requester=context.requester,
+        run_id=context.run_id,
+    )
 
 
 async def _left_to_do(contexts: list[Context], candidate: Candidate) -> tuple[dict[str, VerifiedEvidence], list[Context]]:

@@ -60,6 +60,7 @@ class EventKind(StrEnum):
     APPROVAL_REFUSED = "approval_refused"  #: an answer was not accepted, and why
     APPROVAL_FROZEN = "approval_frozen"  #: enough have approved, and a freeze is in the way
     APPROVAL_GRANTED = "approval_granted"  #: the run may go on: who let it
+    APPROVAL_LAPSED = "approval_lapsed"  #: what was approved does not hold (any longer): who lost which right, or what changed
     APPROVAL_EXPIRED = "approval_expired"  #: nobody decided in time
     APPROVAL_VOID = "approval_void"  #: nobody can answer any longer, or no answer could be accepted
     APPROVER_ENROLLED = "approver_enrolled"  #: somebody got an authenticator, or another one

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from prefect.input import RunInput
 from pydantic import Field, SecretStr
@@ -89,8 +90,10 @@ def _changes(found: Sequence[Change]) -> list[Markdown]:
     return [heads("what changes", "now", "then"), *rows, *more, md("")]
 
 
-def so_far(answers: Sequence[Event], seen: Tally, environment: Environment, now: datetime) -> Markdown:
-    """What has been answered, for the next who reads the form."""
+def so_far(
+    answers: Sequence[Event], seen: Tally, environment: Environment, now: datetime, lost: Mapping[str, str] = MappingProxyType({})
+) -> Markdown:
+    """What has been answered, for the next who reads the form; `lost` are approvers whose approval does not count any longer, and why."""
     lines = [
         md(
             "> {} approved at {:%Y-%m-%d %H:%M} UTC{}{}",
@@ -103,6 +106,7 @@ def so_far(answers: Sequence[Event], seen: Tally, environment: Environment, now:
     ]
     if seen.approvals and not seen.granted:
         lines.append(md("> {} of {} approvals; another approver is needed.", len(seen.approvals), seen.needed))
+    lines += [md("> An approval does not count any longer: {}.", why) for why in lost.values()]
     frozen = frozen_until(environment.approval.freezes, now)
     if frozen is not None:
         until, reason = frozen

@@ -2,62 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Gate, Registry
 from flows.approval.form import Approval, approval_page, so_far
 from flows.approval.freeze import frozen_until
-from flows.approval.rules import Tally, expires_at, subject_of, tally
-from flows.approval.tasks.gate import approve, end_gate, gate_events, gather_evidence, open_gate, record_answer, record_freeze
-from flows.errors import ApprovalDenied, ApprovalExpired
+from flows.approval.rules import (
+    ApprovalEvidence,
+    Standing,
+    Subject,
+    changed,
+    count_answers,
+    expires_at,
+    standing,
+    subject_of,
+    why_shut,
+)
+from flows.approval.tasks.gate import (
+    approve,
+    end_gate,
+    gate_events,
+    gather_evidence,
+    open_gate,
+    record_answer,
+    record_freeze,
+    record_lapsed,
+)
+from flows.errors import ApprovalDenied, ApprovalExpired, PromotionRefused
 from flows.runtime.forms import ask, given_to, was_opened
 from flows.runtime.tasks import call, run
-from flows.spec import Approvers, Candidate, Environment
+from flows.spec import Candidate, Deployments, Environment
 from flows.verification.evidence import VerifiedEvidence
 
-#: Forms that one gate opens at most: an answer that cannot be accepted opens the next one.
-MAX_ROUNDS = 50
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """By what a run passed a gate.
+
+    Attributes:
+        gate: The gate.
+        subject: What was approved there.
+    """
+
+    gate: Gate
+    subject: Subject
 
 
-async def pass_gate(
-    registry: Registry,
-    candidate: Candidate,
-    environment: Environment,
-    proofs: dict[str, VerifiedEvidence],
-    approvers: Approvers,
-    requester: str,
-    run_id: str,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """For what a release asks people.
+
+    Attributes:
+        registry: Where it is recorded.
+        deployments: Where the approvers and the environment's policy are read anew whenever they count: a run lasts longer than a right.
+        candidate: What is to enter the environment.
+        environment: Where.
+        requester: Who asked for the release.
+        run_id: The release.
+    """
+
+    registry: Registry
+    deployments: Deployments
+    candidate: Candidate
+    environment: Environment
+    requester: str
+    run_id: str
+
+    @property
+    def policy_now(self) -> Environment:
+        """The environment with the approval policy that is in force now."""
+        return replace(self.environment, approval=self.deployments.environment(self.environment.name).approval)
+
+    async def subject_now(self, environment: Environment) -> tuple[ApprovalEvidence, Subject, Gate]:
+        """What approving it means now, with the evidence and the gate of that."""
+        candidate = self.candidate
+        evidence = await call(gather_evidence, self.registry, candidate, environment, self.run_id)
+        subject = subject_of(candidate, environment, evidence.sha256, self.requester)
+        gate = Gate(
+            run_id=self.run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint
+        )
+        return evidence, subject, gate
+
+    def standing(self, answers: Sequence[Event], environment: Environment) -> Standing:
+        """Where the gate stands by the approvers of this moment."""
+        return standing(answers, environment, self.deployments.approvers(), self.requester, _now())
+
+
+async def pass_gate(asked: Request, proofs: dict[str, VerifiedEvidence]) -> Grant:
     """Go on when enough people have approved this very candidate on this evidence under this policy, and no freeze is in the way.
 
     The gate goes by rounds. An answer that cannot be accepted opens the next form with the reason in its text; a form that was opened
     but never answered (the run was retried, or pushed on without an answer) is void. What counts is the registry's record, not that the
-    run was resumed. Nothing that was decided is asked again, unless it has expired.
+    run was resumed. Nothing that was decided is asked again, unless it has expired. There is no last round: whoever may write to Prefect
+    may give as many answers as they like, and none of these ends a gate but a decision.
 
     Raises:
-        ApprovalDenied: Somebody rejected, or no answer was acceptable in 50 rounds.
+        ApprovalDenied: Somebody rejected.
         ApprovalExpired: Nobody decided in time.
     """
+    registry, candidate, environment = asked.registry, asked.candidate, asked.policy_now
     policy = environment.approval
-    evidence = await call(gather_evidence, registry, candidate, environment, run_id)
-    subject = subject_of(candidate, environment, evidence.sha256, requester)
-    gate = Gate(run_id=run_id, name=subject.gate, model=candidate.model, environment=environment.name, fingerprint=candidate.fingerprint)
+    evidence, subject, gate = await asked.subject_now(environment)
     opened = await call(open_gate, registry, gate, subject, policy.request_hours)
     # From the first time that people were asked, which may be several processes ago.
     deadline = expires_at(opened.occurred_at, policy)
-    page = approval_page(candidate, environment, evidence, proofs, requester, deadline)
+    page = approval_page(candidate, environment, evidence, proofs, asked.requester, deadline)
     answers = _answers(await call(gate_events, registry, gate))
-    for number in range(1, MAX_ROUNDS + 1):
-        # Judged and on record, by this process or one before it.
-        if number in {event.detail.get("round") for event in answers}:
+    # Judged and on record, by this process or one before it.
+    judged = {event.detail.get("round") for event in answers}
+    for number in count(1):
+        if number in judged:
             continue
-        seen = tally(answers, policy, _now())
-        if await _is_through(registry, gate, environment, seen):
-            await run(approve, candidate.model, environment.name, page + so_far(answers, seen, environment, _now()))
-            return
+        seen = asked.standing(answers, environment)
+        if await _is_through(registry, gate, environment, seen, answers):
+            await run(approve, candidate.model, environment.name, page + so_far(answers, seen.tally, environment, _now(), seen.lost))
+            break
         key = f"{gate.name}-{number}"
         given = await given_to(Approval, key)
         if given is None:
@@ -65,39 +129,74 @@ async def pass_gate(
             if await was_opened(key):
                 continue
             # What is approved and waits for the end of a freeze does not expire.
-            if not seen.granted and _now() > deadline:
-                await call(end_gate, registry, gate, EventKind.APPROVAL_EXPIRED, {"request_hours": policy.request_hours})
+            if not seen.tally.granted and _now() > deadline:
+                detail = {"request_hours": policy.request_hours, "answers": asdict(count_answers(answers))}
+                await call(end_gate, registry, gate, EventKind.APPROVAL_EXPIRED, detail)
                 raise ApprovalExpired(
                     f"Nobody decided on {candidate.short} for {environment.name} in {policy.request_hours:g} hours; start a new release."
                 )
-            await ask(Approval, key, page + so_far(answers, seen, environment, _now()))
+            await ask(Approval, key, page + so_far(answers, seen.tally, environment, _now(), seen.lost))
             given = await given_to(Approval, key)
             if given is None:
                 continue
         # By when it was handed in: a worker that was away makes no answer late.
-        late = given.at > deadline and not seen.granted
+        late = given.at > deadline and not seen.tally.granted
+        approvers = asked.deployments.approvers()
         answers.append(await call(record_answer, registry, gate, number, given, subject, environment, approvers, late))
-    # The last round's answer may be the one that was missing.
-    seen = tally(answers, policy, _now())
-    if await _is_through(registry, gate, environment, seen):
-        await run(approve, candidate.model, environment.name, page + so_far(answers, seen, environment, _now()))
+    return Grant(gate=gate, subject=subject)
+
+
+async def require_approved(asked: Request, grant: Grant | None) -> None:
+    """Make sure, right before something touches the environment, that it is still approved: by the rule that let the run pass its gate.
+
+    Approvers, roles, freezes, the policy, and what serves there may all have changed since, and a prefetch may take hours.
+
+    Args:
+        asked: For what.
+        grant: By what the run passed the gate; none if the environment asked for no approval then.
+
+    Raises:
+        PromotionRefused: It is not; the message and the record say why, and who lost which right.
+    """
+    environment = asked.policy_now
+    if grant is None and not environment.approval.required:
         return
-    await call(end_gate, registry, gate, EventKind.APPROVAL_VOID, {"why": f"no acceptable answer in {MAX_ROUNDS} rounds"})
-    raise ApprovalDenied(f"The gate to {environment.name} got no acceptable answer in {MAX_ROUNDS} rounds; start a new release.")
+    _, subject, gate = await asked.subject_now(environment)
+    lost: Mapping[str, str] = {}
+    if grant is None:
+        why: str | None = "its policy asks for approval now, which it did not when the release came there"
+    elif (other := changed(grant.subject, subject)) is not None:
+        why, gate = f"{other} is not what was approved", grant.gate
+    else:
+        seen = asked.standing(_answers(await call(gate_events, asked.registry, gate)), environment)
+        why, lost = why_shut(seen, frozen_until(environment.approval.freezes, _now())), seen.lost
+    if why is not None:
+        await call(record_lapsed, asked.registry, gate, why, lost)
+        raise PromotionRefused(
+            f"{asked.candidate.short} may not enter {environment.name} any longer, and nothing was changed there: {why}. Retry the run, "
+            "which asks anew, or start a new release."
+        )
 
 
-async def _is_through(registry: Registry, gate: Gate, environment: Environment, seen: Tally) -> bool:
-    if seen.rejection is not None:
-        who, reason = seen.rejection.actor, seen.rejection.detail.get("reason")
+async def _is_through(registry: Registry, gate: Gate, environment: Environment, seen: Standing, answers: Sequence[Event]) -> bool:
+    counted = seen.tally
+    if counted.rejection is not None:
+        who, reason = counted.rejection.actor, counted.rejection.detail.get("reason")
         raise ApprovalDenied(f"{who} rejected {gate.fingerprint[:12]} for {gate.environment}: {reason}")
-    if not seen.granted:
+    if seen.lost:
+        await call(record_lapsed, registry, gate, "; ".join(seen.lost.values()), seen.lost)
+    if not counted.granted:
         return False
     frozen = frozen_until(environment.approval.freezes, _now())
-    if frozen is not None and not seen.emergency:
+    if frozen is not None and not counted.emergency:
         # Not through: the next round suspends the run, and the sweep wakes it when the freeze is over.
         await call(record_freeze, registry, gate, *frozen)
         return False
-    detail: dict[str, Any] = {"approvers": [answer.actor for answer in seen.approvals], "emergency": seen.emergency}
+    detail: dict[str, Any] = {
+        "approvers": [answer.actor for answer in counted.approvals],
+        "emergency": counted.emergency,
+        "answers": asdict(count_answers(answers)),
+    }
     await call(end_gate, registry, gate, EventKind.APPROVAL_GRANTED, detail)
     return True
 

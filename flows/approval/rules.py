@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -124,6 +125,36 @@ def why_not(
     name: str, choice: Choice, reason: str, environment: Environment, approvers: Approvers, requester: str, approvals: Sequence[Event]
 ) -> str | None:
     """Why this person's answer cannot be accepted, whatever the code; none if it depends on the code alone."""
+    if (refusal := _no_say(name, environment, approvers)) is not None:
+        return refusal
+    # Before the requester is asked for: everybody who may approve may stop a release, their own, too.
+    if choice == "reject":
+        return None if reason.strip() else "a rejection needs a reason"
+    if (refusal := no_right(name, environment, approvers, requester)) is not None:
+        return refusal
+    # An approval of the other kind is taken, and replaces the first: so a plain one becomes an emergency.
+    if any(answer.actor == name and bool(answer.detail.get("emergency")) == (choice == "approve-emergency") for answer in approvals):
+        return f"{name} has approved already; another approver is needed"
+    if choice == "approve-emergency" and not reason.strip():
+        return "an emergency approval needs a reason"
+    return None
+
+
+def no_right(name: str, environment: Environment, approvers: Approvers, requester: str) -> str | None:
+    """Why this person may not approve a release for that requester there; none if they may.
+
+    Asked when an answer is judged, and of each approval that was given again whenever it is counted: rights may be lost in between.
+    """
+    refusal = _no_say(name, environment, approvers)
+    if refusal is not None:
+        return refusal
+    approver = approvers.find(name)
+    if approver is not None and is_requester(approver, requester) and not environment.approval.requester_may_approve:
+        return f"{name} asked for this release, and {environment.name} does not let the requester approve"
+    return None
+
+
+def _no_say(name: str, environment: Environment, approvers: Approvers) -> str | None:
     policy = environment.approval
     approver = approvers.find(name)
     if approver is None:
@@ -132,17 +163,97 @@ def why_not(
         return f"{name} may not approve for {environment.name}"
     if not set(approver.roles) & set(policy.roles):
         return f"{name} has none of the roles that {environment.name} asks for ({', '.join(policy.roles)})"
-    # Before the requester is asked for: everybody who may approve may stop a release, their own, too.
-    if choice == "reject":
-        return None if reason.strip() else "a rejection needs a reason"
-    if is_requester(approver, requester) and not policy.requester_may_approve:
-        return f"{name} asked for this release, and {environment.name} does not let the requester approve"
-    # An approval of the other kind is taken, and replaces the first: so a plain one becomes an emergency.
-    if any(answer.actor == name and bool(answer.detail.get("emergency")) == (choice == "approve-emergency") for answer in approvals):
-        return f"{name} has approved already; another approver is needed"
-    if choice == "approve-emergency" and not reason.strip():
-        return "an emergency approval needs a reason"
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a gate stands by the rights of this moment.
+
+    Attributes:
+        tally: What counts.
+        lost: Whose approval would count but for a right that they do not have (any longer), and which.
+    """
+
+    tally: Tally
+    lost: Mapping[str, str]
+
+
+def standing(answers: Sequence[Event], environment: Environment, approvers: Approvers, requester: str, now: datetime) -> Standing:
+    """Count the answers of one gate, without the approvals of those who may not give them (any longer).
+
+    The one rule for whether a gate is open: when it is decided, and again right before something touches the environment.
+
+    Args:
+        answers: All that was answered.
+        environment: With the policy that is in force now.
+        approvers: Who may approve now.
+        requester: Who asked for the release.
+        now: When.
+    """
+    given = tally(answers, environment.approval, now).approvals
+    lost = {str(a.actor): why for a in given if (why := no_right(str(a.actor), environment, approvers, requester)) is not None}
+    left = [answer for answer in answers if answer.kind != EventKind.APPROVED or answer.actor not in lost]
+    return Standing(tally=tally(left, environment.approval, now), lost=lost)
+
+
+def why_shut(seen: Standing, frozen: tuple[datetime, str] | None) -> str | None:
+    """Why a gate is not open; none if it is.
+
+    Args:
+        seen: Where it stands.
+        frozen: Until when the environment is frozen and why; none if it is not.
+    """
+    counted = seen.tally
+    if counted.rejection is not None:
+        return f"{counted.rejection.actor} rejected it: {counted.rejection.detail.get('reason')}"
+    if not counted.granted:
+        whose = "".join(f"; {why}" for why in seen.lost.values())
+        return f"{len(counted.approvals)} of {counted.needed} approvals count{whose}"
+    if frozen is not None and not counted.emergency:
+        return f"it is frozen until {frozen[0]:%Y-%m-%d %H:%M} UTC" + (f" ({frozen[1]})" if frozen[1] else "")
+    return None
+
+
+def changed(before: Subject, now: Subject) -> str | None:
+    """What of that which was approved is another now; none if nothing is."""
+    words = {
+        "environment": "the environment",
+        "fingerprint": "the candidate",
+        "evidence_sha256": "the evidence, or what serves there",
+        "policy_sha256": "the approval policy",
+        "requester": "who asked for it",
+    }
+    found = [word for name, word in words.items() if getattr(before, name) != getattr(now, name)]
+    return " and ".join(found) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerCount:
+    """How many answers a gate was given, and what of them was no answer.
+
+    Attributes:
+        given: All of them.
+        refused: Those that were not accepted.
+        malformed: Those of them that were no filled-in form.
+        problems: What was wrong with these, and how often.
+    """
+
+    given: int
+    refused: int
+    malformed: int
+    problems: Mapping[str, int]
+
+
+def count_answers(answers: Sequence[Event]) -> AnswerCount:
+    """Count all that a gate was given, for the record."""
+    problems = Counter(str(answer.detail["malformed"]) for answer in answers if answer.detail.get("malformed"))
+    return AnswerCount(
+        given=len(answers),
+        refused=sum(answer.kind == EventKind.APPROVAL_REFUSED for answer in answers),
+        malformed=problems.total(),
+        problems=dict(problems),
+    )
 
 
 def is_requester(approver: Approver, requester: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,7 +41,11 @@ class Promoted:
 
 
 async def promote(
-    move: Move, deliver: Task[[Move], DeliveredRevision], watch: Stopwatch, verified: dict[str, VerifiedEvidence]
+    move: Move,
+    deliver: Task[[Move], DeliveredRevision],
+    watch: Stopwatch,
+    verified: dict[str, VerifiedEvidence],
+    require_allowed: Callable[[], Awaitable[None]],
 ) -> Promoted:
     """Have the environment serve the candidate, prove that it answers there, and record it; a failure is recorded, too.
 
@@ -49,6 +54,8 @@ async def promote(
         deliver: `deploy`, or `roll_back` for a candidate that ran there before.
         watch: The times of the phases so far.
         verified: What this run has proven so far, by environment; this one is added, whatever the verdict, and all are published.
+        require_allowed: Refuses what may not enter the environment (any longer): asked before anything there is touched, and before the
+            cluster is told.
 
     Raises:
         PipelineError: Why it does not serve there.
@@ -56,6 +63,7 @@ async def promote(
     since, told, proof = datetime.now(UTC), False, None
     # Looked at first: after a failure it tells whose pods must be ready for the endpoint not to be lost.
     before = await call(current_entry, move.registry, move.candidate.model, move.environment.name)
+    await require_allowed()
     try:
         # Whatever ends it from here on, foreseen or not, is recorded: what is not known to be verified must not stay routed.
         with foreseen(f"Bringing {move.candidate.short} to {move.environment.name}"):
@@ -63,6 +71,8 @@ async def promote(
             await call(record_deploying, move)
             with watch.phase("prefetch"):
                 fetched = await run(prefetch, move)
+            # The nodes may have fetched for hours.
+            await require_allowed()
             # The registry refuses writes of a run that was taken over from; the cluster cannot, so this is asked right before.
             await call(require_lock, move.registry, move.lock)
             # Before the call, since one that dies in the middle has told it.
@@ -81,6 +91,10 @@ async def promote(
         raise await _recorded(move, exc, before, proof, deployed=told and exc.untouched is not True) from exc
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
+
+
+async def going_back() -> None:
+    """Allows what goes back to what served there: it was let in before, and nobody is asked again."""
 
 
 _NOT_PASSED: dict[Outcome, type[PipelineError]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
 
 from blocks.errors import PipelineError, Unforeseen
 from blocks.facts.kinds import EventKind
@@ -11,7 +12,7 @@ from flows.delivery.move import Context, Move
 from flows.delivery.tasks import remove, roll_back
 from flows.errors import ERRORS, with_sentence
 from flows.placement.tasks import plan_rollback
-from flows.promotion.promote import promote
+from flows.promotion.promote import going_back, promote
 from flows.record.phases import Stopwatch
 from flows.record.tasks import note, recall_candidate, require_lock, settled_failure, unsettled_failure
 from flows.recovery.ask import Choice, RecoveryForm, recovery_page
@@ -24,9 +25,6 @@ from flows.spec import Candidate
 
 #: Who the registry names where no person asked for a rollback.
 AUTOMATIC = "slipway"
-
-#: Forms that are opened at most.
-_MAX_ROUNDS = 20
 
 
 async def recover(move: Move, error: PipelineError) -> PipelineError:
@@ -137,7 +135,7 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
         before = await call(recall_candidate, move.registry, move.candidate.model, move.environment.name, failure.replaces or "")
         plan = await run(plan_rollback, move.blocks.cluster, move.blocks.helm, before, move.environment)
         # A stopwatch of its own: the way back is no phase of the release that failed.
-        await promote(replace(move, candidate=before, plan=plan, requester=actor, reason=reason), roll_back, Stopwatch(), {})
+        await promote(replace(move, candidate=before, plan=plan, requester=actor, reason=reason), roll_back, Stopwatch(), {}, going_back)
     except PipelineError as exc:
         # Not raised: the run ends with why the release failed, and its sentence and the record say that going back did, too.
         await _note(move, EventKind.ROLLBACK_FAILED, {"reason": exc.message, "failure": failure.reason, "to": failure.replaces})
@@ -147,8 +145,10 @@ async def _go_back(move: Move, failure: Failure, actor: str, reason: str) -> str
 
 
 async def _asked(move: Move, failure: Failure) -> RecoveryForm:
-    """The answer of a person; suspends the run until there is one."""
-    for number in range(1, _MAX_ROUNDS + 1):
+    """The answer of a person; suspends the run until there is one. What is no answer is recorded, and decides nothing."""
+    numbers = count(1)
+    while True:
+        number = next(numbers)
         key = f"go-back-{move.environment.name}-{move.candidate.fingerprint[:12]}-{number}"
         given = await given_to(RecoveryForm, key)
         if given is None:
@@ -157,9 +157,12 @@ async def _asked(move: Move, failure: Failure) -> RecoveryForm:
                 continue
             await ask(RecoveryForm, key, recovery_page(move.candidate, move.environment, failure))
             given = await given_to(RecoveryForm, key)
-        if given is not None and given.answer is not None:
+        if given is None:
+            continue
+        if given.answer is not None:
             return given.answer
-    return RecoveryForm(decision=Choice.LEAVE, actor=AUTOMATIC, reason=f"no acceptable answer in {_MAX_ROUNDS} rounds")
+        why = {"round": number, "claimed": given.claimed, "why": given.problem, "malformed": given.problem, "sender": given.sender}
+        await _note(move, EventKind.APPROVAL_REFUSED, why)
 
 
 def recalled(failure: Failure) -> PipelineError:

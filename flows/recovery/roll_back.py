@@ -11,7 +11,7 @@ from flows.errors import NothingToRollBackTo
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan
 from flows.placement.tasks import plan_rollback
-from flows.promotion.promote import promote
+from flows.promotion.promote import going_back, promote
 from flows.promotion.record import finished
 from flows.record.phases import Stopwatch
 from flows.record.tasks import current_entry
@@ -88,6 +88,6 @@ async def roll_back_to(context: Context, candidate: Candidate, lock: Lock) -> No
     await call(show_page, release_name(candidate.model, "rollback"), page, md("What the rollback does"))
     move = context.move(candidate, plan, lock)
     try:
-        await promote(move, roll_back, Stopwatch(), {})
+        await promote(move, roll_back, Stopwatch(), {}, going_back)
     except PipelineError as exc:
         raise await recover(move, exc) from exc

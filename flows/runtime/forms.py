@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
+import httpx
 from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -18,9 +20,22 @@ from prefect.input import RunInput
 from prefect.input.run_input import keyset_from_base_key
 from pydantic import ValidationError
 
+from blocks.errors import PrefectUnreachable
+from blocks.strict_json import loads
+from flows.runtime.tasks import call, step
 from flows.text.markdown import Markdown
 
 F = TypeVar("F", bound=RunInput)
+
+
+#: Longest text that is looked into, in characters: a form whose every field is full has a fifth of it.
+_LONGEST = 64 << 10
+
+#: Inputs that are asked for at a time, and pages that are looked through for the one that was asked for: others may lie beside it.
+_PAGE, _PAGES = 50, 200
+
+#: What Prefect's server answers when it is busy or restarts.
+_PASSING = frozenset({408, 429, *range(500, 600)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +46,22 @@ class Given(Generic[F]):
         at: When Prefect's server took it.
         answer: The form, filled in; none if it is not one.
         problem: Why it is not one.
+        claimed: Who it says gave it, as far as it says so; of an answer that is none only.
+        sender: Who Prefect says put it there; empty for an answer to the form.
     """
 
     at: datetime
     answer: F | None
     problem: str = ""
+    claimed: str = ""
+    sender: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    at: datetime
+    value: str
+    sender: str
 
 
 async def ask(form: type[RunInput], key: str, description: Markdown) -> None:
@@ -53,17 +79,34 @@ async def ask(form: type[RunInput], key: str, description: Markdown) -> None:
 
 
 async def given_to(form: type[F], key: str) -> Given[F] | None:
-    """What the round was given, as it is kept by Prefect's server, whoever put it there; none if nothing."""
-    found = await _inputs(keyset_from_base_key(f"suspended-{key}")["response"])
-    if found is None:
-        return None
-    at, value = found
+    """What the round was given, as it is kept by Prefect's server, whoever put it there; none if nothing.
+
+    Raises:
+        PrefectUnreachable: Prefect's API did not answer.
+    """
+    kept = await call(kept_input, UUID(str(runtime.flow_run.id)), keyset_from_base_key(f"suspended-{key}")["response"])
+    return None if kept is None else _read(form, kept)
+
+
+def _read(form: type[F], kept: _Kept) -> Given[F]:
+    value: object = None
     try:
-        return Given(at=at, answer=form.model_validate(json.loads(value)))
-    except (ValidationError, ValueError) as exc:
-        first = exc.errors()[0] if isinstance(exc, ValidationError) else None
-        field = ".".join(str(part) for part in first["loc"]) if first else ""
-        return Given(at=at, answer=None, problem=f"the form was not filled in right ({field or 'it is not JSON'})")
+        value = loads(kept.value, most=_LONGEST)
+        return Given(at=kept.at, answer=form.model_validate(value), sender=kept.sender)
+    except ValidationError as exc:
+        place = exc.errors(include_url=False)[0]["loc"]
+        # By the names of the form's own fields alone: others are the words of whoever wrote it.
+        what = str(place[0]) if place and place[0] in form.model_fields else "it has not the form's fields"
+    except ValueError:
+        what = "it is not JSON"
+    claimed = value.get("approver", value.get("actor")) if isinstance(value, dict) else None
+    return Given(
+        at=kept.at,
+        answer=None,
+        problem=f"the form was not filled in right ({what})",
+        claimed=claimed[:100] if isinstance(claimed, str) else "",
+        sender=kept.sender,
+    )
 
 
 async def was_opened(key: str) -> bool:
@@ -75,7 +118,8 @@ async def was_opened(key: str) -> bool:
     policy = context.flow_run.empirical_policy if context is not None and context.flow_run is not None else None
     if policy is not None and key in (policy.pause_keys or ()):
         return True
-    return await _inputs(keyset_from_base_key(f"suspended-{key}")["schema"]) is not None
+    schema = keyset_from_base_key(f"suspended-{key}")["schema"]
+    return await call(kept_input, UUID(str(runtime.flow_run.id)), schema) is not None
 
 
 def has_form(client: SyncPrefectClient, run: FlowRun) -> bool:
@@ -87,20 +131,55 @@ def has_form(client: SyncPrefectClient, run: FlowRun) -> bool:
 
 def has_input(client: SyncPrefectClient, run_id: UUID, key: str) -> bool:
     """Whether Prefect keeps an input of the run under exactly this key."""
+    return _value(client, run_id, key) is not None
+
+
+@contextmanager
+def patient_with_prefect() -> Iterator[None]:
+    """Have what Prefect cannot answer now be asked for again, by whoever repeats what is transient.
+
+    Raises:
+        PrefectUnreachable: Its API cannot be reached, or is busy.
+    """
     try:
-        client.read_flow_run_input(run_id, key)
+        yield
+    except httpx.TransportError as exc:
+        raise PrefectUnreachable(f"Prefect's API did not answer ({type(exc).__name__}).") from exc
+    except PrefectHTTPStatusError as exc:
+        if exc.response.status_code not in _PASSING:
+            raise
+        raise PrefectUnreachable(f"Prefect's API answered HTTP {exc.response.status_code}.") from exc
+
+
+@step
+def kept_input(run_id: UUID, key: str) -> _Kept | None:
+    """What Prefect keeps of the run under exactly this key, and since when; none if nothing.
+
+    Raises:
+        PrefectUnreachable: Prefect's API did not answer.
+    """
+    with patient_with_prefect(), get_client(sync_client=True) as client:
+        value = _value(client, run_id, key)
+        if value is None:
+            return None
+        # When it came is told only with all that begins with its key, and whoever may write to Prefect may put much there.
+        others: set[str] = set()
+        for _ in range(_PAGES):
+            page = client.filter_flow_run_input(flow_run_id=run_id, key_prefix=key, limit=_PAGE, exclude_keys=others)
+            for item in page:
+                if item.key == key and item.created is not None:
+                    return _Kept(at=item.created, value=item.value, sender=(item.sender or "")[:100])
+            if len(page) < _PAGE:
+                break
+            others |= {item.key for item in page}
+    # It is there and counts. Now is when it was found: a code of before may be stale by now, and that is on whoever hid it.
+    return _Kept(at=datetime.now(UTC), value=value, sender="")
+
+
+def _value(client: SyncPrefectClient, run_id: UUID, key: str) -> str | None:
+    try:
+        return client.read_flow_run_input(run_id, key)
     except PrefectHTTPStatusError as exc:
         if exc.response.status_code == 404:
-            return False
+            return None
         raise
-    return True
-
-
-async def _inputs(key: str) -> tuple[datetime, str] | None:
-    async with get_client() as client:
-        # `read_flow_run_input` gives the value alone, and not when it was given. By prefix, as there is no filter by the key.
-        found = await client.filter_flow_run_input(flow_run_id=runtime.flow_run.id, key_prefix=key, limit=1, exclude_keys=set())
-    for item in found:
-        if item.key == key and item.created is not None:
-            return item.created, item.value
-    return None

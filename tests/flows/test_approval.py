@@ -19,6 +19,7 @@ from flows.release import release
 from flows.spec.load import ROOT
 from flows.sweep import sweep
 from tests.flows.conftest import Site
+from tests.support.moments import moments
 
 
 @pytest.fixture
@@ -150,16 +151,45 @@ def test_forged_answers_by_the_api_do_not_get_through(site: Site, waiting: FlowR
     assert site.leg(release, waiting).name == "Suspended"
     assert "the one-time code is wrong" in site.form(waiting)
 
-    # what is no form at all neither
+    # what is no form at all neither, also where others lie beside it under keys that begin the same, for this round and for those to come
     keys = site.client.read_flow_run(waiting.id).state.state_details.run_input_keyset  # type: ignore[union-attr]
-    site.client.create_flow_run_input(waiting.id, keys["response"], '["approve"]')  # type: ignore[index]
+    rounds = keys["response"].rpartition("-2-")  # type: ignore[index]
+    assert rounds[1]
+    forged = ['["approve"]', "[" * 5000, '{"decision": "approve", "approver": "mallory"}', '{"<b>": NaN}', "9" * 5000]
+    for number, value in enumerate(forged, 2):
+        key = f"{rounds[0]}-{number}-{rounds[2]}"
+        site.client.create_flow_run_input(waiting.id, f"{key}-0", "{}", sender="beside")
+        site.client.create_flow_run_input(waiting.id, key, value, sender="prefect.flow-run.other")
+    # and a name that no database keeps
+    nul = '{"decision": "approve", "approver": "ada\\u0000\\u001b[2J", "code": "000000", "reason": ""}'
+    site.client.create_flow_run_input(waiting.id, f"{rounds[0]}-{len(forged) + 2}-{rounds[2]}", nul)
     assert site.run(sweep).is_completed()
     assert site.leg(release, waiting).name == "Suspended"
-    assert "not filled in right" in site.form(waiting)
+    assert "is not an approver" in site.form(waiting)
     assert site.statuses() == {}
-    # and a person can still decide
+    # and a person can still decide, and all of it is on record
     assert site.sign(waiting) == "ACCEPT"
     assert site.leg(release, waiting).is_completed()
+    refused = [event.detail for event in site.events(waiting) if event.kind == "approval_refused"]
+    assert [(detail["claimed"], detail.get("sender")) for detail in refused[1:]] == [
+        ("", "prefect.flow-run.other"),
+        ("", "prefect.flow-run.other"),
+        ("mallory", "prefect.flow-run.other"),
+        ("", "prefect.flow-run.other"),
+        ("", "prefect.flow-run.other"),
+        ("ada\u2400\x1b[2J", None),
+    ]
+    (granted,) = [event.detail["answers"] for event in site.events(waiting) if event.kind == "approval_granted"]
+    assert granted == {
+        "given": 8,
+        "refused": 7,
+        "malformed": 5,
+        "problems": {
+            "the form was not filled in right (it has not the form's fields)": 1,
+            "the form was not filled in right (it is not JSON)": 3,
+            "the form was not filled in right (code)": 1,
+        },
+    }
 
 
 def test_a_run_that_is_woken_without_an_answer_asks_again(site: Site, waiting: FlowRun) -> None:
@@ -223,10 +253,32 @@ def test_the_second_approver_sees_the_first(site: Site) -> None:
     assert site.leg(release, run).name == "Suspended"
     assert "has approved already" in site.form(run)
 
+    # nor does what the first said, if it is nobody's by the time that the second agrees
+    people = (site.deployments / "approvers.yaml").read_text()
+    site.edit("approvers.yaml", approvers=[each for each in yaml.safe_load(people)["approvers"] if each["name"] != site.approver("ada")])
     assert site.sign(run, "bob") == "ACCEPT"
+    assert site.leg(release, run).name == "Suspended"
+    assert "does not count any longer" in site.form(run)
+    (lapsed,) = [event.detail for event in site.events(run) if event.kind == "approval_lapsed"]
+    assert lapsed["lost"] == [{"approver": site.approver("ada"), "why": lapsed["why"]}]
+    assert "is not an approver" in str(lapsed["why"])
+    assert site.statuses() == {}
+
+    # when that is taken back, then both count; and again not if it is lost between the grant and the first change there, or the deployment
+    for moment in ("end end_gate", "end snapshots_to_keep"):
+        (site.deployments / "approvers.yaml").write_text(people)
+        site.client.set_flow_run_state(run.id, Scheduled(), force=True)
+        with moments() as at:
+            at.on[moment] = lambda: (site.deployments / "approvers.yaml").write_text("approvers: []")
+            ended = site.leg(release, run)
+        assert ended.name == "Failed"
+        assert "may not enter production any longer, and nothing was changed there: 0 of 2 approvals count" in str(ended.message)
+        assert site.pods("production") == ()
+    (site.deployments / "approvers.yaml").write_text(people)
+    site.client.set_flow_run_state(run.id, Scheduled(), force=True)
     assert site.leg(release, run).is_completed()
-    granted = next(event for event in site.events(run) if event.kind == "approval_granted")
-    assert granted.detail["approvers"] == [site.approver("ada"), site.approver("bob")]
+    granted = [event for event in site.events(run) if event.kind == "approval_granted"]
+    assert granted[-1].detail["approvers"] == [site.approver("ada"), site.approver("bob")]
 
 
 def test_a_policy_that_changed_while_the_run_waited_voids_the_approval(site: Site, waiting: FlowRun) -> None:

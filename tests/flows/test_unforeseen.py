@@ -2,41 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
-import pytest
-
 from flows.release import release
 from tests.flows.conftest import Site
-
-
-class Bomb:
-    """Notes the moments of steps, and raises what nobody foresees at one of them."""
-
-    def __init__(self) -> None:
-        self.at: str | None = None
-        self.heard: list[str] = []
-
-    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event == "slipway.step":
-            moment = " ".join(map(str, arguments))
-            self.heard.append(moment)
-            if moment == self.at:
-                self.at = None
-                raise OverflowError("cannot convert float infinity to integer")
-
-
-BOMB = Bomb()
-
-
-@pytest.fixture
-def bomb() -> Iterator[Bomb]:
-    if not BOMB.heard:
-        sys.addaudithook(BOMB)
-    BOMB.at, BOMB.heard = None, ["hooked"]
-    yield BOMB
-    BOMB.at = None
+from tests.support.moments import moments, overflow
 
 
 def fingerprints(site: Site) -> dict[str, str]:
@@ -55,15 +23,16 @@ def routed(site: Site) -> str | None:
 MOMENTS = ("end record_deploying", "end upgrade_release", "begin keep_evidence", "begin record_ready")
 
 
-def test_what_nobody_foresaw_is_recorded_and_put_right(site: Site, bomb: Bomb) -> None:
+def test_what_nobody_foresaw_is_recorded_and_put_right(site: Site) -> None:
     assert site.release().is_completed()
     (old,) = fingerprints(site)
     site.publish(seed=1)
 
     for moment in MOMENTS:
-        bomb.at = moment
         run = site.start(release, model=site.model, environments=["development"])
-        ended = site.leg(release, run)
+        with moments() as at:
+            at.on[moment] = overflow
+            ended = site.leg(release, run)
 
         # then the run names the step and what kind of error it was, and says what became of the environment
         assert ended.name == "Errored", moment
@@ -76,8 +45,9 @@ def test_what_nobody_foresaw_is_recorded_and_put_right(site: Site, bomb: Bomb) -
         assert {pod.labels["slipway.dev/candidate"] for pod in site.pods() if not pod.terminating} == {old[:40]}
 
     # when only hearing of the record fails, then the candidate is what serves, and stays
-    bomb.at = "end record_ready"
-    assert site.release().name == "Errored"
+    with moments() as at:
+        at.on["end record_ready"] = overflow
+        assert site.release().name == "Errored"
     assert routed(site) not in (None, old)
 
 

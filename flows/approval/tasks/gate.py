@@ -14,13 +14,13 @@ from blocks.authenticators import read_authenticator
 from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Gate, Registry, RegistryClient
 from flows.approval.form import Approval, Decision
-from flows.approval.rules import ApprovalEvidence, Subject, why_not
+from flows.approval.rules import ApprovalEvidence, Subject, tally, why_not
 from flows.approval.totp import matching_step
 from flows.candidate.changes import changes
 from flows.naming import release_name
 from flows.record.tasks import last_evidence
 from flows.runtime.artifacts import show_page
-from flows.runtime.forms import Given
+from flows.runtime.forms import Given, patient_with_prefect
 from flows.runtime.notices import tell
 from flows.runtime.tasks import OBSERVES, step
 from flows.spec import Approvers, Candidate, Environment
@@ -100,10 +100,20 @@ def record_answer(
     with registry.client() as client:
         if answer is None:
             refused = client.approvals.answer(
-                gate, number, kind=EventKind.REJECTED, approver="", refusal=given.problem, code_step=None, detail={}, at=given.at
+                gate,
+                number,
+                kind=EventKind.REJECTED,
+                approver=given.claimed,
+                refusal=given.problem,
+                code_step=None,
+                detail={"malformed": given.problem, "sender": given.sender},
+                at=given.at,
             )
+            if refused.new:
+                _tell("refused", gate, approver=given.claimed, why=given.problem)
             return refused.event
-        before = [event for event in client.approvals.events(gate.run_id, gate.name) if event.kind == EventKind.APPROVED]
+        # Those that hold: who approved too long ago may do so again.
+        before = tally(client.approvals.events(gate.run_id, gate.name), environment.approval, given.at).approvals
         refusal = "the request had expired when this answer was given" if late else None
         refusal = refusal or why_not(
             answer.approver, answer.decision.value, answer.reason, environment, approvers, subject.requester, before
@@ -111,9 +121,13 @@ def record_answer(
         step: int | None = None
         # Last: a code is looked at, and used up, only where nothing else speaks against the answer.
         if refusal is None:
-            secret = read_authenticator(answer.approver)
-            refusal = _shared(answer.approver, secret, subject, approvers, [str(event.actor) for event in before])
-            step = matching_step(secret, answer.code.get_secret_value(), given.at) if secret is not None else None
+            with patient_with_prefect():
+                secret = read_authenticator(answer.approver)
+                refusal = _shared(answer.approver, secret, subject, approvers, [str(event.actor) for event in before])
+            try:
+                step = matching_step(secret, answer.code.get_secret_value(), given.at) if secret is not None else None
+            except ValueError:  # not base 32: whoever may write to Prefect may write its blocks
+                refusal = f"the authenticator of {answer.approver} cannot be read: slipway approver enroll {answer.approver} --replace"
         appended = client.approvals.answer(
             gate,
             number,
@@ -140,6 +154,16 @@ def _shared(approver: str, secret: str | None, subject: Subject, approvers: Appr
         if read_authenticator(name) == secret:
             return f"{approver} and {name} share one authenticator; each needs an own one"
     return None
+
+
+@step
+def record_lapsed(registry: Registry, gate: Gate, why: str, lost: Mapping[str, str]) -> None:
+    """Record that what was approved does not hold (any longer): why, and who lost which right."""
+    with registry.client() as client:
+        detail = {"why": why, "lost": [{"approver": name, "why": reason} for name, reason in lost.items()]}
+        appended = client.approvals.mark(gate, EventKind.APPROVAL_LAPSED, detail, step=why)
+    if appended.new:
+        _tell("lapsed", gate, why=why)
 
 
 @step

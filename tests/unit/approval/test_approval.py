@@ -10,7 +10,7 @@ import pytest
 
 from blocks.facts.registry import Event, OpenRequest
 from flows.approval.expiry import WaitingRun, request_step
-from flows.approval.rules import Choice, requester_refusal, subject_of, tally, why_not
+from flows.approval.rules import Choice, changed, count_answers, requester_refusal, standing, subject_of, tally, why_not, why_shut
 from flows.candidate.changes import changes
 from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
 from tests.support.examples import candidate, environment, event
@@ -105,6 +105,65 @@ def test_when_enough_have_approved(answers: list[Event], policy: dict[str, Any],
     seen = tally(answers, replace(POLICY, **policy), NOW)
 
     assert (seen.granted, seen.emergency) == (granted, emergency)
+
+
+def people(**changes: Any) -> Approvers:
+    """The approvers, `ada` changed; without her if there is nothing to change her to."""
+    ada, *others = PEOPLE.approvers
+    return Approvers(approvers=(*([replace(ada, **changes)] if changes else []), *others))
+
+
+@pytest.mark.parametrize(
+    ("now", "requester", "why"),
+    [
+        (people(), "zoe", "'ada' is not an approver"),
+        (people(roles=("developer",)), "zoe", "ada has none of the roles"),
+        (people(environments=("staging",)), "zoe", "ada may not approve for production"),
+        (people(aliases=("zoe@example.com",)), "zoe@example.com", "ada asked for this release"),
+    ],
+    ids=["removed", "role lost", "environment lost", "found to be the requester"],
+)
+def test_an_approval_does_not_outlive_the_right_to_give_it(now: Approvers, requester: str, why: str) -> None:
+    two = replace(PRODUCTION, approval=replace(POLICY, approvals=2))
+    answers = [approved("ada", 1), approved("bob")]
+    assert why_shut(standing(answers, two, PEOPLE, "zoe", NOW), None) is None
+
+    seen = standing(answers, two, now, requester, NOW)
+
+    assert list(seen.lost) == ["ada"]
+    assert why in seen.lost["ada"]
+    assert [answer.actor for answer in seen.tally.approvals] == ["bob"]
+    assert str(why_shut(seen, None)) == f"1 of 2 approvals count; {seen.lost['ada']}"
+
+
+def test_what_is_approved_is_shut_by_a_freeze_a_rejection_or_time() -> None:
+    frozen = (NOW + timedelta(hours=1), "weekend")
+    emergency = [approved("ada", emergency=True), approved("bob", emergency=True)]
+
+    assert (
+        why_shut(standing([approved("ada")], PRODUCTION, PEOPLE, "zoe", NOW), frozen) == "it is frozen until 2026-05-17 09:30 UTC (weekend)"
+    )
+    assert why_shut(standing(emergency, PRODUCTION, PEOPLE, "zoe", NOW), frozen) is None
+    rejected = event("rejected", actor="bob", occurred_at=NOW, detail={"reason": "no"})
+    assert why_shut(standing([approved("ada"), rejected], PRODUCTION, people(), "zoe", NOW), None) == "bob rejected it: no"
+    assert why_shut(standing([approved("ada", 25)], PRODUCTION, PEOPLE, "zoe", NOW), None) == "0 of 1 approvals count"
+
+
+def test_what_was_approved_is_told_from_what_is_asked_now() -> None:
+    before = subject_of(candidate(), PRODUCTION, "e" * 64, "zoe")
+
+    assert changed(before, before) is None
+    assert changed(before, replace(before, evidence_sha256="d" * 64)) == "the evidence, or what serves there"
+    assert changed(before, replace(before, policy_sha256="d" * 64, requester="ada")) == "the approval policy and who asked for it"
+
+
+def test_every_answer_is_counted() -> None:
+    malformed = event("approval_refused", detail={"malformed": "it is not JSON", "why": "it is not JSON"})
+    wrong = event("approval_refused", detail={"why": "the one-time code is wrong"})
+
+    counted = count_answers([malformed, wrong, malformed, approved("ada")])
+
+    assert (counted.given, counted.refused, counted.malformed, counted.problems) == (4, 3, 2, {"it is not JSON": 2})
 
 
 def test_an_approval_is_bound_to_all_that_it_is_about() -> None:
