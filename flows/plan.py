@@ -51,7 +51,7 @@ async def _plan(model_name: str, revision: str, wanted: list[str]) -> dict[str, 
     about(model=model_name)
     deployments = Deployments.default()
     model = deployments.model(model_name)
-    deployments.suite(model.checks)  # refuses a suite that a release could not read
+    deployments.suite_of(model)  # refuses a suite that a release could not read
     environments = chosen_environments(deployments.environments(), wanted or None)
     sites = {environment.name: await blocks_of(environment) for environment in environments}
     hub = await shared_hub(deployments)

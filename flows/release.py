@@ -90,7 +90,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             hub_endpoint=hub.endpoint,
             blocks=of_environment,
             environment=environment,
-            suite=deployments.suite(model.checks),
+            suite=deployments.suite_of(model),
             requester=requester,
             keep_failed=keep_failed,
         )

@@ -11,6 +11,7 @@ from flows.candidate.admission import refuse_licence
 from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
 from flows.placement.budget import LoadBudget, load_budget
 from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, find_capacity
+from flows.placement.engine import refuse_latency_window, refuse_parallelism
 from flows.placement.fit import Fit, judge_fit
 from flows.placement.memory import refuse_memory
 from flows.placement.nodes import Target, find_target
@@ -111,6 +112,7 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: C
     if about is not None:
         refusals += refuse_licence(candidate.model, about, environment)
     refusals += target.refusals
+    refusals += [*refuse_parallelism(candidate), *refuse_latency_window(candidate, environment)]
     if about is not None:
         # Without either there is nothing to reckon with; `refuse_memory` says what to state.
         judged = about.config.attention or model.kv_bytes_per_token is not None

@@ -19,6 +19,7 @@ from flows.spec.folder import ENVIRONMENT_VARIABLE, ROOT, deployments_folder
 from flows.spec.model import Model
 from flows.spec.shared import Shared
 from flows.spec.source import Place, Source, read
+from flows.spec.window import beyond_window
 
 Named = TypeVar("Named", Model, Environment, CheckSuite)
 
@@ -91,6 +92,20 @@ class Deployments:
         Raises:
             SpecInvalid: There is none, or its file is wrong.
         """
+        return self._suite(name)[0]
+
+    def suite_of(self, model: Model) -> CheckSuite:
+        """The check suite of a model.
+
+        Raises:
+            SpecInvalid: There is none, its file is wrong, or what it asks for is longer than the model's context window.
+        """
+        suite, source = self._suite(model.checks)
+        for place, problem in beyond_window(suite, model.engine.max_model_len):
+            raise source.invalid(place, problem)
+        return suite
+
+    def _suite(self, name: str) -> tuple[CheckSuite, Source]:
         suite, source = self._loaded(CheckSuite, "checks", name)
         for part in ("checks", "golden"):
             seen: set[str] = set()
@@ -105,7 +120,7 @@ class Deployments:
                     _check_schema(source, (*here, "schema"), check.schema)
                 if isinstance(check, ToolCallCheck):
                     _check_schema(source, (*here, "tool", "parameters"), check.tool.parameters)
-        return suite
+        return suite, source
 
     def environments(self) -> tuple[Environment, ...]:
         """All environments in the order of promotion (`after`).

@@ -17,7 +17,7 @@ from flows.placement.budget import load_budget
 from flows.placement.replicas import Replicas, wanted_replicas
 from flows.promotion.gates import require_verified
 from flows.recovery.target import choose_target
-from flows.spec import Candidate, EngineSettings, Environment, Speculative
+from flows.spec import Candidate, EngineSettings, Environment, LatencyPolicy, Speculative
 from tests.support.examples import about, candidate, cluster_state, digest, entry, environment, model, node
 
 
@@ -58,6 +58,29 @@ class TestRelease:
             Refusal, match=r"^staging: tiny-llama has the licence llama3.1.* \(3 more refusal\(s\): slipway plan tiny-llama"
         ):
             plan_release(assessment)
+
+    def test_a_load_that_is_longer_than_the_context_is_refused(self) -> None:
+        where = environment(latency=LatencyPolicy(prompt_tokens=250, max_tokens=8))
+
+        with pytest.raises(
+            DoesNotFit, match=r"latency.prompt_tokens of staging is 250 and latency.max_tokens 8, together more than the 256"
+        ):
+            plan(candidate(), where)
+
+    @pytest.mark.parametrize(
+        ("tensor", "arguments", "says"),
+        [
+            (2, ("-dcp", "4"), "is 4, but engine.tensor_parallel_size is 2"),
+            (2, ("-pcp", "2", "-dcp", "8"), "must be one of 1, 2, 4."),
+        ],
+    )
+    def test_sizes_of_parallelism_must_go_together(self, tensor: int, arguments: tuple[str, ...], says: str) -> None:
+        made = candidate(engine=EngineSettings(max_model_len=256, tensor_parallel_size=tensor, extra_args=arguments))
+
+        with pytest.raises(DoesNotFit) as caught:
+            plan(made, environment(), node(gpus=8))
+
+        assert says in caught.value.message
 
     def test_the_way_back_asks_neither_for_memory_nor_for_free_gpus(self) -> None:
         large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))

@@ -278,6 +278,40 @@ def test_a_wrong_suite_is_explained(deployments: Deployments, text: str, line: i
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("check", "line", "says"),
+    [
+        (
+            "kind: completion\n    prompt: a b c\n    max_tokens: 254",
+            8,
+            "is 254, and the prompt has 3 token(s) at the least: together more than the 256",
+        ),
+        (f"kind: chat\n    prompt: {'word ' * 300}", 5, "is 32, and the prompt has 300 token(s) at the least"),
+        (
+            "kind: long-context\n    prompt: a\n    max_tokens: 130\n    share: 0.5",
+            8,
+            "is 130, and the prompt has 1 token(s) at the least: together more than the 128",
+        ),
+    ],
+)
+def test_a_suite_must_fit_the_context_of_its_model(deployments: Deployments, check: str, line: int, says: str) -> None:
+    write(deployments, "models/tiny.yaml", MODEL)
+    write(deployments, "checks/smoke.yaml", suite(check))
+
+    with pytest.raises(SpecInvalid) as caught:
+        deployments.suite_of(deployments.model("tiny"))
+
+    assert f"deployments/checks/smoke.yaml, line {line}: checks[1].max_tokens: {says}" in str(caught.value)
+    assert deployments.suite("smoke").checks  # for another model it may do
+
+
+def test_a_suite_that_just_fits_is_taken(deployments: Deployments) -> None:
+    write(deployments, "models/tiny.yaml", MODEL)
+    write(deployments, "checks/smoke.yaml", suite("kind: completion\n    prompt: a b c\n    max_tokens: 253"))
+
+    assert len(deployments.suite_of(deployments.model("tiny")).checks) == 2
+
+
 def values() -> st.SearchStrategy[object]:
     """Anything that YAML can hold, often with the words of a suite."""
     words = st.sampled_from(
