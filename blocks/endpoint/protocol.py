@@ -183,11 +183,17 @@ def _streamed(content: bytes, seconds: float) -> Answer:
     # The last event has the usage and no choices (`include_usage`).
     ends = [_reason(event["choices"][0]["finish_reason"]) for event in parsed if event.get("choices")]
     usage = parsed[-1].get("usage") or {}
-    flaws = [
-        "" if told[-1] == DONE else f"the stream does not end in {DONE}",
-        "" if usage else "no usage in the last event",
-        "" if any(ends) else "no finish reason",
-    ]
+    # What an engine that dies or gives up says in the middle of a stream, which began with HTTP 200: all else that lacks follows from it.
+    broken = next((_broken_off(event["error"]) for event in parsed if event.get("error")), "")
+    flaws = (
+        [broken]
+        if broken
+        else [
+            "" if told[-1] == DONE else f"the stream does not end in {DONE}",
+            "" if usage else "no usage in the last event",
+            "" if any(ends) else "no finish reason",
+        ]
+    )
     return Answer(
         status=200,
         seconds=seconds,
@@ -198,6 +204,11 @@ def _streamed(content: bytes, seconds: float) -> Answer:
         total_tokens=whole(usage.get("total_tokens", 0)),
         flaw=", ".join(flaw for flaw in flaws if flaw),
     )
+
+
+def _broken_off(error: object) -> str:
+    message = error.get("message") if isinstance(error, dict) else error
+    return f"the engine broke the answer off: {_text(message)[:_LONGEST_MESSAGE]}"
 
 
 def _text(value: object) -> str:

@@ -21,6 +21,7 @@ from flows.rollout.judge import still_serves
 from flows.rollout.tasks import ready_pods
 from flows.runtime.tasks import call, foreseen, run
 from flows.spec.candidate import LABEL_LENGTH
+from flows.verification.attempts import Attempts
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Outcome
 
@@ -60,7 +61,7 @@ async def promote(
     Raises:
         PipelineError: Why it does not serve there.
     """
-    since, told, proof = datetime.now(UTC), False, None
+    since, told, proof, attempts = datetime.now(UTC), False, None, Attempts()
     # Looked at first: after a failure it tells whose pods must be ready for the endpoint not to be lost.
     before = await call(current_entry, move.registry, move.candidate.model, move.environment.name)
     await require_allowed()
@@ -80,8 +81,8 @@ async def promote(
             with watch.phase("deploy"):
                 delivered = await run(deliver, move)
             with watch.phase("rollout"):
-                await run(rollout, move)
-            proof = await run(verify, move, watch, since, verified)
+                await run(rollout, move, attempts)
+            proof = await run(verify, move, watch, since, verified, attempts)
             verified[move.environment.name] = proof
             require_passed(proof, move.where)
             with watch.phase("record"):

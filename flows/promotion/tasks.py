@@ -23,6 +23,7 @@ from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import OBSERVES, patiently
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.text.markdown import md
+from flows.verification.attempts import Attempts
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Measurement
 from flows.verification.summary import measurement_rows
@@ -59,19 +60,26 @@ def prefetch(move: Move) -> int:
 
 
 @task(task_run_name="rollout {move.candidate.model} in {move.environment.name}", **OBSERVES)
-def rollout(move: Move) -> None:
-    """Wait until every pod of the release serves the candidate. Reads only.
+def rollout(move: Move, attempts: Attempts) -> None:
+    """Wait until every pod of the release serves the candidate, and note these pods. Reads only.
+
+    Args:
+        move: What went where.
+        attempts: Keeps the pods: whatever becomes of them until the verdict is part of it.
 
     Raises:
         RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis, which is shown.
         ClusterUnreachable: The cluster did not answer; retried.
     """
     with shows_diagnosis(move.candidate.model, move.where):
-        await_rollout(move.blocks.cluster, move.candidate, move.environment, move.plan.helm_release, move.plan.budget.rollout_seconds)
+        pods = await_rollout(
+            move.blocks.cluster, move.candidate, move.environment, move.plan.helm_release, move.plan.budget.rollout_seconds
+        )
+    attempts.begin(pods)
 
 
 @task(task_run_name="verify {move.candidate.model} in {move.environment.name}", **OBSERVES)
-def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str, VerifiedEvidence]) -> VerifiedEvidence:
+def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str, VerifiedEvidence], attempts: Attempts) -> VerifiedEvidence:
     """Measure the candidate through its endpoint, judge it, and keep and show the evidence, whatever the verdict.
 
     Args:
@@ -79,6 +87,7 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
         watch: The times of the phases so far; `verify` is added.
         since: When the run began to deploy; pods that are older took none of its time.
         verified: What the run has proven in the environments before, for the page.
+        attempts: The pods since the rollout, and the attempts of this task before this one.
 
     Raises:
         EndpointUnreachable, ClusterUnreachable: Nothing answers; retried.
@@ -87,7 +96,15 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
     with watch.phase("verify"):
         reference = recall_reference(move.registry, candidate, environment)
         verdict = measure(
-            move.blocks.endpoint, move.blocks.cluster, candidate, environment, plan.helm_release, plan.endpoint, move.suite, reference
+            move.blocks.endpoint,
+            move.blocks.cluster,
+            candidate,
+            environment,
+            plan.helm_release,
+            plan.endpoint,
+            move.suite,
+            reference,
+            attempts,
         )
     taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
     ref = keep_evidence(move.registry, candidate, environment, move.suite, reference, verdict, taken, move.run_id)
@@ -129,7 +146,7 @@ def revalidate_entry(
     reference = recall_reference(registry, candidate, environment)
     where = (candidate, environment, release_name(entry.model, environment.name), address)
     try:
-        verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference)
+        verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference, Attempts())
     # Even after the retries: then it is a verdict and no fault of the run, and the entry must leave `ready`.
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)

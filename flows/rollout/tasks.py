@@ -11,7 +11,7 @@ from blocks.cluster import Cluster, ClusterClient
 from blocks.errors import PipelineError, RolloutStalled, Transient
 from blocks.facts import Pod, Rollout
 from flows.naming import release_name
-from flows.rollout.diagnosis import Diagnosis, diagnosis_of, diagnosis_page
+from flows.rollout.diagnosis import Diagnosis, diagnosis_of, diagnosis_page, is_of
 from flows.rollout.judge import judge_rollout
 from flows.runtime.artifacts import show_page
 from flows.runtime.tasks import looks, step
@@ -19,8 +19,10 @@ from flows.spec import Candidate, Environment
 from flows.text.markdown import md
 
 
-def await_rollout(cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int) -> None:
-    """Wait until every pod of the release serves the candidate. Reads only.
+def await_rollout(
+    cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int
+) -> tuple[Pod, ...]:
+    """Wait until every pod of the release serves the candidate, and return these pods. Reads only.
 
     Raises:
         RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis.
@@ -33,7 +35,7 @@ def await_rollout(cluster: Cluster, candidate: Candidate, environment: Environme
                 raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone; run the release again.")
             judged = _judged(client, seen, candidate, environment, waited, limit_seconds)
             if judged == "complete":
-                return
+                return tuple(pod for pod in seen.pods if pod.ready and is_of(pod, candidate.label))
             if isinstance(judged, Diagnosis):
                 raise _stalled(judged, helm_release, environment)
     # The last look is after the limit: it finds the rollout complete or stalled.

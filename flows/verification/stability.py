@@ -10,16 +10,29 @@ from flows.spec import StabilityPolicy
 from flows.verification.measurement import Measurement, judged
 
 
-def check_restarts(before: Sequence[Pod], after: Sequence[Pod]) -> Measurement:
-    """No pod may restart or be replaced between two looks."""
-    restarts = {pod.name: pod.restarts for pod in before}
-    seen = [
-        f"{pod.name} is new" if pod.name not in restarts else f"{pod.name} restarted {pod.restarts - restarts[pod.name]} time(s)"
-        for pod in after
-        if pod.restarts != restarts.get(pod.name)
-    ]
-    seen += [f"{name} is gone" for name in sorted(restarts.keys() - {pod.name for pod in after})]
+def check_restarts(before: Sequence[Pod], after: Sequence[Pod], why: Mapping[str, str] | None = None) -> Measurement:
+    """No pod may restart, end or be replaced between two looks.
+
+    Args:
+        before: The pods as the rollout left them.
+        after: The pods now.
+        why: What is known of those that ended, by pod.
+    """
+    known = {pod.name: pod for pod in before}
+    told = {pod.name: _what_became(known.get(pod.name), pod) for pod in after}
+    told |= {name: f"{name} is gone" for name in sorted(known.keys() - told.keys())}
+    seen = [what + (f" ({why[name]})" if why and name in why else "") for name, what in told.items() if what]
     return judged("restarts", "stability", not seen, expected="the same pods without a restart", seen="; ".join(seen) or "none")
+
+
+def _what_became(before: Pod | None, now: Pod) -> str:
+    if before is None:
+        return f"{now.name} is new"
+    if now.restarts != before.restarts:
+        return f"{now.name} restarted {now.restarts - before.restarts} time(s)"
+    # Not yet started again: the count goes up only then.
+    ended = [container for container in now.containers if not container.is_init and container.state != "running"]
+    return f"{now.name} ended" if ended else ""
 
 
 def check_counts(

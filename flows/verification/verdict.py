@@ -47,7 +47,9 @@ class Verdict:
         wrong = [m for m in self.measurements if m.outcome != "passed"]
         if not wrong:
             return f"{self.outcome}: {len(self.measurements)} of {len(self.measurements)} checks"
-        first = next((m for m in wrong if m.outcome == self.outcome), wrong[0])
+        of_outcome = [m for m in wrong if m.outcome == self.outcome] or wrong
+        # An engine that died is why whatever else went wrong did.
+        first = next((m for m in of_outcome if m.name == "restarts"), of_outcome[0])
         return f"{self.outcome}: {len(wrong)} of {len(self.measurements)} checks; {first.name}: expected {first.expected}, saw {first.seen}"
 
     @property

@@ -16,6 +16,7 @@ from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
 from flows.spec.load import ROOT
+from flows.verification.attempts import Attempts
 from flows.verification.golden import Reference
 from flows.verification.tasks.verify import measure
 from flows.verification.verdict import Verdict
@@ -64,7 +65,7 @@ class Served:
         service = {"metadata": {"name": self.name}, "spec": {"selector": selector, "ports": ports}}
         core.create_namespaced_service(self.namespace, service)
         core.create_namespaced_pod(self.namespace, self._pod(folder, {**selector, "slipway.dev/candidate": self.candidate.label}))
-        self._wait()
+        self.wait()
 
     def _pod(self, folder: str, labels: dict[str, str]) -> dict[str, Any]:
         mounted = mount_path(self.candidate)
@@ -83,7 +84,8 @@ class Served:
         spec = {"nodeName": NODE, "containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
         return {"metadata": {"name": f"{self.name}-0", "labels": labels, "annotations": annotations}, "spec": spec}
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until its pod is ready."""
         deadline = time.monotonic() + 60
         with self.cluster.client() as client:
             while not any(pod.ready for pod in client.pods.list(self.namespace, {})):
@@ -105,6 +107,7 @@ class Served:
         address: str = "",
         reference: Reference = Reference(),  # noqa: B008  # frozen
         timeout_seconds: float = 20.0,
+        attempts: Attempts | None = None,
         **changes: Any,
     ) -> Verdict:
         """Verify the candidate as the task does, in this process and without Prefect's server."""
@@ -117,6 +120,7 @@ class Served:
             address or self.address,
             suite or DEPLOYMENTS.suite("full"),
             reference,
+            attempts or Attempts(),
         )
 
     def faults(self, **faults: Any) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from blocks.endpoint import Endpoint
 from blocks.errors import EndpointUnreachable
 from flows.spec import LatencyPolicy, StabilityPolicy
+from flows.verification.attempts import Attempts
 from flows.verification.golden import Reference
 from sandbox.serving import HttpServer, LoopThread
 from tests.verification.conftest import Served, wrong
@@ -128,6 +129,37 @@ def test_the_same_commit_agrees_with_itself_and_is_told_from_what_differs(served
     assert again.outcome == "passed"
     assert again.behaviour is not None
     assert (again.behaviour.exact_share, again.behaviour.max_nats) == (1.0, 0.0)
+
+
+def test_an_engine_that_dies_between_questions_fails_however_well_it_answers_afterwards(served: Served) -> None:
+    attempts = Attempts()
+    assert served.verify(attempts=attempts).outcome == "passed"
+
+    # killed while it is asked: what was asked last breaks off, and the pod is started again
+    served.faults(token_latency_seconds=0.02, exit_after_seconds=0.0)
+    died = served.verify(attempts=attempts)
+    served.world.engine_faults.clear()
+    served.wait()
+    again = served.verify(attempts=attempts)
+
+    for verdict in (died, again):
+        assert verdict.outcome == "failed"
+        assert "crash-loop" in wrong(verdict)["restarts"]
+        assert "restarts: expected the same pods without a restart" in verdict.message
+    assert "restarted" in wrong(again)["restarts"]
+    assert {measurement.kind for measurement in again.measurements} == {"identity", "stability"}, "what has died is asked nothing"
+
+
+def test_an_attempt_that_came_to_no_verdict_is_told_in_the_next_ones_evidence(served: Served) -> None:
+    attempts = Attempts()
+    with pytest.raises(EndpointUnreachable):
+        served.verify(endpoint=Endpoint(via="dns"), address="127.0.0.1:9", attempts=attempts)
+
+    verdict = served.verify(attempts=attempts)
+
+    assert verdict.outcome == "passed"
+    (told,) = [measurement.seen for measurement in verdict.measurements if measurement.name == "attempts"]
+    assert "127.0.0.1:9 did not answer /health" in told
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,8 @@ class Questions:
         self._window = candidate.engine.max_model_len
         self._tokens: tuple[int, ...] = ()
         self._detail: Detail | None = None
+        #: Whether an answer came as from an engine that is gone, or from whatever is in front of it.
+        self.troubled = False
 
     def checks(self, suite: CheckSuite) -> Iterator[Measurement]:
         """Every check's measurement, in order.
@@ -168,7 +170,9 @@ class Questions:
         return answer
 
     def _ask(self, asked: Request) -> Answer:
-        return self._client.ask(asked.path, asked.body)
+        answer = self._client.ask(asked.path, asked.body)
+        self.troubled = self.troubled or answer.status is None or answer.status >= 500
+        return answer
 
     def _request(self, check: Check) -> Request:
         if not isinstance(check, LongContextCheck):

@@ -66,6 +66,16 @@ def test_a_stream_is_read_and_what_it_lacks_is_its_flaw() -> None:
     assert read(stream(piece("Hello"), usage, "[DONE]"), streamed=True).flaw == "no finish reason"
 
 
+def test_a_stream_that_the_engine_breaks_off_says_so_and_not_what_it_lacks() -> None:
+    error = {
+        "error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.", "type": "InternalServerError"}
+    }
+
+    told = read(stream(piece("Hel"), error, "[DONE]"), streamed=True).flaw
+
+    assert told == "the engine broke the answer off: EngineCore encountered an issue. See stack trace (above) for the root cause."
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"<html>", b"[]", b"{}", b'{"choices": []}', b"\xff\xfe", b"null", json.dumps({**WHOLE, "usage": None}).encode()]
 )

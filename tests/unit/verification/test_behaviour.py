@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.facts import Answer, EngineMetrics, Position
+from blocks.facts import Answer, Container, EngineMetrics, Position
 from flows.spec import BehaviourPolicy, CheckSuite, StabilityPolicy
 from flows.spec.checks import CompletionCheck, JsonCheck, UnknownModelCheck
 from flows.verification.behaviour import compare, incomparable, learnt, tolerance
@@ -240,6 +240,9 @@ def test_a_pod_that_restarted_or_was_replaced_is_not_stable() -> None:
     assert "restarted 1 time(s)" in check_restarts([steady], [pod("a", restarts=1)]).seen
     assert check_restarts([steady], []).seen == "tiny-llama-staging-1 is gone"
     assert "b is new" in check_restarts([steady], [steady, pod("a", name="b")]).seen
+    over = pod("a", containers=(Container(name="vllm", state="terminated"),))
+    why = {over.name: "crash-loop: exit code 137"}
+    assert check_restarts([steady], [over], why).seen == "tiny-llama-staging-1 ended (crash-loop: exit code 137)"
 
 
 @pytest.mark.parametrize(

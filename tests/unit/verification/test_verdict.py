@@ -37,6 +37,12 @@ def test_the_sentence_says_what_the_verdict_comes_from() -> None:
     )
 
 
+def test_an_engine_that_died_is_told_before_what_follows_from_it() -> None:
+    died = Measurement(name="restarts", kind="stability", outcome="failed", expected="the same pods without a restart", seen="a restarted")
+
+    assert "restarts: expected the same pods" in judge([measurement("failed", "latency"), died]).message
+
+
 def test_what_was_seen_can_be_kept_whatever_it_was() -> None:
     made = judge([Measurement(name="a", outcome="failed", expected="\ud800", seen="say \0 once")])
 
