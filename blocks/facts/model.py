@@ -7,45 +7,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionLayers:
-    """Layers of a model that keep the same of each token that they saw.
-
-    Attributes:
-        layers: How many they are.
-        values: Numbers that one layer keeps of one token, over all its heads.
-        heads: KV heads that share `values` evenly; tensor parallelism divides them, and copies what it cannot divide.
-        window: How many tokens a layer looks back; none for all of them.
-    """
-
-    layers: int
-    values: int
-    heads: int
-    window: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a model's `config.json` says of its shape.
+    """What a model's `config.json` says.
 
     Attributes:
         architecture: The class that implements it, for example `LlamaForCausalLM`; empty if it names none.
         dtype: The type that it was trained in, for example `bfloat16`.
         quantisation: The method by which its weights were made smaller; none if they were not.
-        attention_heads: Query heads of a layer; none if it does not say.
-        attention: What its layers keep of each token; empty where that cannot be told from the file.
-        state_values: Numbers that its linear-attention layers keep of one request, however long that is.
-        max_context: The longest context that it was made for, in tokens, with its RoPE scaling; none if it does not say.
-        guessing_layers: Layers beyond those that guess tokens ahead (multi-token prediction); 0 where it tells of none.
+        configuration: The file itself, as JSON; empty of candidates that were read before it was kept.
     """
 
     architecture: str
     dtype: str
     quantisation: str | None
-    attention_heads: int | None
-    attention: tuple[AttentionLayers, ...]
-    state_values: int
-    max_context: int | None
-    guessing_layers: int = 0
+    configuration: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

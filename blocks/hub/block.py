@@ -23,6 +23,9 @@ from blocks.hub.weights import read_headers, read_index, require_indexed, stored
 #: Files that may ask for code of the repository to be run (`auto_map`).
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
+#: Where ModelOpt says how weights and KV cache are quantised; vLLM reads it, too.
+_QUANTISED = "hf_quant_config.json"
+
 #: Mistral's own configuration.
 _PARAMS = "params.json"
 
@@ -118,13 +121,15 @@ class HubClient:
         headers = read_headers(reader, weights)
         if index is not None:
             require_indexed(reader, index, headers)
-        names = [name for name in (*_CONFIGURATIONS, *([_PARAMS] if mistral else [])) if reader.file(folder + name)]
+        names = [name for name in (*_CONFIGURATIONS, _QUANTISED, *([_PARAMS] if mistral else [])) if reader.file(folder + name)]
         documents = {name: _configuration(reader, folder + name) for name in names}
         code = {name: asks_for_code(document) for name, document in documents.items()}
         in_folder = (file.path.removeprefix(folder) for file in commit.files if file.path.startswith(folder))
         scripts = [name for name in in_folder if name.endswith(".py") and "/" not in name]
         return ModelFacts(
-            config=read_params(documents.get(_PARAMS, {})) if mistral else read_config(documents.get("config.json", {})),
+            config=read_params(documents.get(_PARAMS, {}))
+            if mistral
+            else read_config(documents.get("config.json", {}), documents.get(_QUANTISED)),
             stored=stored(headers),
             weights_bytes=sum(header.data_bytes for header in headers.values()),
             formats=tuple(sorted({suffix[1:] for file in commit.files if (suffix := PurePosixPath(file.path).suffix.lower()) in _WEIGHTS})),

@@ -9,10 +9,11 @@ from blocks.facts import GpuQuota, Node, Pod
 from flows import naming
 from flows.candidate.admission import refuse_licence
 from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
+from flows.fit.verdict import Fit
 from flows.placement.budget import LoadBudget, load_budget
 from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, find_capacity
 from flows.placement.engine import refuse_latency_window, refuse_parallelism
-from flows.placement.fit import Fit, judge_fit
+from flows.placement.fit import judge_fit
 from flows.placement.memory import refuse_memory
 from flows.placement.nodes import Target, find_target
 from flows.placement.strategy import Current, Strategy, choose_rollback_strategy, choose_rollback_strategy_anew, choose_strategy
@@ -114,10 +115,8 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: C
     refusals += target.refusals
     refusals += [*refuse_parallelism(candidate), *refuse_latency_window(candidate, environment)]
     if about is not None:
-        # Without either there is nothing to reckon with; `refuse_memory` says what to state.
-        judged = about.config.attention or model.kv_bytes_per_token is not None
-        if target.gpu_bytes is not None and judged:
-            fit = judge_fit(about, engine, model.concurrency, target.gpu_bytes, model.kv_bytes_per_token)
+        if target.gpu_bytes is not None:
+            fit = judge_fit(about, engine, model, target.gpu_bytes, target.gpu)
         refusals += refuse_memory(model, about, engine, target, fit)
     if target.nodes:
         way = choose_strategy(environment.rollout, *_choice(candidate, environment, target, seen))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from blocks.facts.model import ModelFacts
 from flows.errors import DoesNotFit, Refusal
-from flows.placement.fit import RESERVE_BYTES, Fit, divides, enough_parallel
+from flows.fit.errors import Unknown
+from flows.fit.model import ConfiguredModel
+from flows.fit.verdict import RESERVE_BYTES, STEP, Fit
+from flows.placement.fit import configured, enough_parallel, stated
 from flows.placement.nodes import Target, gpus_for_one_pod
 from flows.spec import EngineSettings, Model
 from flows.text import gib
@@ -20,31 +23,37 @@ def refuse_memory(model: Model, about: ModelFacts, engine: EngineSettings, targe
         target: The nodes.
         fit: How memory adds up there; none if it cannot be told.
     """
-    found = [*_heads(model, about, engine), *_context(model, about, engine), *_unknown(model, about), *_guessing(model, about, engine)]
+    known = configured(about, engine)
+    found = [
+        *_heads(model, known, engine),
+        *_context(model, known, engine),
+        *_unknown(model, about, known),
+        *_guessing(model, known, engine),
+    ]
     if fit is not None and not fit.fits:
         found.append(_too_large(model, about, engine, target, fit))
     return found
 
 
-def _heads(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
+def _heads(model: Model, known: ConfiguredModel, engine: EngineSettings) -> list[Refusal]:
     parallel = engine.tensor_parallel_size
-    if divides(about, parallel):
+    if known.divides(parallel):
         return []
-    heads = f"{about.config.attention_heads} attention heads"
-    shared = [group.heads for group in about.config.attention if group.heads > 1]
-    possible = [str(number) for number in range(1, 17) if divides(about, number)]
+    shape = known.shape
+    shared = sorted(number for number in (shape.kv_heads if shape is not None else ()) if number > 1)
+    possible = [str(number) for number in range(1, 17) if known.divides(number)]
     return [
         DoesNotFit(
-            f"engine.tensor_parallel_size of {model.name} is {parallel}, which does not divide its {heads}"
+            f"engine.tensor_parallel_size of {model.name} is {parallel}, which does not divide its {known.attention_heads} attention heads"
             f"{f' and {shared[0]} KV heads' if shared else ''}: use one of {', '.join(possible)}.",
             tensor_parallel_size=parallel,
-            attention_heads=about.config.attention_heads,
+            attention_heads=known.attention_heads,
         )
     ]
 
 
-def _context(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
-    longest = about.config.max_context
+def _context(model: Model, known: ConfiguredModel, engine: EngineSettings) -> list[Refusal]:
+    longest = known.longest_context()
     if longest is None or engine.max_model_len <= longest or engine.longer_than_made_for:
         return []
     return [
@@ -57,20 +66,28 @@ def _context(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Re
     ]
 
 
-def _unknown(model: Model, about: ModelFacts) -> list[Refusal]:
-    if about.config.attention or model.kv_bytes_per_token is not None:
+def _unknown(model: Model, about: ModelFacts, known: ConfiguredModel) -> list[Refusal]:
+    if not about.config.configuration:
+        return [DoesNotFit(f"This candidate of {model.name} was made before its configuration was kept: start a new release of it.")]
+    problem = known.problem
+    # What is nonsense is refused whatever is stated: vLLM could not read it either.
+    if problem is None or (isinstance(problem, Unknown) and stated(model) is not None):
         return []
-    kind = f" ({about.config.architecture})" if about.config.architecture else ""
+    kind = f" ({known.architecture})" if known.architecture else ""
+    if not isinstance(problem, Unknown):
+        return [DoesNotFit(f"The config.json of {model.repository}{kind} cannot be served: {problem.message}")]
     return [
         DoesNotFit(
-            f"The config.json of {model.repository}{kind} does not tell what its KV cache takes: state kv_bytes_per_token (bytes of one "
-            f"token on one GPU; vLLM logs the KV cache's size in tokens and in GiB) in deployments/models/{model.name}.yaml."
+            f"The config.json of {model.repository}{kind} does not tell what its KV cache takes: {problem.message}. State "
+            "kv_bytes_per_token (bytes of one token on one GPU; vLLM logs the KV cache's size in tokens and in GiB) and, for states and "
+            f"windows, kv_bytes_per_request (bytes of a request beside those) in deployments/models/{model.name}.yaml."
         )
     ]
 
 
-def _guessing(model: Model, about: ModelFacts, engine: EngineSettings) -> list[Refusal]:
-    if engine.speculative is None or engine.speculative.method != "mtp" or about.config.guessing_layers:
+def _guessing(model: Model, known: ConfiguredModel, engine: EngineSettings) -> list[Refusal]:
+    shape = known.shape
+    if engine.speculative is None or engine.speculative.method != "mtp" or shape is None or shape.guessing:
         return []
     return [
         DoesNotFit(
@@ -84,11 +101,11 @@ def _too_large(model: Model, about: ModelFacts, engine: EngineSettings, target: 
     gpus = engine.tensor_parallel_size
     ways = []
     # One block of vLLM's, and the least that `engine.max_model_len` may be.
-    if fit.largest_context >= 16:
+    if fit.largest_context >= STEP:
         ways.append(f"the largest max_model_len that fits is {fit.largest_context}")
     else:
         ways.append("no context fits")
-    wider = enough_parallel(about, engine, model.concurrency, fit.gpu_bytes, model.kv_bytes_per_token)
+    wider = enough_parallel(about, engine, model, fit.gpu_bytes, target.gpu)
     # A replica's GPUs are all on one node.
     if wider is not None and wider * engine.arguments.gpus(1) <= max(gpus_for_one_pod(node) for node in target.nodes):
         ways.append(f"tensor_parallel_size {wider} would do for {fit.max_model_len:,}")

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from flows.candidate.files import LeftOut
 from flows.candidate.page import candidate_rows, left_out_rows
 from flows.errors import Refusal
+from flows.fit.errors import Unreadable
+from flows.fit.request import Cost, cost
+from flows.fit.verdict import RESERVE_BYTES
 from flows.placement.assess import Assessment
-from flows.placement.fit import RESERVE_BYTES, token_bytes
+from flows.placement.fit import configured, settings_of
 from flows.spec import Candidate
 from flows.text import gib
 from flows.text.markdown import Cell, Markdown, code, heads, md, names, page, row
@@ -65,8 +68,9 @@ def model_row(candidate: Candidate, refusals: Sequence[Refusal]) -> dict[str, Ce
             "dtype": md("{}", about.dtype),
             "quantisation": _or_none(about.config.quantisation),
             "weights_bytes": about.weights_bytes,
-            "kv_bytes_per_token": token_bytes(about, candidate.engine) or None,
-            "max_context": about.config.max_context,
+            "kv_bytes_per_token": told.token_bytes if (told := _cost(candidate)) is not None else None,
+            "kv_bytes_per_request": told.request_bytes(candidate.engine.max_model_len) if told is not None else None,
+            "max_context": configured(about, candidate.engine).longest_context(),
             "formats": names(about.formats),
             "licence": names(about.licences),
             "gated": about.gated,
@@ -111,16 +115,30 @@ def _or_none(text: str | None) -> Markdown | None:
     return md("{}", text) if text is not None else None
 
 
+def _cost(candidate: Candidate) -> Cost | None:
+    """What requests take of its KV cache, on a GPU of 70 GiB and more; none if that cannot be told."""
+    if candidate.about is None:
+        return None
+    shape = configured(candidate.about, candidate.engine).shape
+    try:
+        return cost(shape, settings_of(candidate.engine), candidate.engine.max_model_len) if shape is not None else None
+    except Unreadable:
+        return None
+
+
 def _kv_row(candidate: Candidate) -> list[Markdown]:
     about = candidate.about
     if about is None:
         return []
-    windowed = sum(group.layers for group in about.config.attention if group.window is not None)
-    more = f", and {windowed} layers with a window" if windowed else ""
-    state = ", and a state of linear attention" if about.config.state_values else ""
-    size = f"{token_bytes(about, candidate.engine):,} bytes a token{more}{state}" if about.config.attention else "cannot be told"
-    longest = f"{about.config.max_context:,} tokens" if about.config.max_context is not None else "not said"
-    return [row("KV cache", size), row("longest context of the model", longest), row("formats", names(about.formats))]
+    told, tokens = _cost(candidate), candidate.engine.max_model_len
+    size = f"{gib(told.request_bytes(tokens))} for a request of {tokens:,} tokens" if told is not None else "cannot be told"
+    more = f", {told.token_bytes:,} bytes for each token more" if told is not None else ""
+    longest = configured(about, candidate.engine).longest_context()
+    return [
+        row("KV cache", f"{size}{more}"),
+        row("longest context of the model", f"{longest:,} tokens" if longest is not None else "not said"),
+        row("formats", names(about.formats)),
+    ]
 
 
 def _fit_row(assessment: Assessment) -> Markdown:

@@ -25,6 +25,7 @@ class Model:
         allow_remote_code: Whether vLLM may run code that lies in the repository.
         concurrency: Requests of full length (`engine.max_model_len`) whose KV cache must fit at once.
         kv_bytes_per_token: Bytes of KV cache that one token takes on each GPU; for models whose configuration does not tell it.
+        kv_bytes_per_request: Bytes that a request takes on each GPU beside those, however long it is: states and windows.
         description: A line for people.
     """
 
@@ -39,4 +40,5 @@ class Model:
     allow_remote_code: bool = False
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 1
     kv_bytes_per_token: Annotated[int, Field(ge=1)] | None = None
+    kv_bytes_per_request: Annotated[int, Field(ge=1)] | None = None
     description: str = ""

@@ -52,7 +52,8 @@ def test_a_model_is_described_without_fetching_it(hub: stand_in.Hub) -> None:
 
     assert about.stored == {"BF16": about.parameters}
     assert about.weights_bytes == 2 * about.parameters
-    assert (about.dtype, about.config.architecture, about.config.max_context) == ("BF16", "LlamaForCausalLM", 2048)
+    assert (about.dtype, about.config.architecture) == ("BF16", "LlamaForCausalLM")
+    assert json.loads(about.config.configuration)["max_position_embeddings"] == 2048
     assert (about.licences, about.gated, about.remote_code) == (("apache-2.0",), False, ())
     assert about.formats == ("bin", "gguf", "safetensors")
     # two requests a file, and 64 KiB of each file of weights at the most

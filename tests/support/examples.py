@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from blocks.facts import ClusterEvent, Container, ContainerExit, HubFile, Load, Node, Pod, Position, Rollout, Sample, Taint, Trouble
-from blocks.facts.model import AttentionLayers, ModelConfig, ModelFacts
+from blocks.facts.model import ModelConfig, ModelFacts
 from blocks.facts.registry import Entry, Event
 from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
 from flows.placement.assess import ClusterState
@@ -51,20 +52,33 @@ def candidate(**changes: Any) -> Candidate:
     return replace(made, **changes)
 
 
-def about(**changes: Any) -> ModelFacts:
-    """Llama-3.1-8B, as its repository describes it."""
+#: `config.json` of Llama-3.1-8B, as far as memory goes.
+LLAMA_31_8B: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131_072,
+    "rope_scaling": {"factor": 8.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    "torch_dtype": "bfloat16",
+    "vocab_size": 128_256,
+}
+
+
+def about(document: dict[str, Any] | None = None, *, quantisation: str | None = None, **changes: Any) -> ModelFacts:
+    """Llama-3.1-8B, as its repository describes it; or with another configuration."""
+    said = LLAMA_31_8B if document is None else document
     config = ModelConfig(
-        architecture="LlamaForCausalLM",
+        architecture=next(iter(said.get("architectures", ())), ""),
         dtype="bfloat16",
-        quantisation=None,
-        attention_heads=32,
-        attention=(AttentionLayers(layers=32, values=2 * 8 * 128, heads=8),),
-        state_values=0,
-        max_context=131_072,
+        quantisation=quantisation,
+        configuration=json.dumps(said),
     )
     numbers = 8_030_261_248
     made = ModelFacts(
-        config=replace(config, **{key: changes.pop(key) for key in list(changes) if hasattr(config, key) and key != "dtype"}),
+        config=config,
         stored={"BF16": numbers},
         weights_bytes=2 * numbers,
         formats=("safetensors",),

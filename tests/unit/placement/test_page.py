@@ -34,7 +34,7 @@ def test_what_would_happen_is_told_step_by_step() -> None:
         "of reserve make 33.0 GiB; vLLM may take 71.7 GiB of 79.6 GiB.",
         "| parameters | 8.03 billion in BF16 |",
         "| licence | llama3.1 (gated) |",
-        "| KV cache | 131,072 bytes a token |",
+        "| KV cache | 16.0 GiB for a request of 131,072 tokens, 131,072 bytes for each token more |",
     ):
         assert line in page.splitlines()
 
@@ -50,17 +50,17 @@ def test_all_refusals_are_on_the_page_and_in_the_rows() -> None:
     page = str(preview_page(CANDIDATE, nowhere, [refused, assessed()]))
 
     assert "- Its weights are pickled." in page
-    assert "| staging | **refused** | 81.0 GiB of 71.7 GiB | 112,064 | 0 of 2; 1 needed |" in page
+    assert "| staging | **refused** | 81.0 GiB of 71.7 GiB | 112,000 | 0 of 2; 1 needed |" in page
     assert "- tiny-llama does not fit one NVIDIA" in page
     assert "- There are not enough free GPUs" in page
     assert "Nothing here speaks against it, but the model itself is refused." in page
     assert model_row(CANDIDATE, nowhere)["refusals"] == md("Its weights are pickled.")
     row = environment_row(refused)
-    assert (row["ok"], row["largest_context"], row["gpus_free"], len(str(row["refusals"]).splitlines())) == (False, 112_064, 0, 2)
+    assert (row["ok"], row["largest_context"], row["gpus_free"], len(str(row["refusals"]).splitlines())) == (False, 112_000, 0, 2)
 
 
 def test_what_cannot_be_told_is_not_shown_as_a_number() -> None:
-    unknown = replace(CANDIDATE, about=about(attention=()))
+    unknown = replace(CANDIDATE, about=about({}))
     assessment = assess(model(engine=ENGINE), unknown, environment(), cluster_state(node(ready=False)))
 
     assert "| staging | **refused** | cannot be told | cannot be told | no node |" in str(preview_page(unknown, [], [assessment]))

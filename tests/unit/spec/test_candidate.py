@@ -55,7 +55,7 @@ def test_leave_to_run_code_is_part_of_it_and_what_was_read_of_the_model_is_not()
 
 
 def test_what_was_read_of_the_model_survives_the_registry() -> None:
-    made = candidate(about=about(state_values=12), remote_code=True)
+    made = candidate(about=about({"model_type": "\x00", "eps": float("inf")}), remote_code=True)
 
     assert Candidate.from_document(json.loads(json.dumps(made.document()))) == made
 
