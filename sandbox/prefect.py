@@ -44,6 +44,11 @@ class Prefect:
     Args:
         folder: Where its database, logs and results lie.
         settings: Further environment variables for the server and everything that talks to it.
+
+    Attributes:
+        api_url: Where its API is.
+        ui_url: Where its UI is.
+        database: The file of its SQLite; one that is there is used.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -51,6 +56,7 @@ class Prefect:
         self.port = _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self.ui_url = f"http://127.0.0.1:{self.port}"
+        self.database = folder / "prefect.db"
         self._authority = one_authority(folder)
         self._settings = dict(settings or {})
         self._children: list[Child] = []
@@ -73,7 +79,7 @@ class Prefect:
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.folder / "ui"),
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.database}",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             # A run that is cancelled before its process has begun is given up after this, instead of after five minutes.
             "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "20",

@@ -99,8 +99,20 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+def prefect_api(prefect_folder: Path) -> str:
     """The API address of a real Prefect server, which all workers share and which ends with the test run."""
+    return (prefect_folder / "address").read_text()
+
+
+@pytest.fixture(scope="session")
+def new_prefect_database(prefect_folder: Path) -> Path:
+    """A database of Prefect's that nobody has used, to be copied: a server of a test's own starts with one in half of the time."""
+    return prefect_folder / "new.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Where that server has its files, once it answers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "prefect"
     session = os.getpid() if worker_id == "master" else os.getppid()
@@ -109,7 +121,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str
     with FileLock(folder / "lock"):
         if not address.exists():
             _start_server(folder, address, session)
-    return address.read_text()
+    return folder
 
 
 def _start_server(folder: Path, address: Path, session: int) -> None:

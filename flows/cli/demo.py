@@ -118,9 +118,15 @@ def _demo(console: PlainConsole, folder: Path, stack: ExitStack, approve: bool) 
         stack.callback(prefect.close)
         # Beside the rest: a server with a new SQLite took 20 s until it answered (Prefect 3.8.8, two cores).
         server = beside.submit(prefect.start)
-        with _part("the sandbox (PostgreSQL, hub, cluster)", folder / "demo.log"):
-            world = stack.enter_context(World(folder / "world"))
-            world.hub.add(REPOSITORY, models.make_model())
+        try:
+            with _part("the sandbox (PostgreSQL, hub, cluster)", folder / "demo.log"):
+                world = stack.enter_context(World(folder / "world"))
+                world.hub.add(REPOSITORY, models.make_model())
+            with _part("helm install of the environments", folder / "demo.log"):
+                _install_environments(world, caches)
+        except BaseException:
+            prefect.close()  # or the start of a server that nobody needs any more would be waited for
+            raise
         with _part("the start of the Prefect server", logs / "server.log"):
             server.result()
     console.print(f"Everything is up after {time.monotonic() - begin:.0f} s. State and logs: {folder}")
@@ -135,8 +141,6 @@ def _demo(console: PlainConsole, folder: Path, stack: ExitStack, approve: bool) 
             worker = prefect.start_worker(POOL, {"PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "deployments" / "logging.yaml")})
         # Beside the rest: `prefect deploy --all` took 7 s for six deployments (3.8.8), half of it the command's own start.
         deployed = beside.submit(prefect.run, "--no-prompt", "deploy", "--all")
-        with _part("helm install of the environments", folder / "demo.log"):
-            _install_environments(world, caches)
         with _part("the blocks and the registry", logs / "server.log"):
             _save_blocks(world)
         with _part("prefect deploy", logs / "server.log"):

@@ -65,7 +65,7 @@ class Office:
 
 
 @pytest.fixture
-def office(world: World, tmp_path: Path) -> Iterator[Office]:
+def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator[Office]:
     deployments = tmp_path / "deployments"
     shutil.copytree(ROOT / "deployments", deployments)
     path = deployments / "environments" / "production.yaml"
@@ -73,7 +73,9 @@ def office(world: World, tmp_path: Path) -> Iterator[Office]:
     path.write_text(yaml.safe_dump({**production, "after": None, "namespace": "browser", "values": {"replicas": 1}}))
     settings = {"SLIPWAY_DEPLOYMENTS": str(deployments)}
     with ExitStack() as stack:
-        prefect = stack.enter_context(Prefect(tmp_path / "prefect", settings))
+        prefect = Prefect(tmp_path / "prefect", settings)
+        shutil.copy(new_prefect_database, prefect.database)
+        stack.enter_context(prefect)
         stack.enter_context(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: tmp_path / "home"}))
         database, secret = world.postgres.create_database("browser"), new_secret()
         with RegistryClient(database) as registry:

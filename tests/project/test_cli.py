@@ -60,9 +60,11 @@ def test_what_the_server_does_not_know_is_named(prefect_api: str, tmp_path: Path
     assert "Prefect has no block slipway-registry/default" in ask("status")
 
 
-def test_a_server_that_asks_for_a_password_and_for_tokens(tmp_path: Path) -> None:
+def test_a_server_that_asks_for_a_password_and_for_tokens(new_prefect_database: Path, tmp_path: Path) -> None:
     protected = {"PREFECT_SERVER_API_AUTH_STRING": "admin:secret", "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"}
-    with Prefect(tmp_path / "server", protected) as prefect:
+    prefect = Prefect(tmp_path / "server", protected)
+    shutil.copy(new_prefect_database, prefect.database)
+    with prefect:
 
         def ask(*arguments: str, **environment: str) -> str:
             return sentence(slipway(*arguments, home=tmp_path, PREFECT_API_URL=prefect.api_url, **environment))
