@@ -16,7 +16,7 @@ from flows.cli.approvals import add_commands as add_approvals
 from flows.cli.doctor import add_commands as add_doctor
 from flows.cli.operators import add_commands as add_operators
 from flows.cli.output import say, say_exactly, say_json
-from flows.cli.shared import AsJson, open_registry
+from flows.cli.shared import AsJson, no_text, open_registry, require_prefect
 from flows.errors import Refusal, SpecInvalid
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 #: Exit codes. 2 is a wrong command line, by custom; 4 a verification that could not tell.
-FAILED, ERRORED, INCONCLUSIVE = 1, 3, 4
+FAILED, WRONG, ERRORED, INCONCLUSIVE = 1, 2, 3, 4
 
 #: By the name of the state that a run ends in; a run that was cancelled did not do what was asked.
 _EXIT_CODES = {"Failed": FAILED, "Cancelled": FAILED, "Errored": ERRORED, "Crashed": ERRORED, "Inconclusive": INCONCLUSIVE}
@@ -84,6 +84,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a release would do and everything that speaks against it; touches nothing."""
+    require_prefect()
+
     from rich.markdown import Markdown
 
     from flows.cli.console import PlainConsole
@@ -224,6 +226,8 @@ def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool)
 
 def _follow(deployment: str, parameters: dict[str, Any], *, quiet: bool, wait: bool = True) -> tuple[UUID, Progress]:
     """Start a run and follow it until it ends or waits; `quiet` keeps the standard output for what it finds."""
+    require_prefect()
+
     from flows.cli import follow
     from flows.cli.console import PlainConsole
     from flows.runtime import client
@@ -249,6 +253,9 @@ def main() -> None:
     """Run the command; an error of ours is one sentence and an exit code."""
     # Prefect tells its server of every block that is loaded, and warns at the end of a short command that it is still telling.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
+    if wrong := next(no_text(sys.argv[1:]), None):
+        say(f"slipway: the argument {wrong!r} is not UTF-8 text.", error=True)
+        sys.exit(WRONG)
     try:
         app()
     except PipelineError as exc:

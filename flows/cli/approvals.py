@@ -12,7 +12,7 @@ import typer
 
 from blocks.facts.kinds import EventKind
 from flows.cli.output import say, say_exactly, say_json
-from flows.cli.shared import AsJson, open_registry
+from flows.cli.shared import AsJson, open_registry, require_prefect
 from flows.errors import SpecInvalid
 
 approver_app = typer.Typer(help="Who may approve.", no_args_is_help=True)
@@ -52,6 +52,8 @@ def reject(
 
 
 def _answer(run: str, decision: str, approver: str, reason: str, code: str | None) -> None:
+    require_prefect()
+
     from flows.runtime import client
     from flows.runtime.prefect_api import PrefectApi
     from flows.runtime.waiting import waiting_run
@@ -101,6 +103,8 @@ def approvals(as_json: AsJson = False) -> None:
 
 def automations() -> None:
     """Make or update the Prefect automations of deployments/automations: who is told about approvals."""
+    require_prefect()
+
     from flows.runtime.automations import apply_automations
     from flows.spec import Deployments
 
@@ -117,6 +121,8 @@ def enroll(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the authenticator that the approver has.")] = False,
 ) -> None:
     """Give an approver an authenticator: shows a QR code to scan, once."""
+    require_prefect()
+
     from blocks.authenticators import read_authenticator, save_authenticator
     from flows.approval.totp import new_secret, provisioning_uri
     from flows.runtime.client import prefect_client

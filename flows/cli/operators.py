@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.output import say, say_json
-from flows.cli.shared import AsJson, open_registry, open_registry_of_file
+from flows.cli.shared import AsJson, open_registry, open_registry_of_file, require_prefect
 from flows.errors import SpecInvalid
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def enable(
     """Put a disabled model back into routing, if it answers."""
     import asyncio
 
+    require_prefect()
+
     from flows.health.enable import enable
     from flows.runtime.client import prefect_client
 
@@ -65,6 +67,8 @@ def monitor(
     import signal
     import threading
     from dataclasses import asdict
+
+    require_prefect()
 
     from flows.health.tasks import Round
     from flows.monitor import connections, keep_watch

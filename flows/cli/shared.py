@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 DSN_FILE_VARIABLE = "SLIPWAY_REGISTRY_DSN_FILE"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def no_text(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments that can be neither sent nor kept: of bytes that are no UTF-8, Python makes halves of surrogate pairs."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            yield argument
+
+
+def require_prefect() -> None:
+    """To be called before Prefect is imported, which ends in a traceback where its settings name no address.
+
+    Raises:
+        SpecInvalid: They name something else as the address of its API.
+    """
+    from flows.runtime.prefect_settings import prefect_settings, require_address
+
+    require_address(prefect_settings().api_url)
 
 
 @contextmanager

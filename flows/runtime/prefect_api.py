@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from flows.errors import SpecInvalid
-from flows.runtime.prefect_settings import PrefectSettings, prefect_settings
+from flows.runtime.prefect_settings import PrefectSettings, prefect_settings, require_address
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +55,7 @@ class PrefectApi:
         self._settings = settings or prefect_settings()
         if not self._settings.api_url:
             raise SpecInvalid("No Prefect server is set: set PREFECT_API_URL, for example to http://127.0.0.1:4200/api.")
+        require_address(self._settings.api_url)
         self.url = self._settings.api_url
         self._headers = _headers(self._settings)
         handlers: list[urllib.request.BaseHandler] = [_Redirects()]

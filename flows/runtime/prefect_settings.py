@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows.errors import SpecInvalid
 
@@ -80,6 +81,22 @@ def prefect_settings() -> PrefectSettings:
         client_max_retries=int(_number(_MAX_RETRIES, text(_MAX_RETRIES), 5)),
         client_custom_headers=_headers(value(_HEADERS)),
     )
+
+
+def require_address(url: str | None) -> None:
+    """Refuse an address of Prefect's API at which nothing could be asked; Prefect's own client ends in a traceback over one.
+
+    Raises:
+        SpecInvalid: It is no address.
+    """
+    try:
+        parts = urlsplit(url or "http://nowhere")
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and (url or "").isprintable()
+        str(url).encode("ascii")
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SpecInvalid(f"{_variable(_URL)} is {url!r}, which is no address: it looks like http://127.0.0.1:4200/api.")
 
 
 def _sources() -> Iterator[Mapping[_Place, Any]]:

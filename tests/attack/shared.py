@@ -63,11 +63,18 @@ class Shared:
 
         return self.open.enter_context(World(self.folder / "world", [replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)]))
 
-    def registry(self) -> RegistryClient:
-        """A client of a registry of one's own, with the present schema."""
+    def database(self) -> str:
+        """The connection string of a registry of one's own, with the present schema."""
         from blocks.registry import RegistryClient
 
         dsn = self.postgres.create_database(f"attack_{uuid.uuid4().hex[:12]}")
-        client: RegistryClient = self.open.enter_context(RegistryClient(dsn))
-        client.migrate()
+        with RegistryClient(dsn) as client:
+            client.migrate()
+        return dsn
+
+    def registry(self) -> RegistryClient:
+        """A client of a registry of one's own."""
+        from blocks.registry import RegistryClient
+
+        client: RegistryClient = self.open.enter_context(RegistryClient(self.database()))
         return client

@@ -148,8 +148,14 @@ def test_what_is_no_api_is_said(server: Server) -> None:
     assert refusal(server.api()) == f"What answers at {server.url}/api is no Prefect API: PREFECT_API_URL usually ends in /api."
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "no URL", "http://"])
-def test_a_server_that_is_not_there_is_named(url: str) -> None:
+@pytest.mark.parametrize("url", ["no URL", "http://", "http://[", "http://127.0.0.1:port/api", "ftp://127.0.0.1/api", "http://\udcff/api"])
+def test_what_is_no_address_is_said(url: str) -> None:
+    with pytest.raises(SpecInvalid, match="which is no address: it looks like"):
+        PrefectApi(PrefectSettings(api_url=url))
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    url = "http://127.0.0.1:9/api"
     said = refusal(PrefectApi(PrefectSettings(api_url=url)))
 
     assert said == f"The Prefect API at {url} cannot be reached: start the server, or set PREFECT_API_URL to it."
