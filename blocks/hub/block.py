@@ -68,14 +68,18 @@ class Hub(Block):
         Raises:
             HubRejected: The token cannot be sent.
         """
-        return HubClient(self)
+        return HubClient(Web(self.endpoint, self.token.get_secret_value() if self.token else None, self.timeout_seconds))
 
 
 class HubClient:
-    """Reads metadata from the hub: three requests a commit, one more if it is gated, and two for each file that is looked into."""
+    """Reads metadata from the hub: three requests a commit, one more if it is gated, and two for each file that is looked into.
 
-    def __init__(self, block: Hub) -> None:
-        self._web = Web(block.endpoint, block.token.get_secret_value() if block.token else None, block.timeout_seconds)
+    Args:
+        web: The hub.
+    """
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
 
     def __enter__(self) -> Self:
         return self

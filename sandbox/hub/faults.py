@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Origin = Literal["hub", "cdn"]
+Origin = Literal["hub", "cdn", "cas"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Fault:
     """Which requests go wrong, and how. Several ways may be combined.
 
     Attributes:
-        origin: `hub` or `cdn`; None is both.
+        origin: `hub`, `cdn`, or `cas` (the store of xet); None is all.
         method: `GET`, `HEAD`; None is all.
         path: Shell pattern for the decoded path without query; `*` crosses slashes. CDN paths end in the file's path.
         skip: So many matching requests go well first.

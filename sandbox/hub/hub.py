@@ -17,6 +17,7 @@ from sandbox.hub.origin import OriginApp
 from sandbox.hub.replies import HubRequest, Reply, file_reply
 from sandbox.hub.repositories import Gate, Repositories, Repository, StoredFile
 from sandbox.hub.routes import HubRoutes
+from sandbox.hub.xet import Xet
 from sandbox.serving import HttpServer, LoopThread
 
 
@@ -27,6 +28,7 @@ class Hub:
         folder: Where it keeps the files' contents.
         loop: The loop to serve on.
         page_size: How many entries a page of a tree has (1000 on the real hub).
+        below: A path that all addresses of the hub lie below, as a mirror's may: `/hub`.
 
     Attributes:
         tokens: Each known token with the gated and private repositories that it may read. A test changes it at will.
@@ -34,7 +36,7 @@ class Hub:
         faults: What goes wrong.
     """
 
-    def __init__(self, folder: Path, loop: LoopThread, *, page_size: int = 1000) -> None:
+    def __init__(self, folder: Path, loop: LoopThread, *, page_size: int = 1000, below: str = "") -> None:
         self.tokens: dict[str, set[str]] = {}
         self.requests = RequestLog()
         self.faults = Faults()
@@ -43,9 +45,12 @@ class Hub:
         self._link_age = 0
         self._cdn = HttpServer(OriginApp("cdn", self._large_file, self.faults, self.requests), loop)
         self._hub = HttpServer(OriginApp("hub", self._answer, self.faults, self.requests), loop)
-        self.url = self._hub.url
+        self._cas = HttpServer(OriginApp("cas", lambda request: xet.answer(request), self.faults, self.requests), loop)
+        self._has_cas = False
+        self.url = f"{self._hub.url}{below}"
         self.cdn_url = self._cdn.url
-        self._routes = HubRoutes(self._repositories, self.tokens, url=self.url, link=self._link, page_size=page_size)
+        xet = Xet(self._cas.url, self._repositories.large_file)
+        self._routes = HubRoutes(self._repositories, self.tokens, url=self.url, below=below, link=self._link, xet=xet, page_size=page_size)
 
     def start(self) -> None:
         """Begin to serve on both origins."""
@@ -54,8 +59,8 @@ class Hub:
 
     def close(self) -> None:
         """Stop serving and remove the contents. Safe to call twice."""
-        self._hub.close()
-        self._cdn.close()
+        for origin in (self._hub, self._cdn, self._cas):
+            origin.close()
         self._repositories.clear()
 
     def add(
@@ -69,18 +74,20 @@ class Hub:
         private: bool = False,
         disabled: bool = False,
         licence: str | None = None,
+        xet: bool = False,
     ) -> str:
         """Add a commit to a repository, made if there is none, and move the branch to it; earlier commits stay.
 
         Args:
             repo_id: `organisation/name`.
             files: All files of the commit: contents, or paths of files to copy.
-            branch: The branch that moves.
+            branch: The branch that moves; `refs/pr/1` is a pull request's.
             tag: A tag that is set on the commit.
             gated: From now on access must be granted: `auto` on asking, `manual` after a review.
             private: From now on only tokens that are granted the repository see it.
             disabled: From now on the repository answers 403.
             licence: Overrides the licence in the model card's front matter.
+            xet: From now on the hub offers its own protocol for the repository's large files, beside plain HTTP.
 
         Returns:
             The commit's SHA, 40 hexadecimal digits.
@@ -88,9 +95,16 @@ class Hub:
         Raises:
             ValueError: A path leads out of the repository.
         """
+        if xet and not self._has_cas:
+            self._cas.start()
+            self._has_cas = True
         return self._repositories.add(
-            repo_id, files, branch=branch, tag=tag, gated=gated, private=private, disabled=disabled, licence=licence
+            repo_id, files, branch=branch, tag=tag, gated=gated, private=private, disabled=disabled, licence=licence, xet=xet
         )
+
+    def rename(self, repo_id: str, new_id: str) -> None:
+        """Give a repository another name; requests for the old one are redirected from now on."""
+        self._repositories.rename(repo_id, new_id)
 
     def expire_links(self) -> None:
         """Make every CDN address handed out so far answer 403; the hub hands out fresh ones."""

@@ -68,6 +68,7 @@ class Repository:
     gated: Gate = False
     private: bool = False
     disabled: bool = False
+    xet: bool = False
     commits: Mapping[str, Commit] = field(default_factory=dict)
     branches: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +92,22 @@ class Repositories:
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._repositories: dict[str, Repository] = {}
+        self._renamed: dict[str, str] = {}
+
+    def renamed(self, repo_id: str) -> str | None:
+        """Return the name that a repository of that name has now, None if it was not renamed."""
+        return self._renamed.get(repo_id)
+
+    def rename(self, repo_id: str, new_id: str) -> None:
+        """Give a repository another name."""
+        with self._lock:
+            self._repositories[new_id] = replace(self._repositories.pop(repo_id), id=new_id)
+            self._renamed[repo_id] = new_id
+
+    def large_file(self, sha256: str) -> StoredFile | None:
+        """Return a large file of that content, None if there is none."""
+        commits = (commit for repository in self._repositories.values() for commit in repository.commits.values())
+        return next((file for commit in commits for file in commit.files.values() if file.large and file.sha256 == sha256), None)
 
     def get(self, repo_id: str) -> Repository | None:
         """Return the repository, None if there is none of that name."""
@@ -107,6 +124,7 @@ class Repositories:
         private: bool,
         disabled: bool,
         licence: str | None,
+        xet: bool,
     ) -> str:
         """Add a commit of exactly these files and return its SHA. Hashes in the caller's thread."""
         stored = {path: self._store(path, content) for path, content in sorted(files.items())}
@@ -125,6 +143,7 @@ class Repositories:
                 gated=gated,
                 private=private,
                 disabled=disabled,
+                xet=xet,
                 commits={**repository.commits, sha: commit},
                 branches={**repository.branches, branch: sha},
                 tags={**repository.tags, tag: sha} if tag else repository.tags,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from sandbox.hub.replies import HubRequest, Reply, error_reply, file_reply, json_reply
 from sandbox.hub.repositories import Commit, Repositories, Repository, StoredFile
+from sandbox.hub.xet import Xet
 
 USER_NAME = "slipway-demo-user"
 
@@ -19,7 +21,9 @@ class HubRoutes:
         repositories: What there is.
         tokens: Each known token with the gated and private repositories that it may read.
         url: The hub's own address, for links to next pages.
+        below: The path that this ends in.
         link: Returns the CDN address of a large file.
+        xet: The store of repositories that are xet-backed.
         page_size: How many entries a page of a tree has.
     """
 
@@ -29,22 +33,33 @@ class HubRoutes:
         tokens: Mapping[str, set[str]],
         *,
         url: str,
+        below: str,
         link: Callable[[Repository, StoredFile], str],
+        xet: Xet,
         page_size: int,
     ) -> None:
         self._repositories = repositories
         self._tokens = tokens
         self._url = url
+        self._below = below
         self._link = link
+        self._xet = xet
         self._page_size = page_size
 
     def handle(self, request: HubRequest) -> Reply:
         """Answer one request."""
+        if not request.raw_path.startswith(f"{self._below}/"):
+            return error_reply(404, "Not Found")
+        request = replace(request, raw_path=request.raw_path.removeprefix(self._below))
         token = _token(request)
         # On public repositories, too, as the real hub does.
         if token is not None and token not in self._tokens:
             return error_reply(401, "Invalid credentials in Authorization header")
         match request.segments:
+            case ["api", "models", owner, name, *_] | [owner, name, "resolve", *_] if new := self._repositories.renamed(f"{owner}/{name}"):
+                query = urlencode({key: values[0] for key, values in request.query.items()})
+                path = request.raw_path.replace(f"/{owner}/{name}", f"/{new}", 1)
+                return Reply(status=307, headers={"location": f"{self._below}{path}{f'?{query}' if query else ''}"})
             case ["api", "whoami-v2"]:
                 return self._whoami(token)
             case ["api", "resolve-cache", "models", owner, name, sha, *path]:
@@ -86,12 +101,15 @@ class HubRoutes:
         match rest:
             case ["auth-check"]:
                 return self._gate(repository, token) or json_reply({})
+            case ["xet-read-token", _] if repository.xet:
+                return self._gate(repository, token) or self._xet.read_token()
             case ["refs"]:
                 return json_reply(_references(repository))
             case [] | ["revision", _]:
                 return self._with_commit(repository, rest[1] if rest else "main", lambda commit: _information(request, repository, commit))
             case ["tree", revision, *path]:
-                return self._with_commit(repository, revision, lambda commit: self._tree(request, commit, "/".join(path).strip("/")))
+                folder = "/".join(path).strip("/")
+                return self._with_commit(repository, revision, lambda commit: self._tree(request, repository, commit, folder))
         return error_reply(404, "Not Found")
 
     def _with_commit(self, repository: Repository, revision: str, answer: Callable[[Commit], Reply]) -> Reply:
@@ -110,9 +128,12 @@ class HubRoutes:
             headers = {"x-repo-commit": commit.sha, "x-linked-size": str(file.size_bytes), "etag": f'"{file.etag}"'}
             if file.large:
                 location = self._link(repository, file)
+                if repository.xet:
+                    token_url = f"{self._url}/api/models/{repository.id}/xet-read-token/{commit.sha}"
+                    headers |= {"x-xet-hash": file.sha256, "link": f'<{token_url}>; rel="xet-auth"'}
                 return Reply(status=302, headers={**headers, "x-linked-etag": f'"{file.sha256}"', "location": location})
             # Relative, as the real hub's: on the same origin clients follow it by themselves, and with their token.
-            location = f"/api/resolve-cache/models/{repository.id}/{commit.sha}/{quote(path)}"
+            location = f"{self._below}/api/resolve-cache/models/{repository.id}/{commit.sha}/{quote(path)}"
             return Reply(status=307, headers={**headers, "location": location})
 
         return self._with_commit(repository, revision, answer)
@@ -126,8 +147,8 @@ class HubRoutes:
         headers = {"x-repo-commit": sha, "etag": f'"{file.etag}"'}
         return file_reply(file.content, file.size_bytes, request.headers.get("range"), headers)
 
-    def _tree(self, request: HubRequest, commit: Commit, folder: str) -> Reply:
-        entries = _tree_entries(commit, folder, recursive=request.flag("recursive"))
+    def _tree(self, request: HubRequest, repository: Repository, commit: Commit, folder: str) -> Reply:
+        entries = _tree_entries(commit, folder, recursive=request.flag("recursive"), xet=repository.xet)
         if folder and not entries:
             return error_reply(404, f"{folder} does not exist", "EntryNotFound", {"x-repo-commit": commit.sha})
         start = int(request.query.get("cursor", ["0"])[0])
@@ -149,7 +170,8 @@ def _references(repository: Repository) -> dict[str, Any]:
     def listed(names: Mapping[str, str], kind: str) -> list[dict[str, str]]:
         return [{"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": sha} for name, sha in names.items()]
 
-    return {"branches": listed(repository.branches, "heads"), "converts": [], "tags": listed(repository.tags, "tags")}
+    branches = {name: sha for name, sha in repository.branches.items() if not name.startswith("refs/")}
+    return {"branches": listed(branches, "heads"), "converts": [], "tags": listed(repository.tags, "tags")}
 
 
 def _information(request: HubRequest, repository: Repository, commit: Commit) -> Reply:
@@ -193,7 +215,7 @@ def _sibling(file: StoredFile, *, blobs: bool) -> dict[str, Any]:
     return entry
 
 
-def _tree_entries(commit: Commit, folder: str, *, recursive: bool) -> list[dict[str, Any]]:
+def _tree_entries(commit: Commit, folder: str, *, recursive: bool, xet: bool) -> list[dict[str, Any]]:
     prefix = f"{folder}/" if folder else ""
     folders: dict[str, dict[str, Any]] = {}
     files: list[dict[str, Any]] = []
@@ -209,5 +231,7 @@ def _tree_entries(commit: Commit, folder: str, *, recursive: bool) -> list[dict[
             if file.large:
                 # Here the hash is called `oid`; in the model's information it is called `sha256`.
                 entry["lfs"] = {"oid": file.sha256, "size": file.size_bytes, "pointerSize": file.pointer_size_bytes}
+                if xet:
+                    entry["xetHash"] = file.sha256
             files.append(entry)
     return [*folders.values(), *files]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from blocks.errors import HubRejected, HubUnreachable
 from blocks.hub import Hub
 from sandbox import hub as stand_in
+from sandbox import models
 from sandbox.hub.faults import Fault
+from sandbox.serving import LoopThread
 
 REPOSITORY = "slipway-demo/tiny"
 FILES = {"config.json": b"{}", "model.safetensors": b"x" * 5000, "README.md": b"---\nlicense: apache-2.0\n---\n"}
@@ -96,3 +101,146 @@ def test_a_hub_that_is_not_there_is_named() -> None:
 
     with Hub(endpoint=nowhere).client() as client, pytest.raises(HubUnreachable, match=nowhere):
         client.commit(REPOSITORY, "main")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_mirror_below_a_path_is_a_hub(tmp_path: Path, slash: str) -> None:
+    with LoopThread() as loop, stand_in.Hub(tmp_path, loop, below="/models/hub", page_size=2) as mirror:
+        sha = mirror.add(REPOSITORY, models.make_model())
+        mirror.faults.add(Fault(times=None, headers={"x-repo-commit": ""}))
+
+        with Hub(endpoint=f"{mirror.url}{slash}").client() as client:
+            found = client.commit(REPOSITORY, "main")
+            about = client.describe(found, ["model.safetensors"])
+
+    assert found.commit == sha
+    assert len(found.files) == 7
+    assert about.parameters
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "hub",
+        "ftp://hub",
+        "https://",
+        "https://hub:99999",
+        "https://u:secret@hub",
+        "https://hub?x",
+        "https://hub#x",
+        "https://h b",
+        "https://[x",
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_the_block(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match=r"address of a hub|user or a password|between"):
+        Hub(endpoint=endpoint)
+
+
+@pytest.mark.parametrize("token", ["a-token\n", "\r\n a-token \n"])
+def test_a_token_with_a_line_end_is_used_without_it(hub: stand_in.Hub, token: str) -> None:
+    hub.tokens["a-token"] = {REPOSITORY}
+    hub.add(REPOSITORY, FILES, gated="auto")
+
+    with Hub(endpoint=hub.url, token=SecretStr(token)).client() as client:
+        assert client.commit(REPOSITORY, "main").gated
+
+
+@pytest.mark.parametrize("token", ["a\ntoken", "a\x00token", "tokén", "a token"])
+def test_a_token_that_cannot_be_sent_is_named_and_not_shown(hub: stand_in.Hub, token: str) -> None:
+    with pytest.raises(HubRejected, match="token of the hub block cannot be sent: its character") as caught:
+        Hub(endpoint=hub.url, token=SecretStr(token)).client()
+
+    assert token not in caught.value.message
+
+
+def test_the_next_page_of_a_listing_takes_the_token_nowhere(hub: stand_in.Hub) -> None:
+    hub.tokens["a-token"] = {REPOSITORY}
+    hub.add(REPOSITORY, FILES)
+    link = f'<{hub.cdn_url.replace("127.0.0.1", "localhost")}/api/models/x/tree/main>; rel="next"'
+    hub.faults.add(Fault(path="*/tree/*", headers={"link": link}, times=None))
+
+    with Hub(endpoint=hub.url, token=SecretStr("a-token")).client() as client, pytest.raises(HubRejected) as caught:
+        client.commit(REPOSITORY, "main")
+
+    assert "sends the listing of slipway-demo/tiny on to another host ('localhost')" in caught.value.message
+    assert hub.requests.leaks() == []
+
+
+def test_a_listing_in_circles_ends(hub: stand_in.Hub) -> None:
+    sha = hub.add(REPOSITORY, {**FILES, **{f"{number}.json": b"{}" for number in range(100)}})
+    link = f'<{hub.url}/api/models/{REPOSITORY}/tree/{sha}?recursive=true>; rel="next"'
+    hub.faults.add(Fault(path="*/tree/*", headers={"link": link}, times=None))
+
+    with (
+        Hub(endpoint=hub.url).client() as client,
+        pytest.raises(HubRejected, match=r"(0|1)\.json is there twice|config.json is there twice"),
+    ):
+        client.commit(REPOSITORY, "main")
+
+
+def test_a_listing_that_takes_too_long_ends(hub: stand_in.Hub) -> None:
+    hub.add(REPOSITORY, FILES)
+    hub.faults.add(Fault(path="*/tree/*", bytes_per_second=20, times=None))
+
+    begin = time.monotonic()
+    with Hub(endpoint=hub.url, timeout_seconds=0.2).client() as client, pytest.raises(HubUnreachable, match="comes too slowly"):
+        client.commit(REPOSITORY, "main")
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("headers", [{"retry-after": "1"}, {"ratelimit": '"api";r=0;t=0'}])
+def test_a_pause_that_the_hub_asks_for_is_made(hub: stand_in.Hub, headers: dict[str, str]) -> None:
+    hub.add(REPOSITORY, FILES)
+    hub.faults.add(Fault(path="*/revision/*", status=429, headers=headers))
+
+    begin = time.monotonic()
+    with Hub(endpoint=hub.url).client() as client:
+        assert client.commit(REPOSITORY, "main").files
+    assert time.monotonic() - begin >= 1
+
+
+@pytest.mark.parametrize("headers", [{"retry-after": "1000000000"}, {"ratelimit": '"api";r=0;t=3000'}])
+def test_a_pause_without_end_is_not_made(hub: stand_in.Hub, headers: dict[str, str]) -> None:
+    hub.add(REPOSITORY, FILES)
+    hub.faults.add(Fault(path="*/tree/*", status=429, headers=headers, times=None))
+
+    with Hub(endpoint=hub.url).client() as client, pytest.raises(HubUnreachable, match=r"wants [\d,]+ s of pause"):
+        client.commit(REPOSITORY, "main")
+
+
+def test_a_renamed_repository_is_found_and_told(hub: stand_in.Hub) -> None:
+    sha = hub.add("slipway-demo/old", FILES)
+    hub.rename("slipway-demo/old", "slipway-demo/new")
+
+    with Hub(endpoint=hub.url).client() as client:
+        found = client.commit("slipway-demo/old", "main")
+
+    assert (found.repository, found.commit) == ("slipway-demo/new", sha)
+    assert "slipway-demo/old is called slipway-demo/new on the hub now" in found.notes[0]
+
+
+def test_a_pull_request_and_a_name_of_two_revisions_are_resolved(hub: stand_in.Hub) -> None:
+    repository = "slipway-demo/two"
+    request = hub.add(repository, FILES, branch="refs/pr/1")
+    tagged = hub.add(repository, {**FILES, "config.json": b'{"a": 1}'}, tag="v1")
+    branch = hub.add(repository, {**FILES, "config.json": b'{"a": 2}'}, branch="v1")
+
+    with Hub(endpoint=hub.url).client() as client:
+        assert client.commit(repository, "refs/pr/1").commit == request
+        found = client.commit(repository, "v1")
+
+    assert found.commit == branch
+    assert f"v1 names a branch ({branch[:12]}) and a tag ({tagged[:12]})" in found.notes[0]
+    assert "the branch was taken" in found.notes[0]
+
+
+def test_three_thousand_files_take_as_many_pages_as_they_need(hub: stand_in.Hub) -> None:
+    hub.add(REPOSITORY, {**FILES, **{f"data/{number}.json": b"" for number in range(3000)}})
+
+    with Hub(endpoint=hub.url).client() as client:
+        found = client.commit(REPOSITORY, "main")
+
+    assert len(found.files) == 3003
+    assert len([request for request in hub.requests if "/tree/" in request.path]) == 4

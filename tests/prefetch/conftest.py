@@ -79,9 +79,9 @@ class Node:
     def store(self) -> Path:
         return self.folder / "store"
 
-    def want(self, files: Mapping[str, bytes], *, repository: str = REPOSITORY) -> Wanted:
+    def want(self, files: Mapping[str, bytes], *, repository: str = REPOSITORY, **options: Any) -> Wanted:
         """Put the files on the hub, as a commit that is wanted on the node."""
-        sha = self.hub.add(repository, files)
+        sha = self.hub.add(repository, files, **options)
         with HubBlock(endpoint=self.hub.url).client() as client:
             listed = client.commit(repository, sha)
         made = candidate(repository=repository, commit=sha, files=tuple(SnapshotFile(**asdict(file)) for file in listed.files))

@@ -287,3 +287,38 @@ def test_the_log_keeps_only_the_latest() -> None:
         log.append(LoggedRequest(origin="hub", method="GET", path=path, query="", range=None, authorized=False))
 
     assert [entry.path for entry in log] == ["b", "c"]
+
+
+def test_a_renamed_repository_is_found_by_its_old_name(hub: Hub, repo: str, tmp_path: Path) -> None:
+    sha = hub.add(repo, FILES)
+    hub.rename(repo, f"{repo}-renamed")
+
+    assert (api(hub).model_info(repo).id, api(hub).model_info(repo).sha) == (f"{repo}-renamed", sha)
+    folder = snapshot_download(repo, revision=sha, endpoint=hub.url, cache_dir=tmp_path, token=False)
+    assert {path.name for path in Path(folder).iterdir()} == set(FILES)
+
+
+def test_a_pull_request_is_a_revision_and_no_branch(hub: Hub, repo: str) -> None:
+    hub.add(repo, FILES)
+    proposed = hub.add(repo, make_model(seed=7), branch="refs/pr/1")
+
+    assert api(hub).model_info(repo, revision="refs/pr/1").sha == proposed
+    assert [branch.name for branch in api(hub).list_repo_refs(repo).branches] == ["main"]
+
+
+def test_a_hub_below_a_path_is_a_hub(tmp_path: Path) -> None:
+    with LoopThread() as loop, Hub(tmp_path / "hub", loop, page_size=4, below="/mirror") as below:
+        sha = below.add("slipway-demo/tiny", FILES)
+
+        folder = snapshot_download("slipway-demo/tiny", endpoint=below.url, cache_dir=tmp_path / "cache", token=False)
+
+    assert (Path(folder).name, {path.name for path in Path(folder).iterdir()}) == (sha, set(FILES))
+
+
+def test_large_files_of_a_xet_repository_come_from_its_store(hub: Hub, repo: str, tmp_path: Path) -> None:
+    hub.add(repo, FILES, private=True, xet=True)
+
+    folder = snapshot_download(repo, endpoint=hub.url, cache_dir=tmp_path, token=TOKEN)
+
+    assert all((Path(folder) / path).read_bytes() == content for path, content in FILES.items())
+    assert hub.requests.bytes_sent("cas") > hub.requests.bytes_sent("cdn") == 0

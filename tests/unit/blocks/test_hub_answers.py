@@ -6,41 +6,23 @@ import json
 import random
 import string
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from blocks.errors import HubRejected
 from blocks.facts import HubCommit
-from blocks.hub.listing import read_commit
-from blocks.hub.web import About, Answer, Web
+from tests.support.told_hub import COMMIT, ToldHub
 
-SHA, OTHER = "a" * 40, "b" * 40
+SHA, OTHER = COMMIT, "b" * 40
 FILE = {"type": "file", "oid": "c" * 40, "size": 2, "path": "config.json"}
 LARGE = {"type": "file", "oid": "d" * 40, "size": 5, "path": "model.safetensors", "lfs": {"oid": "e" * 64, "size": 5, "pointerSize": 134}}
 INFO = {"id": "o/n", "sha": SHA, "gated": False, "cardData": {"license": "mit"}}
 
 
-class Told:
-    """A hub that says what it is told to say; pages of a listing one behind the other."""
-
-    endpoint = "https://hub.test"
-    seconds = 1.0
-
-    def __init__(self, *pages: bytes, info: bytes = json.dumps(INFO).encode(), refs: bytes = b"{}") -> None:
-        self.pages, self.info, self.refs = list(pages), info, refs
-        self.asked: list[str] = []
-
-    def get(self, url: str, about: About, most_bytes: int) -> Answer:
-        self.asked.append(url)
-        body = self.refs if url.endswith("/refs") else self.info if "/revision/" in url else self.pages.pop(0) if "/tree/" in url else b"{}"
-        return Answer(url=url, headers={}, body=body, commits=frozenset())
-
-    def next_page(self, answer: Answer, about: About) -> str | None:
-        return answer.url if self.pages else None
-
-    def read(self, revision: str = "main") -> HubCommit:
-        return read_commit(cast(Web, self), "o/n", revision)
+def read(*pages: bytes, revision: str = "main", **said: bytes) -> HubCommit:
+    """What the block makes of such a listing."""
+    return ToldHub(pages=list(pages), **said).client().commit("o/n", revision)
 
 
 def entry(**changes: Any) -> Mapping[str, Any]:
@@ -99,7 +81,7 @@ def test_a_malformed_listing_is_one_sentence_with_the_field(kind: str) -> None:
     body, field = LISTINGS[kind]
 
     with pytest.raises(HubRejected) as caught:
-        Told(body if isinstance(body, bytes) else json.dumps(body).encode()).read()
+        read(body if isinstance(body, bytes) else json.dumps(body).encode())
 
     assert caught.value.message.startswith("The hub https://hub.test answers wrongly for o/n: its list of files")
     assert field in caught.value.message
@@ -127,7 +109,7 @@ def test_the_kinds_are_as_many_as_were_reported() -> None:
 )
 def test_malformed_information_is_one_sentence_with_the_field(info: bytes, says: str) -> None:
     with pytest.raises(HubRejected) as caught:
-        Told(json.dumps([FILE]).encode(), info=info).read()
+        read(json.dumps([FILE]).encode(), info=info)
 
     assert says in caught.value.message
     assert caught.value.message.isprintable()
@@ -137,9 +119,9 @@ def test_what_hubs_add_is_left_where_it_is() -> None:
     more = {"lastCommit": {"title": "x"}, "security": [], "xetHash": "f" * 64}
     folder = {"type": "directory", "oid": "", "size": 0, "path": ".."}
 
-    found = Told(
+    found = read(
         json.dumps([folder, {**FILE, **more}]).encode(), json.dumps([{**LARGE, **more}, entry(path="データ/モデル 1.png")]).encode()
-    ).read()
+    )
 
     assert [(file.path, file.algorithm) for file in found.files] == [
         ("config.json", "git-sha1"),
@@ -152,18 +134,18 @@ def test_a_listing_without_end_ends() -> None:
     pages = [json.dumps([entry(path=f"{page}.json")]).encode() for page in range(3000)]
 
     with pytest.raises(HubRejected, match="no model has so many"):
-        Told(*pages).read()
+        read(*pages)
 
 
 def test_another_commit_than_the_one_that_was_asked_for_is_refused() -> None:
     with pytest.raises(HubRejected, match=f"answers with commit {SHA}"):
-        Told(json.dumps([FILE]).encode()).read(OTHER)
+        read(json.dumps([FILE]).encode(), revision=OTHER)
 
 
 def test_a_new_name_is_told_and_taken() -> None:
-    told = Told(json.dumps([FILE]).encode(), info=json.dumps({**INFO, "id": "o/new"}).encode())
+    told = ToldHub(pages=[json.dumps([FILE]).encode()], info=json.dumps({**INFO, "id": "o/new"}).encode())
 
-    found = told.read()
+    found = told.client().commit("o/n", "main")
 
     assert found.repository == "o/new"
     assert found.notes == ("o/n is called o/new on the hub now, and is recorded as that: change `repository` in the model's file.",)
@@ -174,18 +156,18 @@ def test_a_new_name_is_told_and_taken() -> None:
 def test_a_name_of_a_branch_and_a_tag_says_which_was_taken(branch: str, tag: str, taken: str) -> None:
     refs = {"branches": [{"name": "v1", "ref": "refs/heads/v1", "targetCommit": branch}], "tags": [{"name": "v1", "targetCommit": tag}]}
 
-    (note,) = Told(json.dumps([FILE]).encode(), refs=json.dumps(refs).encode()).read("v1").notes
+    (note,) = read(json.dumps([FILE]).encode(), refs=json.dumps(refs).encode(), revision="v1").notes
 
     assert f"the {taken} was taken, commit {SHA[:12]}" in note
-    assert Told(json.dumps([FILE]).encode(), refs=json.dumps(refs).encode()).read("main").notes == ()
+    assert read(json.dumps([FILE]).encode(), refs=json.dumps(refs).encode()).notes == ()
 
 
 @pytest.mark.parametrize("revision", ["", ".", "..", "x\n", "v" * 256, "\x1b[31m"])
 def test_a_revision_that_is_none_is_refused_before_anything_is_asked(revision: str) -> None:
-    told = Told()
+    told = ToldHub()
 
     with pytest.raises(HubRejected, match="is not a revision of o/n"):
-        told.read(revision)
+        told.client().commit("o/n", revision)
     assert told.asked == []
 
 
@@ -198,7 +180,7 @@ def test_generated_listings_make_no_traceback() -> None:
         if generator.random() < 0.1:
             body = body[: generator.randrange(len(body))]
         try:
-            files, said = Told(body).read().files, ""
+            files, said = read(body).files, ""
         except HubRejected as exc:
             files, said = (), exc.message
         refused += bool(said)

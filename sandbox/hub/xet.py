@@ -1,0 +1,97 @@
+"""The hub's content-addressed store (xet), as `hf_xet` 1.8 asks it: which pieces a file is made of, and the pieces.
+
+A file is cut into chunks of 64 KiB, and a thousand of them make an xorb, uncompressed. The hashes are made up, which it does not notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from sandbox.hub.replies import HubRequest, Reply, json_reply
+from sandbox.hub.repositories import StoredFile
+
+_CHUNK_BYTES = 1 << 16
+_CHUNKS = 1000
+_XORB_BYTES = _CHUNKS * _CHUNK_BYTES
+
+#: In front of each chunk: version, stored length, compression (none), length.
+_HEADER_BYTES = 8
+
+#: How long a read token holds, in seconds.
+_TOKEN_SECONDS = 900
+
+
+class Xet:
+    """Answers requests to the store.
+
+    Args:
+        url: Its own address.
+        find: The file of a SHA-256; none if there is none.
+    """
+
+    def __init__(self, url: str, find: Callable[[str], StoredFile | None]) -> None:
+        self._url = url
+        self._find = find
+        self._token = secrets.token_hex(16)
+
+    def read_token(self) -> Reply:
+        """What the hub says to those who may read: where the store is, and with which token."""
+        until = str(int(time.time()) + _TOKEN_SECONDS)
+        headers = {"x-xet-cas-url": self._url, "x-xet-access-token": self._token, "x-xet-token-expiration": until}
+        reply = json_reply({"casUrl": self._url, "accessToken": self._token, "exp": int(until)})
+        return Reply(headers={**reply.headers, **headers}, body=reply.body)
+
+    def answer(self, request: HubRequest) -> Reply:
+        """Answer one request. Pieces are had by their address alone, as it is signed on the real store."""
+        match request.segments:
+            case ["v1", "reconstructions", name]:
+                if request.headers.get("authorization") != f"Bearer {self._token}":
+                    return Reply(status=401)
+                file = self._find(name)
+                return Reply(status=404) if file is None else _reconstruction(self._url, file, request.headers.get("range"))
+            case ["xorbs", sha256, number] if number.isdecimal():
+                file = self._find(sha256)
+                return Reply(status=404) if file is None else _piece(file, int(number), request.headers.get("range", ""))
+        # Also for `/v2/reconstructions`, upon which the client asks the older way.
+        return Reply(status=404)
+
+
+def _reconstruction(url: str, file: StoredFile, wanted: str | None) -> Reply:
+    """The pieces of the file, or of the part that a range asks for."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "bytes=0-")
+    if found is None or int(found[1]) >= max(1, file.size_bytes):
+        return Reply(status=416)
+    begin, last = int(found[1]), min(int(found[2] or file.size_bytes), file.size_bytes - 1)
+    terms, pieces = [], {}
+    for number in range(begin // _XORB_BYTES, last // _XORB_BYTES + 1):
+        length = min(_XORB_BYTES, file.size_bytes - number * _XORB_BYTES)
+        chunks = -(-length // _CHUNK_BYTES)
+        name = hashlib.sha256(f"{file.sha256} {number}".encode()).hexdigest()
+        span = {"start": 0, "end": chunks}
+        terms.append({"hash": name, "unpacked_length": length, "range": span})
+        stored = length + chunks * _HEADER_BYTES
+        piece = {"range": span, "url": f"{url}/xorbs/{file.sha256}/{number}", "url_range": {"start": 0, "end": stored - 1}}
+        pieces[name] = [piece]
+    document = {"offset_into_first_range": begin % _XORB_BYTES, "terms": terms, "fetch_info": pieces}
+    return Reply(headers={"content-type": "application/json"}, body=json.dumps(document).encode())
+
+
+def _piece(file: StoredFile, number: int, wanted: str) -> Reply:
+    content = b""
+    with file.content.open("rb") as stream:
+        stream.seek(number * _XORB_BYTES)
+        for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""):
+            length = len(chunk).to_bytes(3, "little")
+            content += b"\0" + length + b"\0" + length + chunk
+            if len(content) >= _XORB_BYTES + _CHUNKS * _HEADER_BYTES:
+                break
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
+    if found is None:
+        return Reply(body=content)
+    begin, last = int(found[1]), min(int(found[2]), len(content) - 1)
+    return Reply(status=206, headers={"content-range": f"bytes {begin}-{last}/{len(content)}"}, body=content[begin : last + 1])
