@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
+from blocks.errors import HubRejected
 from blocks.facts import HubCommit
 from blocks.facts.model import ModelFacts
 from blocks.hub.json_objects import read_json_object
@@ -58,16 +59,20 @@ class Hub(Block):
             whole = False
         if not whole or not re.fullmatch(r"[!-~]+", address) or set("?#\\") & set(address):
             raise ValueError("must be the address of a hub, as https://HOST or https://HOST/PATH")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must not hold a user or a password: nodes get it in the clear; set the token instead")
         return address
 
     def client(self) -> HubClient:
         """A client for this hub.
 
         Raises:
-            HubRejected: The token cannot be sent.
+            HubRejected: The token cannot be sent, or the address holds a password.
         """
+        if "@" in urlsplit(self.endpoint).netloc:
+            # Not when it is made: what pydantic says of a value holds the value.
+            raise HubRejected(
+                "The address of the hub block holds a user or a password, which nodes would get in the clear: take "
+                "them out, and set the token."
+            )
         return HubClient(Web(self.endpoint, self.token.get_secret_value() if self.token else None, self.timeout_seconds))
 
 

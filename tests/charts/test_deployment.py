@@ -274,3 +274,14 @@ def test_pods_are_spread_where_there_may_be_more_than_one(chart: Any) -> None:
 def test_a_priority_class_is_named_where_it_is_given(chart: Any) -> None:
     assert chart.pod("production", "full")["spec"]["priorityClassName"] == "serving"
     assert "priorityClassName" not in chart.pod("production")["spec"]
+
+
+def test_a_folder_of_the_snapshot_and_mistrals_own_layout_are_served(chart: Any) -> None:
+    other = {"engine.loadFormat": "mistral", "weights.subfolder": "fp8/small"}
+
+    container = chart.pod("staging", above=other)["spec"]["containers"][0]
+
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "weights"]
+    assert container["args"][0] == f"{mount['mountPath']}/fp8/small"
+    for argument in ("--load-format", "--config-format", "--tokenizer-mode"):
+        assert option(container["args"], argument) == "mistral"

@@ -36,7 +36,8 @@ def test_what_is_asked_for(headers: dict[str, str], seconds: float | None) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ["", "soon", "-5", "nan", "inf", "1e400", "9" * 400, "Thu, 99 Jan 2026 12:00:00 GMT", "Thu, 01 Jan 99999999 12:00:00 GMT", "\x00"]
+    "value",
+    ["", "soon", "-5", "nan", "inf", "1e400", "9" * 400, "Thu, 99 Jan 2026 12:00:00 GMT", "Thu, 01 Jan 99999999 12:00:00 GMT", "\x00"],
 )
 def test_what_makes_no_sense_asks_for_nothing(value: str) -> None:
     assert stated_wait({"Retry-After": value}) is None
