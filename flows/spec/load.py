@@ -25,6 +25,9 @@ Named = TypeVar("Named", Model, Environment, CheckSuite)
 
 __all__ = ["ENVIRONMENT_VARIABLE", "ROOT", "Deployments"]
 
+#: What the chart takes of a chat template; more would not fit a ConfigMap beside the rest.
+_LONGEST_TEMPLATE = 262_144
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deployments:
@@ -61,10 +64,17 @@ class Deployments:
         if not template.endswith(".jinja"):
             return model
         path = self.root / "models" / template
+        place: Place = ("engine", "chat_template")
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise SpecInvalid(f"{self._shown('models', name)}: engine.chat_template: {self._relative(path)} cannot be read.") from exc
+            inside = path.resolve().is_relative_to((self.root / "models").resolve())
+            text = path.read_text(encoding="utf-8") if inside else ""
+        except (OSError, ValueError, RuntimeError) as exc:  # nothing of that name, no text, no name, or links that lead to each other
+            named = template if template.isprintable() else ascii(template)
+            raise source.invalid(place, f"{self._relative(self.root / 'models')}/{named[:200]} cannot be read.") from exc
+        if not inside:
+            raise source.invalid(place, "must be the name of a file beside the model's, and not lead out of the folder.")
+        if len(text) > _LONGEST_TEMPLATE:
+            raise source.invalid(place, f"{self._relative(path)} holds more than {_LONGEST_TEMPLATE:,} characters.")
         # The text and not its path is part of the candidate: an edited template makes another one.
         return replace(model, engine=replace(model.engine, chat_template=text))
 

@@ -182,9 +182,13 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_number)
         if not _finite(value):
-            raise SpecInvalid(f"{_shown(text)} holds a number that is too large.")
+            raise ValueError("a number without end")
     except RecursionError as exc:
         raise SpecInvalid(f"{_shown(text)} is nested too deeply.") from exc
+    except json.JSONDecodeError:
+        raise
+    except ValueError as exc:  # more digits than Python reads, here as in vLLM
+        raise SpecInvalid(f"{_shown(text)} holds a number that is too large.") from exc
     return value
 
 

@@ -67,7 +67,7 @@ def test_the_deployments_of_this_checkout_are_right() -> None:
         (
             "engine: {max_model_len: 256}",
             "engine: {max_model_len: 256, chat_template: chat.jinja}",
-            "deployments/models/chat.jinja cannot be read",
+            "engine.chat_template: deployments/models/chat.jinja cannot be read",
         ),
         (
             "engine: {max_model_len: 256}",
@@ -126,6 +126,25 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(deployments: Dep
 
     with pytest.raises(SpecInvalid, match=r"Known models: tiny\.$"):
         deployments.model(name)
+
+
+@pytest.mark.parametrize("template", ["../../secret.jinja", "/etc/secret.jinja", "link.jinja"])
+def test_a_chat_template_is_read_from_the_models_folder_alone(deployments: Deployments, template: str) -> None:
+    write(deployments, "models/tiny.yaml", MODEL.replace("256}", f"256, chat_template: {template}}}"))
+    outside = deployments.root.parent / "secret.jinja"
+    outside.write_text("hunter2")
+    (deployments.root / "models" / "link.jinja").symlink_to(outside)
+
+    with pytest.raises(SpecInvalid, match=r"line 5: engine.chat_template: must be the name of a file beside the model's"):
+        deployments.model("tiny")
+
+
+def test_a_chat_template_that_no_configmap_would_hold_is_refused(deployments: Deployments) -> None:
+    write(deployments, "models/tiny.yaml", MODEL.replace("256}", "256, chat_template: long.jinja}"))
+    write(deployments, "models/long.jinja", "x" * 262_145)
+
+    with pytest.raises(SpecInvalid, match=r"engine.chat_template: deployments/models/long.jinja holds more than 262,144 characters"):
+        deployments.model("tiny")
 
 
 def test_numbers_of_variables_need_no_quotes(deployments: Deployments) -> None:
