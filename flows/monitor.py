@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
+from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.errors import PipelineError, Transient
 from blocks.health_cache import HealthCache
@@ -19,9 +21,10 @@ from flows.errors import VerificationInconclusive
 from flows.health.tasks import Round, check_health, check_health_task
 from flows.record.lock import alone
 from flows.runtime.blocks import load_block, shared_registry
+from flows.runtime.endpoints import keyed
 from flows.runtime.states import ended, overtakes
 from flows.runtime.tasks import RESULTS, foreseen, run
-from flows.spec import Deployments
+from flows.spec import Deployments, Environment
 
 
 @flow(name="monitor", result_serializer=RESULTS)
@@ -46,9 +49,22 @@ async def monitor() -> State[Any] | dict[str, Any]:
 async def connections() -> tuple[Registry, Mapping[str, Endpoint], HealthCache | None]:
     """The registry, how the endpoints of each environment are reached (by its name), and the cache if there is one."""
     deployments = Deployments.default()
-    endpoints = {environment.name: await load_block(Endpoint, environment.blocks) for environment in deployments.environments()}
+    endpoints = {environment.name: await _way(environment) for environment in deployments.environments()}
     name = deployments.shared().health_cache
     return await shared_registry(deployments), endpoints, await load_block(HealthCache, name) if name else None
+
+
+async def _way(environment: Environment) -> Endpoint:
+    endpoint = await load_block(Endpoint, environment.blocks)
+    if environment.api_key_secret is None:
+        return endpoint
+    cluster = await load_block(Cluster, environment.blocks)
+
+    def with_key() -> Endpoint:
+        with cluster.client() as client:
+            return keyed(endpoint, client, environment)
+
+    return await asyncio.to_thread(with_key)
 
 
 def keep_watch(

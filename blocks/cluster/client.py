@@ -13,6 +13,7 @@ from blocks.cluster.mounts import Mounts
 from blocks.cluster.nodes import Nodes
 from blocks.cluster.pods import Pods
 from blocks.cluster.rollouts import Rollouts
+from blocks.cluster.secrets import Secrets
 from blocks.kubeconfig import load_configuration
 from blocks.kubernetes_api import KubernetesApi
 
@@ -43,6 +44,7 @@ class ClusterClient:
         rollouts: Kubernetes Deployments, and how far their rollouts are.
         mounts: What pods mount, and what there is to be mounted.
         documents: Single objects as the API server has them.
+        secrets: Single texts of Secrets.
     """
 
     def __init__(self, settings: ClusterSettings) -> None:
@@ -53,6 +55,7 @@ class ClusterClient:
         self.rollouts = Rollouts(api, self.pods)
         self.mounts = Mounts(api)
         self.documents = Documents(api)
+        self.secrets = Secrets(api)
 
     def __enter__(self) -> Self:
         return self

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from prefect.blocks.core import Block
-from pydantic import Field
+from pydantic import Field, PrivateAttr, SecretStr
 
 from blocks.endpoint.client import EndpointClient
 from blocks.errors import EndpointRejected
@@ -31,6 +31,23 @@ class Endpoint(Block):
     )
     context: str | None = Field(default=None, description="A context of that file; empty uses its current one.")
     timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request may take. vLLM's first completion took 28 s.")
+
+    # Of one run: neither saved with the block nor shown.
+    _key: SecretStr | None = PrivateAttr(default=None)
+
+    def with_key(self, key: str) -> Self:
+        """The same, sending the key that engines ask for (vLLM's `--api-key`) as a bearer token.
+
+        Raises:
+            EndpointRejected: The API server's proxy passes no such header on: it takes it for its own, and removes it.
+        """
+        if self.via == "service-proxy":
+            raise EndpointRejected(
+                "Engines that ask for a key cannot be reached by the API server's proxy; use an endpoint block with via: dns."
+            )
+        keyed = self.model_copy()
+        keyed._key = SecretStr(key)
+        return keyed
 
     def client(self, endpoint: str) -> EndpointClient:
         """A client for the endpoint `host:port`; use it as a context manager.
@@ -56,7 +73,7 @@ class Endpoint(Block):
         name = f"pod {pod}"
         if self.via == "dns":
             host = f"[{address}]" if ":" in address else address
-            return EndpointClient(name, f"http://{host}:{port}", {}, None, self.timeout_seconds)
+            return EndpointClient(name, f"http://{host}:{port}", self._headers(), None, self.timeout_seconds)
         access = self.access()
         return EndpointClient(name, access.proxied(namespace, f"pods/{pod}:{port}"), access.headers, access.tls, self.timeout_seconds)
 
@@ -77,9 +94,12 @@ class Endpoint(Block):
             ClusterRejected: The kubeconfig or its context does not exist.
         """
         if self.via == "dns":
-            return EndpointAccess(api_server=None, headers={}, tls=None)
+            return EndpointAccess(api_server=None, headers=self._headers(), tls=None)
         configuration = load_configuration(self.kubeconfig, self.context)
         return EndpointAccess(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
+
+    def _headers(self) -> dict[str, str]:
+        return {} if self._key is None else {"Authorization": f"Bearer {self._key.get_secret_value()}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +113,7 @@ class EndpointAccess:
     """
 
     api_server: str | None
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     tls: ssl.SSLContext | None
 
     def base_url(self, endpoint: str) -> str:

@@ -18,6 +18,9 @@ from blocks.facts import Answer, EngineMetrics, Load, ServedModel
 #: More than any answer of a check has; what goes on for longer is not one.
 LARGEST_ANSWER_BYTES = 32 << 20
 
+#: What a 401 means: vLLM answers it on all below /v1 where it was started with a key, and the key does not come along.
+UNAUTHORIZED = "it asks for another key than it was sent; api_key_secret in the environment's file names the Secret that has it"
+
 
 class EndpointClient:
     """Asks one endpoint.
@@ -144,6 +147,8 @@ class EndpointClient:
         # 503 is the API server's word for a Service without a ready pod.
         if status in (502, 503, 504):
             raise EndpointUnreachable(f"{self._endpoint} answered HTTP {status} for {path}.")
+        if status == 401:
+            raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP 401: {UNAUTHORIZED}.")
         if status != 200:
             raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP {status}; is it vLLM?")
         return content

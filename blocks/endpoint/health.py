@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from blocks.endpoint.block import EndpointAccess
+from blocks.endpoint.client import UNAUTHORIZED
 from blocks.errors import EndpointRejected
 
 #: An endpoint's two requests go over one connection; the next endpoint's over another.
@@ -71,6 +72,8 @@ async def _probe(client: httpx.AsyncClient, access: EndpointAccess, probe: Probe
     # The last one: a host's name that is none, which Python finds only when it encodes it.
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
         return f"{path} did not answer ({type(exc).__name__})"
+    if status == 401:
+        return f"{path} answered HTTP 401: {UNAUTHORIZED}"
     return None if status == 200 else f"{path} answered HTTP {status}"
 
 

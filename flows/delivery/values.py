@@ -43,6 +43,8 @@ def chart_values(candidate: Candidate, environment: Environment, plan: ReleasePl
             "loadFormat": engine.load_format,
             "speculative": _speculative(engine.speculative),
             "variables": dict(engine.variables),
+            # Its name alone: values are kept in the cluster's releases, and where Argo CD delivers, in Git.
+            "apiKeySecret": environment.api_key_secret or "",
         },
         "rollout": {"strategy": plan.strategy},
         "loadBudgetSeconds": plan.budget.load_seconds,

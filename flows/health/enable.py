@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from blocks.endpoint import Endpoint
 from blocks.endpoint.health import Probe, probe_all
 from blocks.registry import Entry
 from flows.errors import VerificationFailed
 from flows.health.tasks import TIMEOUT_SECONDS
-from flows.runtime.blocks import blocks_of, shared_registry
-from flows.spec import Deployments
+from flows.runtime.blocks import Blocks, blocks_of, shared_registry
+from flows.runtime.endpoints import keyed
+from flows.spec import Deployments, Environment
 
 
 async def enable(model: str, environment_name: str, reason: str, actor: str) -> Entry | None:
@@ -20,7 +22,8 @@ async def enable(model: str, environment_name: str, reason: str, actor: str) -> 
         RegistryRejected: Nothing there can be put back.
     """
     deployments = Deployments.default()
-    endpoint = (await blocks_of(deployments.environment(environment_name))).endpoint
+    environment = deployments.environment(environment_name)
+    endpoint = await asyncio.to_thread(_way, await blocks_of(environment), environment)
     registry = await shared_registry(deployments)
     with registry.client() as client:
         before = await asyncio.to_thread(client.current, model, environment_name)
@@ -31,3 +34,8 @@ async def enable(model: str, environment_name: str, reason: str, actor: str) -> 
             if what is not None:
                 raise VerificationFailed(f"{model} stays out of {environment_name}: {what}. Mend it, or release it again.")
         return await asyncio.to_thread(client.switch.enable, model, environment_name, reason=reason, actor=actor)
+
+
+def _way(blocks: Blocks, environment: Environment) -> Endpoint:
+    with blocks.cluster.client() as cluster:
+        return keyed(blocks.endpoint, cluster, environment)

@@ -160,6 +160,7 @@ class Environment:
         node_selector: Labels of the nodes that may run the engine.
         tolerations: Their taints that its pods tolerate.
         gpu_memory_gib: Memory of one GPU of those nodes in GiB, where no label of theirs says it (`nvidia.com/gpu.memory`).
+        api_key_secret: A Secret in the namespace whose key `api-key` engines ask their clients for; none for engines that ask for none.
         licences: Licences that models may have here, as the hub names them, in lower case; none for any.
         prefetch: How weights reach those nodes.
         latency: The latency limits of verification.
@@ -183,6 +184,7 @@ class Environment:
     node_selector: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     tolerations: tuple[Toleration, ...] = (Toleration(key="gpu-workload", value="true", effect="NoSchedule"),)
     gpu_memory_gib: Annotated[float, Field(ge=1, le=4096)] | None = None
+    api_key_secret: DnsLabel | None = None
     licences: tuple[Licence, ...] | None = None
     latency: LatencyPolicy = LatencyPolicy()
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)

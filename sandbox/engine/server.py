@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 import jinja2
 import jinja2.sandbox
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.engine.answers import Answer, Job
 from sandbox.engine.arguments import EngineArguments
@@ -71,7 +73,8 @@ class EngineServer:
                 *(Route(path, _refusals(handler), methods=["POST"]) for path, handler in posts.items()),
                 *(Route(path, handler, methods=["GET"]) for path, handler in gets.items()),
                 Route("/ping", self._health, methods=["GET", "POST"]),
-            ]
+            ],
+            middleware=[Middleware(_Guard, key=key)] if (key := os.environ.get("VLLM_API_KEY")) else [],
         )
 
     async def _health(self, request: Request) -> Response:
@@ -179,6 +182,21 @@ class EngineServer:
             )
         except jinja2.TemplateError as exc:
             raise RequestRefused(f"the chat template refuses these messages: {exc}", param="messages") from exc
+
+
+class _Guard:
+    """Lets nobody without the key below /v1, as vLLM 0.32.0 does; /tokenize, /metrics and /health are open there, too."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._wanted = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guarded = scope["type"] == "http" and scope["path"].startswith("/v1") and scope["method"] != "OPTIONS"
+        if guarded and dict(scope["headers"]).get(b"authorization") != self._wanted:
+            await JSONResponse({"error": "Unauthorized"}, status_code=401)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _compile(source: str | None) -> jinja2.Template | None:

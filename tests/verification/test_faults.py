@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from kubernetes.client import CoreV1Api
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from blocks.endpoint import Endpoint
-from blocks.errors import EndpointUnreachable
+from blocks.errors import ClusterRejected, EndpointRejected, EndpointUnreachable
 from flows.spec import LatencyPolicy, StabilityPolicy
 from flows.verification.attempts import Attempts
 from flows.verification.golden import Reference
@@ -102,7 +103,7 @@ def test_a_healthy_endpoint_that_serves_something_else_fails_and_is_asked_nothin
 
     assert verdict.outcome == "failed"
     assert {check, "pods", "pod-fingerprint"} <= wrong(verdict).keys()
-    assert {measurement.kind for measurement in verdict.measurements} == {"identity"}
+    assert {measurement.kind for measurement in verdict.measurements} == {"identity", "stability"}
 
 
 def test_another_version_than_the_image_showed_before_fails(served: Served) -> None:
@@ -160,6 +161,38 @@ def test_an_attempt_that_came_to_no_verdict_is_told_in_the_next_ones_evidence(se
     assert verdict.outcome == "passed"
     (told,) = [measurement.seen for measurement in verdict.measurements if measurement.name == "attempts"]
     assert "127.0.0.1:9 did not answer /health" in told
+
+
+def test_an_engine_that_asks_for_a_key_is_asked_with_the_one_of_the_environments_secret(served: Served, loop: LoopThread) -> None:
+    asked: list[str] = []
+
+    async def guarded(request: Request) -> Response:
+        asked.append(request.headers.get("authorization", ""))
+        return JSONResponse({"error": "Unauthorized"}, status_code=401) if request.url.path.startswith("/v1") else Response()
+
+    server = serve(loop, guarded)
+    where: dict[str, Any] = {"endpoint": Endpoint(via="dns"), "address": f"{server.host}:{server.port}"}
+    CoreV1Api(served.api).create_namespaced_secret(
+        served.namespace, {"metadata": {"name": "engine-key"}, "stringData": {"api-key": "sesame\n"}}
+    )
+
+    without, with_key = served.verify(**where), served.verify(**where, api_key_secret="engine-key")
+
+    server.close()
+    for verdict in (without, with_key):
+        assert verdict.outcome == "errored"
+        assert "HTTP 401: it asks for another key than it was sent" in wrong(verdict)["protocol"]
+        assert "sesame" not in repr(verdict)
+    assert set(asked) == {"", "Bearer sesame"}
+    # the pods behind it ask for none, and are sent it all the same
+    with served.cluster.client() as cluster:
+        (pod,) = cluster.pods.list(served.namespace, {})
+    open_ = served.verify(endpoint=Endpoint(via="dns"), address=f"{pod.address}:8000", api_key_secret="engine-key")
+    assert wrong(open_) == {}
+    with pytest.raises(ClusterRejected, match="has no Secret other-key; create it"):
+        served.verify(**where, api_key_secret="other-key")
+    with pytest.raises(EndpointRejected, match="cannot be reached by the API server's proxy"):
+        served.verify(api_key_secret="engine-key")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from blocks.facts import Pod
 from flows.record.phases import PodTimes, pod_times
 from flows.rollout.containers import container_finding
 from flows.rollout.diagnosis import REMEDIES
+from flows.runtime.endpoints import keyed
 from flows.runtime.tasks import looks, unforeseen
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.attempts import Attempts, check_attempts
@@ -65,9 +66,11 @@ def measure(
         EndpointUnreachable: Nothing answers, and no pod is known to have ended.
         ClusterUnreachable: The cluster did not answer.
     """
-    with cluster.client() as pods, endpoint.client(address) as client:
-        verification = _Verification(pods, endpoint, client, candidate, environment, helm_release, attempts)
-        return verification.run(suite, reference)
+    with cluster.client() as pods:
+        way = keyed(endpoint, pods, environment)
+        with way.client(address) as client:
+            verification = _Verification(pods, way, client, candidate, environment, helm_release, attempts)
+            return verification.run(suite, reference)
 
 
 @dataclass(kw_only=True)
