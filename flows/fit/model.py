@@ -104,9 +104,21 @@ def read_model(configuration: str) -> ConfiguredModel:
     return ConfiguredModel(found if isinstance(found, dict) else {})
 
 
+#: Parts of a configuration that are no configurations of their own.
+_NOT_OF_A_MODEL = ("quantization_config", "compression_config")
+
+
 def overridden(model: ConfiguredModel, overrides: Mapping[str, Any]) -> ConfiguredModel:
-    """The model with other keys in its configuration, objects key by key (`_update_nested`, `vllm/config/model.py`, 0.32.0)."""
-    return ConfiguredModel(_merged(model.document, overrides)) if overrides else model
+    """The model with other keys in its configuration, as `--hf-overrides` change it.
+
+    A part that is a configuration of its own (`text_config`) is changed key by key, any other object is replaced as a whole
+    (`ModelConfig._apply_dict_overrides`, `vllm/config/model.py`, 0.32.0).
+    """
+    found = dict(model.document)
+    for key, value in overrides.items():
+        inner = found.get(key) if key.endswith("_config") and key not in _NOT_OF_A_MODEL else None
+        found[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return ConfiguredModel(found) if overrides else model
 
 
 def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from flows.fit.model import ConfiguredModel, overridden, read_model
 from flows.fit.settings import Settings
 from flows.fit.verdict import Fit, Stated, judge
 from flows.fit.weights import Stored
+from flows.placement.loading import Shards, loads
 from flows.spec import EngineSettings, Model
 from flows.spec.engine_arguments import EngineArguments
 
@@ -41,6 +42,22 @@ def settings_of(engine: EngineSettings) -> Settings:
     )
 
 
+def shards_of(engine: EngineSettings) -> Shards:
+    """How the engine shares the weights out."""
+    return Shards(
+        tensor_parallel=engine.tensor_parallel_size,
+        pipeline_parallel=engine.arguments.pipeline_parallel_size,
+        expert_parallel=engine.arguments.expert_parallel,
+        quantization=engine.quantization,
+        deprecated=engine.arguments.deprecated_quantization,
+    )
+
+
+def can_share(known: ConfiguredModel, engine: EngineSettings, parallel: int) -> bool:
+    """Whether so many GPUs can share the model: its heads, and its weights as they are quantised."""
+    return known.divides(parallel) and loads(known.document, replace(shards_of(engine), tensor_parallel=parallel))
+
+
 def memory_settings(arguments: EngineArguments, beside: Settings) -> Settings:
     """The settings with what the engine's arguments say in place of what stands beside them."""
     ahead = arguments.speculative or {}
@@ -54,9 +71,11 @@ def memory_settings(arguments: EngineArguments, beside: Settings) -> Settings:
         kv_cache_dtype=arguments.kv_cache_dtype,
         skip_layers=arguments.kv_cache_dtype_skip_layers,
         block_size=arguments.block_size,
-        hybrid_manager=arguments.hybrid_kv_cache_manager is not False,
+        # Without windows every layer counts in full, as it does without the manager of several kinds.
+        hybrid_manager=arguments.hybrid_kv_cache_manager is not False and arguments.sliding_window,
         asynchronous=arguments.async_scheduling is not False,
         batched_tokens=arguments.max_num_batched_tokens,
+        throughput=arguments.performance_mode == "throughput",
         prefix_caching=arguments.prefix_caching is not False,
         state_dtype=arguments.mamba_cache_dtype,
         recurrent_dtype=arguments.mamba_ssm_cache_dtype,
@@ -103,7 +122,7 @@ def enough_parallel(about: ModelFacts, engine: EngineSettings, model: Model, gpu
     """The smallest tensor parallelism (a power of two up to 16) with which it would fit; none if there is none."""
     known = configured(about, engine)
     for parallel in (1, 2, 4, 8, 16):
-        if parallel > engine.tensor_parallel_size and known.divides(parallel):
+        if parallel > engine.tensor_parallel_size and can_share(known, engine, parallel):
             fit = judge_fit(about, replace(engine, tensor_parallel_size=parallel), model, gpu_bytes, gpu)
             if fit is not None and fit.fits:
                 return parallel

@@ -40,12 +40,14 @@ class Shards:
 
     Attributes:
         tensor_parallel: GPUs that share each layer.
+        pipeline_parallel: Groups of GPUs that share the layers.
         expert_parallel: Whether experts stay whole.
         quantization: What the engine is told of quantisation; empty if nothing.
         deprecated: Whether it may load what it is about to drop.
     """
 
     tensor_parallel: int
+    pipeline_parallel: int = 1
     expert_parallel: bool = False
     quantization: str = ""
     deprecated: bool = False
@@ -114,6 +116,9 @@ def _act_order(quantised: Mapping[str, Any]) -> str | None:
 
 def _uneven(configuration: Mapping[str, Any], quantised: Mapping[str, Any], shards: Shards) -> str | None:
     parallel, text = shards.tensor_parallel, _text(configuration)
+    layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    if layers is not None and layers < shards.pipeline_parallel:
+        return f"its {layers} layers cannot be shared between {shards.pipeline_parallel} groups of GPUs (--pipeline-parallel-size)"
     unit, refinable, what = _unit(quantised)
     for rows in _rows(text):
         if rows.experts and shards.expert_parallel:

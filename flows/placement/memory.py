@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from blocks.facts.model import ModelFacts
 from flows.errors import DoesNotFit, Refusal
 from flows.fit.errors import Unknown
 from flows.fit.model import ConfiguredModel
 from flows.fit.verdict import RESERVE_BYTES, STEP, Fit
-from flows.placement.fit import configured, enough_parallel, stated
+from flows.placement.fit import can_share, configured, enough_parallel, shards_of, stated
+from flows.placement.loading import cannot_load
 from flows.placement.nodes import Target, gpus_for_one_pod
 from flows.spec import EngineSettings, Model
 from flows.text import gib
@@ -26,6 +29,7 @@ def refuse_memory(model: Model, about: ModelFacts, engine: EngineSettings, targe
     known = configured(about, engine)
     found = [
         *_heads(model, known, engine),
+        *_loading(model, known, engine),
         *_context(model, known, engine),
         *_unknown(model, about, known),
         *_guessing(model, known, engine),
@@ -41,13 +45,29 @@ def _heads(model: Model, known: ConfiguredModel, engine: EngineSettings) -> list
         return []
     shape = known.shape
     shared = sorted(number for number in (shape.kv_heads if shape is not None else ()) if number > 1)
-    possible = [str(number) for number in range(1, 17) if known.divides(number)]
+    possible = [str(number) for number in range(1, 17) if can_share(known, engine, number)]
     return [
         DoesNotFit(
             f"engine.tensor_parallel_size of {model.name} is {parallel}, which does not divide its {known.attention_heads} attention heads"
             f"{f' and {shared[0]} KV heads' if shared else ''}: use one of {', '.join(possible)}.",
             tensor_parallel_size=parallel,
             attention_heads=known.attention_heads,
+        )
+    ]
+
+
+def _loading(model: Model, known: ConfiguredModel, engine: EngineSettings) -> list[Refusal]:
+    # Heads that cannot be shared are told of already.
+    shares = engine.tensor_parallel_size if known.divides(engine.tensor_parallel_size) else 1
+    why = cannot_load(known.document, replace(shards_of(engine), tensor_parallel=shares))
+    if why is None:
+        return []
+    possible = [str(number) for number in range(1, 17) if can_share(known, engine, number)]
+    instead = f"; engine.tensor_parallel_size may be {', '.join(possible)}" if possible else ""
+    return [
+        DoesNotFit(
+            f"{model.name} cannot be loaded by vLLM 0.32 with engine.tensor_parallel_size {engine.tensor_parallel_size}: {why}{instead}.",
+            tensor_parallel_size=engine.tensor_parallel_size,
         )
     ]
 

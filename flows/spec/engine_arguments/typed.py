@@ -62,6 +62,8 @@ class EngineArguments:
         hf_overrides: What takes the place of `config.json`'s keys.
         speculative: How tokens are guessed ahead, as vLLM's `speculative_config`.
         attention_config: vLLM's `attention_config`.
+        performance_mode: What vLLM's defaults are chosen for: `throughput` doubles those of a batch.
+        deprecated_quantization: Whether weights may be quantised in a way that vLLM is about to drop.
     """
 
     tensor_parallel_size: int | None = None
@@ -98,6 +100,8 @@ class EngineArguments:
     hf_overrides: Mapping[str, Any] = field(default_factory=dict)
     speculative: Mapping[str, Any] | None = None
     attention_config: Mapping[str, Any] = field(default_factory=dict)
+    performance_mode: str = "balanced"
+    deprecated_quantization: bool = False
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> EngineArguments:
@@ -151,6 +155,8 @@ class EngineArguments:
             hf_overrides=object_of(given, "--hf-overrides") or {},
             speculative=_speculative(given),
             attention_config=object_of(given, "--attention-config") or {},
+            performance_mode=_text(given, "--performance-mode") or "balanced",
+            deprecated_quantization=_switch(given, "--allow-deprecated-quantization") or False,
         )
 
     def gpus(self, tensor_parallel_size: int) -> int:

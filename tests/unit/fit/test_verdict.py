@@ -80,6 +80,10 @@ def test_overrides_change_what_is_judged() -> None:
     assert (overridden(LLAMA, yarn).longest_context(), longer.longest_context()) == (131_072, 524_288)
     nested = ConfiguredModel({"text_config": LLAMA_31_8B})
     assert overridden(nested, {"text_config": {"num_key_value_heads": 4}}).known_shape().kv_heads == {4}
+    scaled = ConfiguredModel({"rope_parameters": {"rope_type": "linear", "factor": 4}, "text_config": {"rope_parameters": {"factor": 4}}})
+    changed = overridden(scaled, {"rope_parameters": {"rope_type": "default"}, "text_config": {"rope_parameters": {"rope_type": "yarn"}}})
+    assert changed.document["rope_parameters"] == {"rope_type": "default"}, "replaced as a whole"
+    assert changed.document["text_config"] == {"rope_parameters": {"factor": 4, "rope_type": "yarn"}}, "key by key"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,23 @@ from flows.recovery.target import choose_target
 from flows.spec import Candidate, EngineSettings, Environment, LatencyPolicy, Speculative
 from tests.support.examples import about, candidate, cluster_state, digest, entry, environment, model, node
 
+QWEN3_30B_FP8 = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"},
+}
+
 
 def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
     return plan_release(assess(model(), made, where, cluster_state(*nodes, **seen)))
@@ -58,6 +75,50 @@ class TestRelease:
             Refusal, match=r"^staging: tiny-llama has the licence llama3.1.* \(3 more refusal\(s\): slipway plan tiny-llama"
         ):
             plan_release(assessment)
+
+    @pytest.mark.parametrize(("parallel", "loads"), [(1, True), (2, True), (4, False), (8, False)])
+    def test_blocks_that_do_not_divide_are_refused_with_what_would_load(self, parallel: int, loads: bool) -> None:
+        made = candidate(about=about(QWEN3_30B_FP8), engine=EngineSettings(max_model_len=256, tensor_parallel_size=parallel))
+
+        said = [refusal.message for refusal in assess(model(), made, environment(), cluster_state(node(gpus=8))).refusals]
+
+        if loads:
+            assert said == []
+        else:
+            assert len(said) == 1
+            assert f"tiny-llama cannot be loaded by vLLM 0.32 with engine.tensor_parallel_size {parallel}: the 768 rows" in said[0]
+            assert said[0].endswith("; engine.tensor_parallel_size may be 1, 2.")
+
+    def test_more_gpus_are_advised_only_where_the_weights_load(self) -> None:
+        made = candidate(about=about(QWEN3_30B_FP8), engine=EngineSettings(max_model_len=40_960))
+        small = node(gpus=8, gpu_memory_bytes=12 * 2**30)
+
+        said = [refusal.message for refusal in assess(model(), made, environment(), cluster_state(small)).refusals]
+
+        assert len(said) == 1
+        assert "does not fit one" in said[0]
+        assert "tensor_parallel_size" not in said[0]  # 4 would do for its memory
+
+    def test_whole_experts_need_no_whole_blocks(self) -> None:
+        settings = EngineSettings(max_model_len=256, tensor_parallel_size=4, extra_args=("--enable-expert-parallel",))
+
+        assert plan(candidate(about=about(QWEN3_30B_FP8), engine=settings), environment(), node(gpus=4)).nodes == ("gpu-1",)
+
+    def test_more_groups_than_layers_are_refused(self) -> None:
+        made = candidate(about=about(), engine=EngineSettings(max_model_len=256, extra_args=("-pp", "64")))
+
+        with pytest.raises(DoesNotFit, match="its 32 layers cannot be shared between 64 groups of GPUs"):
+            plan(made, environment(), node(gpus=64))
+
+    def test_overrides_of_the_configuration_are_judged(self) -> None:
+        arguments = ("--hf-overrides", '{"max_position_embeddings": 262144}')
+        long = EngineSettings(max_model_len=262_144)
+
+        with pytest.raises(DoesNotFit, match="the model was made for 131,072 tokens at the most"):
+            plan(candidate(about=about(), engine=long), environment(), node())
+        assert plan(candidate(about=about(), engine=replace(long, extra_args=arguments)), environment(), node()).nodes
+        allowed = replace(long, variables={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"})
+        assert plan(candidate(about=about(), engine=allowed), environment(), node()).nodes
 
     def test_a_load_that_is_longer_than_the_context_is_refused(self) -> None:
         where = environment(latency=LatencyPolicy(prompt_tokens=250, max_tokens=8))
