@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import cast
 
+from blocks.wording import without_secrets
+
 #: Deeper documents are cut: Python's JSON writer would end in a RecursionError.
 _DEEPEST = 100
 
@@ -41,5 +43,13 @@ def storable(value: object, deep: int = _DEEPEST) -> object:
 
 
 def storable_document(document: Mapping[str, object]) -> dict[str, object]:
-    """The same of a document."""
-    return cast("dict[str, object]", storable(dict(document)))
+    """The same of an event's facts, without the secrets that they quote: the record is kept for ever, and read by many."""
+    return cast("dict[str, object]", _without_secrets(storable(dict(document))))
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value

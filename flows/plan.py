@@ -27,8 +27,8 @@ from flows.spec.types import EnvironmentName
 
 @flow(name="plan", flow_run_name="plan {model} {revision}", persist_result=True, result_serializer=RESULTS)
 async def plan(
-    model: Annotated[str, Field(min_length=1)],
-    revision: Annotated[str, Field(min_length=1)] = "main",
+    model: Annotated[str, Field(min_length=1, max_length=100)],
+    revision: Annotated[str, Field(min_length=1, max_length=255)] = "main",
     environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
 ) -> State[Any] | dict[str, Any]:
     """Show what a release would do, with the numbers, as an artifact of the run. Nothing is created, no GPU is touched.

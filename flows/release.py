@@ -48,8 +48,8 @@ from flows.verification.tasks.evidence import record_phases
     on_cancellation=[leave_as_it_was],
 )
 async def release(
-    model: Annotated[str, Field(min_length=1)],
-    revision: Annotated[str, Field(min_length=1)] = "main",
+    model: Annotated[str, Field(min_length=1, max_length=100)],
+    revision: Annotated[str, Field(min_length=1, max_length=255)] = "main",
     environments: list[EnvironmentName] = [],  # noqa: B006  # Prefect shows the default in its form
     requester: Annotated[str, Field(max_length=100)] = "",
     keep_failed: bool = False,

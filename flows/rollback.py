@@ -28,7 +28,7 @@ from flows.spec.types import EnvironmentName
 )
 async def rollback(
     # Prefect refuses what does not satisfy these (HTTP 409) before there is a run.
-    model: Annotated[str, Field(min_length=1)],
+    model: Annotated[str, Field(min_length=1, max_length=100)],
     environment: EnvironmentName,
     reason: Annotated[str, Field(min_length=3, max_length=2000)],
     actor: Annotated[str, Field(min_length=2, max_length=100)],

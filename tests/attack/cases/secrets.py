@@ -23,6 +23,7 @@ from blocks.health_cache import HealthCache, Result
 from blocks.hub import Hub
 from blocks.registry import Registry
 from blocks.secret_shapes import looks_secret, redacted
+from blocks.storable import storable_document
 from flows.delivery.git_files import values_text
 from flows.errors import SpecInvalid
 from flows.rollout.engine_log import read_log
@@ -104,9 +105,10 @@ def registry_addresses() -> None:
         assert CANARY not in f"{block!r} {block} {block.model_dump_json()}"
 
 
-@attacks("a user and password in the hub's address, and its token, are in no error")
+@attacks("a user and password in the hub's address are refused and not quoted, and its token is in no error")
 def hub_settings() -> None:
-    block = Hub(endpoint=f"http://user:{CANARY}@{NOBODY}", token=SecretStr(f"hf_{CANARY}"), timeout_seconds=0.5)
+    assert CANARY not in redacted(refused(ValueError, Hub, endpoint=f"http://user:{CANARY}@{NOBODY}"))
+    block = Hub(endpoint=f"http://{NOBODY}", token=SecretStr(f"hf_{CANARY}"), timeout_seconds=0.5)
     keeps(lambda: block.client().commit("organisation/name", "main"), everywhere=False)
     assert f"hf_{CANARY}" not in f"{block!r} {block}"
 
@@ -207,6 +209,14 @@ def evidence_documents() -> None:
     for text in WRITTEN:
         document = json.dumps(evidence(verdict(text=text)).document())
         assert CANARY not in document, text
+
+
+@attacks("an event of the record keeps no secret that somebody gave as a reason")
+def events() -> None:
+    for text in WRITTEN:
+        kept = storable_document({"reason": text, "found": [{"sentence": text}], "round": 1})
+        assert CANARY not in str(kept), text
+        assert kept["round"] == 1
 
 
 @attacks("a commit and the proposal to merge it say no secret")
