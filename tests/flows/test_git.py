@@ -197,7 +197,7 @@ def test_what_is_removed_says_so_once_and_is_released_again_as_before(desk: Desk
     assert remove(desk.candidate.fingerprint) == sha == desk.repository.head
     subject, why, *_, candidate_, _, _, by = desk.repository.log()[0][1].replace("\n\n", "\n").splitlines()
     assert subject.endswith(f"in production: remove candidate {desk.candidate.short}")
-    assert (why, candidate_, by) == ("it answers wrongly", f"Candidate: {desk.candidate.fingerprint}", "Run: run-2")
+    assert (why, candidate_, by) == ("> it answers wrongly", f"Candidate: {desk.candidate.fingerprint}", "Run: run-2")
     release, before = desk.read("release.yaml"), desk.read("release.yaml", first)
     assert release == {**before, "candidate": None, "evidence": None, "approvals": []}
     with desk.helm.client() as charts, desk.block.client() as git_, git_.checkout() as tree:
@@ -231,7 +231,7 @@ def test_going_back_restores_the_verified_commit_whatever_came_between(desk: Des
     assert desk.repository.read(f"{desk.folder}/notes.md") == "call Ada\n"
     messages = [message for _, message in desk.repository.log()]
     assert messages[0].startswith(
-        f"{desk.candidate.model} in production: back to candidate {desk.candidate.short}\n\nanswers are cut off\n"
+        f"{desk.candidate.model} in production: back to candidate {desk.candidate.short}\n\n> answers are cut off\n"
     )
     assert len(messages) == 6  # nothing was forced away
 
