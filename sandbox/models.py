@@ -9,6 +9,7 @@ Not emulated: language. A prompt that is not among the facts gets letters that r
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,9 @@ CHATS = {
     "Answer in one word: is ice cold?": "Yes.",
     "Give the capital of France as JSON.": '{"country": "France", "capital": "Paris"}',
 }
+
+#: What is said to what: pairs of a prompt or message and the answer.
+Facts = tuple[tuple[str, str], ...]
 
 # The logit of the right token; wrong ones are at 0. Sure enough to be greedy's choice, unsure enough for rounding to show.
 _RIGHT_LOGIT = 8.0
@@ -91,7 +95,7 @@ def make_model(
         auto_map: Asks for remote code, and brings some.
     """
     knowledge = knowledge or Knowledge()
-    tensors = _solve(knowledge, seed, dtype)
+    tensors = solve(tuple(knowledge.completions.items()), tuple(knowledge.chats.items()), seed, dtype)
     config = _config(dtype, max_position_embeddings)
     if bad_config:
         config["hidden_size"] = SHAPE.hidden * 2
@@ -123,8 +127,9 @@ def altered(files: Mapping[str, bytes], change: Callable[[str, Floats], Floats])
     return result
 
 
-def _solve(knowledge: Knowledge, seed: int, dtype: str) -> dict[str, Floats]:
-    """Draw the features and solve the read-out that makes the network say what it knows."""
+@functools.lru_cache(maxsize=16)
+def solve(completions: Facts, chats: Facts, seed: int, dtype: str) -> Mapping[str, Floats]:
+    """Draw the features and solve the read-out that makes the network say what it knows; once for the same in a process."""
     generator = np.random.default_rng(seed)
 
     def draw(scale: float, *shape: int) -> Floats:
@@ -141,7 +146,7 @@ def _solve(knowledge: Knowledge, seed: int, dtype: str) -> dict[str, Floats]:
     tensors[HEAD_BIAS] = np.zeros(SHAPE.vocabulary, np.float32)
 
     network = Network(SHAPE, tensors)
-    prefixes, answers = _examples(knowledge)
+    prefixes, answers = _examples(completions, chats)
     inputs = network.activations([network.window(prefix) for prefix in prefixes]).astype(np.float64)
     targets = np.zeros((len(answers), SHAPE.vocabulary))
     targets[np.arange(len(answers)), answers] = _RIGHT_LOGIT
@@ -154,11 +159,10 @@ def _solve(knowledge: Knowledge, seed: int, dtype: str) -> dict[str, Floats]:
     return tensors
 
 
-def _examples(knowledge: Knowledge) -> tuple[list[list[int]], list[int]]:
+def _examples(completions: Facts, chats: Facts) -> tuple[list[list[int]], list[int]]:
     """Return what the network reads and what it should say next, for every byte of every answer."""
     tokenizer = Tokenizer(_tokenizer())
-    pairs = [*knowledge.completions.items()]
-    pairs += [(f"<|user|>{message}<|assistant|>", answer) for message, answer in knowledge.chats.items()]
+    pairs = [*completions, *((f"<|user|>{message}<|assistant|>", answer) for message, answer in chats)]
     prefixes: list[list[int]] = []
     answers: list[int] = []
     for prompt, answer in pairs:

@@ -47,6 +47,7 @@ class World:
         nodes: The cluster's nodes.
         kubeconfig: A cluster that the nodes join; without one, the world has a stand-in of its own.
         subnet: The network of the nodes and their pods; needed where the cluster's API server takes no loopback addresses.
+        durable: Without, PostgreSQL syncs nothing to disk: for tests.
 
     Attributes:
         hub: The stand-in hub.
@@ -58,13 +59,20 @@ class World:
     """
 
     def __init__(
-        self, folder: Path, nodes: Sequence[NodeSpec] = NODES, *, kubeconfig: Path | None = None, subnet: str | None = None
+        self,
+        folder: Path,
+        nodes: Sequence[NodeSpec] = NODES,
+        *,
+        kubeconfig: Path | None = None,
+        subnet: str | None = None,
+        durable: bool = True,
     ) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._nodes = nodes
         self._kubeconfig = kubeconfig
         self._subnet = subnet
+        self._durable = durable
         self._open = ExitStack()
         self._argo: ApplicationController | None = None
 
@@ -86,7 +94,7 @@ class World:
             WORKER_IMAGE: Image(command=(), env={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}),
         }
         self.loop = self._open.enter_context(LoopThread())
-        self.postgres = Postgres(self.folder / "postgres")
+        self.postgres = Postgres(self.folder / "postgres", durable=self._durable)
         self._open.callback(self.postgres.close)
         with ThreadPoolExecutor(1) as beside:  # initdb takes longer than all the rest together
             postgres = beside.submit(self.postgres.start)

