@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import ConnectionPool
 
 from blocks.facts.kinds import GROUPS
@@ -21,6 +22,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 #: A release makes a handful of calls at once; a router or a monitor has clients of its own.
 _POOL_SIZE = 4
+
+#: Digits of an integer that is read as one.
+_LONGEST_INTEGER = 400
 
 #: Seconds until a peer that vanished without a word counts as gone (TCP only).
 _GONE_AFTER_SECONDS = 15
@@ -127,3 +131,13 @@ def _kept(value: object) -> object:
 
 def _configure(connection: Connection) -> None:
     connection.execute(statement("session"))
+    set_json_loads(_read, connection)
+
+
+def _read(text: str | bytes) -> Any:
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | str:
+    # jsonb holds numbers of any length. Python refuses to read those of more than 4300 digits, and one event would stop whoever reads all.
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else f"an integer of {len(digits)} digits"

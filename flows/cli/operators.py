@@ -100,9 +100,8 @@ def exporter(
     import signal
     import threading
 
-    from prometheus_client import start_http_server
-
     from flows.metrics.exporter import Exporter
+    from flows.metrics.server import metrics_server
 
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -111,9 +110,11 @@ def exporter(
         figures = Exporter(registry)
         figures.catch_up()
         try:
-            server, _ = start_http_server(port, addr=address, registry=figures.metrics)
-        except OSError as exc:
-            raise SpecInvalid(f"The exporter cannot listen on {address}:{port} ({exc.strerror}): choose another with --port.") from exc
+            server = metrics_server(address, port, figures.metrics)
+        except (OSError, UnicodeError) as exc:
+            why = getattr(exc, "strerror", None) or "it is no address"
+            raise SpecInvalid(f"The exporter cannot listen on {address}:{port} ({why}): choose another with --port.") from exc
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
         say(f"http://{address}:{server.server_port}/metrics")
         ended.wait()
         server.shutdown()

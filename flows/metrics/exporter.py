@@ -19,6 +19,7 @@ from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
 from blocks.registry import RegistryClient
 from blocks.registry.figures import Outcome
+from blocks.strict_json import NumberUnusable, finite
 from flows.metrics import gauges
 
 #: Seconds during which scrapes get the same figures: several Prometheus servers cost no more than one.
@@ -151,21 +152,29 @@ class Exporter(Collector):
         return False
 
     def _count(self, outcome: Outcome) -> None:
+        # Written by whoever may write events, and read again at every start: what is no figure is left out, and ends nothing.
         environment, detail = outcome.environment or "", outcome.detail
         self._events.labels(environment, outcome.kind).inc()
         if outcome.outcome is not None:
             self._verdicts.labels(environment, outcome.outcome).inc()
         phases = detail.get("phases")
         for name, seconds in phases.items() if isinstance(phases, dict) else ():
-            if isinstance(seconds, (int, float)):
-                self._phases.labels(environment, str(name)).observe(seconds)
+            if (taken := _figure(seconds)) is not None:
+                self._phases.labels(environment, str(name)).observe(taken)
         for family, kind, key in ((self._releases, EventKind.TIMED, "total_seconds"), (self._rollbacks, EventKind.ROLLED_BACK, "seconds")):
-            taken = detail.get(key)
-            if outcome.kind == kind and isinstance(taken, (int, float)):
+            if outcome.kind == kind and (taken := _figure(detail.get(key))) is not None:
                 family.labels(environment).observe(taken)
-        fetched = detail.get("prefetch_bytes")
-        if isinstance(fetched, int):
+        if (fetched := _figure(detail.get("prefetch_bytes"))) is not None:
             self._prefetched.labels(environment).inc(fetched)
         if outcome.kind in TOLD and outcome.model is not None:
             place = (outcome.model, environment, outcome.organisation or "", outcome.kind)
             self._last[place] = max(self._last.get(place, 0.0), outcome.occurred_at.timestamp())
+
+
+def _figure(value: object) -> float | None:
+    """A number that may be added up: finite, and not below zero; none of anything else."""
+    try:
+        number = finite(value)
+    except NumberUnusable:
+        return None
+    return number if number >= 0 else None

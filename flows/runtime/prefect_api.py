@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from blocks.strict_json import finite
 from flows.errors import SpecInvalid
 from flows.runtime.prefect_settings import PrefectSettings, prefect_settings, require_address
 
@@ -29,6 +30,9 @@ PAGE = 200
 
 #: The server turned the request away and has done nothing: so a busy one on SQLite does.
 _TURNED_AWAY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE)
+
+#: A pause that a server asks for is not longer, in seconds: a person waits for the command.
+_LONGEST_PAUSE = 60.0
 
 #: Headers that Prefect's client lets nobody set.
 _PROTECTED = ("user-agent", "prefect-csrf-token", "prefect-csrf-client")
@@ -217,6 +221,6 @@ def _tls(settings: PrefectSettings) -> ssl.SSLContext:
 def _seconds(retry_after: str | None, otherwise: float) -> float:
     """What the server asks for; it may name a date as well, which is as good as nothing."""
     try:
-        return max(0.0, float(retry_after or otherwise))
+        return min(max(0.0, finite(float(retry_after or otherwise))), _LONGEST_PAUSE)
     except ValueError:
         return otherwise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from blocks.strict_json import finite
 from flows.errors import SpecInvalid
 
 #: A setting's place in Prefect's own tree; `PREFECT_API_URL` is `("api", "url")`.
@@ -157,7 +158,7 @@ def _flag(place: _Place, value: str | None) -> bool:
 
 def _number(place: _Place, value: str | None, default: float) -> float:
     try:
-        return default if value is None else float(value)
+        return default if value is None else finite(float(value))
     except ValueError as exc:
         raise SpecInvalid(f"{_variable(place)} is {value!r}: it must be a number.") from exc
 

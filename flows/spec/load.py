@@ -66,7 +66,7 @@ class Deployments:
         path = self.root / "models" / template
         place: Place = ("engine", "chat_template")
         try:
-            inside = path.resolve().is_relative_to((self.root / "models").resolve())
+            inside = self._holds("models", path)
             text = path.read_text(encoding="utf-8") if inside else ""
         except (OSError, ValueError, RuntimeError) as exc:  # nothing of that name, no text, no name, or links that lead to each other
             named = template if template.isprintable() else ascii(template)
@@ -193,11 +193,18 @@ class Deployments:
             where = f": {shown} does not exist" if shown else ""
             known = ", ".join(self.names(kind)) or "none yet"
             raise SpecInvalid(f"There is no {kind[:-1]} {name!r}{where}. Known {kind}: {known}.")
-        source = read(self.root / kind / f"{name}.yaml", shown)
+        path = self.root / kind / f"{name}.yaml"
+        if not self._holds(kind, path):
+            raise SpecInvalid(f"{shown}: is a link that leads out of the folder: what is read here is kept, and shown.")
+        source = read(path, shown)
         spec = source.validated(of)
         if spec.name != name:
             raise source.invalid(("name",), f"is {spec.name!r}, but the file is called {name}.yaml; they must be the same.")
         return spec, source
+
+    def _holds(self, kind: str, path: Path) -> bool:
+        """Whether the file lies in the folder of its kind when all links are followed: a mounted ConfigMap is made of links that do."""
+        return path.resolve().is_relative_to((self.root / kind).resolve())
 
     def _shown(self, kind: str, name: str) -> str:
         return self._relative(self.root / kind / f"{name}.yaml")

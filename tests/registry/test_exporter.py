@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from blocks.registry import Gate, Health, RegistryClient
 from flows.metrics.exporter import FRESH_SECONDS, Exporter
+from flows.metrics.server import MOST_CONNECTIONS, metrics_server
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -160,6 +163,48 @@ def test_a_long_record_is_read_before_the_first_scrape(client: RegistryClient, s
     exporter.catch_up()
 
     assert scrape(exporter)[failed] == 1300
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        '{"prefetch_bytes": -1, "total_seconds": -1, "seconds": -5, "phases": {"verify": -1}}',
+        '{"prefetch_bytes": 1e400, "total_seconds": 1e400, "seconds": true, "phases": {"verify": 1e400}}',
+        '{"prefetch_bytes": "7", "total_seconds": null, "seconds": [], "phases": [1]}',
+        '{"prefetch_bytes": 1' + "0" * 6000 + "}",
+    ],
+)
+def test_no_event_stops_the_exporter(client: RegistryClient, sql: psycopg.Connection, detail: str) -> None:
+    for kind in ("timed", "rolled_back"):
+        sql.execute(
+            "INSERT INTO slipway_events (occurred_at, kind, environment, detail) VALUES (now(), %s, 'production', %s)", (kind, detail)
+        )
+    client.events.add("timed", environment="production", run_id="run-1", detail={"prefetch_bytes": 5, "total_seconds": 3.5})
+    exporter = Exporter(client)
+
+    exporter.catch_up()
+
+    seen = scrape(exporter)
+    assert seen["slipway_prefetch_bytes_total", ("production",)] == 5
+    assert seen["slipway_release_seconds_sum", ("production",)] == 3.5
+    assert seen["slipway_events_total", ("production", "timed")] == 2
+
+
+def test_connections_that_say_nothing_hold_nobody_up(client: RegistryClient) -> None:
+    server = metrics_server("127.0.0.1", 0, Exporter(client).metrics)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    before = threading.active_count()
+    idle = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(3 * MOST_CONNECTIONS)]
+    try:
+        for number in range(3):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=5) as answer:
+                assert b"slipway_exporter_up 1" in answer.read()
+            assert threading.active_count() <= before + MOST_CONNECTIONS + 3, number
+    finally:
+        for each in idle:
+            each.close()
+        server.shutdown()
+        server.server_close()
 
 
 def test_an_event_whose_transaction_ended_late_is_counted(

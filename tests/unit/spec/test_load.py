@@ -162,6 +162,18 @@ def test_a_chat_template_file_is_read_into_the_settings(deployments: Deployments
     assert deployments.model("tiny").engine.chat_template == "{{ messages[0].content }}"
 
 
+def test_a_spec_is_not_read_through_a_link_that_leads_out_of_its_folder(deployments: Deployments, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(MODEL.replace("tiny", "other"))
+    (deployments.root / "models" / "other.yaml").symlink_to(tmp_path / "other.yaml")
+    with pytest.raises(SpecInvalid, match=r"models/other\.yaml: is a link that leads out"):
+        deployments.model("other")
+
+    # one that stays inside, as a mounted ConfigMap has them, is followed
+    write(deployments, "models/..data/tiny.yaml", MODEL)
+    (deployments.root / "models" / "tiny.yaml").symlink_to("..data/tiny.yaml")
+    assert deployments.model("tiny").name == "tiny"
+
+
 def test_environments_come_in_the_order_of_promotion(deployments: Deployments) -> None:
     write_environment(deployments, "alpha", after="zeta")
     write_environment(deployments, "beta", after="alpha")
