@@ -1,10 +1,12 @@
-"""`make charts`: writes anew what is generated from the chart (golden renders, the table of its values), for its diff to be read."""
+"""`make charts`: writes anew what is generated from the chart (golden renders, the table of its values) or for it (the
+arguments that it takes), for its diff to be read."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
+from tests.charts.argument_table import FILE, arguments
 from tests.charts.conftest import ENVIRONMENTS, SCENARIOS, Chart, find_helm
 from tests.charts.value_table import PAGE, with_table
 
@@ -23,6 +25,7 @@ def main() -> None:
     """Write all of it."""
     with tempfile.TemporaryDirectory() as home:
         chart = Chart(helm=find_helm(), scratch=Path(home))
+        (chart.folder / FILE).write_text(arguments(), encoding="utf-8")
         GOLDEN.mkdir(exist_ok=True)
         for left in GOLDEN.glob("*.yaml"):
             left.unlink()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.charts.argument_table import FILE, arguments
 from tests.charts.renew import GOLDEN, RENDERS, golden
 from tests.charts.value_table import PAGE, value_table, values, with_table
 
@@ -37,3 +38,7 @@ def test_the_table_has_every_value_of_the_schema_and_its_default(chart: Any) -> 
     assert cells["resources.limits.nvidia.com/gpu"].endswith("| `1` |")
     assert cells["networkPolicy.routers[].podLabels"]
     assert cells["compileCache.claim"].endswith("| empty |")
+
+
+def test_the_arguments_that_it_takes_are_those_of_slipways_classes(chart: Any) -> None:
+    assert (chart.folder / FILE).read_text(encoding="utf-8") == arguments(), "run `make charts`"

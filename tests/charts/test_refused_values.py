@@ -92,6 +92,13 @@ BETWEEN_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "variable made of another": ({"engine.variables": {"NCCL_DEBUG": "$(HOME)"}}, "engine.variables.NCCL_DEBUG holds $("),
     "argument of the chart's own": ({"engine.extraArgs": ["--port=9000"]}, "engine.extraArgs holds --port=9000"),
     "the same with underscores": ({"engine.extraArgs": ["--load_format", "auto"]}, "engine.extraArgs holds --load_format"),
+    "beginning of an argument": ({"engine.extraArgs": ["--load-f", "pt"]}, "engine.extraArgs holds --load-f: vLLM 0.32.0 has no argument"),
+    "value that is glued to it": ({"engine.extraArgs": ["-qfp8"]}, "engine.extraArgs holds -qfp8: vLLM 0.32.0 has no argument"),
+    "key of an argument": ({"engine.extraArgs": ["-sc.model=x"]}, "engine.extraArgs holds -sc.model=x: the chart sets"),
+    "code that is not the image's": (
+        {"engine.extraArgs": ["--middleware", "x.Y"]},
+        "engine.extraArgs holds --middleware: it has the engine run",
+    ),
     "autoscaler and a number of pods": (
         {"autoscaling.kind": "hpa"},
         "replicas is 2 but autoscaling.kind is hpa: the autoscaler owns the number of pods",
@@ -181,7 +188,7 @@ def test_a_secret_among_the_arguments_is_refused_and_not_repeated(chart: Any) ->
 
 
 def test_arguments_that_only_begin_like_the_charts_own_are_passed_on(chart: Any) -> None:
-    extra = ["--max-model-len-warning", "--dtype-of-cache=fp8"]
+    extra = ["--seed", "-1", "--chat-template-content-format=openai"]
     assert chart.container(above={"engine.extraArgs": extra})["args"][-2:] == extra
 
 

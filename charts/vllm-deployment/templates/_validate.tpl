@@ -1,8 +1,20 @@
 {{/*
-The arguments of `vllm serve` that the chart sets, or that would undo what it sets, as a regular expression.
+Arguments of `vllm serve`, by arguments.json (made by `make charts`): those that the chart sets, that weaken an environment, or that vLLM would
+have to guess. What Slipway refuses of their values is not repeated here.
 */}}
-{{- define "vllm-deployment.ownArguments" -}}
-^(--(model|host|port|uds|served[-_]model[-_]name|load[-_]format|config[-_]format|max[-_]model[-_]len|tensor[-_]parallel[-_]size|dtype|gpu[-_]memory[-_]utilization|chat[-_]template|shutdown[-_]timeout|quantization|speculative[-_]config|revision|tokenizer[-_]revision|download[-_]dir|config)|-tp|-q)(=|$)
+{{- define "vllm-deployment.validateArguments" -}}
+{{- $known := .Files.Get "arguments.json" | fromJson }}
+{{- range $argument := .Values.engine.extraArgs }}
+{{- if and (hasPrefix "-" $argument) (not (regexMatch "^(-[0-9]+|-O=?[0-3]?)$" $argument)) }}
+{{- $option := regexFind "^[^=.]+" $argument | replace "_" "-" }}
+{{- with get $known.refused $option }}
+{{- fail (printf "engine.extraArgs holds %s: %s." (contains "secret" . | ternary $option $argument) .) }}
+{{- end }}
+{{- if not (has $option $known.allowed) }}
+{{- fail (printf "engine.extraArgs holds %s: vLLM %s has no argument of that name, or would have to guess which one is meant." $option $known.vllm) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/*
@@ -25,17 +37,7 @@ Rules that a JSON schema cannot state, or could only state without saying why. E
 {{- fail (printf "weights.%s is %s but model.commit is %s: the folder must be the one of that commit." $field $path $.Values.model.commit) }}
 {{- end }}
 {{- end }}
-{{- range .Values.engine.extraArgs }}
-{{- if regexMatch (include "vllm-deployment.ownArguments" $) . }}
-{{- fail (printf "engine.extraArgs holds %s: the chart sets this argument itself, from the value made for it." .) }}
-{{- end }}
-{{- if regexMatch "^--(enable[-_]lora|lora[-_]modules)(=|$)" . }}
-{{- fail (printf "engine.extraArgs holds %s: an adapter's weights are not among those that are checked; merge it into the model's." .) }}
-{{- end }}
-{{- if regexMatch "^--(hf[-_]token|api[-_]key)(=|$)" . }}
-{{- fail (printf "engine.extraArgs holds %s: a secret must not stand in a pod's arguments." (. | splitList "=" | first)) }}
-{{- end }}
-{{- end }}
+{{- include "vllm-deployment.validateArguments" . }}
 {{- range $name, $value := .Values.engine.variables }}
 {{- if regexMatch "^(VLLM_(NO_USAGE_STATS|CACHE_ROOT|CONFIG_ROOT|PLUGINS|API_KEY|HOST_IP|PORT|SERVER_DEV_MODE|LOGGING_CONFIG_PATH|ALLOW_(INSECURE_SERIALIZATION|RUNTIME_LORA_UPDATING)|TEST_FORCE_LOAD_FORMAT|MODEL_REDIRECT_PATH|USE_MODELSCOPE)|.*_(PATH|FOLDER|DIR))$" $name }}
 {{- fail (printf "engine.variables holds %s: it is the chart's own, or has the engine read or run what nothing checks." $name) }}
