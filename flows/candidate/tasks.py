@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.logging import get_run_logger
@@ -13,12 +14,14 @@ from blocks.facts import HubCommit
 from blocks.facts.model import ModelFacts
 from blocks.helm import Helm
 from blocks.hub import Hub
-from blocks.hub.block import HubClient
 from flows.candidate.admission import refuse_model
 from flows.candidate.files import LeftOut, folder_of, index_path, left_out, select_files, weight_files
 from flows.errors import Refusal, raise_first
 from flows.runtime.tasks import OBSERVES
 from flows.spec import Candidate, Model, SnapshotFile
+
+if TYPE_CHECKING:
+    from blocks.hub.client import HubClient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from blocks.helm import Helm, HelmClient
 from blocks.registry import Registry, RegistryClient
 from flows.delivery import git_files
 from flows.delivery.application import by_hand
-from flows.delivery.git_files import CHART, RELEASE, VALUES, Commit, GivenApproval, Provenance
+from flows.delivery.git_files import CHART, RELEASE, VALUES, Commit
+from flows.delivery.provenance import GivenApproval, Provenance
 from flows.delivery.values import chart_values
 from flows.naming import release_name
 from flows.record.tasks import last_evidence

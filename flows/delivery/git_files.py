@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from blocks.gitops.message import CommitMessage
+from flows.delivery.provenance import Provenance
 from flows.delivery.secret_scan import secret_in
 from flows.delivery.yaml_edit import parsed, rewritten
 from flows.errors import SpecInvalid
@@ -28,40 +28,6 @@ name: nothing
 version: 0.0.0
 """
 _ABOUT_RELEASE = "# What was promoted, and on which grounds. Written by Slipway.\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GivenApproval:
-    """That somebody approved.
-
-    Attributes:
-        approver: Who, proven by a one-time code.
-        at: When.
-        emergency: Whether it was given as an emergency.
-    """
-
-    approver: str
-    at: datetime
-    emergency: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Why a candidate is committed.
-
-    Attributes:
-        run_id: The flow run that commits.
-        requester: Who asked for it; empty where nobody is known.
-        evidence_sha256: The evidence of the environment before, or the one that was approved; none for a first environment.
-        approvals: Who approved it.
-        reason: Why an environment goes back; empty for a release.
-    """
-
-    run_id: str
-    requester: str = ""
-    evidence_sha256: str | None = None
-    approvals: tuple[GivenApproval, ...] = ()
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

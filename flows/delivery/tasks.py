@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import task
 
 from flows.delivery.deliver import back_end
-from flows.delivery.git_files import Provenance
 from flows.delivery.move import DeliveredRevision, Move
+from flows.delivery.provenance import Provenance
 from flows.rollout.tasks import shows_diagnosis
 from flows.runtime.tasks import OBSERVES
 

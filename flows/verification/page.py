@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
 from blocks.wording import many_lines
@@ -17,6 +16,9 @@ from flows.verification.evidence import Evidence
 from flows.verification.latency import LatencyLevel
 from flows.verification.measurement import Measurement
 from flows.verification.plots import differences_plot, latency_plot, phases_plot, power_plot, time
+
+if TYPE_CHECKING:
+    import jinja2
 
 #: Longest text that one place of the page quotes, in characters.
 LONGEST_PART = 4000
@@ -49,6 +51,8 @@ def evidence_page(evidence: Evidence, sha256: str) -> Markup:
 
 @cache
 def _template() -> jinja2.Template:
+    import jinja2  # not before there is something to show
+
     # Escaped throughout: what a model answers may be markup, and as long as it likes.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown

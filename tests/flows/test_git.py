@@ -24,8 +24,9 @@ from flows.delivery.application import sync_policy
 from flows.delivery.argocd import sync
 from flows.delivery.drift import Drift
 from flows.delivery.git import commit, commit_removal, commit_rollback
-from flows.delivery.git_files import Commit, Provenance
+from flows.delivery.git_files import Commit
 from flows.delivery.live import look_for_drift
+from flows.delivery.provenance import Provenance
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import unquote
 
-from blocks.hub.block import HubClient
+from blocks.hub.client import HubClient
 from blocks.hub.web import About, Answer, Web
 
 COMMIT = "a" * 40

@@ -10,8 +10,8 @@ from prefect.exceptions import ObjectNotFound
 from blocks.cluster import Cluster
 from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Lock, Registry, RegistryClient
-from flows.delivery.deliver import ByArgo, ByHelm
-from flows.delivery.git_files import Provenance
+from flows.delivery.deliver import BackEnd
+from flows.delivery.provenance import Provenance
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.recovery.decide import Aftermath, Decision, Step, after_failure
@@ -59,9 +59,7 @@ class Begun:
 
 
 @step
-def clean_up(
-    registry: Registry, cluster: Cluster, delivery: ByHelm | ByArgo, environment: Environment, begun: Begun, why: Orphaned
-) -> str | None:
+def clean_up(registry: Registry, cluster: Cluster, delivery: BackEnd, environment: Environment, begun: Begun, why: Orphaned) -> str | None:
     """Leave the environment as it was before the run, or say what is left; that sentence, or none while another run holds it.
 
     Idempotent: killed at any point, the next call goes on. What is to be done is decided once, recorded, and kept to; the lock is taken in

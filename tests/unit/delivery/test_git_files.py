@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from blocks.secret_shapes import looks_secret
-from flows.delivery.git_files import GivenApproval, Provenance, message, promoted, release_text, values_text
+from flows.delivery.git_files import message, promoted, release_text, values_text
+from flows.delivery.provenance import GivenApproval, Provenance
 from flows.delivery.secret_scan import secret_in
 from flows.delivery.values import chart_values
 from flows.errors import SpecInvalid
