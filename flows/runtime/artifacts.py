@@ -80,9 +80,14 @@ class ProgressArtifact:
         self._id: UUID | None = None
         self._shown: Progress | None = None
 
-    def show(self, progress: Progress | None) -> None:
-        """Show this, unless it is what is shown already."""
-        if progress is None or progress == self._shown:
+    def show(self, progress: Progress | None, *, begin: bool = True) -> None:
+        """Show this, unless it is what is shown already.
+
+        Args:
+            progress: How far it is; none changes nothing.
+            begin: Whether it is worth an artifact; without, only one that is there already is brought up to date.
+        """
+        if progress is None or progress == self._shown or (self._id is None and not begin):
             return
         self._shown = progress
         try:

@@ -34,6 +34,11 @@ def progress(line: Mapping[str, Any], node: str) -> Progress | None:
     return None
 
 
+def was_there(line: Mapping[str, Any]) -> bool:
+    """Whether the node says that the snapshot was there already."""
+    return line.get("event") == "complete" and not line.get("fetched")
+
+
 def fetched_bytes(line: Mapping[str, Any]) -> int:
     """Bytes of the snapshot that the node says it has fetched; 0 if it was there already."""
     match line:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
@@ -203,6 +203,12 @@ class Site:
         """The run's task runs: name → name of the final state."""
         wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
         return {task.name: task.state_name or "" for task in self.client.read_task_runs(flow_run_filter=wanted, limit=200)}
+
+    def shown(self, run: FlowRun) -> dict[str, Any]:
+        """The run's artifacts but for what it returned: key → what it shows."""
+        wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        found = self.client.read_artifacts(artifact_filter=wanted)
+        return {artifact.key: artifact.data for artifact in found if artifact.key}
 
     def statuses(self) -> dict[str, str]:
         """Environment → status of the newest entry."""

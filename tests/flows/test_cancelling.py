@@ -6,7 +6,7 @@ import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Cancelling, Pending
 
@@ -125,7 +125,5 @@ def state(site: Site, run: FlowRun) -> str:
 def left(site: Site, run: FlowRun) -> str:
     """What the registry says that was left; the run's own page says it, too."""
     said = next(str(event.detail["left"]) for event in site.events(run) if event.kind == "cleaned_up")
-    pages = site.client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])))
-    (page,) = (str(page.data) for page in pages if page.key == release_name(site.model, "left"))
-    assert page == f"{site.model} in development: its run was cancelled. {said}"
+    assert site.shown(run)[release_name(site.model, "left")] == f"{site.model} in development: its run was cancelled. {said}"
     return said

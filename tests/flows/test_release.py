@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.states import Scheduled
 from pydantic import SecretStr
 
@@ -134,9 +133,7 @@ def test_a_crash_while_loading_is_diagnosed(site: Site) -> None:
     assert evidence is not None
     assert evidence["diagnosis"]["category"] == "gpu-out-of-memory"  # type: ignore[index]
     # and the run shows it
-    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-    pages = {artifact.key: str(artifact.data) for artifact in site.client.read_artifacts(artifact_filter=wanted)}
-    assert "## " + site.model + " in development: gpu-out-of-memory" in pages[f"{site.model}-release-diagnosis"]
+    assert "## " + site.model + " in development: gpu-out-of-memory" in site.shown(run)[f"{site.model}-release-diagnosis"]
 
 
 def test_staging_takes_only_what_development_verified(site: Site) -> None:

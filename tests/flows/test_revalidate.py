@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+import json
 
 from flows.node.layout import snapshot_folder
 from flows.release import release
@@ -83,9 +82,12 @@ def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> N
     assert ended.message is not None
     assert f"gpu-1: {folder}" in ended.message
     assert weights.read_bytes() == whole
-    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-    shown = {artifact.key: artifact.data for artifact in site.client.read_artifacts(artifact_filter=wanted)}
+    shown = site.shown(run)
     assert shown["prefetch-development-gpu-1"] == 100.0
+    # and its pages have what was found before, and on the node
+    assert f"| {site.model} in development | passed" in shown["revalidation"]
+    assert {row["outcome"] for row in json.loads(shown["revalidation-measurements"])} == {"passed"}
+    assert [row["node"] for row in json.loads(shown["scrub"])] == ["gpu-1"]
     # and the registry keeps it
     with site.registry() as registry:
         (event,) = [event for event in registry.events.latest(limit=20) if event.kind == "scrubbed"]

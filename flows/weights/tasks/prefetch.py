@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from blocks.cluster import Cluster
 from blocks.registry import Registry
@@ -13,14 +14,14 @@ from flows.runtime.artifacts import ProgressArtifact
 from flows.runtime.tasks import step
 from flows.spec import Candidate, Environment
 from flows.weights.prefetch import KEPT_STATUSES, prefetch_files, prefetch_job
-from flows.weights.progress import fetched_bytes, progress
+from flows.weights.progress import fetched_bytes, progress, was_there
 from flows.weights.tasks.job import run_on_node
 
 
 def _prefetch(
     cluster: Cluster, candidate: Candidate, environment: Environment, node: str, keep: list[str], run_id: str, hub_endpoint: str
 ) -> int:
-    """Have the candidate's snapshot on the node, every byte hashed; its progress is an artifact of the run. The bytes of what was fetched.
+    """Have the candidate's snapshot on the node, every byte hashed; how far a fetch is is an artifact of the run. Bytes fetched.
 
     Idempotent: within a run the Job is found again by its name, and the program on the node leaves a complete snapshot alone.
 
@@ -32,6 +33,10 @@ def _prefetch(
         ClusterRejected: The Job cannot run, or did not end in time.
     """
     shown = ProgressArtifact(f"prefetch-{environment.name}-{node}")
+
+    def show(line: Mapping[str, Any]) -> None:
+        shown.show(progress(line, node), begin=not was_there(line))
+
     with cluster.client() as client:
         # An engine holds no lock in the store: only the cluster knows what it mounts, also while it terminates.
         in_use = client.mounts.claimed_folders(node)
@@ -41,9 +46,9 @@ def _prefetch(
             node,
             prefetch_job(candidate, environment, node, run_id, hub_endpoint),
             prefetch_files(candidate, [*keep, *in_use]),
-            lambda line: shown.show(progress(line, node)),
+            show,
         )
-    shown.show(progress(last, node))
+    show(last)
     return fetched_bytes(last)
 
 
