@@ -98,7 +98,8 @@ def seen(page: Markdown) -> list[str]:
 
 def hostile(text: str) -> Candidate:
     """A candidate whose repository says this wherever it may."""
-    said = about(architecture=text, quantisation=text)
+    said = about(quantisation=text)
+    said = replace(said, config=replace(said.config, architecture=text))
     files = (SnapshotFile(path=text, size_bytes=1, digest="a" * 64, algorithm="sha256"),)
     return candidate(about=replace(said, licences=(text, text), formats=(text,), stored={text: 1}), files=files)
 
