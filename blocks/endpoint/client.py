@@ -16,7 +16,7 @@ from blocks.errors import EndpointRejected, EndpointUnreachable
 from blocks.facts import Answer, EngineMetrics, Load, ServedModel
 
 #: More than any answer of a check has; what goes on for longer is not one.
-LARGEST_ANSWER_BYTES = 32 << 20
+LARGEST_ANSWER_BYTES = 8 << 20
 
 #: What a 401 means: vLLM answers it on all below /v1 where it was started with a key, and the key does not come along.
 UNAUTHORIZED = "it asks for another key than it was sent; api_key_secret in the environment's file names the Secret that has it"
@@ -36,7 +36,7 @@ class EndpointClient:
     def __init__(self, endpoint: str, base_url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, timeout_seconds: float):
         self._endpoint = endpoint
         self._base_url = base_url
-        self._headers = dict(headers)
+        self._headers = {**headers, "Accept-Encoding": "identity"}
         self._tls = tls
         self._timeout_seconds = timeout_seconds
         # No proxy of the environment: these are addresses of the cluster.
@@ -163,7 +163,12 @@ class EndpointClient:
         try:
             # Streamed, though it is read whole: only so its size and its time can be limited.
             with self._client.stream(method, path, json=body, timeout=timeout_seconds) as response:
-                for piece in response.iter_bytes():
+                # As it comes over the wire: unpacked, a few kilobytes may become gigabytes before anybody can count them.
+                if (packed := response.headers.get("content-encoding", "identity")) != "identity":
+                    raise EndpointRejected(
+                        f"{self._endpoint} answered {path} packed ({packed[:40]!r}), though it was asked not to; is it vLLM?"
+                    )
+                for piece in response.iter_raw():
                     content += piece
                     # httpx limits each silence and not the whole: a byte now and then would hold a check for ever.
                     if time.monotonic() > deadline:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import h11
@@ -23,6 +23,9 @@ from blocks.endpoint import protocol
 from blocks.errors import EndpointRejected
 from blocks.facts import Load, Sample
 from blocks.strict_json import loads
+
+#: More than an answer has, in bytes: what is said once, and what is said for each token (an event of vLLM's has about 300).
+_ONCE_BYTES, _TOKEN_BYTES = 64 << 10, 4 << 10
 
 #: After so many bad answers the loop ends: more of them tell nothing new.
 ENOUGH_BAD = 5
@@ -75,7 +78,7 @@ async def measure(
         headers=(("host", parts.netloc), ("content-type", "application/json"), *headers.items()),
     )
     # Encoded beforehand, so that encoding is not on anybody's clock.
-    left = iter([(json.dumps(body).encode(), bool(body.get("stream"))) for body in bodies])
+    left = iter([_Asked(json.dumps(body).encode(), bool(body.get("stream")), _largest(body)) for body in bodies])
     connections = [await _Connection.open(target, timeout_seconds) for _ in range(min(concurrency, len(bodies)))]
     taken = _Answers()
     begin = time.perf_counter()
@@ -89,19 +92,37 @@ async def measure(
     return Load(samples=tuple(one.sample() for one in taken.all), seconds=seconds, concurrency=concurrency)
 
 
-async def _work(
-    connection: _Connection, left: Iterator[tuple[bytes, bool]], taken: _Answers, timeout_seconds: float, deadline: float
-) -> None:
-    for body, streamed in left:
+class _Asked(NamedTuple):
+    """A body as it is sent, whether its answer is streamed, and how many bytes that may have."""
+
+    body: bytes
+    streamed: bool
+    most_bytes: int
+
+
+def _largest(body: Mapping[str, Any]) -> int:
+    return _ONCE_BYTES + _TOKEN_BYTES * int(body.get("max_tokens") or 16)
+
+
+class _TooLong(Exception):
+    """An answer that goes on beyond what was asked for."""
+
+
+async def _work(connection: _Connection, left: Iterator[_Asked], taken: _Answers, timeout_seconds: float, deadline: float) -> None:
+    for asked in left:
         if taken.enough or time.perf_counter() > deadline:
             return
         begin = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_seconds):
-                taken.add(await connection.post(body, streamed))
+                taken.add(await connection.post(asked))
         except TimeoutError:
             problem = f"no answer within {timeout_seconds:g} s"
             taken.add(_Taken(status=None, seconds=time.perf_counter() - begin, problem=problem))
+            return
+        except _TooLong:
+            problem = f"it answers with more than {asked.most_bytes} bytes, and was asked for less"
+            taken.add(_Taken(status=0, seconds=time.perf_counter() - begin, problem=problem))
             return
         except (OSError, EOFError, h11.RemoteProtocolError) as exc:
             problem = f"the connection broke ({type(exc).__name__})"
@@ -194,18 +215,20 @@ class _Connection:
         # Aborted, not drained: nobody reads what is still to come.
         self._wire.transport.abort()
 
-    async def post(self, body: bytes, streamed: bool) -> _Taken:
+    async def post(self, asked: _Asked) -> _Taken:
         if self._protocol.our_state is not h11.IDLE or self._wire.transport.is_closing():
             self.close()
             # Before the clock starts: connecting is no part of an answer.
             self._wire = await _wire(self._target)
             self._protocol = h11.Connection(h11.CLIENT)
         http = self._protocol
-        head = h11.Request(method="POST", target=self._target.path, headers=[*self._target.headers, ("content-length", str(len(body)))])
-        data = [http.send(head), http.send(h11.Data(data=body)), http.send(h11.EndOfMessage())]
+        head = h11.Request(
+            method="POST", target=self._target.path, headers=[*self._target.headers, ("content-length", str(len(asked.body)))]
+        )
+        data = [http.send(head), http.send(h11.Data(data=asked.body)), http.send(h11.EndOfMessage())]
         begin = arrived = time.perf_counter()
         self._wire.transport.write(b"".join(part for part in data if part))
-        status, arrivals = 0, []
+        status, arrivals, received_bytes = 0, [], 0
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
@@ -215,13 +238,16 @@ class _Connection:
                 status = event.status_code
             elif isinstance(event, h11.Data):
                 arrivals.append((arrived - begin, bytes(event.data)))
+                received_bytes += len(event.data)
+                if received_bytes > asked.most_bytes:
+                    raise _TooLong
             elif isinstance(event, h11.EndOfMessage):
                 break
             elif isinstance(event, h11.ConnectionClosed):
                 raise EOFError
         if http.our_state is h11.DONE and http.their_state is h11.DONE:
             http.start_next_cycle()
-        return _Taken(status=status, seconds=arrived - begin, arrivals=arrivals, streamed=streamed)
+        return _Taken(status=status, seconds=arrived - begin, arrivals=arrivals, streamed=asked.streamed)
 
 
 async def _wire(target: _Target) -> _Wire:

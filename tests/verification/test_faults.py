@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import resource
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -266,6 +268,42 @@ def test_an_answer_that_dribbles_for_ever_ends_in_time(loop: LoopThread) -> None
     assert {sample.status for sample in load.samples} == {None}
     assert len(load.samples) == 2
     assert time.monotonic() - begin < 25, "the budget of 30 s is not used up"
+
+
+async def endless(request: Request) -> Response:
+    async def flood() -> Any:
+        while True:
+            yield b"data: " + b"x" * 65536 + b"\n\n"
+            await asyncio.sleep(0)  # the server's loop is everybody's, and must notice who goes away
+
+    return StreamingResponse(flood(), media_type="text/event-stream")
+
+
+async def packed(request: Request) -> Response:
+    # 64 kilobytes of a hundred megabytes of nothing, packed twice
+    return Response(gzip.compress(gzip.compress(bytes(100 << 20), 1)), headers={"content-encoding": "gzip, gzip"})
+
+
+def test_answers_without_end_and_such_that_unpack_to_gigabytes_take_neither_time_nor_memory(loop: LoopThread) -> None:
+    floods, bombs = serve(loop, endless), serve(loop, packed)
+    begin, used = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with Endpoint(via="dns", timeout_seconds=20).client(f"{floods.host}:{floods.port}") as client:
+        load = client.load("/v1/completions", [{"prompt": "Hello", "max_tokens": 8, "stream": True}] * 8, concurrency=2, budget_seconds=30)
+        with pytest.raises(EndpointRejected, match=r"answered /metrics with more than \d+ bytes"):
+            client.metrics()
+    with Endpoint(via="dns", timeout_seconds=20).client(f"{bombs.host}:{bombs.port}") as client:
+        with pytest.raises(EndpointRejected, match=r"answered /version packed \('gzip, gzip'\), though it was asked not to"):
+            client.version()
+        flaws = {sample.error for sample in client.load("/v1/completions", [{"prompt": "Hello"}], concurrency=1, budget_seconds=30).samples}
+
+    floods.close()
+    bombs.close()
+    assert {sample.error for sample in load.samples} == {"it answers with more than 98304 bytes, and was asked for less"}
+    assert flaws == {"no completion"}, "under load nothing is unpacked"
+    assert time.process_time() - begin < 10
+    # in kilobytes; the server that floods is in this process, too
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 200_000
 
 
 def test_nothing_there_is_unreachable_and_may_be_tried_again(served: Served) -> None:
