@@ -189,7 +189,7 @@ def test_a_secret_among_the_arguments_is_refused_and_not_repeated(chart: Any) ->
 
 def test_arguments_that_only_begin_like_the_charts_own_are_passed_on(chart: Any) -> None:
     extra = ["--seed", "-1", "--chat-template-content-format=openai"]
-    assert chart.container(above={"engine.extraArgs": extra})["args"][-2:] == extra
+    assert chart.container(above={"engine.extraArgs": extra})["args"][-3:] == extra
 
 
 def test_every_object_of_the_schema_is_closed_and_described(chart: Any) -> None:
