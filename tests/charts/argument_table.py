@@ -11,16 +11,11 @@ from flows.spec.engine_arguments.table import table
 
 FILE = "arguments.json"
 
-_ITS_OWN = "the chart sets this argument itself, from the value made for it"
-
 
 def arguments() -> str:
-    """The file: every option string that may be there, and why each of the others must not."""
+    """The file: the option strings that the chart gives itself, and those that may be given; all others may not."""
     said = tomllib.loads((Path(admission.__file__).parent / "classes.toml").read_text(encoding="utf-8"))
-    why = dict.fromkeys(said["set"], _ITS_OWN)
-    for group in said["forbidden"]:
-        why |= dict.fromkeys(group["arguments"], group["because"])
-    known = table()
-    allowed = sorted(name for option in known.options if option.name not in why for name in option.names)
-    refused = {name: why[option.name] for option in known.options if option.name in why for name in option.names}
-    return json.dumps({"vllm": known.version, "allowed": allowed, "refused": dict(sorted(refused.items()))}, indent=1) + "\n"
+    options = table().options
+    own = sorted(name for option in options if option.name in said["set"] for name in option.names)
+    allowed = sorted(name for option in options if option.name in said["allowed"]["arguments"] for name in option.names)
+    return json.dumps({"vllm": table().version, "own": own, "allowed": allowed}, indent=1) + "\n"

@@ -92,12 +92,15 @@ BETWEEN_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "variable made of another": ({"engine.variables": {"NCCL_DEBUG": "$(HOME)"}}, "engine.variables.NCCL_DEBUG holds $("),
     "argument of the chart's own": ({"engine.extraArgs": ["--port=9000"]}, "engine.extraArgs holds --port=9000"),
     "the same with underscores": ({"engine.extraArgs": ["--load_format", "auto"]}, "engine.extraArgs holds --load_format"),
-    "beginning of an argument": ({"engine.extraArgs": ["--load-f", "pt"]}, "engine.extraArgs holds --load-f: vLLM 0.32.0 has no argument"),
-    "value that is glued to it": ({"engine.extraArgs": ["-qfp8"]}, "engine.extraArgs holds -qfp8: vLLM 0.32.0 has no argument"),
+    "beginning of an argument": (
+        {"engine.extraArgs": ["--load-f", "pt"]},
+        "engine.extraArgs holds --load-f: it would weaken the environment, or vLLM 0.32.0 has no",
+    ),
+    "value that is glued to it": ({"engine.extraArgs": ["-qfp8"]}, "engine.extraArgs holds -qfp8: it would"),
     "key of an argument": ({"engine.extraArgs": ["-sc.model=x"]}, "engine.extraArgs holds -sc.model=x: the chart sets"),
     "code that is not the image's": (
         {"engine.extraArgs": ["--middleware", "x.Y"]},
-        "engine.extraArgs holds --middleware: it has the engine run",
+        "engine.extraArgs holds --middleware: it would weaken",
     ),
     "autoscaler and a number of pods": (
         {"autoscaling.kind": "hpa"},

@@ -34,7 +34,7 @@ def test_an_autoscaled_release_keeps_its_pods_and_its_compiled_code_and_answers_
         "environments/development.yaml", values={"replicas": None, "autoscaling": scaling, "compileCache": {"claim": "slipway-compiled"}}
     )
     model = f"models/{site.model}.yaml"
-    engine = {"max_model_len": 256, "quantization": "fp8", "speculative": {"method": "ngram", "tokens": 3}}
+    engine = {"max_model_len": 256, "quantization": "fp8_per_tensor", "speculative": {"method": "ngram", "tokens": 3}}
     site.edit(model, engine=engine, checks="smoke")
 
     assert site.release().is_completed()
@@ -58,7 +58,7 @@ def test_an_autoscaled_release_keeps_its_pods_and_its_compiled_code_and_answers_
         assert all(found.ready for found in site.pods())
         assert len({found.labels["slipway.dev/candidate"] for found in site.pods()} - {kept.name}) == 1
         args = CoreV1Api(api).read_namespaced_pod(site.pods()[0].name, namespace).spec.containers[0].args
-    assert args[args.index("--quantization") + 1] == "fp8"
+    assert args[args.index("--quantization") + 1] == "fp8_per_tensor"
     assert '"num_speculative_tokens":3' in args[args.index("--speculative-config") + 1]
 
     # and helm's own test gets a completion, or says why not

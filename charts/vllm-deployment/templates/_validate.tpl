@@ -7,11 +7,11 @@ have to guess. What Slipway refuses of their values is not repeated here.
 {{- range $argument := .Values.engine.extraArgs }}
 {{- if and (hasPrefix "-" $argument) (not (regexMatch "^(-[0-9]+|-O=?[0-3]?)$" $argument)) }}
 {{- $option := regexFind "^[^=.]+" $argument | replace "_" "-" }}
-{{- with get $known.refused $option }}
-{{- fail (printf "engine.extraArgs holds %s: %s." (contains "secret" . | ternary $option $argument) .) }}
+{{- if has $option $known.own }}
+{{- fail (printf "engine.extraArgs holds %s: the chart sets this argument itself, from the value made for it." $argument) }}
 {{- end }}
 {{- if not (has $option $known.allowed) }}
-{{- fail (printf "engine.extraArgs holds %s: vLLM %s has no argument of that name, or would have to guess which one is meant." $option $known.vllm) }}
+{{- fail (printf "engine.extraArgs holds %s: it would weaken the environment, or vLLM %s has no argument of exactly that name." $option $known.vllm) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -200,6 +200,7 @@ def test_what_must_not_be_there_is_refused_in_every_form(option: Option) -> None
         (["--structured-outputs-config.reasoning_parser_plugin=/tmp/x.py"], "must not hold the key reasoning_parser_plugin"),
         (["--hf-overrides", '{"auto_map": {"AutoModel": "o/r--m.C"}}'], "--hf-overrides must not hold the key auto_map"),
         (["--hf-overrides.text_config.auto_map.AutoModel", "o/r--m.C"], "--hf-overrides must not hold the key auto_map"),
+        (["--hf-overrides.quantization_config_file", "/tmp/x"], "--hf-overrides must not hold the key quantization_config_file"),
         (["--mm-processor-kwargs", ' {"trust_remote_code": true}'], "--mm-processor-kwargs must not hold the key trust_remote_code"),
     ],
 )
