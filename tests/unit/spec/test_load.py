@@ -169,6 +169,7 @@ def test_a_spec_is_not_read_through_a_link_that_leads_out_of_its_folder(deployme
         deployments.model("other")
 
     # one that stays inside, as a mounted ConfigMap has them, is followed
+    (deployments.root / "models" / "..data").mkdir()
     write(deployments, "models/..data/tiny.yaml", MODEL)
     (deployments.root / "models" / "tiny.yaml").symlink_to("..data/tiny.yaml")
     assert deployments.model("tiny").name == "tiny"
