@@ -58,7 +58,9 @@ class Given(Generic[F]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class Kept:
+    """An input as Prefect keeps it: since when, its text, and who sent it."""
+
     at: datetime
     value: str
     sender: str
@@ -85,10 +87,11 @@ async def given_to(form: type[F], key: str) -> Given[F] | None:
         PrefectUnreachable: Prefect's API did not answer.
     """
     kept = await call(kept_input, UUID(str(runtime.flow_run.id)), keyset_from_base_key(f"suspended-{key}")["response"])
-    return None if kept is None else _read(form, kept)
+    return None if kept is None else read_answer(form, kept)
 
 
-def _read(form: type[F], kept: _Kept) -> Given[F]:
+def read_answer(form: type[F], kept: Kept) -> Given[F]:
+    """The form that was filled in, or why it is none; whatever was written."""
     value: object = None
     try:
         value = loads(kept.value, most=_LONGEST)
@@ -152,7 +155,7 @@ def patient_with_prefect() -> Iterator[None]:
 
 
 @step
-def kept_input(run_id: UUID, key: str) -> _Kept | None:
+def kept_input(run_id: UUID, key: str) -> Kept | None:
     """What Prefect keeps of the run under exactly this key, and since when; none if nothing.
 
     Raises:
@@ -168,12 +171,12 @@ def kept_input(run_id: UUID, key: str) -> _Kept | None:
             page = client.filter_flow_run_input(flow_run_id=run_id, key_prefix=key, limit=_PAGE, exclude_keys=others)
             for item in page:
                 if item.key == key and item.created is not None:
-                    return _Kept(at=item.created, value=item.value, sender=(item.sender or "")[:100])
+                    return Kept(at=item.created, value=item.value, sender=(item.sender or "")[:100])
             if len(page) < _PAGE:
                 break
             others |= {item.key for item in page}
     # It is there and counts. Now is when it was found: a code of before may be stale by now, and that is on whoever hid it.
-    return _Kept(at=datetime.now(UTC), value=value, sender="")
+    return Kept(at=datetime.now(UTC), value=value, sender="")
 
 
 def _value(client: SyncPrefectClient, run_id: UUID, key: str) -> str | None:

@@ -94,7 +94,7 @@ class CleanRecords(logging.Filter):
         return True
 
 
-for _name in ("prefect.task_runs", "prefect.flow_runs"):
+for _name in ("prefect.task_runs", "prefect.flow_runs", __name__):
     logging.getLogger(_name).addFilter(CleanRecords())
 
 

@@ -1,0 +1,152 @@
+"""Whatever an engine answers or writes into its log, it is read, refused in one sentence, or recorded; it breaks nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+import logging
+import random
+import socket
+import threading
+import time
+from contextlib import closing
+
+from blocks.endpoint import EndpointAccess, protocol
+from blocks.endpoint.health import Probe, probe_all
+from blocks.endpoint.load import sample
+from blocks.errors import EndpointRejected, Unforeseen
+from flows.rollout.engine_log import read_log
+from flows.runtime.tasks import call, foreseen
+from tests.attack.case import attacks, refused
+from tests.attack.shared import Shared
+
+#: What may come in the place of any value.
+ODD_VALUES = (
+    "null", "true", "-1", "1e400", "NaN", "[]", "{}", '""', '"\\u0000"', '"\\ud800"', '"' + "a" * 3000 + '"', "[" * 200 + "]" * 200,
+    "9" * 500,
+)  # fmt: skip
+
+COMPLETION = (
+    '{"choices": [{"text": %s, "finish_reason": %s, "logprobs": {"tokens": %s, "token_logprobs": %s}}], '
+    '"usage": {"prompt_tokens": %s, "completion_tokens": %s, "total_tokens": %s}}'
+)
+RIGHT = ('" Paris."', '"stop"', '["a"]', "[-0.5]", "3", "2", "5")
+
+
+@attacks("no answer of an engine ends in another error than ours, whichever of its values is something else")
+def answers() -> None:
+    places = [pair for count in (1, 2) for pair in itertools.combinations(range(len(RIGHT)), count)]
+    for place, value in itertools.product(places, ODD_VALUES):
+        raw = (COMPLETION % tuple(value if number in place else right for number, right in enumerate(RIGHT))).encode()
+        stream = b"data: " + raw + b"\n\ndata: [DONE]\n\n"
+        for content, streamed in ((raw, False), (stream, True)):
+            said = ""
+            try:
+                protocol.answer(content, 0.1, streamed=streamed, endpoint="tiny:8000", path="/v1/completions")
+            except EndpointRejected as exc:
+                said = str(exc)
+            assert len(said) < 500, value[:40]
+        sample(200, 0.9, [(0.1, stream)], True)
+
+
+@attacks("what an engine says of itself is bounded, and of the kind that it should be")
+def statements() -> None:
+    for value in ODD_VALUES:
+        if value not in ('""', '"\\u0000"', '"\\ud800"'):
+            refused(EndpointRejected, protocol.version, f'{{"version": {value}}}'.encode(), "x")
+    refused(EndpointRejected, protocol.version, json.dumps({"version": "0" * (5 << 20)}).encode(), "x")
+    refused(EndpointRejected, protocol.served_models, b'{"data": [{"id": "' + b"a" * 2000 + b'", "root": "/m"}]}', "x")
+    refused(EndpointRejected, protocol.served_models, b'{"data": [{"id": "a", "root": "/m", "max_model_len": 1e400}]}', "x")
+    assert len(protocol.refusal(500, json.dumps({"message": "no" * (1 << 20)}).encode(), 0.1).error) < 5000
+
+
+@attacks("random bytes in the place of any answer are refused in one sentence")
+def noise() -> None:
+    draw = random.Random(7)
+    for _ in range(2000):
+        raw = draw.randbytes(draw.randrange(200))
+        for reader in (protocol.version, protocol.tokens, protocol.metrics, protocol.served_models):
+            refused(EndpointRejected, reader, raw, "x")
+
+
+@attacks("an endpoint that answers a byte at a time, or without end, holds no health check")
+def slow_health() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=dribble, args=(peer,), daemon=True).start()
+
+        def dribble(peer: socket.socket) -> None:
+            try:
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+                while True:
+                    peer.sendall(b"x")
+                    time.sleep(0.05)
+            except OSError:
+                peer.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        here = EndpointAccess(api_server=None, headers={}, tls=None)
+        look = Probe(endpoint=f"127.0.0.1:{listener.getsockname()[1]}", model="tiny")
+        begin = time.monotonic()
+        (found,) = asyncio.run(probe_all(here, [look], at_once=1, timeout_seconds=0.3))
+        assert found is not None, "it counts as healthy"
+        assert time.monotonic() - begin < 10, "it held the check"
+
+
+@attacks("whatever a step raises is an error of ours that names the step, and quotes nothing that a stranger said")
+def unforeseen() -> None:
+    logged = io.StringIO()
+    handler = logging.StreamHandler(logged)
+    logging.getLogger("flows.runtime.tasks").addHandler(handler)
+    try:
+        _raise_everything()
+    finally:
+        logging.getLogger("flows.runtime.tasks").removeHandler(handler)
+    assert "OverflowError" in logged.getvalue(), "the log does not say what it was"
+    assert "\x1b" not in logged.getvalue(), "the log commands terminals"
+    assert "hf_secret" not in logged.getvalue(), "the log holds a token"
+
+
+def _raise_everything() -> None:
+    for kind in (OverflowError, ValueError, UnicodeError, RecursionError, MemoryError, StopIteration, KeyError, ZeroDivisionError):
+
+        def measure(kind: type[Exception] = kind) -> None:
+            raise kind("hf_secretsecretsecret \x1b[2J")
+
+        async def ask(step: object = measure) -> None:
+            await call(step)  # type: ignore[arg-type]
+
+        said = refused(Unforeseen, asyncio.run, ask())
+        assert "measure" in said, said
+        assert kind.__name__ in said, said
+        assert "secret" not in said, said
+        try:
+            with foreseen("Releasing"):
+                raise kind("x")
+        except Unforeseen:
+            continue
+        raise AssertionError(f"{kind.__name__} passed by")
+
+
+@attacks("the last line of an engine's log is on record with the failure, whatever is in it")
+def last_line(shared: Shared) -> None:
+    registry = shared.registry()
+    registry.candidates.register("f" * 64, {"commit": "a" * 40}, "tiny", "a" * 40)
+    place = {"model": "tiny", "environment": "here", "fingerprint": "f" * 64}
+    for number, line in enumerate(("killed \0", "\ud800 killed", "\x1b]0;owned\x07", "\0" * 10_000, "💥" * 5000)):
+        run = f"run-{number}"
+        registry.lifecycle.begin(**place, hub_revision="a" * 40, namespace="llm", endpoint="tiny:8000", run_id=run)
+        found = read_log(f"INFO starting\nRuntimeError: {line}\n")
+        assert found is not None
+        entry = registry.lifecycle.mark_failed(**place, reason=found.line, run_id=run, cluster_changed=True)
+        assert entry is not None, line[:20]
+        assert entry.status == "failed", line[:20]
+        assert registry.route("tiny", "here").endpoint is None, line[:20]
