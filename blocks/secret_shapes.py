@@ -26,6 +26,8 @@ _VALUE = (
     r"(?!\*\*\*)(?:\[[^\]\n]{1,500}\]|\"(?:[^\"\\\n]|\\.){1,2000}\"|'(?:[^'\\\n]|\\.){1,2000}'"
     r"|(?i:(?:bearer|basic|token)\s{1,3}+)?(?!\{[\s\"'}])\S{1,4000})"
 )
+#: What a sentence about a field begins with: `token_secret: must be a DNS label` says no secret.
+_NO_SENTENCE = r"(?!(?:must|is|are|was|has|have|holds|looks|names|needs|cannot|may|not|set|the|a|an|one|it)\s)"
 #: A digit or a capital among lower case: what words do not have, and tokens do.
 _NO_WORD = r"(?=[A-Za-z_-]{0,60}[0-9]|[a-z0-9_-]{0,60}[A-Z])"
 
@@ -67,7 +69,7 @@ _LIKELY = {
     "a bearer token": r"(?P<keep>(?i:\bbearer)\s{1,3}+)(?!\*\*\*)[^\s\"']{6,8000}",
     "a user and password": r"(?P<keep>(?i:\bbasic)\s{1,3}+)(?=[a-z/+]{0,100}[A-Z0-9=])[A-Za-z0-9+/]{6,4000}={0,2}",
     "a cookie": r"(?P<keep>(?i:\b(?:set-)?cookie)[\"']?\s{0,3}+[=:]\s{0,3}+)(?!\*\*\*)[^\r\n]{1,4000}",
-    "a secret by its name": rf"(?P<keep>{_BEGINS}(?i:{_NAME})[\"']?(?:\s{{0,3}}+=\s{{0,3}}+|:[ \t]{{0,3}}+|\s:\s)){_VALUE}",
+    "a secret by its name": (rf"(?P<keep>{_BEGINS}(?i:{_NAME})[\"']?(?:\s{{0,3}}+=\s{{0,3}}+|:[ \t]{{0,3}}+{_NO_SENTENCE}|\s:\s)){_VALUE}"),
 }
 
 _REFUSED = {name: re.compile(shape) for name, shape in _CERTAIN.items()}

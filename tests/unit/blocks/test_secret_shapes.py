@@ -82,6 +82,8 @@ INNOCENT = [
     "Basic authentication is off",
     "the bearer of this",
     "secretName: slipway-hub, token_secret: none",
+    "environments/staging.yaml: prefetch.token_secret: must be a DNS label",
+    "environments/staging.yaml: engine.api_key: is missing",
     "disk-pressure-task-1234567",
     "tiny-llama-staging-vllm.llm-staging.svc.cluster.local:8000",
 ]
