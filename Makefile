@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attack chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo attack chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -70,6 +70,9 @@ bench-cli: setup ## Compare what looking costs with an earlier build, helm and k
 
 bench-doctor: setup ## Compare the doctor with helm and kubectl by hand as models are added: build/bench-doctor.json
 	@$(BIN)/python -m tests.bench.doctor
+
+bench-fit: setup ## Compare what a model takes with vLLM's own count and with hf-mem: build/bench-fit.json
+	@$(BIN)/python -m tests.bench.fit
 
 bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
 	@$(BIN)/python -m tests.bench.prefetch $(ARGS)

@@ -14,6 +14,7 @@ import typer
 from blocks.errors import PipelineError
 from flows.cli.approvals import add_commands as add_approvals
 from flows.cli.doctor import add_commands as add_doctor
+from flows.cli.fit import add_commands as add_fit
 from flows.cli.operators import add_commands as add_operators
 from flows.cli.output import say, say_exactly, say_json
 from flows.cli.shared import AsJson, no_text, open_registry, require_prefect
@@ -247,6 +248,7 @@ def _end(seen: Progress) -> None:
 add_approvals(app)
 add_operators(app)
 add_doctor(app)
+add_fit(app)
 
 
 def main() -> None:

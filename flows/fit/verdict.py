@@ -21,7 +21,7 @@ from flows.text import GIB
 RESERVE_BYTES = 2 * GIB
 
 #: Where the search for the largest context ends: no memory holds more tokens of any model.
-_LONGEST = 2**31
+UNBOUNDED = 2**31
 
 #: Contexts that are told apart in the search for the largest one, in tokens: vLLM's smallest block.
 STEP = 16
@@ -129,13 +129,13 @@ def judge(
         kv_bytes=taken(max_model_len, concurrency),
         max_model_len=max_model_len,
         concurrency=concurrency,
-        largest_context=min(_most(lambda steps: taken(steps * STEP, concurrency) <= room) * STEP, longest or _LONGEST),
+        largest_context=min(_most(lambda steps: taken(steps * STEP, concurrency) <= room) * STEP, longest or UNBOUNDED),
     )
 
 
 def _most(fits: Callable[[int], bool]) -> int:
     """The largest number of steps that fits; `fits` says yes up to some number and no from there on."""
-    low, high = 0, _LONGEST // STEP
+    low, high = 0, UNBOUNDED // STEP
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)

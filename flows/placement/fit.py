@@ -11,8 +11,8 @@ from flows.fit.settings import Settings
 from flows.fit.verdict import Fit, Stated, judge
 from flows.fit.weights import Stored
 from flows.placement.loading import Shards, loads
+from flows.placement.settings import memory_settings
 from flows.spec import EngineSettings, Model
-from flows.spec.engine_arguments import EngineArguments
 
 
 def configured(about: ModelFacts, engine: EngineSettings) -> ConfiguredModel:
@@ -56,33 +56,6 @@ def shards_of(engine: EngineSettings) -> Shards:
 def can_share(known: ConfiguredModel, engine: EngineSettings, parallel: int) -> bool:
     """Whether so many GPUs can share the model: its heads, and its weights as they are quantised."""
     return known.divides(parallel) and loads(known.document, replace(shards_of(engine), tensor_parallel=parallel))
-
-
-def memory_settings(arguments: EngineArguments, beside: Settings) -> Settings:
-    """The settings with what the engine's arguments say in place of what stands beside them."""
-    ahead = arguments.speculative or {}
-    tokens = ahead.get("num_speculative_tokens")
-    return replace(
-        beside,
-        max_model_len=arguments.max_model_len or beside.max_model_len,
-        tensor_parallel=arguments.tensor_parallel_size or beside.tensor_parallel,
-        pipeline_parallel=arguments.pipeline_parallel_size,
-        dtype=arguments.dtype or beside.dtype,
-        kv_cache_dtype=arguments.kv_cache_dtype,
-        skip_layers=arguments.kv_cache_dtype_skip_layers,
-        block_size=arguments.block_size,
-        # Without windows every layer counts in full, as it does without the manager of several kinds.
-        hybrid_manager=arguments.hybrid_kv_cache_manager is not False and arguments.sliding_window,
-        asynchronous=arguments.async_scheduling is not False,
-        batched_tokens=arguments.max_num_batched_tokens,
-        throughput=arguments.performance_mode == "throughput",
-        prefix_caching=arguments.prefix_caching is not False,
-        state_dtype=arguments.mamba_cache_dtype,
-        recurrent_dtype=arguments.mamba_ssm_cache_dtype,
-        guessed_tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else beside.guessed_tokens,
-        guessing=str(ahead.get("method") or beside.guessing),
-        gpu_memory_utilization=arguments.gpu_memory_utilization or beside.gpu_memory_utilization,
-    )
 
 
 def stated(model: Model) -> Stated | None:

@@ -67,11 +67,13 @@ LLAMA_31_8B: dict[str, Any] = {
 }
 
 
-def about(document: dict[str, Any] | None = None, *, quantisation: str | None = None, **changes: Any) -> ModelFacts:
+def about(
+    document: dict[str, Any] | None = None, *, architecture: str | None = None, quantisation: str | None = None, **changes: Any
+) -> ModelFacts:
     """Llama-3.1-8B, as its repository describes it; or with another configuration."""
     said = LLAMA_31_8B if document is None else document
     config = ModelConfig(
-        architecture=next(iter(said.get("architectures", ())), ""),
+        architecture=next(iter(said.get("architectures", ())), "") if architecture is None else architecture,
         dtype="bfloat16",
         quantisation=quantisation,
         configuration=json.dumps(said),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.fit.settings import Settings
-from flows.placement.fit import memory_settings
+from flows.placement.settings import memory_settings
 from flows.spec.engine_arguments import EngineArguments
 from flows.text import GIB
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import random
+from typing import Any
 
 import psycopg
 from pydantic import TypeAdapter
@@ -14,6 +16,12 @@ from blocks.errors import EndpointRejected
 from blocks.facts import Answer
 from blocks.strict_json import NumberUnusable, loads
 from flows.errors import SpecInvalid
+from flows.fit.configuration import read_document
+from flows.fit.errors import Unreadable
+from flows.fit.model import read_model
+from flows.fit.request import cost
+from flows.fit.settings import Settings
+from flows.fit.verdict import judge
 from flows.metrics.exporter import Exporter
 from flows.spec import Check, StabilityPolicy
 from flows.spec.environment import LatencyPolicy
@@ -21,6 +29,8 @@ from flows.verification.answers import check_answer
 from flows.verification.stability import check_cache
 from tests.attack.case import attacks, refused
 from tests.attack.shared import Shared
+from tests.support.examples import LLAMA_31_8B
+from tests.support.vllm_rows import rows
 
 #: What no number of an answer may be, as somebody would write it into JSON.
 ODD = ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 400, "1" + "0" * 5000, "1e99999999999")
@@ -125,3 +135,75 @@ def figures_of_the_record(shared: Shared) -> None:
         fetched = exporter.metrics.get_sample_value("slipway_prefetch_bytes_total", {"environment": "here"})
     assert counted == len(texts), counted
     assert fetched in (0, None), fetched
+
+
+#: What a key may hold that should hold something else.
+NONSENSE: tuple[Any, ...] = (
+    *(None, True, False, -1, 0, 1, 2**31, 2**63, 10**400, -(10**400), 1.5, 1e308, float("nan"), float("inf"), float("-inf")),
+    *(
+        "",
+        "32",
+        "\x00\u202e",
+        "x" * 10_000,
+        [],
+        [[]],
+        [None] * 100,
+        [-1],
+        ["full_attention"],
+        {},
+        {"factor": float("nan")},
+        {"a": {"b": []}},
+    ),
+)
+
+
+def judged(document: dict[str, Any]) -> str:
+    """What comes of a configuration: a sentence, or empty where it is taken; anything but that is an error."""
+    model = read_model(json.dumps(document))
+    if model.problem is not None:
+        said = model.problem.message
+        assert "\n" not in said, said[:700]
+        assert len(said) < 600, said[:700]
+        return said
+    settings = Settings(max_model_len=4096)
+    found = cost(model.known_shape(), settings, 4096)
+    assert min(found.request_bytes(4096), found.block_bytes) >= 0, document
+    judge(model, settings, max_model_len=4096, concurrency=2, gpu_bytes=80 * 2**30, weights_bytes=0)
+    return ""
+
+
+@attacks("a configuration that is no JSON object, too long or nested without end is one sentence")
+def broken_configurations() -> None:
+    for content in (b"", b"[]", b"null", b"{", b"[" * 10_000, b'{"a":' * 10_000, b"9" * 5000, b"\xff" * 100, b" " * (9 * 2**20)):
+        said = refused(Unreadable, read_document, content, "config.json")
+        assert said.startswith("config.json "), said
+
+
+@attacks("nonsense under any key of a configuration is one sentence, or changes nothing: never a traceback")
+def nonsense_in_configurations() -> None:
+    for key in LLAMA_31_8B:
+        for value in NONSENSE:
+            judged({**LLAMA_31_8B, key: value})
+
+
+@attacks("a key that may mean that layers keep something else is never read as keys and values in every layer")
+def keys_that_nobody_knows() -> None:
+    telling = ("spiral_window", "linear_attention_layers", "kv_groups", "ssm_kind", "shared_kv_layers", "compress_ratios_v9")
+    for key in telling:
+        said = judged({**LLAMA_31_8B, "model_type": "novel", key: [1, 2]})
+        assert key in said, f"{key} was overlooked: {said}"
+
+
+@attacks("ten thousand configurations that nobody would write end in numbers or in a sentence")
+def generated_configurations(shared: Shared) -> None:
+    del shared  # some seconds: with `make attack`, not with the suite
+    dice, bases = random.Random(20), [row["config"] for row in rows()]
+    keys = sorted({key for base in bases for key in (*base, *base.get("text_config", ()))})
+    for _ in range(10_000):
+        base = dict(dice.choice(bases))
+        inner = dict(base["text_config"]) if "text_config" in base and dice.random() < 0.7 else base
+        for _ in range(dice.randint(1, 4)):
+            inner[dice.choice(keys)] = dice.choice([*NONSENSE, dice.randint(1, 256), dice.choice(bases).get(dice.choice(keys))])
+        if inner is not base:
+            base["text_config"] = inner
+        judged(base)
