@@ -81,7 +81,10 @@ def request(check: Check, model: str, window: int, filler: Sequence[int] = (), p
             return Request(path=CHAT, body={**chat, "response_format": {"type": "json_schema", "json_schema": named}})
         case ToolCallCheck():
             tool = check.tool
-            function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            if check.choice != "auto":
+                # vLLM 0.32 binds the arguments of forced calls to the schema only if it is asked to.
+                function["strict"] = True
             choice: Any = {"type": "function", "function": {"name": tool.name}} if check.choice == "named" else check.choice
             return Request(path=CHAT, body={**chat, "tools": [{"type": "function", "function": function}], "tool_choice": choice})
         case LongContextCheck():

@@ -43,6 +43,8 @@ def structure(body: Mapping[str, Any], *, tools_on: bool) -> Structure:
         RequestRefused: It is malformed, or asks for what the stand-in does not emulate.
     """
     tools = _tools(body.get("tools") or [])
+    # Of which `_tools` has found that they are functions with names.
+    strict = {str(tool["function"]["name"]) for tool in body.get("tools") or [] if tool["function"].get("strict") is True}
     choice = body.get("tool_choice", "auto" if tools else "none")
     try:
         if choice == "none" or (not tools and choice in (None, "auto")):
@@ -60,10 +62,13 @@ def structure(body: Mapping[str, Any], *, tools_on: bool) -> Structure:
         if body.get("stream"):
             raise RequestRefused("the stand-in engine does not stream tool calls", param="stream")
         if choice == "required":
+            if any(tool not in strict for tool in tools):
+                raise RequestRefused("the stand-in engine forces calls of strict tools only", param="tools")
             return Structure(grammar=tool_calls(tools), calls=True)
         if name not in tools:
             raise RequestRefused("The tool specified in `tool_choice` does not match any of the specified `tools`", param="tool_choice")
-        return Structure(grammar=Grammar.of(tools[name]), tool=name)
+        # Without `strict` vLLM 0.32.0 leaves the arguments to the model.
+        return Structure(grammar=Grammar.of(tools[name]) if name in strict else None, tool=name)
     except SchemaUnsupported as exc:
         raise RequestRefused(f"the stand-in engine's grammar: {exc}") from exc
 

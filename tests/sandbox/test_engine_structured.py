@@ -94,8 +94,8 @@ def chat(http: TestClient, **fields: Any) -> Any:
     return http.post("/v1/chat/completions", json={**body, **fields})
 
 
-def function(name: str = "note", parameters: object = CAPITAL) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+def function(name: str = "note", parameters: object = CAPITAL, *, strict: bool = True) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters, "strict": strict}}
 
 
 def test_json_mode_constrains_the_weights_and_does_not_replace_them(http: TestClient) -> None:
@@ -115,6 +115,13 @@ def test_a_named_tool_gets_arguments_and_ends_with_stop(http: TestClient) -> Non
     (call,) = choice["message"]["tool_calls"]
     assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("note", ANSWER)
     assert (choice["message"]["content"], choice["finish_reason"]) == ("", "stop")
+
+
+def test_a_named_tool_that_is_not_strict_gets_whatever_the_model_says(http: TestClient) -> None:
+    named = {"type": "function", "function": {"name": "note"}}
+    choice = chat(http, tools=[function(parameters={"enum": ["a"]}, strict=False)], tool_choice=named).json()["choices"][0]
+
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] != '"a"'
 
 
 def test_a_required_call_names_its_tool_and_ends_with_tool_calls(http: TestClient) -> None:
