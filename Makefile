@@ -89,7 +89,8 @@ bench-release: setup ## Compare what a run costs with an earlier build and a she
 bench-rollback: setup ## Compare a rollback with `helm rollback` by hand: build/bench-rollback.json
 	@$(BIN)/python -m tests.bench.rollback
 
-bench-verify: setup ## Compare the load generator with wrk: build/bench-verify.json
+bench-verify: setup ## Which harm a comparison notices, and the load generator beside wrk: build/bench-power.json, build/bench-verify.json
+	@$(BIN)/python -m tests.bench.power
 	@$(BIN)/python -m tests.bench.verify
 
 charts: setup ## Write the chart's golden renders and its table of values anew

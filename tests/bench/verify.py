@@ -4,10 +4,9 @@
 time after it came, on the other core, so that what a client adds is what differs. Figures are medians over rounds, ratios
 medians of each round's own.
 
-wrk is a peer only where the server is as even as here: it corrects what it measured for coordinated omission: it adds the requests
-that an open loop would have sent while a slow answer was waited for. Where latencies scatter, as an engine's do, its percentiles are those of
-another question. A client made for engines stands beside it there: guidellm, with `--peer FOLDER` of an environment that has it
-(`pip install guidellm==0.8.1`; it brings PyTorch, so it is no dependency).
+wrk is a peer only where the server is as even as here. It corrects what it measured for coordinated omission: it adds the requests that an
+open loop would have sent while a slow answer was waited for. Where latencies scatter, as an engine's do, its percentiles answer another
+question, and a client made for engines is the peer: `--guidellm PROGRAM` measures a server whose answers scatter with it.
 """
 
 from __future__ import annotations
