@@ -34,6 +34,7 @@ def _facts(candidate: Candidate) -> dict[str, str]:
     files = {f"file {file.path}": f"{file.size_bytes:,} bytes, {file.digest[:12]}" for file in candidate.files}
     return {
         "hub revision": f"{candidate.repository} at {candidate.commit[:12]}",
+        **({"folder": candidate.subfolder} if candidate.subfolder else {}),
         "image": f"{image} by digest {digest[:12]}",
         "chart": candidate.chart_digest[:12],
         **engine,

@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str]) -> EngineArguments:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--max-model-len", type=_tokens)
     parser.add_argument("--max-num-seqs", type=_positive, default=256)
-    parser.add_argument("--load-format", choices=["auto", "safetensors"], default="auto")
+    parser.add_argument("--load-format", choices=["auto", "safetensors", "mistral"], default="auto")
     parser.add_argument("--tensor-parallel-size", "-tp", type=_positive, default=1)
     parser.add_argument("--chat-template", help="a template, or the path of a file that holds one")
     parser.add_argument("--trust-remote-code", action="store_true")
@@ -86,6 +86,8 @@ def _accept_without_effect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pipeline-parallel-size", "-pp", type=_positive, default=1)
     parser.add_argument("--tokenizer")
     parser.add_argument("--revision")
+    parser.add_argument("--config-format", default="auto")
+    parser.add_argument("--tokenizer-mode", default="auto")
     parser.add_argument("--generation-config", default="auto")
     parser.add_argument("--uvicorn-log-level", default="info")
     for flag in ("--enforce-eager", "--enable-prefix-caching", "--async-scheduling", "--enable-log-requests"):

@@ -16,7 +16,12 @@ from sandbox.engine.network import Floats, Network, Shape
 from sandbox.engine.tokenizer import Tokenizer
 from sandbox.engine.weights import unpack
 
-INDEX = "model.safetensors.index.json"
+#: Which files each load format looks for, and the index that chooses among them.
+_WEIGHTS = {
+    "auto": ("*.safetensors", "model.safetensors.index.json"),
+    "safetensors": ("*.safetensors", "model.safetensors.index.json"),
+    "mistral": ("consolidated*.safetensors", "consolidated.safetensors.index.json"),
+}
 
 
 class ModelUnusable(Exception):
@@ -64,7 +69,7 @@ def load(arguments: EngineArguments) -> LoadedModel:
             f"ValueError: User-specified max_model_len ({max_model_len}) is greater than the derived max_model_len"
             f" (max_position_embeddings={longest} in config.json)"
         )
-    tensors, fingerprint = _tensors(folder)
+    tensors, fingerprint = _tensors(folder, arguments.load_format)
     _check(tensors, shape)
     generation = _json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
@@ -91,12 +96,13 @@ def _json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _tensors(folder: Path) -> tuple[dict[str, Floats], str]:
-    """Return the tensors of the files that the index names, else of `*.safetensors`, and the hash of those files."""
-    if (folder / INDEX).exists():
-        paths = sorted({folder / str(name) for name in _json(folder / INDEX).get("weight_map", {}).values()})
+def _tensors(folder: Path, load_format: str) -> tuple[dict[str, Floats], str]:
+    """Return the tensors of the files that the index names, else of all that the load format looks for, and the hash of those files."""
+    pattern, index = _WEIGHTS[load_format]
+    if (folder / index).exists():
+        paths = sorted({folder / str(name) for name in _json(folder / index).get("weight_map", {}).values()})
     else:
-        paths = sorted(folder.glob("*.safetensors"))
+        paths = sorted(folder.glob(pattern))
     if not paths:
         # Also with the load format "auto": vLLM would go on to pickles here, and nothing in the sandbox shall.
         raise ModelUnusable(f"RuntimeError: Cannot find any model weights with `{folder}`")

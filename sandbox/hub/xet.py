@@ -82,16 +82,19 @@ def _reconstruction(url: str, file: StoredFile, wanted: str | None) -> Reply:
 
 
 def _piece(file: StoredFile, number: int, wanted: str) -> Reply:
-    content = b""
-    with file.content.open("rb") as stream:
-        stream.seek(number * _XORB_BYTES)
-        for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""):
-            length = len(chunk).to_bytes(3, "little")
-            content += b"\0" + length + b"\0" + length + chunk
-            if len(content) >= _XORB_BYTES + _CHUNKS * _HEADER_BYTES:
-                break
+    """A stretch of an xorb: of each chunk its header and its bytes, one behind the other."""
+    length = min(_XORB_BYTES, file.size_bytes - number * _XORB_BYTES)
+    stored = length + -(-length // _CHUNK_BYTES) * _HEADER_BYTES
     found = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
-    if found is None:
-        return Reply(body=content)
-    begin, last = int(found[1]), min(int(found[2]), len(content) - 1)
-    return Reply(status=206, headers={"content-range": f"bytes {begin}-{last}/{len(content)}"}, body=content[begin : last + 1])
+    begin, last = (int(found[1]), min(int(found[2]), stored - 1)) if found else (0, stored - 1)
+    first = begin // (_CHUNK_BYTES + _HEADER_BYTES)
+    content = bytearray()
+    with file.content.open("rb") as stream:
+        stream.seek(number * _XORB_BYTES + first * _CHUNK_BYTES)
+        while first * (_CHUNK_BYTES + _HEADER_BYTES) + len(content) <= last:
+            chunk = stream.read(min(_CHUNK_BYTES, (number + 1) * _XORB_BYTES - stream.tell()))
+            size = len(chunk).to_bytes(3, "little")
+            content += b"\0" + size + b"\0" + size + chunk
+    skipped = begin - first * (_CHUNK_BYTES + _HEADER_BYTES)
+    headers = {"content-range": f"bytes {begin}-{last}/{stored}"} if found else {}
+    return Reply(status=206 if found else 200, headers=headers, body=bytes(content[skipped : skipped + last - begin + 1]))

@@ -1,7 +1,8 @@
 """`make bench-prefetch`: the fetch program against `curl` and `hf download`, server and client on this machine.
 
 4 × 512 MiB, methods in turns, medians of three; one JSON line for each method in `build/bench-prefetch.json`. The server sends from the
-page cache by `sendfile`, and its hub is the sandbox's.
+page cache by `sendfile`, and its hub is the sandbox's. Then the same through a proxy with a password (a process of its own), and one file
+by the hub's own protocol (xet), whose stand-in is slower than either program.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ class Run:
 
     seconds: float
     rss_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A program that fetches: its command for a folder, what its environment has beside the others', and whether it hashes what comes."""
+
+    command: Callable[[Path], list[str]]
+    proxied: bool = False
+    verified: bool = False
 
 
 class Bench:
@@ -69,6 +79,15 @@ class Bench:
             found = client.commit(REPOSITORY, self.commit)
         self.files = [file.path for file in found.files if file.path.endswith(".safetensors")]
         self.size_bytes = sum(file.size_bytes for file in found.files)
+        self._proxy = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.proxy", "bench", "p@ss:word"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._proxy.stdout is not None
+        self.proxy_url = self._proxy.stdout.readline().strip()
         self._request = folder / "request.json"
         lines = [{"path": f.path, "size_bytes": f.size_bytes, "digest": f.digest, "algorithm": f.algorithm} for f in found.files]
         self._request.write_text(json.dumps({"repository": REPOSITORY, "commit": self.commit, "files": lines}))
@@ -104,12 +123,13 @@ class Bench:
         hf = Path(sys.executable).parent / "hf"
         return [str(hf), "download", REPOSITORY, "--revision", self.commit, "--local-dir", str(target), "--quiet"]
 
-    def run(self, command: Sequence[str]) -> Run:
+    def run(self, command: Sequence[str], *, proxied: bool = False) -> Run:
         """Run a command to its end."""
+        variables = {"http_proxy": self.proxy_url, "no_proxy": "", "NO_PROXY": ""} if proxied else {}
         subprocess.run(["sync"], check=True)  # what the run before has left to write is not this one's
         begin = time.monotonic()
         with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=said, stderr=said)
+            process = subprocess.Popen(command, env={**self.environment, **variables}, cwd=ROOT, stdout=said, stderr=said)
             rss_kb = 0
             while process.poll() is None:
                 rss_kb = max(rss_kb, _peak_kb(process.pid))
@@ -131,6 +151,36 @@ class Bench:
         self.run(self.fetch(store))
         return (self.cdn.sent_bytes - before) / self.size_bytes - 1
 
+    def by_xet(self, mib: int) -> dict[str, Any]:
+        """One file by the hub's own protocol, through the hub client; and what is sent again if that is killed at half."""
+        path = self.folder / "model.safetensors"
+        path.write_bytes(os.urandom(mib * MIB))
+        commit = self._hub.add(f"{REPOSITORY}-xet", {"model.safetensors": path}, xet=True)
+        with HubBlock(endpoint=self._hub.url).client() as client:
+            (file,) = client.commit(f"{REPOSITORY}-xet", commit).files
+        request = self.folder / "xet.json"
+        request.write_text(json.dumps({"repository": f"{REPOSITORY}-xet", "commit": commit, "files": [asdict(file)]}))
+        store = self.folder / "xet"
+        command = [*self.fetch(store), "--request", str(request), "--plain-limit-bytes", "1"]
+        self.environment.pop("HF_HUB_DISABLE_XET")
+        done = self.run(command)
+        shutil.rmtree(store)
+        before = self._hub.requests.bytes_sent("cas")
+        process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+        while self._hub.requests.bytes_sent("cas") - before < path.stat().st_size / 2:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        self.run(command)
+        resent = (self._hub.requests.bytes_sent("cas") - before) / path.stat().st_size - 1
+        return {
+            "method": "slipway, by xet",
+            "mb_per_s": round(path.stat().st_size / done.seconds / 1e6),
+            "rss_mb": round(done.rss_mb),
+            "verified": True,
+            "resent_percent_after_kill_at_half": round(resent * 100, 1),
+        }
+
     def complete(self, store: Path) -> bool:
         """Whether the store has the snapshot, by an independent hash of every file."""
         folder = store / snapshot_folder(REPOSITORY, self.commit)
@@ -139,6 +189,9 @@ class Bench:
 
     def close(self) -> None:
         """Stop serving."""
+        assert self._proxy.stdin is not None
+        self._proxy.stdin.close()
+        self._proxy.wait()
         self.cdn.close()
         self._hub.close()
         self._loop.close()
@@ -160,23 +213,25 @@ def _openssl_sha256(path: Path) -> str:
 
 def measure(bench: Bench, rounds: int) -> list[dict[str, Any]]:
     """All methods in turns; a line for each, with its median."""
-    methods: Mapping[str, tuple[Callable[[Path], list[str]], bool]] = {
-        "slipway": (bench.fetch, True),
-        "curl": (bench.curl, False),
-        "hf download": (bench.hf, False),
+    methods = {
+        "slipway": Method(command=bench.fetch, verified=True),
+        "curl": Method(command=bench.curl),
+        "hf download": Method(command=bench.hf),
+        "slipway, through a proxy": Method(command=bench.fetch, verified=True, proxied=True),
+        "curl, through a proxy": Method(command=bench.curl, proxied=True),
     }
     runs: dict[str, list[Run]] = {name: [] for name in methods}
     second: list[Run] = []
     second_requests, resent = 0, []
     for number in range(rounds):
-        for name, (command, _) in methods.items():
+        for name, method in methods.items():
             target = bench.folder / "target"
             target.mkdir()
-            runs[name].append(bench.run(command(target)))
+            runs[name].append(bench.run(method.command(target), proxied=method.proxied))
             print(f"round {number + 1}: {name} {bench.size_bytes / runs[name][-1].seconds / 1e6:.0f} MB/s", file=sys.stderr, flush=True)
             if name == "slipway":
                 before = bench.requests
-                second.append(bench.run(command(target)))
+                second.append(bench.run(method.command(target)))
                 second_requests += bench.requests - before
                 if not bench.complete(target):
                     raise RuntimeError("the bytes on the disk are not those of the hub")
@@ -189,10 +244,10 @@ def measure(bench: Bench, rounds: int) -> list[dict[str, Any]]:
             "method": name,
             "mb_per_s": round(bench.size_bytes / statistics.median(run.seconds for run in runs[name]) / 1e6),
             "rss_mb": round(max(run.rss_mb for run in runs[name])),
-            "verified": verified,
+            "verified": method.verified,
             "runs_mb_per_s": [round(bench.size_bytes / run.seconds / 1e6) for run in runs[name]],
         }
-        for name, (_, verified) in methods.items()
+        for name, method in methods.items()
     ]
     lines.append(
         {"method": "slipway, second run", "seconds": round(statistics.median(r.seconds for r in second), 3), "requests": second_requests}
@@ -207,6 +262,7 @@ def missed(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     ours, second, killed = of["slipway"], of["slipway, second run"], of["slipway, killed at half"]
     bars = {
         "1.0 × curl": ours["mb_per_s"] >= of["curl"]["mb_per_s"],
+        "1.0 × curl through a proxy": of["slipway, through a proxy"]["mb_per_s"] >= of["curl, through a proxy"]["mb_per_s"],
         "2 × hf download": ours["mb_per_s"] >= 2 * of["hf download"]["mb_per_s"],
         "less than 150 MB of memory": ours["rss_mb"] < 150,
         "a second run within 1 s": second["seconds"] < 1,
@@ -222,13 +278,14 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--mib", type=int, default=512, help="size of each file")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--xet-mib", type=int, default=128, help="size of the file that comes by xet")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench-prefetch.json")
     options = parser.parse_args()
     options.output.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output.parent) as folder:
         bench = Bench(Path(folder), options.files, options.mib * MIB)
         try:
-            lines = measure(bench, options.rounds)
+            lines = [*measure(bench, options.rounds), bench.by_xet(options.xet_mib)]
         finally:
             bench.close()
     text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -196,3 +197,12 @@ def test_faults_for_all_are_overridden_by_those_for_one(tmp_path: Path) -> None:
 
     faults.clear()
     assert view.now() == Faults()
+
+
+def test_mistrals_own_layout_is_loaded_where_that_is_asked_for(tmp_path: Path) -> None:
+    other, own = make_model(seed=1), make_model(seed=2)
+    folder = write(tmp_path, {**other, "consolidated.safetensors": own["model.safetensors"]})
+
+    mistral = load(arguments(folder, "--load-format", "mistral", "--config-format", "mistral", "--tokenizer-mode", "mistral"))
+
+    assert mistral.fingerprint == hashlib.sha256(own["model.safetensors"]).hexdigest()[:8]

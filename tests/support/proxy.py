@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,3 +131,14 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
     except OSError:
         return
+
+
+def main() -> None:
+    """Serve until standard input ends; prints the address first."""
+    with Proxy((sys.argv[1], sys.argv[2])).served() as proxy:
+        print(proxy.url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

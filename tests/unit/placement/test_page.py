@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flows.candidate.files import LeftOut
 from flows.errors import Refusal
 from flows.placement.assess import Assessment, assess
 from flows.placement.page import environment_row, model_row, preview_page
@@ -66,3 +67,12 @@ def test_what_cannot_be_told_is_not_shown_as_a_number() -> None:
     assert "| staging | **refused** | cannot be told | cannot be told | no node |" in str(preview_page(unknown, [], [assessment]))
     assert environment_row(assessment)["needed_bytes"] is None
     assert model_row(unknown, [])["kv_bytes_per_token"] is None
+
+
+def test_what_stays_on_the_hub_and_what_else_is_to_be_known_is_told() -> None:
+    stays = LeftOut(why="an adapter", files=1234, size_bytes=3 * 2**20, examples=("a|b.safetensors", "x" * 200))
+    page = str(preview_page(CANDIDATE, [], [assessed()], [stays], ["o/n is called o/new on the hub now."]))
+
+    assert f"| 1,234 | 3.0 MiB | a\\|b.safetensors, {'x' * 79}… and 1,232 more | an adapter |" in page.splitlines()
+    assert "- o/n is called o/new on the hub now." in page.splitlines()
+    assert "What stays on the hub" not in str(preview_page(CANDIDATE, [], [assessed()]))

@@ -81,3 +81,11 @@ def test_one_image_is_one_version(versions: list[str], known: str | None, outcom
 @pytest.mark.parametrize(("status", "outcome"), [(200, "passed"), (503, "failed"), (404, "failed"), (None, "failed")])
 def test_health_is_200_and_nothing_else(status: int | None, outcome: str) -> None:
     assert check_health(status).outcome == outcome
+
+
+def test_a_model_in_a_folder_of_its_repository_is_served_from_there() -> None:
+    inside = candidate(subfolder="fp8")
+    served = {"name": "tiny-llama", "max_model_len": 256}
+
+    assert check_models({"the endpoint": [ServedModel(root=f"{mount_path(inside)}/fp8", **served)]}, inside).outcome == "passed"
+    assert check_models({"the endpoint": [ServedModel(root=mount_path(inside), **served)]}, inside).outcome == "failed"
