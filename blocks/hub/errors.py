@@ -1,28 +1,16 @@
-"""What the hub's refusals mean to us; shared by the hub block and by the fetch program on the nodes, which loads no Prefect."""
+"""What the hub's refusals mean to us; shared by the hub block and by the fetch program on the nodes, and light."""
 
 from __future__ import annotations
 
-import httpx2
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
 from blocks.hub.waits import Headers
-
-#: Everything that the hub client was seen to raise.
-HUB_FAULTS = (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError)
 
 #: What the hub says of a token that it does not know, also where the repository is public.
 _BAD_TOKEN = "Invalid credentials"  # noqa: S105  # words of a message, not a token
 
 
-def hub_error(exc: BaseException, endpoint: str, repository: str, revision: str, *, has_token: bool) -> PipelineError:
-    """The error of our own that says what an exception of the hub client, or of its transport, means."""
-    if isinstance(exc, LocalEntryNotFoundError) and exc.__cause__ is not None:
-        return hub_error(exc.__cause__, endpoint, repository, revision, has_token=has_token)  # the client wraps some of its own
-    if isinstance(exc, HfHubHTTPError):
-        return refusal(exc.response.status_code, exc.response.headers, endpoint, repository, revision, has_token=has_token)
-    if isinstance(exc, HFValidationError):
-        return HubRejected(f"{repository!r} is not a repository name: give organisation/name.")
+def unreachable(exc: BaseException, endpoint: str) -> PipelineError:
+    """The error that says that no answer came."""
     return HubUnreachable(f"The hub {endpoint} cannot be reached ({type(exc).__name__}); check its address and the network.")
 
 

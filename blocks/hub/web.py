@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import httpx2
 
-from blocks.errors import HubRejected, HubUnreachable, PipelineError
-from blocks.hub.errors import HUB_FAULTS, hub_error, refusal
+from blocks.errors import HubRejected, HubUnreachable
+from blocks.hub.errors import refusal, unreachable
 from blocks.hub.token import sendable_token
 from blocks.hub.waits import stated_wait
 
@@ -110,8 +110,8 @@ class Web:
                 if time.monotonic() + later.seconds > until:
                     raise later.error from None
                 time.sleep(later.seconds + random.uniform(0, 0.1) * later.seconds)  # noqa: S311  # many runs must not come back together
-            except (*HUB_FAULTS, httpx2.InvalidURL) as exc:
-                raise self._error(exc, about) from exc
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as exc:
+                raise unreachable(exc, self.endpoint) from exc
 
     def next_page(self, answer: Answer, about: About) -> str | None:
         """The address of the page behind that one, at the hub itself; none if it was the last.
@@ -200,9 +200,6 @@ class Web:
         if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme != "https"):
             raise HubRejected(f"The hub {self.endpoint} redirects {about} to an address without TLS.")
         return target
-
-    def _error(self, exc: BaseException, about: About) -> PipelineError:
-        return hub_error(exc, self.endpoint, about.repository, about.revision, has_token=self._token is not None)
 
 
 class _Later(Exception):

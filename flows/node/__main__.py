@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--back-off-seconds", type=float, default=0.5, help="first pause after a failure")
     command.add_argument("--budget-seconds", type=float, default=300.0, help="longest row of failures")
     command.add_argument("--deadline-seconds", type=float, default=3600.0, help="no pause that a server asks for ends after that")
-    command.add_argument("--plain-limit-bytes", type=int, default=50_000_000_000, help="larger files are left to the hub client")
+    command.add_argument("--plain-limit-bytes", type=int, default=50_000_000_000, help="larger files come by xet where the hub has them so")
     command.set_defaults(run=_fetch, fail=_say_failed)
 
     command = commands.add_parser("check", help="require that a folder is a certain snapshot")

@@ -1,6 +1,6 @@
 """Where the files of a commit are: asked of the hub as the plan asks it, so that what was planned can be fetched.
 
-The hub client itself is loaded for files alone that plain HTTP does not give; it refuses mirrors that name no commit (2.4.0).
+Not by the hub's own client, which refuses mirrors that name no commit and compares no hashes (huggingface_hub 2.4.0).
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from urllib.parse import quote
 import httpx2
 
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
-from blocks.hub.errors import HUB_FAULTS, hub_error, refusal
+from blocks.hub.errors import refusal
 from blocks.hub.token import sendable_token
 from blocks.hub.waits import stated_wait
 from flows.node.http import Answered, Connections
 from flows.node.patience import Trouble
 from flows.node.snapshot import Wanted
+from flows.node.xet import Xet, XetFile, offered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +31,12 @@ class Location:
     Attributes:
         url: Its address; it may hold a signature, so it never enters a message.
         size_bytes: What the hub says is there; none if it does not.
-        by_xet: Whether the hub offers its own protocol for the bytes.
-        by_hub: Whether it names the commit, as the hub does and not every mirror.
+        xet: What the hub's own store has of it; none if it does not offer that.
     """
 
     url: str
     size_bytes: int | None
-    by_xet: bool
-    by_hub: bool
+    xet: XetFile | None
 
 
 class Hub:
@@ -46,6 +45,9 @@ class Hub:
     Args:
         wanted: The commit.
         timeout_seconds: Longest silence.
+
+    Attributes:
+        xet: The hub's own store.
 
     Raises:
         HubRejected: The token cannot be read, or cannot be sent.
@@ -59,9 +61,10 @@ class Hub:
         self._context = httpx2.create_ssl_context()
         self._known: dict[str, Location] = {}
         self._lock = threading.Lock()
+        self.xet = Xet(self._token)
 
     def connections(self) -> Connections:
-        """Connections for one thread; they trust what the hub client trusts."""
+        """Connections for one thread; they trust the certificates that the plan trusts."""
         return Connections(self._endpoint, self._token, self._context, self._timeout)
 
     def locate(self, path: str, connections: Connections) -> Location:
@@ -86,32 +89,12 @@ class Hub:
             if self._known.get(path) is location:
                 del self._known[path]
 
-    def download(self, path: str, folder: Path) -> Path:
-        """Have the hub client itself bring the file, by its own protocol (xet) where that is offered; where it is then.
-
-        Raises:
-            HubRejected: The hub refuses.
-            Trouble: It did not come.
-        """
-        from huggingface_hub import hf_hub_download
-
-        wanted = self._wanted
-        try:
-            # A folder for this file alone, under our lock: two clients in one `local_dir` delete each other's finished files (2.4.0).
-            return Path(hf_hub_download(wanted.repository, path, revision=wanted.commit, local_dir=folder, token=self._token or False))
-        except HUB_FAULTS as exc:
-            raise self._passing(
-                hub_error(exc, self._endpoint, wanted.repository, wanted.commit, has_token=self._token is not None), None
-            ) from exc
-        except (RuntimeError, ValueError) as exc:  # what its own protocol raises, and its limit of plain HTTP
-            raise Trouble(f"the hub client gave up ({type(exc).__name__})") from exc
-
     def _ask(self, path: str, connections: Connections) -> Location:
         wanted = self._wanted
         url = f"{self._endpoint}/{wanted.repository}/resolve/{wanted.commit}/{quote(path)}"
         said = connections.ask(url)
         if said.status in (405, 501):  # a mirror that knows GET alone: that finds its way, too
-            return Location(url=url, size_bytes=None, by_xet=False, by_hub=False)
+            return Location(url=url, size_bytes=None, xet=None)
         if said.status >= 400:
             headers, has_token = said.hops[-1], self._token is not None
             error = refusal(said.status, headers, self._endpoint, wanted.repository, wanted.commit, has_token=has_token, file=path)
@@ -124,7 +107,7 @@ class Hub:
                 "it "
                 "may be a proxy that does not keep commits apart."
             )
-        return Location(url=said.url, size_bytes=_size(said), by_xet=said.said("X-Xet-Hash") is not None, by_hub=commit is not None)
+        return Location(url=said.url, size_bytes=_size(said), xet=offered(said, self._endpoint))
 
     def _passing(self, error: PipelineError, wait: float | None) -> Trouble | PipelineError:
         """Trouble that may pass, or an error of ours."""

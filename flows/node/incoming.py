@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import HubRejected, SnapshotCorrupt
 from flows.node.bodies import NoRanges
 from flows.node.http import Connections
-from flows.node.hub import Hub
+from flows.node.hub import Hub, Location
 from flows.node.missing import Missing
-from flows.node.part import Part, discard, hub_folder_of
+from flows.node.part import Part, discard, whole_of
 from flows.node.patience import Stopped, Trial, Trouble
 from flows.node.policy import TransferPolicy
 from flows.node.report import Progress, say
@@ -73,6 +72,7 @@ class Incoming:
         self._turn = threading.Condition()
         self._is_open = False
         self._is_done = False
+        self._by_xet = False
         self._tries = 1
         self._counted = 0
         self._begin()
@@ -152,22 +152,24 @@ class Incoming:
         start, length = self.part.span(index)
         got, trial = 0, self._trial()
         while got < length:
-            before, location = got, None
+            before, location, by_xet = got, None, self._by_xet
             try:
                 location = hub.locate(path, connections)
-                if location.by_hub and size_bytes > self._context.policy.plain_limit_bytes:
-                    raise NoRanges("it is too large for plain HTTP")
                 # The hub's own word, before a byte has come.
                 if location.size_bytes not in (None, size_bytes):
                     raise SnapshotCorrupt(
                         f"{path} is not what the hub says it is: {location.size_bytes:,} bytes are offered, expected {size_bytes:,}."
                     )
                 # From the very byte at which it broke off: the hub's client fetches chunks of 10 MiB anew.
-                for count in connections.read(location.url, start + got, view[got:], size_bytes):
+                for count in self._bytes(location, start + got, view[got:], connections):
                     got += count
                     self._count(count)
                     if self._context.stop.is_set():
                         raise Stopped
+            except NoRanges as exc:
+                if location is None or location.xet is None:
+                    raise
+                self._turn_to_xet(exc.why)
             except Trouble as trouble:
                 if got - before >= length * _PROGRESS_SHARE:
                     trial.progress()
@@ -176,10 +178,25 @@ class Incoming:
                 try:
                     trial.failed(trouble)
                 except HubRejected:
-                    # Plain GETs are refused for good, but the hub offers its own protocol (xet) for the file.
-                    if location is None or not location.by_xet:
+                    # Plain GETs are refused for good, but the hub has the file in its own store, too.
+                    if location is None or location.xet is None or by_xet:
                         raise
-                    raise NoRanges("plain HTTP is refused") from trouble
+                    self._turn_to_xet("plain HTTP is refused")
+                    trial = self._trial()
+
+    def _bytes(self, location: Location, start: int, view: memoryview, connections: Connections) -> Iterator[int]:
+        size_bytes = self.file.size_bytes
+        if location.xet is not None and size_bytes > self._context.policy.plain_limit_bytes:
+            self._turn_to_xet("it is too large for plain HTTP")
+        if location.xet is not None and self._by_xet:
+            return self._context.hub.xet.read(location.xet, start, view, size_bytes)
+        return connections.read(location.url, start, view, size_bytes)
+
+    def _turn_to_xet(self, why: str) -> None:
+        """From here on have the file's bytes from the hub's own store."""
+        if not self._by_xet:
+            self._by_xet = True
+            say("xet", path=self._paths[0], why=why)
 
     def _hash(self, view: memoryview) -> None:
         self._sha256.update(view)
@@ -216,60 +233,46 @@ class Incoming:
         self._context.again(self)
 
     def _fetch_whole(self, why: str, buffer: memoryview, connections: Connections) -> None:
-        """Fetch the file in one piece, by the hub client where the hub has its own way to it, then hash all of it."""
+        """Fetch the file in one piece, from a server that sends no parts, then hash all of it."""
         with self._leaving:
             # All segments under way meet the same answer: the first fetches the file, the others find it done.
             if self._is_done:
                 return
+            say("whole", path=self._paths[0], why=why)
             self.part.give_up()
-            folder, trial = hub_folder_of(self.part.path), self._trial()
+            content, trial = whole_of(self.part.path), self._trial()
             while self._tries <= _MOST_TRIES:
                 self._begin()
                 self._next = -1  # nobody's turn: segments that still arrive are of no use
                 try:
-                    content = self._whole(why, folder, buffer, connections)
+                    self._write_whole(content, buffer, connections)
                 except Trouble as trouble:
                     trial.failed(trouble)
                     continue
-                # Read back, as the client compares sizes only: a flipped byte is accepted, over xet too (hf_xet 1.8.0).
-                with content.open("rb", buffering=0) as file:
-                    while count := file.readinto(buffer):
-                        self._hash(buffer[:count])
-                        self._count(count)
-                    os.fsync(file.fileno())
                 if self._is_right():
                     self._publish(content)
                     return
-                shutil.rmtree(folder)
+                content.unlink()
                 self._tries += 1
             raise self._corrupt()
 
-    def _whole(self, why: str, folder: Path, buffer: memoryview, connections: Connections) -> Path:
-        """Have all of the file in that folder, by whichever way leads to it.
-
-        Raises:
-            HubRejected: The hub refuses.
-            Trouble: It did not come.
-        """
-        hub, path, size_bytes = self._context.hub, self._paths[0], self.file.size_bytes
+    def _write_whole(self, content: Path, buffer: memoryview, connections: Connections) -> None:
+        hub, path = self._context.hub, self._paths[0]
         location = hub.locate(path, connections)
-        if location.by_xet or (location.by_hub and size_bytes > self._context.policy.plain_limit_bytes):
-            say("hub_client", path=path, why=why)
-            return hub.download(path, folder)
-        say("whole", path=path, why=why)
-        folder.mkdir(exist_ok=True)
-        content = folder / "whole"
         try:
             with content.open("wb") as file:
-                for view in connections.read_whole(location.url, buffer, size_bytes):
+                for view in connections.read_whole(location.url, buffer, self.file.size_bytes):
                     file.write(view)
+                    self._hash(view)
+                    self._count(len(view))
                     if self._context.stop.is_set():
                         raise Stopped
+                file.flush()
+                os.fsync(file.fileno())
         except Trouble as trouble:
             if trouble.stale:
                 hub.forget(path, location)
             raise
-        return content
 
     def _is_right(self) -> bool:
         digest = self._sha256 if self.file.algorithm == "sha256" else self._git

@@ -10,7 +10,6 @@ import errno
 import json
 import mmap
 import os
-import shutil
 from pathlib import Path
 
 
@@ -112,7 +111,7 @@ class Part:
         """Delete it while other threads may still write to it: they write to what nobody will see."""
         discard(self.path)
         if self._file >= 0:
-            # Threads that have it open would keep its room on the disk, which the hub client's own copy needs now.
+            # Threads that have it open would keep its room on the disk, which the copy in one piece needs now.
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
@@ -134,9 +133,9 @@ def journal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.journal")
 
 
-def hub_folder_of(path: Path) -> Path:
-    """Where the hub client works, when the content is left to it."""
-    return path.with_name(f"{path.name}.hub")
+def whole_of(path: Path) -> Path:
+    """Where the content lies that comes in one piece."""
+    return path.with_name(f"{path.name}.whole")
 
 
 def allocate(path: Path, size_bytes: int) -> None:
@@ -160,7 +159,7 @@ def discard(path: Path) -> None:
     """Delete a part and what belongs to it; the journal first, as it speaks of the part."""
     journal_of(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-    shutil.rmtree(hub_folder_of(path), ignore_errors=True)
+    whole_of(path).unlink(missing_ok=True)
 
 
 def _write(descriptor: int, view: memoryview, offset: int) -> int:

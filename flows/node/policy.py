@@ -30,7 +30,7 @@ class TransferPolicy:
     Attributes:
         connections: How many at once.
         segment_bytes: What is asked for at a time, and what a killed process loses of each connection at most.
-        plain_limit_bytes: Larger files are left to the hub client: the hub does not promise plain HTTP for them.
+        plain_limit_bytes: Larger files come from the hub's own store where it has them: it does not promise plain HTTP for these.
         timeout_seconds: Longest silence of a server.
         patience: What trouble is put up with.
     """

@@ -76,7 +76,7 @@ def no_room(store: Store) -> Iterator[None]:
 def _victims(store: Store, policy: SpacePolicy, wanted: Collection[Path]) -> Iterator[Callable[[], None]]:
     """What may go, the least needed first, each as a way to remove it."""
     yield partial(_sweep, store)
-    # A part, its journal and the hub client's folder share the key, up to the first dot.
+    # A part, its journal and a copy in one piece share the key, up to the first dot.
     for key in sorted({path.name.partition(".")[0] for path in store.parts.iterdir()}):
         if store.parts / key not in wanted:
             yield partial(_drop_part, store, key)

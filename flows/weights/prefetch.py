@@ -42,7 +42,7 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
     name = prefetch_job_name(run_id, candidate.fingerprint, node)
     variables = [
         {"name": "HF_ENDPOINT", "value": hub_endpoint},
-        # The root file system is read-only, and the hub client writes beside what it fetches.
+        # The root file system is read-only, and the library of the hub's own store (xet) writes logs.
         {"name": "HF_HOME", "value": f"{HOME_MOUNT}/huggingface"},
         {"name": "HOME", "value": HOME_MOUNT},
         # Without it each process first asks for something else (a time-out of 3 s; huggingface_hub 2.4.0).
@@ -73,7 +73,7 @@ def prefetch_job(candidate: Candidate, environment: Environment, node: str, run_
         ],
         "env": variables,
         "volumeMounts": mounts,
-        # Peak memory was measured at 105 MB; the hub client, which takes over for the largest files, needs up to 1.5 GB.
+        # Peak memory was measured at 105 MB; the library of the hub's own store (xet), which brings the largest files, needs more.
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
     }
     labels = {"app.kubernetes.io/name": "slipway-prefetch", "slipway.dev/candidate": candidate.label}

@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 from sandbox.hub.replies import HubRequest, Reply, json_reply
 from sandbox.hub.repositories import StoredFile
@@ -67,17 +68,23 @@ def _reconstruction(url: str, file: StoredFile, wanted: str | None) -> Reply:
     if found is None or int(found[1]) >= max(1, file.size_bytes):
         return Reply(status=416)
     begin, last = int(found[1]), min(int(found[2] or file.size_bytes), file.size_bytes - 1)
-    terms, pieces = [], {}
+    terms: list[dict[str, Any]] = []
+    pieces: dict[str, list[dict[str, Any]]] = {}
+    skipped = 0
     for number in range(begin // _XORB_BYTES, last // _XORB_BYTES + 1):
-        length = min(_XORB_BYTES, file.size_bytes - number * _XORB_BYTES)
-        chunks = -(-length // _CHUNK_BYTES)
+        base = number * _XORB_BYTES
+        first = max(0, begin - base) // _CHUNK_BYTES
+        end = min(_CHUNKS, -(-(last + 1 - base) // _CHUNK_BYTES))
+        length = min(base + end * _CHUNK_BYTES, file.size_bytes) - base - first * _CHUNK_BYTES
+        if not terms:
+            skipped = begin - base - first * _CHUNK_BYTES
         name = hashlib.sha256(f"{file.sha256} {number}".encode()).hexdigest()
-        span = {"start": 0, "end": chunks}
+        span = {"start": first, "end": end}
         terms.append({"hash": name, "unpacked_length": length, "range": span})
-        stored = length + chunks * _HEADER_BYTES
-        piece = {"range": span, "url": f"{url}/xorbs/{file.sha256}/{number}", "url_range": {"start": 0, "end": stored - 1}}
-        pieces[name] = [piece]
-    document = {"offset_into_first_range": begin % _XORB_BYTES, "terms": terms, "fetch_info": pieces}
+        stored = first * (_CHUNK_BYTES + _HEADER_BYTES)
+        stretch = {"start": stored, "end": stored + length + (end - first) * _HEADER_BYTES - 1}
+        pieces[name] = [{"range": span, "url": f"{url}/xorbs/{file.sha256}/{number}", "url_range": stretch}]
+    document = {"offset_into_first_range": skipped, "terms": terms, "fetch_info": pieces}
     return Reply(headers={"content-type": "application/json"}, body=json.dumps(document).encode())
 
 

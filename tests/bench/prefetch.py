@@ -152,7 +152,7 @@ class Bench:
         return (self.cdn.sent_bytes - before) / self.size_bytes - 1
 
     def by_xet(self, mib: int) -> dict[str, Any]:
-        """One file by the hub's own protocol, through the hub client; and what is sent again if that is killed at half."""
+        """One file by the hub's own protocol, in segments of 4 MiB; and what is sent again if that is killed at half."""
         path = self.folder / "model.safetensors"
         path.write_bytes(os.urandom(mib * MIB))
         commit = self._hub.add(f"{REPOSITORY}-xet", {"model.safetensors": path}, xet=True)
@@ -161,7 +161,7 @@ class Bench:
         request = self.folder / "xet.json"
         request.write_text(json.dumps({"repository": f"{REPOSITORY}-xet", "commit": commit, "files": [asdict(file)]}))
         store = self.folder / "xet"
-        command = [*self.fetch(store), "--request", str(request), "--plain-limit-bytes", "1"]
+        command = [*self.fetch(store), "--request", str(request), "--plain-limit-bytes", "1", "--segment-bytes", str(4 * MIB)]
         self.environment.pop("HF_HUB_DISABLE_XET")
         done = self.run(command)
         shutil.rmtree(store)

@@ -143,39 +143,6 @@ def test_links_that_expire_in_the_middle_are_asked_for_anew(node: Node) -> None:
     assert 2 <= len(heads) <= 1 + 2 * 4
 
 
-def test_what_the_hub_client_must_fetch_is_hashed_all_the_same(node: Node) -> None:
-    # given a file over the limit of plain HTTP
-    wanted = node.want(shards(1))
-
-    # when its bytes are wrong, it is refused
-    node.hub.faults.add(Fault(origin="cdn", flip_byte_at=70_000, times=None))
-    ended = wanted.fetch(plain_limit_bytes=100_000)
-    assert ended.error == "SnapshotCorrupt"
-    assert {line["event"] for line in ended.lines} >= {"hub_client", "failed"}
-
-    # when they are right, it is there
-    node.hub.faults.clear()
-    assert wanted.fetch(plain_limit_bytes=100_000).code == 0
-    assert wanted.is_whole()
-    assert [path.name for path in (node.store / ".parts").iterdir()] == []
-
-
-def test_a_file_that_plain_http_does_not_give_is_left_to_the_hub_client(node: Node) -> None:
-    # given a hub that offers its own protocol, and a CDN that refuses until our patience ends
-    wanted = node.want(shards(1))
-    xet = {"x-xet-hash": "a" * 64, "x-xet-refresh-route": f"{node.hub.url}/api/models/slipway-demo/tiny-llama/xet-read-token/main"}
-    node.hub.faults.add(Fault(origin="hub", method="HEAD", path=WEIGHTS, times=None, headers=xet))
-    node.hub.faults.add(Fault(origin="cdn", path=WEIGHTS, status=403, times=4))
-    node.variables = {"HF_HUB_DISABLE_XET": "1"}  # the client's other way, as the stand-in has no xet
-
-    ended = wanted.fetch(connections=1)
-
-    assert ended.code == 0
-    assert "hub_client" in [line["event"] for line in ended.lines]
-    assert wanted.is_whole()
-    assert node.hub.requests.leaks() == []
-
-
 def _until(condition: object) -> None:
     deadline = time.monotonic() + 30
     while not condition():  # type: ignore[operator]
