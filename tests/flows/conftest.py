@@ -7,7 +7,7 @@ import functools
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -40,7 +40,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from blocks.authenticators import save_authenticator
-from blocks.cluster import Cluster
+from blocks.cluster import Cluster, ClusterClient
 from blocks.endpoint import Endpoint
 from blocks.facts import Pod
 from blocks.helm import Helm
@@ -64,10 +64,9 @@ from tests.support.documents import read_yaml
 from tests.support.environments import clear_environments, install_environments
 from tests.support.patient import RETRIES, patient_client
 
-#: Limits of ten times what is shipped: the machine may be busy, and what is tested is what follows from a limit. Few requests: what they
-#: tell is tested in tests/verification, and as many as are shipped are half of what a release costs here.
+#: Limits of ten times what is shipped: the machine may be busy, and what is tested is what follows from a limit. Few requests, and the
+#: short suite of checks: what they tell is tested in tests/verification, and as many as are shipped are half of what a release costs here.
 LATENCY = {"p50_seconds": 1.0, "p95_seconds": 3.0, "samples": 20, "max_tokens": 2, "warmup": 1, "concurrency": [1]}
-BEHAVIOUR = {"runs": 2}
 
 #: The environments of each site, in the order of promotion.
 ENVIRONMENTS = ("development", "staging", "production")
@@ -125,6 +124,7 @@ class Site:
     secrets: dict[str, str]
     signed: dict[str, int] = field(default_factory=dict)
     enrolled: set[str] = field(default_factory=set)
+    stack: ExitStack = field(default_factory=ExitStack)
 
     def start(self, flow: Flow[..., Any], **parameters: Any) -> FlowRun:
         """Create a run, as the Prefect UI does; a release is asked for by `zoe` unless somebody is named."""
@@ -222,8 +222,12 @@ class Site:
 
     def pods(self, environment: str = "development") -> tuple[Pod, ...]:
         """The model's pods there."""
-        with Cluster(kubeconfig=self.world.cluster.kubeconfig).client() as cluster:
-            return cluster.pods.list(f"{environment}-{self.name}", {"app.kubernetes.io/name": "vllm-deployment"})
+        return self.cluster.pods.list(f"{environment}-{self.name}", {"app.kubernetes.io/name": "vllm-deployment"})
+
+    @functools.cached_property
+    def cluster(self) -> ClusterClient:
+        """A client of the cluster, one for all looks: tests look many times a second until something is so."""
+        return self.stack.enter_context(Cluster(kubeconfig=self.world.cluster.kubeconfig).client())
 
     def ask(self, prompt: str, environment: str = "development") -> str:
         """What the environment's route answers."""
@@ -337,14 +341,16 @@ def open_site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path
             secrets=secrets,
         )
         shipped = _read(deployments / "models" / "tiny-llama.yaml")
-        (deployments / "models" / f"{model}.yaml").write_text(yaml.safe_dump({**shipped, "name": model, "repository": made.repository}))
+        own = {"name": model, "repository": made.repository, "checks": "smoke"}
+        (deployments / "models" / f"{model}.yaml").write_text(yaml.safe_dump({**shipped, **own}))
         install_environments(world, made.namespaces)
         for name in ENVIRONMENTS:
             # One replica each: a test needs two GPUs at the most.
             here = {"namespace": f"{name}-{unique}", "blocks": blocks, "values": {"replicas": 1}}
-            made.edit(f"environments/{name}.yaml", **here, latency=LATENCY, behaviour=BEHAVIOUR)
+            made.edit(f"environments/{name}.yaml", **here, latency=LATENCY)
         made.publish()
-        yield made
+        with made.stack:
+            yield made
         world.engine_faults.clear()
         world.hub.faults.clear()
         made.clear()

@@ -10,7 +10,6 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Cancelling, Pending
 
-from blocks.cluster import Cluster
 from blocks.facts import JobState
 from flows.naming import release_name
 from flows.release import release
@@ -114,8 +113,7 @@ def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site)
 
 
 def jobs(site: Site, run: FlowRun) -> tuple[JobState, ...]:
-    with Cluster(kubeconfig=site.world.cluster.kubeconfig).client() as cluster:
-        return cluster.jobs.list(f"development-{site.name}", {RUN_LABEL: str(run.id)})
+    return site.cluster.jobs.list(f"development-{site.name}", {RUN_LABEL: str(run.id)})
 
 
 def state(site: Site, run: FlowRun) -> str:

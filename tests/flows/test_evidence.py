@@ -37,6 +37,7 @@ TEMPLATE = "{% for message in messages %}<|{{ message.role }}|> {{ message.conte
 
 
 def test_evidence_explains_what_was_released_and_what_was_refused(site: Site) -> None:
+    site.edit(f"models/{site.model}.yaml", checks="full")
     # given a release that passed
     run = site.start(release, model=site.model, environments=["development"])
     assert site.leg(release, run).is_completed()

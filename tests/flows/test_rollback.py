@@ -62,9 +62,9 @@ def test_it_brings_back_what_served_before_a_failure_that_was_left_and_nothing_w
 def test_a_rollback_that_fails_leaves_the_environment_as_it_was(site: Site) -> None:
     # given a candidate that passed once and would not pass today
     first, second = two_releases(site)
-    suite = yaml.safe_load((site.deployments / "checks" / "full.yaml").read_text())
+    suite = yaml.safe_load((site.deployments / "checks" / "smoke.yaml").read_text())
     suite["checks"].append({"name": "news", "kind": "completion", "prompt": "The capital of Japan is", "expect": {"contains": "Kyoto"}})
-    (site.deployments / "checks" / "full.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    (site.deployments / "checks" / "smoke.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
 
     ended = site.run(rollback, model=site.model, **BACK)
 
