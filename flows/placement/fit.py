@@ -44,12 +44,18 @@ def settings_of(engine: EngineSettings) -> Settings:
 
 def shards_of(engine: EngineSettings) -> Shards:
     """How the engine shares the weights out."""
+    return shards_by(engine.arguments, engine.tensor_parallel_size, engine.quantization)
+
+
+def shards_by(arguments: EngineArguments, tensor_parallel: int, quantization: str) -> Shards:
+    """How the engine's arguments share the weights out, beside what else it is told."""
     return Shards(
-        tensor_parallel=engine.tensor_parallel_size,
-        pipeline_parallel=engine.arguments.pipeline_parallel_size,
-        expert_parallel=engine.arguments.expert_parallel,
-        quantization=engine.quantization,
-        deprecated=engine.arguments.deprecated_quantization,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=arguments.pipeline_parallel_size,
+        copies=arguments.data_parallel_size * arguments.prefill_context_parallel_size,
+        expert_parallel=arguments.expert_parallel,
+        quantization=quantization,
+        deprecated=arguments.deprecated_quantization,
     )
 
 

@@ -10,6 +10,7 @@ whether it does depends on the GPU. Whoever wrote the configuration is not trust
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ class Shards:
     Attributes:
         tensor_parallel: GPUs that share each layer.
         pipeline_parallel: Groups of GPUs that share the layers.
+        copies: Engines and groups of GPUs beside these: the product of data and prefill context parallelism. They share experts, too
+            (`FusedMoEParallelConfig.make` in `fused_moe/config.py`).
         expert_parallel: Whether experts stay whole.
         quantization: What the engine is told of quantisation; empty if nothing.
         deprecated: Whether it may load what it is about to drop.
@@ -48,6 +51,7 @@ class Shards:
 
     tensor_parallel: int
     pipeline_parallel: int = 1
+    copies: int = 1
     expert_parallel: bool = False
     quantization: str = ""
     deprecated: bool = False
@@ -115,14 +119,17 @@ def _act_order(quantised: Mapping[str, Any]) -> str | None:
 
 
 def _uneven(configuration: Mapping[str, Any], quantised: Mapping[str, Any], shards: Shards) -> str | None:
-    parallel, text = shards.tensor_parallel, _text(configuration)
+    text = _text(configuration)
     layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
     if layers is not None and layers < shards.pipeline_parallel:
         return f"its {layers} layers cannot be shared between {shards.pipeline_parallel} groups of GPUs (--pipeline-parallel-size)"
+    if shards.expert_parallel and not _number(text, *_EXPERTS):
+        return "it has no experts that GPUs could share (--enable-expert-parallel)"
     unit, refinable, what = _unit(quantised)
     for rows in _rows(text):
         if rows.experts and shards.expert_parallel:
             continue
+        parallel = shards.tensor_parallel * (shards.copies if rows.experts else 1)
         if rows.number % parallel:
             return f"the {rows.number:,} rows of {rows.what} cannot be shared evenly between {parallel} GPUs"
         share = rows.number // parallel
@@ -143,7 +150,7 @@ def _rows(text: Mapping[str, Any]) -> Iterator[_Rows]:
     hidden = _number(text, "hidden_size", "n_embd", "d_model")
     head = _number(text, "v_head_dim") or _number(text, "head_dim") or (hidden // heads if hidden and heads else None)
     if heads and head:
-        yield _Rows(what="its attention's output", number=heads * head, modules=("o_proj", "self_attn", "attention"))
+        yield _Rows(what="its attention's output", number=heads * head, modules=("o_proj", "attn", "attention"))
     experts = _number(text, *_EXPERTS)
     plain, own = _number(text, "intermediate_size", "n_inner", "ffn_dim"), _number(text, "moe_intermediate_size", "expert_ffn_hidden_size")
     if plain and (experts is None or experts == 1 or (own is not None and _has_plain_layers(text))):
@@ -193,9 +200,15 @@ def _block(sizes: object) -> int:
 
 
 def _left_out(quantised: Mapping[str, Any], modules: Sequence[str]) -> bool:
-    """Whether the checkpoint leaves (some of) these modules as they were: then nothing is known of them here."""
-    named = [quantised.get(key) for key in ("modules_to_not_convert", "ignored_layers", "ignore")]
-    return any(module in str(name) for names in named if isinstance(names, list) for name in names for module in modules)
+    """Whether the checkpoint leaves (some of) these modules as they were: then nothing is known of them here.
+
+    By the last part of each name or pattern: `model.layers.0.mlp.gate` is a router, and no MLP.
+    """
+    lists = [quantised.get(key) for key in ("modules_to_not_convert", "ignored_layers", "ignore")]
+    names = [str(name) for found in lists if isinstance(found, list) for name in found]
+    last = [re.split(r"[.\\/*:]+", name.rstrip("$*.\\"))[-1] for name in names]
+    # A pattern of several projections may be of these, too.
+    return any(part.endswith(")_proj") or any(module in part for module in modules) for part in last)
 
 
 def _quantised(configuration: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -131,15 +131,21 @@ class TestRelease:
     @pytest.mark.parametrize(
         ("tensor", "arguments", "says"),
         [
-            (2, ("-dcp", "4"), "is 4, but engine.tensor_parallel_size is 2"),
-            (2, ("-pcp", "2", "-dcp", "8"), "must be one of 1, 2, 4."),
+            (
+                2,
+                ("-dcp", "4"),
+                "is 4: for this model, with engine.tensor_parallel_size 2 and --prefill-context-parallel-size 1, it must be one of 1.",
+            ),
+            (2, ("-pcp", "2", "-dcp", "8"), "it must be one of 1."),
+            (8, ("-dcp", "2"), "it must be one of 1."),  # 8 KV heads: no GPU would hold a copy of another's
+            (16, ("-dcp", "4"), "it must be one of 1, 2."),
         ],
     )
     def test_sizes_of_parallelism_must_go_together(self, tensor: int, arguments: tuple[str, ...], says: str) -> None:
-        made = candidate(engine=EngineSettings(max_model_len=256, tensor_parallel_size=tensor, extra_args=arguments))
+        made = candidate(about=about(), engine=EngineSettings(max_model_len=256, tensor_parallel_size=tensor, extra_args=arguments))
 
         with pytest.raises(DoesNotFit) as caught:
-            plan(made, environment(), node(gpus=8))
+            plan(made, environment(), node(gpus=16))
 
         assert says in caught.value.message
 

@@ -103,6 +103,39 @@ def test_experts_that_stay_whole_are_not_divided() -> None:
 
 
 @pytest.mark.parametrize(
+    ("left_out", "divided"),
+    [
+        # As Qwen publishes it: routers and norms stay, experts are quantised.
+        (["lm_head", "model.layers.0.input_layernorm", "model.layers.0.mlp.gate", "model.layers.0.post_attention_layernorm"], False),
+        (["re:.*mlp.gate$", "lm_head"], False),
+        (["re:.*experts.*"], True),
+        (["model.layers.0.mlp"], True),
+        (["re:.*mlp.experts.*.(gate|up|down)_proj$"], True),
+        ([None, 3, {"a": 1}], False),
+    ],
+)
+def test_what_a_checkpoint_leaves_as_it_was_is_told_by_its_name(left_out: list[Any], divided: bool) -> None:
+    experts = {**QWEN3_30B, "quantization_config": {**FP8, "modules_to_not_convert": left_out}}
+
+    assert loads(experts, Shards(tensor_parallel=4)) is divided
+
+
+def test_copies_of_the_engine_share_experts_and_nothing_else() -> None:
+    experts = {**QWEN3_30B, "quantization_config": FP8}
+
+    why = cannot_load(experts, Shards(tensor_parallel=1, copies=4))
+
+    assert why is not None
+    assert "make 192 for each of 4 GPU(s)" in why
+    assert loads(experts, Shards(tensor_parallel=1, copies=4, expert_parallel=True))
+    assert loads({**LLAMA_8B, "quantization_config": FP8}, Shards(tensor_parallel=1, copies=4))
+
+
+def test_experts_cannot_be_shared_where_there_are_none() -> None:
+    assert cannot_load(LLAMA_8B, Shards(tensor_parallel=2, expert_parallel=True)) is not None
+
+
+@pytest.mark.parametrize(
     ("quantised", "shards", "says"),
     [
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, Shards(tensor_parallel=1), "quantised by 'bitsandbytes'"),
