@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flows.fit.request import Cost
     from flows.fit.settings import Settings
     from flows.fit.verdict import Fit
+    from flows.placement.loading import Shards
 
 #: What nobody has, and what no engine takes: larger numbers are slips of the hand.
 _MOST_GIB, _MOST_TOKENS, _MOST_REQUESTS, _MOST_GPUS = 4096.0, 2**31, 1_000_000, 1024
@@ -49,7 +50,7 @@ def fit(
     """
     from flows.cli.fit_sources import find
     from flows.fit.settings import Settings
-    from flows.placement.settings import memory_settings
+    from flows.placement.settings import memory_settings, shards_by
     from flows.spec.engine_arguments import EngineArguments
 
     _require(gpu_memory_gib is None or 0 < gpu_memory_gib <= _MOST_GIB, "--gpu-memory-gib", f"above 0, up to {_MOST_GIB:,.0f}")
@@ -66,7 +67,9 @@ def fit(
         max_model_len=max_model_len, tensor_parallel=tensor_parallel_size, dtype=dtype, gpu_memory_utilization=gpu_memory_utilization
     )
     found = find(what, revision, arguments.hf_overrides)
-    told = tell(found, memory_settings(arguments, beside), concurrency, gpu_memory_gib, gpu)
+    settings = memory_settings(arguments, beside)
+    shards = shards_by(arguments, settings.tensor_parallel, arguments.quantization or "")
+    told = tell(found, settings, shards, concurrency, gpu_memory_gib, gpu)
     if plot is not None:
         _plot(plot, told, found)
     print(json.dumps(told.document) if as_json else "\n".join(told.lines(found.name)))
@@ -150,12 +153,12 @@ class Told:
         return [visible_lines(line) for line in ([*lines, ends[self.fits]] if self.gpu_bytes is not None else lines)]
 
 
-def tell(found: Found, settings: Settings, concurrency: int, gpu_memory_gib: float | None, gpu: str) -> Told:
+def tell(found: Found, settings: Settings, shards: Shards, concurrency: int, gpu_memory_gib: float | None, gpu: str) -> Told:
     """What the model takes, and everything that speaks against it."""
     from flows.fit.errors import Unknown, Unreadable
     from flows.fit.request import cost
     from flows.fit.verdict import judge
-    from flows.placement.loading import Shards, cannot_load
+    from flows.placement.loading import cannot_load
     from flows.text import GIB, gib
 
     model, refusals = found.model, list(found.refusals)
@@ -186,8 +189,7 @@ def tell(found: Found, settings: Settings, concurrency: int, gpu_memory_gib: flo
         refusals.append(f"{settings.tensor_parallel} GPUs cannot share its heads evenly: use one of {possible}.")
     # Heads that cannot be shared are told of already.
     shares = settings.tensor_parallel if model.divides(settings.tensor_parallel) else 1
-    shards = Shards(tensor_parallel=shares, pipeline_parallel=settings.pipeline_parallel)
-    if (why := cannot_load(model.document, shards)) is not None:
+    if (why := cannot_load(model.document, replace(shards, tensor_parallel=shares))) is not None:
         refusals.append(f"vLLM cannot load it: {why}.")
     if longest is not None and tokens > longest and not settings.allow_long:
         refusals.append(f"It was made for {longest:,} tokens at the most, not for {tokens:,}.")

@@ -11,7 +11,7 @@ from flows.fit.settings import Settings
 from flows.fit.verdict import Fit, Stated, judge
 from flows.fit.weights import Stored
 from flows.placement.loading import Shards, loads
-from flows.placement.settings import memory_settings
+from flows.placement.settings import memory_settings, shards_by
 from flows.spec import EngineSettings, Model
 
 
@@ -45,18 +45,6 @@ def settings_of(engine: EngineSettings) -> Settings:
 def shards_of(engine: EngineSettings) -> Shards:
     """How the engine shares the weights out."""
     return shards_by(engine.arguments, engine.tensor_parallel_size, engine.quantization)
-
-
-def shards_by(arguments: EngineArguments, tensor_parallel: int, quantization: str) -> Shards:
-    """How the engine's arguments share the weights out, beside what else it is told."""
-    return Shards(
-        tensor_parallel=tensor_parallel,
-        pipeline_parallel=arguments.pipeline_parallel_size,
-        copies=arguments.data_parallel_size * arguments.prefill_context_parallel_size,
-        expert_parallel=arguments.expert_parallel,
-        quantization=quantization,
-        deprecated=arguments.deprecated_quantization,
-    )
 
 
 def can_share(known: ConfiguredModel, engine: EngineSettings, parallel: int) -> bool:

@@ -1,10 +1,11 @@
-"""The engine's arguments as memory is reckoned by them. Light, as `slipway fit` waits for it."""
+"""The engine's arguments as memory is reckoned by them, and as they share weights out. Light, as `slipway fit` waits for it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from flows.fit.settings import Settings
+from flows.placement.loading import Shards
 from flows.spec.engine_arguments import EngineArguments
 
 
@@ -32,4 +33,16 @@ def memory_settings(arguments: EngineArguments, beside: Settings) -> Settings:
         guessed_tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else beside.guessed_tokens,
         guessing=str(ahead.get("method") or beside.guessing),
         gpu_memory_utilization=arguments.gpu_memory_utilization or beside.gpu_memory_utilization,
+    )
+
+
+def shards_by(arguments: EngineArguments, tensor_parallel: int, quantization: str) -> Shards:
+    """How the engine's arguments share the weights out, beside what else it is told."""
+    return Shards(
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=arguments.pipeline_parallel_size,
+        copies=arguments.data_parallel_size * arguments.prefill_context_parallel_size,
+        expert_parallel=arguments.expert_parallel,
+        quantization=quantization,
+        deprecated=arguments.deprecated_quantization,
     )

@@ -47,6 +47,28 @@ def told(capsys: pytest.CaptureFixture[str], what: Path, code: int = 0, **option
     return found
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], []),
+        (["--data-parallel-size=4"], ["vLLM cannot load it: the 768 rows of its experts' down projection make 192 for each of 4 GPU(s)"]),
+        (["--data-parallel-size=4", "--enable-expert-parallel"], []),
+        (["-q=bitsandbytes"], ["vLLM cannot load it: vLLM 0.32 cannot load weights that are quantised by 'bitsandbytes'"]),
+    ],
+)
+def test_what_cannot_load_is_told_by_all_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: list[str]
+) -> None:
+    sizes = {"intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128, "hidden_size": 2048, "head_dim": 128}
+    quantised = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+    document = {**LLAMA_31_8B, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], **sizes, **quantised}
+
+    refusals = told(capsys, written(tmp_path, document), code=1 if says else 0, engine_arg=arguments, max_model_len=4096)["refusals"]
+
+    assert len(refusals) == len(says)
+    assert all(refusal.startswith(said) for refusal, said in zip(refusals, says, strict=True))
+
+
 def test_a_configuration_tells_what_requests_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys, written(tmp_path) / "config.json", gpu_memory_gib=79.6, max_model_len=32768)
 
