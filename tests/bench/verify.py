@@ -6,7 +6,7 @@ medians of each round's own.
 
 wrk is a peer only where the server is as even as here. It corrects what it measured for coordinated omission: it adds the requests that an
 open loop would have sent while a slow answer was waited for. Where latencies scatter, as an engine's do, its percentiles answer another
-question, and a client made for engines is the peer: `--guidellm PROGRAM` measures a server whose answers scatter with it.
+question, and the peer is a client that was made for engines, such as guidellm, in front of an engine.
 """
 
 from __future__ import annotations

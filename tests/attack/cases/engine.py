@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import json
@@ -150,3 +151,37 @@ def last_line(shared: Shared) -> None:
         assert entry is not None, line[:20]
         assert entry.status == "failed", line[:20]
         assert registry.route("tiny", "here").endpoint is None, line[:20]
+
+
+LIKELY = (
+    '{"choices": [{"text": "a", "finish_reason": "stop", '
+    '"logprobs": {"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": %s}]}, '
+    '"prompt_logprobs": [null, {"5": {"logprob": %s}}, %s]}], "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}'
+)
+
+
+@attacks("no log-probability of an answer or a prompt, and no number of them, ends in another error than ours")
+def likely_tokens() -> None:
+    many = json.dumps({str(token): {"logprob": -9.0} for token in range(100_000)})
+    for place, value in itertools.product(range(3), (*ODD_VALUES, many, '{"5": 1}', '{"5": {}}', "1e-400", "9.5")):
+        raw = (LIKELY % tuple(value if number == place else right for number, right in enumerate(("-0.5", "-0.5", "null")))).encode()
+        with contextlib.suppress(EndpointRejected):
+            told = protocol.answer(raw, 0.1, streamed=False, endpoint="tiny:8000", path="/v1/completions")
+            assert all(len(position.top) <= 64 and abs(value) < 1e7 for position in told.read for value in position.top.values())
+
+
+@attacks("a stream that an engine breaks off is told by its own words, shortened, whatever it says")
+def broken_streams() -> None:
+    for value in ODD_VALUES:
+        for error in (value, f'{{"message": {value}}}'):
+            raw = b'data: {"choices": [{"text": "a", "finish_reason": null}]}\n\ndata: {"error": %s}\n\ndata: [DONE]\n\n' % error.encode()
+            assert len(sample(200, 0.9, [(0.1, raw)], True).error) < 5000, value[:40]
+
+
+@attacks("four megabytes of metrics take no second of CPU time")
+def many_metrics() -> None:
+    begin = time.process_time()
+    flood = b'vllm:e2e_request_latency_seconds_bucket{engine="0",le="0.3"} 7\n' * 65_000
+    refused(EndpointRejected, protocol.metrics, flood, "x")
+    refused(EndpointRejected, protocol.metrics, b'vllm:num_preemptions_total{engine="0"} 1\n' * 100_000, "x")
+    assert time.process_time() - begin < 1.0
