@@ -73,7 +73,7 @@ class Web:
         timeout_seconds: How long connecting, or the next bytes of an answer, may take.
 
     Raises:
-        HubRejected: The token is one that cannot be sent.
+        HubRejected: The token is one that cannot be sent, or the environment's proxy one that cannot be used.
     """
 
     def __init__(self, endpoint: str, token: str | None, timeout_seconds: float) -> None:
@@ -82,7 +82,13 @@ class Web:
         self._token = sendable_token(token, "the hub block")
         self._own = httpx2.URL(endpoint)
         # Redirects are gone through by hand, as each has to be asked about TLS and about the token.
-        self._client = httpx2.Client(timeout=timeout_seconds, follow_redirects=False, headers={"User-Agent": "slipway"})
+        try:
+            self._client = httpx2.Client(timeout=timeout_seconds, follow_redirects=False, headers={"User-Agent": "slipway"})
+        # Of the environment's proxies; the address may hold a password, and is not shown.
+        except (ImportError, ValueError, httpx2.InvalidURL) as exc:
+            raise HubRejected(
+                "The proxy that http_proxy, https_proxy or all_proxy names cannot be used: give it as http://USER:PASSWORD@HOST:PORT."
+            ) from exc
 
     def close(self) -> None:
         """Close its connections."""

@@ -14,6 +14,7 @@ from sandbox import hub as stand_in
 from sandbox import models
 from sandbox.hub.faults import Fault
 from sandbox.serving import LoopThread
+from tests.support.proxy import Proxy
 
 REPOSITORY = "slipway-demo/tiny"
 FILES = {"config.json": b"{}", "model.safetensors": b"x" * 5000, "README.md": b"---\nlicense: apache-2.0\n---\n"}
@@ -141,6 +142,27 @@ def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     with pytest.raises(HubRejected, match="holds a user or a password") as caught:
         Hub(endpoint="https://user:secret@hub.test").client()
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:secret@127.0.0.1:1", "ftp://u:secret@127.0.0.1"])
+def test_a_proxy_that_cannot_be_used_is_one_sentence_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+
+    with pytest.raises(HubRejected, match="proxy that http_proxy, https_proxy or all_proxy names cannot be used") as caught:
+        Hub(endpoint="https://hub.test").client()
+    assert "secret" not in caught.value.message
+
+
+def test_the_plan_asks_through_a_proxy_with_a_password(hub: stand_in.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add(REPOSITORY, models.make_model())
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with Proxy(("release bot", "p@ss:w/ord%")).served() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with Hub(endpoint=hub.url).client() as client:
+            assert client.describe(client.commit(REPOSITORY, "main"), ["model.safetensors"]).parameters
+
+    assert set(proxy.asked) == {hub.url, hub.cdn_url}
 
 
 @pytest.mark.parametrize("token", ["a-token\n", "\r\n a-token \n"])
