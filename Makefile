@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attack chaos test test-quick test-prefect test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# An environment beside it, with the Prefect that VERSION names.
+OTHER := build/prefect-$(VERSION)
 # A change of either means a new environment.
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
@@ -41,12 +43,23 @@ demo: setup ## Run a release on this machine; APPROVE=yes approves by itself, ST
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-prefect: setup ## Run the tests that meet Prefect on another version of it: VERSION=3.9.0
-	@$(PYTHON) -m venv build/prefect-$(VERSION)
-	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check "prefect==$(VERSION)"
-	@build/prefect-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@build/prefect-$(VERSION)/bin/python -m pytest $(or $(ARGS),tests/flows tests/unit/runtime tests/project/test_schedules.py)
+test-prefect: setup $(OTHER)/.ready ## Run the tests that meet Prefect on another version of it: VERSION=3.9.0
+	@$(OTHER)/bin/python -m pytest $(or $(ARGS),tests/flows tests/unit/runtime tests/project/test_schedules.py)
+
+test-upgrade: setup $(OTHER)/.ready ## Suspend a run on an earlier Prefect and answer it on this one: VERSION=3.8.8
+	@$(BIN)/python -m tests.upgrade $(CURDIR)/$(OTHER)/bin/python
+
+$(OTHER)/.ready: requirements.lock
+	@$(if $(VERSION),,$(error Name a version of Prefect, for example VERSION=3.9.0))rm -rf $(OTHER)
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --python $(PYTHON) $(OTHER) && install="uv pip install --quiet --python $(OTHER)/bin/python"; \
+	else \
+	  $(PYTHON) -m venv $(OTHER) && install="$(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check"; \
+	fi \
+	&& $$install --require-hashes --no-deps -r requirements.lock \
+	&& $$install "prefect==$(VERSION)" \
+	&& $$install --no-deps --no-build-isolation -e .
+	@touch $@
 
 test-quick: setup ## Run the unit tests
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

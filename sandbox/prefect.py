@@ -44,6 +44,7 @@ class Prefect:
     Args:
         folder: Where its database, logs and results lie.
         settings: Further environment variables for the server and everything that talks to it.
+        python: The interpreter whose Prefect it is; this one unless another is named.
 
     Attributes:
         api_url: Where its API is.
@@ -51,8 +52,9 @@ class Prefect:
         database: The file of its SQLite; one that is there is used.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, python: str = sys.executable) -> None:
         self.folder = folder
+        self.python = python
         self.port = _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self.ui_url = f"http://127.0.0.1:{self.port}"
@@ -67,7 +69,7 @@ class Prefect:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
         return {
             **inherited,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+            "PATH": f"{Path(self.python).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
             "PREFECT_HOME": str(self.folder / "home"),
             "PREFECT_PROFILES_PATH": str(self.folder / "home" / "profiles.toml"),
             "PREFECT_API_URL": self.api_url,
@@ -138,7 +140,7 @@ class Prefect:
         Raises:
             RuntimeError: It failed; with what it printed.
         """
-        command = [sys.executable, "-m", "prefect", *arguments]
+        command = [self.python, "-m", "prefect", *arguments]
         done = subprocess.run(
             command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL
         )
@@ -153,7 +155,7 @@ class Prefect:
         self._children.clear()
 
     def _child(self, name: str, *arguments: str, settings: Mapping[str, str] | None = None) -> Child:
-        command = [sys.executable, "-m", "prefect", *arguments]
+        command = [self.python, "-m", "prefect", *arguments]
         environment = {**self.environment, **(settings or {})}
         child = Child(command, log=self.folder / "logs" / f"{name}.log", environment=environment, folder=ROOT)
         self._children.append(child)
