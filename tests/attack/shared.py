@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sandbox.postgres import Postgres
     from sandbox.serving import LoopThread
     from sandbox.world import World
+    from tests.flows.conftest import Site
 
 
 @dataclass
@@ -62,6 +63,19 @@ class Shared:
         from sandbox.world import NODES, World
 
         return self.open.enter_context(World(self.folder / "world", [replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)]))
+
+    @cached_property
+    def site(self) -> Site:
+        """A site in that world with a Prefect server: runs of flows are executed in this process. All cases share the one model of it."""
+        import pytest
+
+        from sandbox.prefect import SEVERAL_RUNS, Prefect
+        from tests.flows.conftest import deploy_flows, open_site, talking_to
+
+        prefect = self.open.enter_context(Prefect(self.folder / "prefect", SEVERAL_RUNS))
+        self.open.enter_context(talking_to(prefect.api_url, self.new_folder()))
+        patch = self.open.enter_context(pytest.MonkeyPatch.context())
+        return self.open.enter_context(open_site(self.world, deploy_flows(), self.new_folder(), patch))
 
     def database(self) -> str:
         """The connection string of a registry of one's own, with the present schema."""

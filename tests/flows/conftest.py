@@ -75,7 +75,13 @@ ENVIRONMENTS = ("development", "staging", "production")
 @pytest.fixture(scope="session")
 def prefect_settings(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """This process talks to the tests' Prefect server, and keeps results in a folder of its own."""
-    home = tmp_path_factory.mktemp("prefect-home")
+    with talking_to(prefect_api, tmp_path_factory.mktemp("prefect-home")):
+        yield
+
+
+@contextmanager
+def talking_to(prefect_api: str, home: Path) -> Iterator[None]:
+    """Have this process talk to that Prefect server while the block runs, with its results and settings in that folder."""
     authority = str(one_authority(home))
     updates = {
         PREFECT_API_URL: prefect_api,

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from blocks.endpoint import EndpointAccess, protocol
 from blocks.endpoint.health import Probe, probe_all
@@ -22,6 +23,10 @@ from flows.rollout.engine_log import read_log
 from flows.runtime.tasks import call, foreseen
 from tests.attack.case import attacks, refused
 from tests.attack.shared import Shared
+from tests.support.moments import moments, overflow
+
+if TYPE_CHECKING:
+    from tests.flows.conftest import Site
 
 #: What may come in the place of any value.
 ODD_VALUES = (
@@ -185,3 +190,59 @@ def many_metrics() -> None:
     refused(EndpointRejected, protocol.metrics, flood, "x")
     refused(EndpointRejected, protocol.metrics, b'vllm:num_preemptions_total{engine="0"} 1\n' * 100_000, "x")
     assert time.process_time() - begin < 1.0
+
+
+@attacks("whatever ends a step between deploy and record, it is recorded, and nothing is routed that nobody verified")
+def every_step(shared: Shared) -> None:
+    from flows.release import release
+
+    site = shared.site
+    assert site.release().is_completed()
+    old = routed(site)
+    site.publish(seed=1)
+    # Which steps a release has until it is recorded is seen of one that goes back when it would be.
+    with moments() as at:
+        at.on["begin record_ready"] = overflow
+        assert site.release().name == "Errored"
+        heard = at.heard[at.heard.index("end record_deploying") : at.heard.index("begin record_ready")]
+    assert routed(site) == old
+    # Where one ends, the next begins: between the two the world is the same.
+    steps = [moment for moment in dict.fromkeys(heard) if moment.startswith("begin ")]
+    assert len(steps) > 3, steps
+    for moment in steps:
+        run = site.start(release, model=site.model, environments=["development"])
+        with moments() as at:
+            at.on[moment] = overflow
+            ended = site.leg(release, run)
+        assert ended.name == "Errored", (moment, ended.message)
+        failed = [each for each in site.events(run) if each.kind == "failed"]
+        assert [each.detail["error"] for each in failed] == ["Unforeseen"], (moment, ended.message)
+        assert routed(site) == old, moment
+        serving = {pod.labels["slipway.dev/candidate"] for pod in site.pods() if not pod.terminating}
+        assert serving == {str(old)[:40]}, moment
+
+
+@attacks("an engine that answers 1e400, a log-probability of 10^400 or token ids that are none is not routed")
+def numbers_of_a_live_engine(shared: Shared) -> None:
+    site = shared.site
+    lies = (
+        {"completion_tokens": "1e400"},
+        {"token_logprobs": "[1" + "0" * 400 + "]"},
+        {"tokens": "[1e400]"},
+        {"vllm:kv_cache_usage_perc": "NaN"},
+    )
+    for number, raw in enumerate(lies, 2):
+        site.world.engine_faults.clear()
+        site.publish(seed=number)
+        site.world.engine_faults.set(site.model, raw=raw)
+        ended = site.release()
+        site.world.engine_faults.clear()
+        assert ended.name == "Errored", (raw, ended.message)
+        assert routed(site) is None, raw
+
+
+def routed(site: Site) -> str | None:
+    """The candidate that the site's model is routed to in development."""
+    with site.registry() as registry:
+        entry, route = registry.current(site.model, "development"), registry.route(site.model, "development")
+    return entry.fingerprint if entry is not None and route.endpoint is not None else None
