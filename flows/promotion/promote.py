@@ -89,7 +89,10 @@ async def promote(
                 await run(record, move, delivered, proof)
     except PipelineError as exc:
         # What is not known to be untouched counts as changed.
-        raise await _recorded(move, exc, before, proof, deployed=told and exc.untouched is not True) from exc
+        error = await _recorded(move, exc, before, proof, deployed=told and exc.untouched is not True)
+        if error is exc:
+            raise
+        raise error from exc
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
 

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State, StateType
 from blocks.facts.kinds import EventKind
 from blocks.registry import Event, Registry, RegistryClient
 from flows.recovery.orphans import EndedRun
+from flows.runtime.forms import patient_with_prefect
 from flows.runtime.tasks import step
 
 #: Runs that are asked for at a time: as many as Prefect gives in one answer.
@@ -63,7 +64,7 @@ def _is_id(run_id: str) -> bool:
 @step
 def had_ended(run_id: str) -> bool:
     """Whether the run has told Prefect an end of its own; one that crashed, or whose process was lost without a word, has not."""
-    with get_client(sync_client=True) as client:
+    with patient_with_prefect(), get_client(sync_client=True) as client:
         # All of its states, as a run that was taken up again no longer shows the one that it ended in.
         states = client.read_flow_run_states(UUID(run_id))
     ends = [state for state in sorted(states, key=lambda state: state.timestamp) if state.is_final()]
