@@ -1,4 +1,4 @@
-"""The commands of operators and of those who keep watch, each in a process of its own."""
+"""The commands of operators, and of those who keep watch: these, which stay up, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ import pytest
 from prefect.settings import get_current_settings
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
+from typer.testing import CliRunner, Result
 
+from blocks.errors import RegistryRejected
 from blocks.registry import Registry
 from blocks.registry.statements import migrations
+from flows.cli.app import app
+from flows.errors import Refusal
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
 
@@ -66,24 +70,21 @@ def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start, tmp_
 
     # when an operator takes it out, then the reason is what routers say
     who = ("--environment", "development", "--as", "ada")
-    out = json.loads(ended(slipway("disable", site.model, *who, "--reason", "it leaks", "--json")))
+    out = json.loads(done("disable", site.model, *who, "--reason", "it leaks", "--json"))
     assert (out["model"], out["status"]) == (site.model, "disabled")
     with site.registry() as registry:
         assert registry.route(site.model, "development").message == f"model {site.model} is disabled in development: it leaks"
 
     # when it does not answer, then it is not put back
     site.world.engine_faults.set(site.model, error_status=500)
-    refused = slipway("enable", site.model, *who, "--reason", "mended")
-    said = refused.communicate(timeout=60)[1]
-    assert refused.returncode == 1
-    assert said.splitlines() == [
-        f"slipway: {site.model} stays out of development: /v1/completions answered HTTP 500. Mend it, or release it again."
-    ]
+    refused = told("enable", site.model, *who, "--reason", "mended").exception
+    assert isinstance(refused, Refusal)
+    assert str(refused) == f"{site.model} stays out of development: /v1/completions answered HTTP 500. Mend it, or release it again."
     assert site.statuses() == {"development": "disabled"}
 
     # when it does, then it is
     site.world.engine_faults.clear()
-    assert ended(slipway("enable", site.model, *who, "--reason", "mended")) == f"{site.model} is ready in development.\n"
+    assert done("enable", site.model, *who, "--reason", "mended") == f"{site.model} is ready in development.\n"
     assert site.statuses() == {"development": "ready"}
 
     # and the watchers end when they are told to
@@ -92,26 +93,29 @@ def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start, tmp_
         assert process.wait(60) == 0
 
 
-def test_the_owner_migrates_and_the_pipeline_may_not(site: Site, slipway: Start) -> None:
+def test_the_owner_migrates_and_the_pipeline_may_not(site: Site) -> None:
     empty = site.world.postgres.create_database(f"empty_{site.name}")
     Registry(dsn=SecretStr(make_conninfo(empty, options="-c role=slipway_admin"))).save(site.blocks, overwrite=True)
     Registry(dsn=SecretStr(empty)).save(f"{site.blocks}-owner")
 
-    refused = slipway("migrate")
-    said = refused.communicate(timeout=60)[1]
-    assert refused.returncode == 3  # a technical fault, not our no
-    assert "does not allow this to its user" in said
-    applied = json.loads(ended(slipway("migrate", "--block", f"{site.blocks}-owner", "--json")))["applied"]
+    refused = told("migrate").exception
+    assert isinstance(refused, RegistryRejected)  # a technical fault, not our no
+    assert "does not allow this to its user" in str(refused)
+    applied = json.loads(done("migrate", "--block", f"{site.blocks}-owner", "--json"))["applied"]
     assert applied == [migration.name for migration in migrations()]
-    status = slipway("status", "--json")
-    assert [each.strip() for each in status.communicate(timeout=60)] == ["[]", ""]
+    assert json.loads(done("status", "--json")) == []
 
 
-def ended(process: subprocess.Popen[str]) -> str:
+def told(*arguments: str) -> Result:
+    """Run the command in this process; errors of ours come out as they are."""
+    return CliRunner().invoke(app, arguments)
+
+
+def done(*arguments: str) -> str:
     """What it printed; it must have ended well."""
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return said
+    ended = told(*arguments)
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
 
 
 def fetch(url: str) -> str:
