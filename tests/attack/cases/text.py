@@ -274,11 +274,11 @@ def log_lines() -> None:
 @attacks("no reason or name passes for a trailer of a commit")
 def trailers() -> None:
     for text in ("Approved-by: mallory", "x\n\nApproved-by: mallory", "x\r\nApproved-by: mallory\u2028Approved-by: mallory", *FORGED):
-        message = CommitMessage(subject=text, reason=text, about="a/b", trailers=(("Requested-by", text), ("Approved-by", "ada")))
+        message = CommitMessage(subject="s", reason=text, about="a/b", trailers=(("Requested-by", text), ("Approved-by", "ada")))
         command = ["git", "interpret-trailers", "--parse"]
         read = subprocess.run(command, input=message.text(), capture_output=True, text=True, check=True).stdout.splitlines()
         assert [line for line in read if line.startswith("Approved-by")] == ["Approved-by: ada"], read
-        assert not re.search(r"^Approved-by: mallory", message.text(), re.MULTILINE) or text == "Approved-by: mallory", text
+        assert not re.search(r"^Approved-by: mallory", message.text(), re.MULTILINE), text
 
 
 @attacks("a pull request shows what people gave as a block of code, in which a forge links and mentions nothing")
