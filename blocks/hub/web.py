@@ -1,8 +1,7 @@
 """GETs from the hub: bounded in bytes, redirects and time, the token to the hub's own origin only.
 
-The hub's own client would do, but for what strangers may send it: it follows the next page of a listing, with the token, to any host,
-sleeps for as long as `Retry-After` says, reads an answer to its end however long that is, and most of its requests have no time limit
-(huggingface_hub 2.4.0).
+A client of our own, as the hub's (huggingface_hub 2.4.0) has no such bounds: it sleeps for as long as `Retry-After` says, and reads an
+answer to its end however long that is.
 """
 
 from __future__ import annotations
