@@ -92,12 +92,13 @@ def learnt(suite: CheckSuite, runs: Sequence[Sequence[GoldenAnswer]], probe_runs
     Args:
         suite: Whose golden prompts were asked.
         runs: The answers to them, run by run.
-        probe_runs: The answers to the probes, run by run; as many runs, or none.
+        probe_runs: The answers to the probes, run by run; they may be asked less often.
     """
-    probe_runs = probe_runs or [() for _ in runs]
+    asked_less = [() for _ in runs[len(probe_runs) :]]
+    probe_runs = [*probe_runs, *asked_less]
     repeats = [[_compare(before, now) for before, now in zip(runs[0], run, strict=True)] for run in runs[1:]]
     noise = [
-        summed(_shifts(zip(runs[0], run, strict=True), zip(probe_runs[0], probes, strict=True)))
+        summed(_shifts(zip(runs[0], run, strict=True), zip(probe_runs[0] if probes else (), probes, strict=True)))
         for run, probes in zip(runs[1:], probe_runs[1:], strict=True)
     ]
     return Golden(

@@ -15,7 +15,7 @@ from flows.verification.shift import Shift, entropy_nats, read_shifts, said_shif
 #: Log-probabilities that are asked for at each position. vLLM answers 20 at most unless it is told otherwise (`--max-logprobs`).
 TOP = 5
 #: Tokens of an answer: most positions come from reading the prompt, which takes one step; these are what decoding adds.
-SAID_TOKENS = 8
+SAID_TOKENS = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from flows.verification.measurement import Measurement, judged
 
 def check_golden(golden: Golden) -> Measurement:
     """Every golden prompt and every probe must have been answered every time."""
-    asked = golden.runs * (len(golden.answers) + len(golden.probes))
+    asked = golden.runs * len(golden.answers) + 2 * len(golden.probes)
     seen = f"{asked - len(golden.problems)} answers" + (f"; {golden.problems[0]}" if golden.problems else "")
     return judged("golden-prompts", "behaviour", not golden.problems, expected=f"{asked} answers", seen=seen)
 

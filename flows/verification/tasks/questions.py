@@ -83,15 +83,10 @@ class Questions:
             probes, tried = self._choose(before, pool)
             first = [self._golden(golden) for golden in suite.golden]
             probed = [self._probe(probe) for probe in probes]
-            others, probed_again = [], []
-            for run in range(runs - 1):
-                others.append(list(pool.map(self._golden, suite.golden)))
-                # What was tried for the choice was asked several at a time, too.
-                again = (
-                    [tried[probe] for probe in probes] if run == 0 and tried.keys() >= set(probes) else list(pool.map(self._probe, probes))
-                )
-                probed_again.append(again)
-        return learnt(suite, [first, *others], [probed, *probed_again])
+            others = [list(pool.map(self._golden, suite.golden)) for _ in range(runs - 1)]
+            # Once more, several at a time: of so many positions the noise is known then. What was tried for the choice was asked so, too.
+            again = [tried[probe] for probe in probes] if tried.keys() >= set(probes) else list(pool.map(self._probe, probes))
+        return learnt(suite, [first, *others], [probed, again])
 
     def _choose(self, before: Sequence[Probe], pool: ThreadPoolExecutor) -> tuple[tuple[Probe, ...], dict[Probe, ProbeAnswer]]:
         """The prompts to ask, and the answers that were had while choosing."""
