@@ -119,6 +119,7 @@ def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
         page = browser.new_page(viewport={"width": 1400, "height": 1300})
         page.route("**/*", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
         page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)  # the form's text comes with a request of its own, and the machine may be busy
         page.goto(f"{office.prefect.ui_url}/runs")
         page.get_by_text("release tiny-llama main").first.click()
         page.get_by_role("button", name="Resume").click()
