@@ -36,9 +36,10 @@ _CERTAIN = {
     "a private key": (
         r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END)[\s\S]){0,20000}(?:-----END[A-Z0-9 ]{0,60}-----)?"
     ),
-    # A password may hold every sign but white space, so the last @ ends it. A number before a slash is a port.
+    # Words of ours that stand for them are none. A password may hold every sign but white space, so the last @ ends it. A number before a
+    # slash is a port.
     "a password in an address": (
-        r"(?P<keep>://)[^\s:/\"'<>]{0,256}+:(?!\d{1,5}(?:[/?#]|$))(?:[^\s\"'<>@]{0,512}+@){0,8}[^\s\"'<>@]{0,512}+(?=@(?!sha256:))"
+        r"(?P<keep>://)(?!(?i:user:password)@)[^\s:/\"'<>]{0,256}+:(?!\d{1,5}(?:[/?#]|$))(?:[^\s\"'<>@]{0,512}+@){0,8}[^\s\"'<>@]{0,512}+(?=@(?!sha256:))"
     ),
     # vLLM takes it as an argument, so it would stand in the pod's spec, whatever its shape.
     "a key of vLLM's server": rf"(?P<keep>--api-key\b[\"']?(?:\s{{0,3}}+[=:,]\s{{0,3}}+|\s{{1,3}}+|$)){_VALUE}?",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.output import say, say_json
 from flows.cli.shared import AsJson
 from flows.errors import SpecInvalid
 
@@ -72,7 +72,11 @@ def fit(
     told = tell(found, settings, shards, concurrency, gpu_memory_gib, gpu)
     if plot is not None:
         _plot(plot, told, found)
-    print(json.dumps(told.document) if as_json else "\n".join(told.lines(found.name)))
+    if as_json:
+        say_json(told.document)
+    else:
+        for line in told.lines(found.name):
+            say(line)
     if told.refusals:
         sys.exit(1)
 
