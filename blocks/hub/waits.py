@@ -20,13 +20,15 @@ class Headers(Protocol):
 
 
 def stated_wait(headers: Headers) -> float | None:
-    """Seconds until another request may be sent; none if the answer does not say. Unbounded: the caller has the deadline.
+    """Seconds until another request may be sent; none if the answer does not say, or less than a second. The caller has the deadline.
+
+    `Retry-After: 0`, or a date that is over, is no pause to be made: whoever obeyed it would ask without end and without a breath.
 
     Args:
         headers: The answer's.
     """
     said = [_window(headers.get("RateLimit")), _retry_after(headers.get("Retry-After"))]
-    return max((wait for wait in said if wait is not None), default=None)
+    return max((wait for wait in said if wait is not None and wait >= 1), default=None)
 
 
 def _window(value: str | None) -> float | None:

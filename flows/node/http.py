@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult
 
 from blocks.errors import HubRejected
+from flows.node.address import header_text, origin, web_address
 from flows.node.bodies import NoRanges, fill, refused, require_part
 from flows.node.patience import Trouble
 from flows.node.proxies import proxy_for, refusal_of_proxy
@@ -25,8 +26,6 @@ _MOST_REST_BYTES = 1 << 16
 
 #: How long the end of a body is waited for when all that was wanted of it is there, in seconds.
 _REST_SECONDS = 1.0
-
-_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,8 @@ class Connections:
     """
 
     def __init__(self, hub: str, token: str | None, context: ssl.SSLContext, timeout_seconds: float) -> None:
-        self._hub = urlsplit(hub)
+        self._hub = web_address(hub)
+        self._own = origin(self._hub)
         self._token = token
         self._context = context
         self._timeout = timeout_seconds
@@ -80,7 +80,7 @@ class Connections:
                 answer = self._send("HEAD", address, {})
                 hops.append(answer.headers)
                 self._finish(answer, address)
-                if answer.status not in _REDIRECTS:
+                if not _redirects(answer):
                     return Answered(status=answer.status, url=address.geturl(), hops=hops, away=False)
                 address = self._next(address, answer)
                 if not self._is_hub(address):
@@ -137,7 +137,7 @@ class Connections:
     @contextmanager
     def _troubles(self, url: str) -> Iterator[SplitResult]:
         """Turn what a connection can meet into trouble of ours; after any of it, no connection is used again."""
-        address = _address(url, "")
+        address = web_address(url)
         # All that errors name: the rest of a CDN's address is a signature.
         name = address.hostname or ""
         try:
@@ -164,7 +164,7 @@ class Connections:
     def _get(self, address: SplitResult, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, SplitResult]:
         for _ in range(_MOST_REDIRECTS):
             answer = self._send("GET", address, headers)
-            if answer.status not in _REDIRECTS:
+            if not _redirects(answer):
                 return answer, address
             following = self._next(address, answer)
             self._finish(answer, address)
@@ -189,7 +189,7 @@ class Connections:
         return answer
 
     def _is_hub(self, address: SplitResult) -> bool:
-        return (address.scheme, address.netloc) == (self._hub.scheme, self._hub.netloc)
+        return origin(address) == self._own
 
     def _connection(self, address: SplitResult) -> tuple[http.client.HTTPConnection, str, Mapping[str, str]]:
         """The connection to the address's origin, the request's target on it, and what the environment's proxy is to be told."""
@@ -217,7 +217,7 @@ class Connections:
         location = answer.headers.get("Location", "")
         if not location:
             raise HubRejected(f"{address.hostname} answers HTTP {answer.status} and does not say where the file is: it may not be a hub.")
-        return _address(location, address.geturl())
+        return web_address(header_text(location), address.geturl())
 
     def _finish(self, answer: http.client.HTTPResponse, address: SplitResult) -> None:
         """Read what is left of a body, so that its connection can be used again; close that if it is more than a little."""
@@ -237,18 +237,6 @@ class Connections:
             del self._open[(address.scheme, address.netloc)]
 
 
-def _address(url: str, base: str) -> SplitResult:
-    """The address that a server gave, in the characters that may be sent.
-
-    Raises:
-        HubRejected: It is none.
-    """
-    try:
-        # What a server leaves unquoted, such as a space or a letter of another script, is quoted as browsers do.
-        address = urlsplit(quote(urljoin(base, url), safe="%/:=&?~#+!$,;'@()*[]"))
-        whole = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
-    except ValueError:
-        whole = False
-    if not whole or "@" in address.netloc:
-        raise HubRejected("The hub leads to what is no web address: it may not be a hub.")
-    return address
+def _redirects(answer: http.client.HTTPResponse) -> bool:
+    """Whether it leads elsewhere; by any such status, as the plan goes by."""
+    return 300 <= answer.status < 400

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from flows.node.address import origin
 from flows.node.http import Answered
 from flows.node.patience import Trouble
 
@@ -41,10 +42,10 @@ def offered(said: Answered, endpoint: str) -> XetFile | None:
         return None
     try:
         url = urljoin(f"{endpoint}/", route)
-        own, target = urlsplit(endpoint), urlsplit(url)
+        is_own = origin(urlsplit(url)) == origin(urlsplit(endpoint))
     except ValueError:
         return None
-    return XetFile(hash=name, token_url=url) if (own.scheme, own.netloc) == (target.scheme, target.netloc) else None
+    return XetFile(hash=name, token_url=url) if is_own else None
 
 
 class Xet:

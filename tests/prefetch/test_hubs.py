@@ -36,7 +36,7 @@ def test_a_mirror_below_a_path_that_names_no_commits_is_planned_and_fetched(mirr
     assert HubBlock(endpoint=mirror.hub.url + slash).endpoint == mirror.hub.url
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 def test_a_hub_that_redirects_is_followed(node: Node, status: int) -> None:
     node.token = "hf_secret"
     node.hub.tokens["hf_secret"] = {REPOSITORY}
@@ -49,6 +49,24 @@ def test_a_hub_that_redirects_is_followed(node: Node, status: int) -> None:
     assert ended.code == 0, ended.message
     assert wanted.is_whole()
     assert node.hub.requests.leaks() == []
+
+
+def test_a_hub_that_writes_its_own_address_otherwise_gets_its_token(node: Node) -> None:
+    # given a gated repository of a hub that is named in capitals, and redirects to itself by the name that it has
+    node.token = "hf_secret"
+    node.hub.tokens["hf_secret"] = {REPOSITORY}
+    wanted = node.want(shards(1))
+    assert node.hub.add(REPOSITORY, wanted.files, gated="manual")
+    node.variables = {"HF_ENDPOINT": node.hub.url.replace("127.0.0.1", "LOCALHOST")}
+    path = f"/{REPOSITORY}/resolve/{wanted.candidate.commit}/config.json"
+    location = node.hub.url.replace("127.0.0.1", "localhost") + f"{path}?again"
+    node.hub.faults.add(Fault(origin="hub", path=path, method="HEAD", status=302, headers={"location": location}))
+
+    ended = wanted.fetch()
+
+    assert ended.code == 0, ended.message
+    assert wanted.is_whole()
+    assert {request.authorized for request in node.hub.requests if request.query.startswith("again")} == {True}
 
 
 def test_a_mirror_that_knows_no_head_is_asked_by_get(node: Node) -> None:
