@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from blocks.wording import one_line
+from blocks.wording import one_line, without_secrets
 
 Cause = Literal["gpu-out-of-memory", "no-kv-cache-memory", "weights-unloadable", "shared-memory-full", "node-disk-full"]
 
@@ -59,6 +59,9 @@ _POINTERS = re.compile(r"See root cause above|Engine core initialization failed|
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b\s*:|\bFATAL\b|\bcore dumped\b|Segmentation fault")
 
 
+#: What is read of a log, from its end.
+_READ_CHARACTERS = 1_000_000
+
 #: Longest line that is quoted.
 _QUOTED_CHARACTERS = 300
 
@@ -73,7 +76,8 @@ class LogFinding:
 
 def read_log(text: str) -> LogFinding | None:
     """The line of a log that tells best why the process ended; none if there is no line at all."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Before it is cut into lines: a key has many, of which only the first says what it is.
+    lines = [line.strip() for line in without_secrets(text[-_READ_CHARACTERS:], _READ_CHARACTERS).splitlines() if line.strip()]
     for cause, said in _SAID:
         for line in lines:
             if said.search(line):

@@ -41,4 +41,4 @@ def tell(event: str, payload: Mapping[str, str], *, about: str, name: str, envir
 def quoted(text: str) -> str:
     """Text for a message in any chat: one line, with an end, that mentions nobody, links nowhere and forms nothing."""
     line = one_line(text, LONGEST).translate(_LOOKALIKES)
-    return re.sub(r"(?i)(?<=\w)://", ":／／", re.sub(r"(?i)\bwww\.", "www․", line))
+    return re.sub(r"(?i)(?<=\w)://", ":／／", re.sub(r"(?i)(?<=www)\.", "․", line))

@@ -21,8 +21,8 @@ LONGEST_PART = 2000
 #: What makes markup within a line in CommonMark and GitHub's dialect of it: emphasis, code, links, images, tables, HTML, entities,
 #: strike-through, and addresses of mail. Each is a sign that a backslash makes a plain one. An underline within a word is a plain one.
 _SIGNS = re.compile(r"([\\`*\[\]<>|~&@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-#: What marked makes a link of without any sign.
-_ADDRESSES = re.compile(r"(?i)(?<=\w):(?=//)|(?<=\bwww)\.")
+#: What marked makes a link of without any sign, also within a word.
+_ADDRESSES = re.compile(r"(?i)(?<=\w):(?=//)|(?<=www)\.")
 #: What makes a block at the beginning of a line: headings, lists, rules, quotations.
 _BEGINNING = re.compile(r"^([#+=-]|\d{1,9}(?=[.)](?:\s|$)))")
 

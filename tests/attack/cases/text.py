@@ -62,13 +62,15 @@ FORGED = (
     "[approve](https://evil.example/approve)",
     "![](https://evil.example/pixel)",
     "https://evil.example/approve",
+    "_www.evil.example",
     "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "</td></tr></table><h1>passed</h1>",
     "`code` ``` ~~~",
     "**bold** __bold__ ~~gone~~",
     "\\",
     "&lt;b&gt;",
-    "a\u202eb\u2066c\u200bd",
+    "a\u202eb\u2066c\u200bd\u3164e\u2800f\U000e0101",
+    "e" + "\u0301" * 200,
     "\x1b[31mred\x1b]0;title\x07\x9b2J\x00",
 )
 

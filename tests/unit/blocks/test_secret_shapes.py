@@ -62,6 +62,38 @@ LEAKS = [
     f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.{CANARY}",
     f"-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n-----END OPENSSH PRIVATE KEY-----",
     f"-----BEGIN PRIVATE KEY-----\\n{CANARY}",
+    f"host=db password=with\\ {CANARY} port=5432",
+    f'{{"error": "{{\\"access_token\\": \\"{CANARY}\\"}}"}}',
+    f'{{"auths": {{"registry.example": {{"auth": "dXNlcjpw{CANARY}"}}}}}}',
+    f"Headers([('x-api-key', '{CANARY}')])",
+    f"[(b'Authorization', b'{CANARY}')]",
+    f"{{b'x-api-key': b'with {CANARY}'}}",
+    f"curl -u user:{CANARY} https://hub.example",
+    f"curl --user user:{CANARY} https://hub.example",
+    f"env:\n  - name: HF_TOKEN\n    value: {CANARY}",
+    f'{{"name": "HF_TOKEN", "value": "{CANARY}"}}',
+    f"V1EnvVar(name='HF_TOKEN', value='{CANARY}', value_from=None)",
+    f"{{'name': 'HF_TOKEN', 'value': '{CANARY}', 'value_from': None}}",
+    f"  token: |\n    {CANARY}\n    {CANARY}\n",
+    repr(f"token: |\n  {CANARY}\n"),
+    repr(f"- name: HF_TOKEN\n  value: {CANARY}"),
+    f"client-key-data: {CANARY}",
+    f"https://blob.example/x?sv=1&sig={CANARY}&se=2",
+    f"DB_PASS={CANARY}",
+    f"GITHUB_PAT={CANARY}",
+    f"SECRET_KEY_BASE={CANARY}",
+    f"passwords: ['{CANARY}']",
+    f"Authorization: ApiKey {CANARY}",
+    f"Authorization%3A%20Bearer%20{CANARY}",
+    f"next=x%3Faccess_token%3D{CANARY}",
+    f"password := {CANARY}",
+    f":password => '{CANARY}'",
+    f"login user password {CANARY}",
+    f"https:\\/\\/user:{CANARY}@hub.example",
+    f"https%3A%2F%2Fuser%3A{CANARY}%40hub.example",
+    f"\\nhf_{CANARY}",
+    f"%20ghp_{CANARY}",
+    f"\x1b[31msk-{CANARY}",
 ]
 
 INNOCENT = [
@@ -85,6 +117,11 @@ INNOCENT = [
     "environments/staging.yaml: prefetch.token_secret: must be a DNS label",
     "environments/staging.yaml: engine.api_key: is missing",
     "disk-pressure-task-1234567",
+    "docker run --user 1000:1000 -u root",
+    "name: HF_HOME, value: /cache, sort: key",
+    "pass: 3, fail: 0, second_pass: 2, auth: none, sig: 1, compat: yes",
+    "('tokens', 'text'), name='token' missing",
+    "you login with a password",
     "tiny-llama-staging-vllm.llm-staging.svc.cluster.local:8000",
 ]
 
@@ -129,6 +166,7 @@ def test_taking_out_twice_is_taking_out_once(text: str) -> None:
     [
         *("a", "://x:", "://a:@", "https://", "hf_", "sk-", "eyJ", "eyJaaaaaaaaaaa.", "-----BEGIN PRIVATE KEY-----", "bearer ", "basic a"),
         *("token=", "token ", "token=[", "password='", "cookie:", "aT", "a.b-c+", "-", "--", "--a-b-"),
+        *("name: a", "name: token,", "token: |\n a", "('token", "-u a", "login a ", "%3A%2F%2Fa%3A", "\\ ", "token=\\ "),
     ],
 )  # fmt: skip
 def test_no_text_takes_long(unit: str) -> None:

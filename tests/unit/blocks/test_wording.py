@@ -24,6 +24,10 @@ from blocks.wording import bounded, many_lines, one_line, visible
         ("a\u200bb\u2066c\ufeff", "a�b�c�"),
         ("half \ud800", "half �"),
         ("\u2028line", "�line"),
+        ("a\u3164b\u2800c\u034fd", "a�b�c�d"),
+        ("hidden \U000e0101\ufe0e", "hidden ��"),
+        ("e\u0301\u0302\u0303\u0304 ที่", "e\u0301\u0302\u0303\u0304 ที่"),
+        ("e" + "\u0301" * 7, "e" + "\u0301" * 4 + "�" * 3),
     ],
 )
 def test_what_is_not_seen_is_replaced_by_a_sign_for_it(text: str, shown: str) -> None:

@@ -262,6 +262,13 @@ def test_secrets_in_a_log_are_not_shown(said: str, secret: str) -> None:
     assert secret not in redacted(said)
 
 
+def test_no_line_of_a_key_that_has_many_is_quoted() -> None:
+    finding = read_log("INFO starting\n-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\nhunter2\n")
+
+    assert finding is not None
+    assert "hunter2" not in finding.line
+
+
 @given(st.text(alphabet=string.printable, max_size=2000))
 def test_any_log_is_read_without_a_crash_and_in_one_short_line(text: str) -> None:
     finding = read_log(text)

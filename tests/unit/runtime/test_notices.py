@@ -14,6 +14,7 @@ from flows.runtime.notices import LONGEST, quoted
         ("<!channel> <https://evil.example|approve>", "‹!channel› ‹https:／／evil.example∣approve›"),
         ("@everyone [approve](https://evil.example)", "＠everyone ［approve］(https:／／evil.example)"),
         ("one\ntwo\u202e *bold* `code` &amp; www.evil.example", "one two� ∗bold∗ ˋcodeˋ ＆amp; www․evil.example"),
+        ("_www.evil.example", "_www․evil.example"),
         ("password=hunter2", "password=∗∗∗"),
     ],
 )

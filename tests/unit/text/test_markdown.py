@@ -86,7 +86,12 @@ def test_any_lines_stay_in_their_block_of_code(lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["https://evil.example", "see HTTP://evil.example", "(www.evil.example)", "WWW.evil.example", "a@evil.example"]
+    "text",
+    [
+        *("https://evil.example", "see HTTP://evil.example", "(www.evil.example)", "WWW.evil.example", "a@evil.example"),
+        # Prefect's renderer looks for the beginning of an address within words, too.
+        *("_www.evil.example", "1www.evil.example", "éhttps://evil.example"),
+    ],
 )
 def test_no_address_is_made_a_link_of(text: str) -> None:
     assert not re.search(r"(?<!\\)://|(?i:www)\.|(?<!\\)@", str(md("{}", text)))
