@@ -1,6 +1,10 @@
-"""What the hub's refusals mean to us; shared by the hub block and by the fetch program on the nodes, and light."""
+"""What the hub's refusals mean to us; shared by the hub block and by the fetch program on the nodes."""
 
 from __future__ import annotations
+
+import ssl
+
+import httpx2
 
 from blocks.errors import HubRejected, HubUnreachable, PipelineError
 from blocks.hub.waits import Headers
@@ -10,7 +14,17 @@ _BAD_TOKEN = "Invalid credentials"  # noqa: S105  # words of a message, not a to
 
 
 def unreachable(exc: BaseException, endpoint: str) -> PipelineError:
-    """The error that says that no answer came."""
+    """The error that says why no answer came."""
+    if isinstance(exc, httpx2.ProxyError):
+        return _of_proxy(str(exc)[:3], endpoint)
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return HubRejected(
+                f"The certificate of the hub {endpoint}, or of where it leads, is not trusted ({cause.verify_message}): give the authority "
+                "that signed it in SSL_CERT_FILE."
+            )
+        cause = cause.__cause__ or cause.__context__
     return HubUnreachable(f"The hub {endpoint} cannot be reached ({type(exc).__name__}); check its address and the network.")
 
 
@@ -49,7 +63,22 @@ def refusal(
     if status == 401:
         return HubRejected(f"The hub {endpoint} does not accept the token of the hub block (HTTP 401): set a valid one.")
     if status == 407:
-        return HubRejected(f"The proxy before the hub {endpoint} wants another user or password (HTTP 407): correct the proxy's address.")
+        return _of_proxy("407", endpoint)
     if status < 500 and status not in (408, 425, 429):
-        return HubRejected(f"The hub {endpoint} refused {f'{file} of ' if file else ''}{repository} at {revision!r}: HTTP {status}.")
-    return HubUnreachable(f"The hub {endpoint} answered HTTP {status}; try again later.")
+        what = f"{file} of {repository}" if file else repository
+        return HubRejected(
+            f"The hub {endpoint} refused {what} at {revision!r}: HTTP {status}; check the name, and what its token may read."
+        )
+    return HubUnreachable(f"The hub {endpoint} answered HTTP {status} for {repository}; try again later.")
+
+
+def _of_proxy(status: str, endpoint: str) -> PipelineError:
+    """What a proxy of the environment said, which let nothing through to the hub."""
+    if status == "407":
+        return HubRejected(f"The proxy before the hub {endpoint} wants another user or password (HTTP 407): correct the proxy's address.")
+    if status.startswith("4") and status.isdecimal() and status not in ("408", "425", "429"):
+        return HubRejected(
+            f"The proxy before the hub {endpoint} refuses to lead there (HTTP {status}): have the hub and its CDN allowed, or set no_proxy."
+        )
+    said = f"answered HTTP {status}" if status.isdecimal() else "cannot be used"
+    return HubUnreachable(f"The proxy before the hub {endpoint} {said}; check the proxy's address and the network.")

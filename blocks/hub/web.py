@@ -24,6 +24,9 @@ _MOST_REDIRECTS = 5
 #: One answer may take so many times what its next bytes may: a server that sends a byte now and then must not hold a release up.
 _PATIENCE = 3
 
+#: What an answer must not be, as it is asked for as it is. Other words come with plain bytes (`aws-chunked` of object stores).
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
+
 #: A limit of the hub is over after five minutes at most (its `RateLimit-Policy` says `w=300`); what asks for longer is not waited for.
 LONGEST_WAIT_SECONDS = 330.0
 
@@ -86,7 +89,8 @@ class Web:
         # Of the environment's proxies; the address may hold a password, and is not shown.
         except (ImportError, ValueError, httpx2.InvalidURL) as exc:
             raise HubRejected(
-                "The proxy that http_proxy, https_proxy or all_proxy names cannot be used: give it as http://USER:PASSWORD@HOST:PORT."
+                "The proxy that http_proxy, https_proxy or all_proxy names cannot be used: give it as http://HOST:PORT, with "
+                "user and password before the host if it wants them."
             ) from exc
 
     def close(self) -> None:
@@ -170,6 +174,12 @@ class Web:
         begin, end = stretch or (0, most_bytes)
         if response.status_code == 416:
             return b""  # the file ends before
+        coding = response.headers.get("content-encoding", "").strip().lower()
+        if coding in _COMPRESSED:
+            raise HubRejected(
+                f"The hub {self.endpoint} answers for {about} with what is compressed ({coding}), which was not asked for: have the "
+                "proxy or mirror that does so leave answers as they are."
+            )
         skip = 0 if response.status_code == 206 else begin  # a server without ranges sends the file from its beginning
         content = bytearray()
         for chunk in response.iter_raw():  # as it comes: a chunk size would make it wait for that much

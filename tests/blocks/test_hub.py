@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
+import ssl
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import SecretStr, ValidationError
 
 from blocks.errors import HubRejected, HubUnreachable
@@ -271,3 +275,39 @@ def test_three_thousand_files_take_as_many_pages_as_they_need(hub: stand_in.Hub)
 
     assert len(found.files) == 3003
     assert len([request for request in hub.requests if "/tree/" in request.path]) == 4
+
+
+def test_a_proxy_that_opens_no_tunnel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy(("release", "right")).served() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("right", "wrong"))
+        with Hub(endpoint="https://hub.invalid").client() as client, pytest.raises(HubRejected) as caught:
+            client.commit(REPOSITORY, "main")
+
+    assert "The proxy before the hub https://hub.invalid wants another user or password (HTTP 407)" in caught.value.message
+
+
+def test_a_certificate_that_is_not_trusted_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("https_proxy", raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+
+    with server, Hub(endpoint=f"https://127.0.0.1:{server.server_port}").client() as client, pytest.raises(HubRejected) as caught:
+        client.commit(REPOSITORY, "main")
+
+    assert "or of where it leads, is not trusted" in caught.value.message
+    assert "SSL_CERT_FILE" in caught.value.message
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+def test_an_answer_that_is_compressed_is_said_to_be(hub: stand_in.Hub, coding: str) -> None:
+    hub.add(REPOSITORY, FILES)
+    hub.faults.add(Fault(path="*/revision/*", headers={"content-encoding": coding}))
+
+    with (
+        Hub(endpoint=hub.url).client() as client,
+        pytest.raises(HubRejected, match=rf"slipway-demo/tiny with what is compressed \({coding}\)"),
+    ):
+        client.commit(REPOSITORY, "main")
