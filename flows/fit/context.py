@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +67,7 @@ def _factor(text: Configuration) -> float:
         value = ways.value("factor")
         if kind in _HELD or value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and 0 < value <= 100_000):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 100_000:
             raise Unreadable(f"{ways.inside}factor of RoPE must be a number above 0 and at most 100,000.")
         factor = float(value)
     return factor

@@ -27,7 +27,7 @@ _WITHOUT_TYPES = frozenset({
 })  # fmt: skip
 
 #: Families whose window counts only with `use_sliding_window`, as `transformers` says of them.
-_SWITCHED = _WITHOUT_TYPES | {"smollm3"}
+_SWITCHED = _WITHOUT_TYPES | {"qwen2_5_omni_text", "smollm3"}
 
 
 def layer_count(text: Configuration) -> int:
@@ -50,7 +50,9 @@ def kinds(text: Configuration) -> list[str]:
     """
     count = layer_count(text)
     window = text.number("sliding_window")
-    if text.model_type in _SWITCHED and not text.flag("use_sliding_window"):
+    # Families with code of their own, which say so themselves, take it over from Qwen 2 (MiMo, MiniCPM-o).
+    switched = text.model_type in _SWITCHED or (not text.known_keys and text.states("use_sliding_window"))
+    if switched and not text.flag("use_sliding_window"):
         window = None
     if text.model_type == "gpt_oss":  # by number, whatever its `layer_types` say (`gpt_oss.py`)
         return [WINDOW if index % 2 == 0 and window else FULL for index in range(count)]

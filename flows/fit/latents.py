@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flows.fit.configuration import Configuration
 from flows.fit.errors import Unknown, Unreadable
+from flows.fit.heads import kv_heads
 from flows.fit.kinds import layer_count
 from flows.fit.layers import Attention, Cache, Latent, Packed
 from flows.fit.plain import plain
@@ -13,7 +14,7 @@ from flows.fit.plain import plain
 #: Families whose attention vLLM runs on the latent (`is_deepseek_mla`, `vllm/transformers_utils/model_arch_config_convertor.py`, 0.32.0);
 #: `sarvam_mla` builds it itself (`sarvam.py`). Others with a `kv_lora_rank` keep whole heads.
 _ON_LATENT = frozenset({
-    "axk1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2",
+    "axk1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe_lite", "glm_moe_dsa", "hy_v4", "kimi_k2",
     "kimi_linear",
     "longcat_flash", "pangu_ultra_moe", "sarvam_mla",
 })  # fmt: skip
@@ -58,9 +59,15 @@ def index_bytes(text: Configuration) -> int:
 
 
 def _indexed(text: Configuration, count: int) -> list[bool]:
-    """Which layers have an index of their own, others using that of a layer before (`index_topk_freq`, `deepseek_v2.py`)."""
+    """Which layers have an index of their own, others using that of a layer before (`index_topk_freq`, `deepseek_v2.py`); HY-V4 names
+    them (`indexer_types`, `hy_v4.py`, `vllm/transformers_utils/configs/`)."""
     if text.number("index_topk") is None:
         return [False] * count
+    if text.model_type == "hy_v4":
+        named = text.words("indexer_types") or ["full" if (index - 1) % 4 == 0 or not index else "shared" for index in range(count)]
+        if len(named) < count:
+            raise Unreadable(f"indexer_types names {len(named)} layers of {count}.")
+        return [kind != "shared" for kind in named[:count]]
     pattern, every = text.word("index_topk_pattern"), text.number("index_topk_freq") or 1
     offset = text.number("index_skip_topk_offset") or 2
     if pattern:
@@ -92,6 +99,13 @@ def whole_heads(text: Configuration) -> list[tuple[Cache, ...]]:
         return plain(text)
     head = text.need("qk_nope_head_dim") + text.need("qk_rope_head_dim")
     return [(Attention(text.need("num_attention_heads"), head, head),)] * layer_count(text)
+
+
+def each_head(text: Configuration) -> list[tuple[Cache, ...]]:
+    """Latents that vLLM's backend for `transformers` writes out to heads, as it does not know them
+    (`vllm/model_executor/models/transformers/base.py`)."""
+    head = text.need("qk_nope_head_dim") + text.need("qk_rope_head_dim")
+    return [(Attention(kv_heads(text) or text.need("num_attention_heads"), head, head),)] * layer_count(text)
 
 
 def compressed(text: Configuration) -> list[tuple[Cache, ...]]:
@@ -127,4 +141,6 @@ FAMILIES: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {
     "deepseek_v4": compressed,
     "longcat_flash": twice,
     "minicpm3": whole_heads,
+    "mistral4": each_head,
+    "youtu": each_head,
 }

@@ -24,11 +24,11 @@ SPECIAL: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {**l
 #: Files without a `model_type`, only with code of their own (`_ARCHITECTURE_TO_MODEL_TYPE`, `vllm/transformers_utils/config.py`).
 _ARCHITECTURES = {"LongcatFlashForCausalLM": "longcat_flash", "LongcatFlashNgramForCausalLM": "longcat_flash"}
 
-#: Families that vLLM serves, and whose caches nobody has taught this program yet.
+#: Families with caches that nobody has taught this program yet.
 UNTAUGHT = frozenset({
-    "deepseek_v41", "dots3_note", "glm5_next", "glm5_next_text", "hy_v4", "inkling", "inkling_text", "inkling_mm_model",
-    "inkling_model", "kimi_k3",
-    "minimax", "muse_glimmer", "muse_glimmer_text", "nemotron_h_puzzle", "qwen4_exp", "qwen4_exp_text", "unlimited_ocr", "unlimited-ocr",
+    "axk2", "bamba", "deepseek_v41", "dots3_note", "glm5_next", "glm5_next_text", "inkling", "inkling_text", "inkling_mm_model",
+    "inkling_model", "minimax", "mllama_text_model", "muse_glimmer", "muse_glimmer_text", "nemotron_h_puzzle", "qwen4_exp",
+    "qwen4_exp_text", "recurrent_gemma", "unlimited_ocr", "unlimited-ocr", "xlstm", "zamba",
 })  # fmt: skip
 
 

@@ -14,7 +14,7 @@ _TELLING = re.compile(
     r"window|sliding|swa_|_swa|chunk_size|local_att|global_att|linear_att|mamba|ssm|rwkv|hybrid|layer_types|layers_types?|layer_pattern"
     r"|block_type|block_config|per_layer|kv_shar|shared_kv|share_kv|cross_layer|cross_att|(^|_)cla($|_)|compress|lora_rank|sparse_att"
     r"|index_(head|topk|n_)|state_size|conv_kernel|d_state|recurr|retention|attn_type|attention_type|attn_layer|attention_layer"
-    r"|(^|_)kv($|_)|key_value|kv_head|n_head_kv|query_group|multi_query|attention_group|attn_config|no_rope|loop|conv_L_cache"
+    r"|(^|_)kv($|_)|key_value|kv_head|n_head_kv|query_group|multi_query|attention_group|attn_config|no_rope|loop|conv_L_cache|layer_group"
 )
 
 #: Keys that the rules for keys and values by head read.
@@ -37,7 +37,9 @@ _HARMLESS = frozenset({
 def _means_nothing(text: Configuration, key: str, value: Any) -> bool:
     """Whether a telling key says nothing here: a second name of the same, a switch that is off, a list in which all layers are alike."""
     if key == "sliding_window_size":
-        return bool(value == text.value("sliding_window"))
+        return value == -1 or bool(value == text.value("sliding_window"))  # -1 is none (Grok 2)
+    if key.endswith("lora_rank"):
+        return text.states("use_mla") and not text.flag("use_mla")
     if key == "cla_share_factor":
         return not text.flag("use_cla")
     if key in ("attn_type_list", "attention_types"):  # 1 is full attention (MiniMax)

@@ -118,6 +118,26 @@ def looped(text: Configuration) -> list[tuple[Cache, ...]]:
     return [(Attention(heads, head, head), *[again] * (times - 1))] * layer_count(text)
 
 
+def recurring(text: Configuration) -> list[tuple[Cache, ...]]:
+    """HRM-Text: two stacks that run in turn, one of them several times, and each run has a cache of its own (`hrm_text.py`). Older files
+    give the layers of one stack as `num_hidden_layers` (`transformers`, `configuration_hrm_text.py`)."""
+    heads, head = _heads(text)
+    runs = (text.number("H_cycles") or 2) * ((text.number("L_cycles") or 3) + 1)
+    count = (text.number("num_layers_per_stack") or layer_count(text)) * runs
+    if count > 10_000:
+        raise Unreadable(f"H_cycles and L_cycles run {count:,} layers; no model has more than 10,000.")
+    return [(Attention(heads, head, head),)] * count
+
+
+def patterned(text: Configuration) -> list[tuple[Cache, ...]]:
+    """PLaMo 3: windows but in every so many layers (`plamo3.py`)."""
+    heads, head = _heads(text)
+    window, every = text.number("window_size") or text.number("sliding_window"), text.number("sliding_window_pattern") or 8
+    if window is None:
+        raise Unreadable("window_size is missing: without it nobody can tell what a window keeps.")
+    return [(Attention(heads, head, head, window=window if (index + 1) % every else None),) for index in range(layer_count(text))]
+
+
 def sparse(text: Configuration) -> list[tuple[Cache, ...]]:
     """MiniMax-M3: an index of 16 bits beside the keys and values of sparse layers (`vllm/models/minimax_m3/`)."""
     heads, head = _heads(text)
@@ -147,6 +167,7 @@ FAMILIES: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {
     "diffusion_gemma_text": gemma4,
     "gemma4_text": gemma4,
     "gemma4_unified_text": gemma4,
+    "hrm_text": recurring,
     "iquestloopcoder": looped,
     "mimo_v2": mimo,
     "mimo_v2_flash": mimo,
@@ -154,6 +175,7 @@ FAMILIES: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {
     "minimax_m3_vl_text": sparse,
     "nemotron-nas": searched,
     "pangu_embedded": interleaved,
+    "plamo3": patterned,
     "step3p5": step,
     "whisper": encoded,
 }

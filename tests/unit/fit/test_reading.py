@@ -96,6 +96,39 @@ def test_indexes_are_only_where_a_layer_has_its_own() -> None:
     assert [len(caches) for caches in stated.layers] == [2, 1, 1, 2]
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_omni_text", "mimo"])
+def test_a_window_that_is_switched_off_is_none(family: str) -> None:
+    assert kept(changed(model_type=family, sliding_window=4096, use_sliding_window=False)) == [Attention(8, 128, 128)]
+
+
+def test_stacks_that_run_several_times_keep_what_each_run_needs() -> None:
+    older = read_shape({"model_type": "hrm_text", "num_hidden_layers": 8})
+    newer = read_shape({"model_type": "hrm_text", "num_hidden_layers": 64, "num_layers_per_stack": 8, "H_cycles": 2, "L_cycles": 3})
+
+    assert older.layers == newer.layers == ((Attention(12, 128, 128),),) * 64
+
+
+def test_plamo_3_has_windows_but_in_every_eighth_layer() -> None:
+    found = read_shape(changed(model_type="plamo3", window_size=2048, num_hidden_layers=16))
+
+    assert [caches[0].window for caches in found.layers] == ([2048] * 7 + [None]) * 2  # type: ignore[union-attr]
+
+
+def test_latents_that_vllm_does_not_know_are_written_out_to_heads() -> None:
+    youtu = read_shape({"model_type": "youtu", "num_hidden_layers": 2})
+
+    assert youtu.layers == ((Attention(16, 192, 192),),) * 2
+    assert kept(changed(kv_lora_rank=512, use_mla=False)) == [Attention(8, 128, 128)]
+
+
+def test_hy_v4_names_the_layers_with_an_index() -> None:
+    found = read_shape({"model_type": "hy_v4", "num_hidden_layers": 6})
+    named = read_shape({"model_type": "hy_v4", "num_hidden_layers": 2, "indexer_types": ["full", "shared"]})
+
+    assert [len(caches) for caches in found.layers] == [2, 2, 1, 1, 1, 2]
+    assert [len(caches) for caches in named.layers] == [2, 1]
+
+
 def test_deepseek_v4_is_windows_latents_compressors_and_indexes() -> None:
     """By `vllm/models/deepseek_v4/` (0.32.0): 584 bytes a row, pages that are multiples of 576, blocks of 256 tokens."""
     document = {
@@ -122,6 +155,7 @@ class TestUnknown:
             {"model_type": "novel", "compress_ratios": [4, 4]},
             {"model_type": "novel", "ssm_cfg": {"d_state": 16}},
             {"cla_share_factor": 2, "use_cla": True},
+            {"model_type": "bailing_moe_linear", "layer_group_size": 4},
         ],
     )
     def test_a_key_that_may_mean_that_layers_differ_is_named(self, change: dict[str, Any]) -> None:
@@ -139,6 +173,11 @@ class TestUnknown:
     def test_families_that_nobody_taught_are_named(self) -> None:
         with pytest.raises(Unknown, match="what DeepseekV41ForCausalLM keeps of a request is not known here"):
             read_shape(changed(model_type="deepseek_v41", architectures=["DeepseekV41ForCausalLM"]))
+
+    @pytest.mark.parametrize("family", ["bamba", "mllama_text_model", "recurrent_gemma", "xlstm", "zamba"])
+    def test_families_of_transformers_that_keep_more_than_heads_are_never_read_as_heads(self, family: str) -> None:
+        with pytest.raises(Unknown):
+            read_shape(changed(model_type=family))
 
     def test_what_says_nothing_is_no_reason(self) -> None:
         silent = changed(
@@ -162,6 +201,7 @@ class TestNonsense:
             ({"layer_types": ["full_attention"]}, "layer_types names 1 layers of 32."),
             ({"layer_types": "full_attention"}, 'layer_types is "full_attention"; it must be a list.'),
             ({"rope_scaling": {"rope_type": "linear", "factor": float("inf")}}, "rope_scaling.factor of RoPE must be a number above 0"),
+            ({"rope_scaling": {"rope_type": "linear", "factor": 10**400}}, "rope_scaling.factor of RoPE must be a number above 0"),
             ({"partial_rotary_factor": -1}, "partial_rotary_factor is -1; it must be above 0 and at most 1."),
         ],
     )
@@ -214,7 +254,7 @@ def test_the_docs_name_every_family_that_is_known_and_every_one_that_is_not() ->
     known = {name.removesuffix("_text") for name in (*SPECIAL, *RULES)}
     # Kinds of Qwen's are named by their likes, other names of the same by the first.
     likes = ("qwen2_", "qwen3_", "dots1", "deepseek_ocr2", "gemma4_unified", "diffusion_gemma", "minimax_", "PanguEmbedded")
-    named = set(re.findall(r"`([A-Za-z0-9_-]+)`", page))
+    named = {name.removesuffix("_text") for name in re.findall(r"`([A-Za-z0-9_-]+)`", page)}
 
     assert {name for name in known if not name.startswith(likes)} - named == set()
     assert {name.removesuffix("_text") for name in UNTAUGHT if not name.startswith(("inkling_", "unlimited-"))} - named == set()
