@@ -14,9 +14,8 @@ from flows.fit.plain import plain
 #: Families whose attention vLLM runs on the latent (`is_deepseek_mla`, `vllm/transformers_utils/model_arch_config_convertor.py`, 0.32.0);
 #: `sarvam_mla` builds it itself (`sarvam.py`). Others with a `kv_lora_rank` keep whole heads.
 _ON_LATENT = frozenset({
-    "axk1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe_lite", "glm_moe_dsa", "hy_v4", "kimi_k2",
-    "kimi_linear",
-    "longcat_flash", "pangu_ultra_moe", "sarvam_mla",
+    "axk1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe_lite", "glm_moe_dsa", "hy_v4",
+    "kimi_k2", "kimi_linear", "longcat_flash", "pangu_ultra_moe", "sarvam_mla",
 })  # fmt: skip
 
 #: Numbers that share a scale in the index of sparse attention; a scale has four bytes (`Indexer`, `deepseek_v2.py`).
