@@ -90,7 +90,7 @@ class Web:
         except (ImportError, ValueError, httpx2.InvalidURL) as exc:
             raise HubRejected(
                 "The proxy that http_proxy, https_proxy or all_proxy names cannot be used: give it as http://HOST:PORT, with "
-                "user and password before the host if it wants them."
+                "user and password before the host if it wants them, and networks in no_proxy as 10.0.0.0/8."
             ) from exc
 
     def close(self) -> None:

@@ -6,7 +6,8 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from blocks.errors import HubRejected
 
-_PORTS = {"http": 80, "https": 443}
+#: The port of each scheme where an address names none.
+PORTS = {"http": 80, "https": 443}
 
 
 def web_address(url: str, base: str = "") -> SplitResult:
@@ -36,7 +37,7 @@ def origin(address: SplitResult) -> tuple[str, str, int | None]:
     Raises:
         ValueError: Its port is none.
     """
-    return address.scheme, address.hostname or "", address.port or _PORTS.get(address.scheme)
+    return address.scheme, address.hostname or "", address.port or PORTS.get(address.scheme)
 
 
 def header_text(value: str) -> str:
