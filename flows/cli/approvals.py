@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -181,8 +182,8 @@ def verify(
     expected = None
     if expect is not None:
         position, _, digest = expect.partition(":")
-        if not position.isdecimal() or len(digest) != 64:
-            raise SpecInvalid(f"--expect {expect!r} is not POSITION:HASH; take it from an earlier slipway audit verify.")
+        if not re.fullmatch(r"[0-9]{1,18}", position) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise SpecInvalid(f"--expect {expect[:100]!r} is not POSITION:HASH; take it from an earlier slipway audit verify.")
         expected = ChainHead(position=int(position), hash=digest)
     with open_registry() as registry:
         report = registry.audit.verify(expected)

@@ -76,7 +76,10 @@ def whole_number(text: str) -> int:
         return int(text)
     number, suffix = suffixed.groups()
     if suffix.islower():
-        return int(float(number) * 10 ** (3 * _POWERS[suffix]))
+        try:
+            return int(float(number) * 10 ** (3 * _POWERS[suffix]))
+        except OverflowError as exc:
+            raise ValueError(f"{len(number)} digits are beyond every float") from exc
     return int(number) << 10 * _POWERS[suffix.lower()]
 
 
