@@ -6,11 +6,17 @@ from flows.fit.configuration import Configuration
 from flows.fit.heads import head_size, kv_heads
 from flows.fit.kinds import CHUNK, FULL, WINDOW, kinds, layer_count
 from flows.fit.layers import Attention, Cache
+from flows.fit.understood import refuse_unknown_keys
 
 
 def plain(text: Configuration) -> list[tuple[Cache, ...]]:
     """Keys and values by head in every layer, some of them with a window or in chunks
-    (`vllm/model_executor/layers/attention/attention.py`)."""
+    (`vllm/model_executor/layers/attention/attention.py`).
+
+    Raises:
+        Unknown: The file says something that may mean that layers differ.
+    """
+    refuse_unknown_keys(text)
     heads, size = kv_heads(text), head_size(text)
     if heads is None or size is None:
         text.need("num_hidden_layers")

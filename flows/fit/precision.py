@@ -28,11 +28,12 @@ def quantisation(outer: Configuration, text: Configuration) -> dict[str, Any]:
     return {}
 
 
-def cache_type(outer: Configuration, text: Configuration) -> str:
+def cache_type(outer: Configuration, text: Configuration, *, latent: bool) -> str:
     """The type of KV cache that the checkpoint asks for, `auto` if it asks for none.
 
     By `get_kv_cache_quant_algo_string` (`vllm/utils/torch_utils.py`, 0.32.0) for ModelOpt's checkpoints, and `Attention.__init__`
-    (`layers/attention/attention.py`) for compressed-tensors', whose `kv_cache_scheme` means 8 bits.
+    (`layers/attention/attention.py`) for compressed-tensors', whose `kv_cache_scheme` means 8 bits; `MLAAttention`
+    (`layers/attention/mla_attention.py`) does not read it.
     """
     found = quantisation(outer, text)
     method = str(found.get("quant_method", "")).lower().replace("_", "-")
@@ -49,6 +50,6 @@ def cache_type(outer: Configuration, text: Configuration) -> str:
             bits, floating = asked.get("num_bits"), asked.get("type") == "float"
             asked = "fp8" if bits == 8 and floating and asked.get("dynamic") is False else "nvfp4" if bits == 4 and floating else None
         return _MODELOPT.get(str(asked).lower(), "auto")
-    if method == "compressed-tensors" and isinstance(found.get("kv_cache_scheme"), dict) and found["kv_cache_scheme"]:
+    if not latent and method == "compressed-tensors" and isinstance(found.get("kv_cache_scheme"), dict) and found["kv_cache_scheme"]:
         return "fp8"
     return "auto"

@@ -16,7 +16,6 @@ from flows.fit.heads import attention_heads, head_size, kv_heads
 from flows.fit.layers import Cache, Shape
 from flows.fit.plain import plain
 from flows.fit.precision import cache_type, published_type
-from flows.fit.understood import refuse_unknown_keys
 
 #: Families whose layers keep something else than keys and values by head, by `model_type`.
 SPECIAL: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {**latents.FAMILIES, **recurrent.FAMILIES, **unusual.FAMILIES}
@@ -44,10 +43,7 @@ def read_shape(document: Mapping[str, Any]) -> Shape:
     family = text.model_type
     if family in UNTAUGHT or outer.model_type in UNTAUGHT:
         raise Unknown(f"what {architecture(document) or family} keeps of a request is not known here", (family,))
-    special = SPECIAL.get(family)
-    if special is None:
-        refuse_unknown_keys(text)
-    layers = special(text) if special is not None else plain(text)
+    layers = SPECIAL.get(family, plain)(text)
     caches = [cache for found in layers for cache in found]
     return Shape(
         layers=tuple(layers),
@@ -56,7 +52,7 @@ def read_shape(document: Mapping[str, Any]) -> Shape:
         attention_heads=attention_heads(text),
         latent=latents.on_latent(text),
         dtype=published_type(outer, text),
-        cache=cache_type(outer, text),
+        cache=cache_type(outer, text, latent=latents.on_latent(text)),
         states_only=family in recurrent.WITHOUT_ATTENTION,
         encoder=family in unusual.WITH_ENCODER,
         kernel_block=latents.kernel_block(text, caches),

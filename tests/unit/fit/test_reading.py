@@ -121,6 +121,15 @@ def test_latents_that_vllm_does_not_know_are_written_out_to_heads() -> None:
     assert kept(changed(kv_lora_rank=512, use_mla=False)) == [Attention(8, 128, 128)]
 
 
+def test_a_latent_does_not_follow_the_scheme_of_compressed_tensors() -> None:
+    """`MLAAttention` of vLLM 0.32 reads none; `Attention` does."""
+    scheme = {"quantization_config": {"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}}
+    latent = next(row["config"] for row in rows() if row["model"].startswith("DeepSeek-V2-Lite"))
+
+    assert read_shape(changed(**scheme)).cache == "fp8"
+    assert read_shape({**latent, **scheme}).cache == "auto"
+
+
 def test_hy_v4_names_the_layers_with_an_index() -> None:
     found = read_shape({"model_type": "hy_v4", "num_hidden_layers": 6})
     named = read_shape({"model_type": "hy_v4", "num_hidden_layers": 2, "indexer_types": ["full", "shared"]})
@@ -156,6 +165,7 @@ class TestUnknown:
             {"model_type": "novel", "ssm_cfg": {"d_state": 16}},
             {"cla_share_factor": 2, "use_cla": True},
             {"model_type": "bailing_moe_linear", "layer_group_size": 4},
+            {"model_type": "deci", "num_key_value_heads_per_layer": [4, 4, 2, 1]},
         ],
     )
     def test_a_key_that_may_mean_that_layers_differ_is_named(self, change: dict[str, Any]) -> None:
