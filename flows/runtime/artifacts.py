@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
+from blocks.wording import one_line
 from flows.text.markdown import Cell, Markdown
 from flows.text.progress import Progress
 
@@ -29,7 +30,7 @@ def _as_a_copy(key: str) -> Iterator[None]:
     try:
         yield
     except Exception as exc:  # noqa: BLE001  # whatever it is: Prefect's API may be gone, and only the picture is missing
-        _LOG.warning("%s cannot be published: %s", key, exc)
+        _LOG.warning("%s cannot be published: %s", key, one_line(str(exc)))
 
 
 def show_page(key: str, page: Markdown, description: Markdown) -> None:
@@ -97,4 +98,4 @@ class ProgressArtifact:
             else:
                 update_progress_artifact(self._id, progress.percent, description=str(progress.message), **_AT_ONCE)
         except Exception as exc:  # noqa: BLE001  # whatever it is: weights do not wait for a picture of themselves
-            _LOG.warning("The progress of %s cannot be shown: %s", self._key, exc)
+            _LOG.warning("The progress of %s cannot be shown: %s", self._key, one_line(str(exc)))
