@@ -14,6 +14,8 @@ def secret_in(values: Any, place: str = "") -> tuple[str, str] | None:
         what = looks_secret(values)
         return (place, what) if what else None
     if isinstance(values, Mapping):
+        if what := next((what for key in values if (what := looks_secret(str(key)))), None):
+            return (f"a key of {place or 'the values'}", what)
         parts = [(f"{place}.{key}".lstrip("."), below) for key, below in values.items()]
     elif isinstance(values, Sequence):
         parts = [(f"{place}[{number}]", below) for number, below in enumerate(values)]

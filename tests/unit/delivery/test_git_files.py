@@ -127,6 +127,14 @@ def test_a_value_that_looks_like_a_secret_is_refused_by_its_place_and_never_quot
     assert TOKENS[what] not in caught.value.message
 
 
+@pytest.mark.parametrize("what", TOKENS)
+def test_so_is_one_that_is_the_name_of_a_value(what: str) -> None:
+    with pytest.raises(SpecInvalid, match=rf"{WHERE}/values\.yaml: a key of podAnnotations: looks like {what}") as caught:
+        values_text(None, {"podAnnotations": {TOKENS[what]: "x"}}, WHERE)
+
+    assert TOKENS[what] not in caught.value.message
+
+
 def test_what_a_promotion_writes_does_not_look_like_a_secret() -> None:
     values = chart_values(candidate(), environment(), plan())
 
