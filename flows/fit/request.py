@@ -52,12 +52,13 @@ def cost(shape: Shape, settings: Settings, max_model_len: int, gpu_bytes: int | 
     Args:
         shape: The model.
         settings: How it is served.
-        max_model_len: The context that it is served with: prompts for encoders are read whole.
+        max_model_len: The context that it is served with: prompts are read whole for encoders, and where they are not
+            cut into chunks (`_set_default_max_num_seqs_and_batched_tokens_args`, `vllm/engine/arg_utils.py`, 0.32.0).
         gpu_bytes: The GPU's memory, which the default of the batch goes by.
         gpu: The GPU's name.
     """
     batch = settings.batch(gpu_bytes, gpu)
-    if shape.encoder and settings.batched_tokens is None:
+    if (shape.encoder or not settings.chunked_prefill) and settings.batched_tokens is None:
         batch = max(batch, max_model_len)
     found = specs(shape, settings)
     groups = pool(found, hybrid_manager=settings.hybrid_manager, packed=shape.packed)

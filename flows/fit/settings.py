@@ -22,6 +22,7 @@ class Settings:
         hybrid_manager: False with `--disable-hybrid-kv-cache-manager`: every layer counts in full.
         asynchronous: False with `--no-async-scheduling`.
         batched_tokens: `--max-num-batched-tokens`; none takes the default by the GPU.
+        chunked_prefill: False with `--no-enable-chunked-prefill`: a batch holds a whole prompt.
         throughput: Whether `--performance-mode throughput` doubles that default.
         prefix_caching: False with `--no-enable-prefix-caching`.
         state_dtype: `--mamba-cache-dtype`.
@@ -29,6 +30,7 @@ class Settings:
         guessed_tokens: Tokens guessed ahead at a time; 0 for none.
         guessing: How: vLLM's name of the method.
         gpu_memory_utilization: Share of the GPU's memory that vLLM may take.
+        kv_memory_bytes: `--kv-cache-memory-bytes`: what the KV cache gets in place of the rest of that share; none for the rest.
         allow_long: `VLLM_ALLOW_LONG_MAX_MODEL_LEN`.
         chunked_hybrid: `VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE`, which is on by default.
     """
@@ -43,6 +45,7 @@ class Settings:
     hybrid_manager: bool = True
     asynchronous: bool = True
     batched_tokens: int | None = None
+    chunked_prefill: bool = True
     throughput: bool = False
     prefix_caching: bool = True
     state_dtype: str = "auto"
@@ -50,6 +53,7 @@ class Settings:
     guessed_tokens: int = 0
     guessing: str = ""
     gpu_memory_utilization: float = 0.9
+    kv_memory_bytes: int | None = None
     allow_long: bool = False
     chunked_hybrid: bool = True
 

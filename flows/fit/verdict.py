@@ -119,6 +119,8 @@ def judge(
         Unreadable: What its KV cache takes cannot be told, and is not stated.
     """
     usable = math.floor(gpu_bytes * settings.gpu_memory_utilization)
+    if settings.kv_memory_bytes is not None:  # the share counts no more (`determine_available_memory`, `vllm/v1/worker/gpu_worker.py`)
+        usable = min(gpu_bytes, weights_bytes + RESERVE_BYTES + settings.kv_memory_bytes)
     taken = kv_bytes(model, replace(settings, max_model_len=max_model_len), gpu_bytes, stated, gpu)
     room = usable - weights_bytes - RESERVE_BYTES
     longest = None if settings.allow_long else model.longest_context()

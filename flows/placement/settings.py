@@ -26,12 +26,14 @@ def memory_settings(arguments: EngineArguments, beside: Settings) -> Settings:
         hybrid_manager=arguments.hybrid_kv_cache_manager is not False and arguments.sliding_window,
         asynchronous=arguments.async_scheduling is not False,
         batched_tokens=arguments.max_num_batched_tokens,
+        chunked_prefill=arguments.chunked_prefill is not False,
         throughput=arguments.performance_mode == "throughput",
         prefix_caching=arguments.prefix_caching is not False,
         state_dtype=arguments.mamba_cache_dtype,
         recurrent_dtype=arguments.mamba_ssm_cache_dtype,
         guessed_tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else beside.guessed_tokens,
         guessing=str(ahead.get("method") or beside.guessing),
+        kv_memory_bytes=arguments.kv_cache_memory_bytes,
         gpu_memory_utilization=arguments.gpu_memory_utilization or beside.gpu_memory_utilization,
     )
 

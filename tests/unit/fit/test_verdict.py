@@ -180,3 +180,26 @@ def test_the_largest_context_fits_and_one_step_more_does_not(
     assert fit.largest_context == 2**31 or not judged(fit.largest_context + STEP)
     assert fit.fits == (weights + RESERVE_BYTES + fit.kv_bytes <= fit.usable_bytes)
     assert replace(fit, max_model_len=1).needed_bytes == fit.needed_bytes
+
+
+def test_a_stated_size_of_the_cache_counts_in_place_of_the_share() -> None:
+    """`--kv-cache-memory-bytes`: vLLM 0.32 holds the request against it, however much the GPU has beside it."""
+
+    def fits(gib: int, tokens: int) -> bool:
+        settings = Settings(kv_memory_bytes=gib * GIB)
+        return judge(LLAMA, settings, max_model_len=tokens, concurrency=1, gpu_bytes=H100, weights_bytes=2 * NUMBERS).fits
+
+    assert not fits(1, 32_768)
+    assert fits(5, 32_768)
+    assert not fits(200, 1_000_000)
+
+
+def test_prompts_that_are_not_cut_are_in_flight_as_a_whole() -> None:
+    gemma = ConfiguredModel(named("Gemma-3-27B"))
+
+    def taken(settings: Settings) -> int:
+        fit = judge(gemma, settings, max_model_len=131_072, concurrency=1, gpu_bytes=H100, weights_bytes=0)
+        return fit.kv_bytes
+
+    assert taken(Settings(chunked_prefill=False)) > 3 * taken(Settings())
+    assert taken(Settings(chunked_prefill=False, batched_tokens=8192)) == taken(Settings())
