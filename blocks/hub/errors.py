@@ -29,7 +29,7 @@ def unreachable(exc: BaseException, endpoint: str) -> PipelineError:
 
 
 def refusal(
-    status: int, headers: Headers, endpoint: str, repository: str, revision: str, *, has_token: bool, file: str | None = None
+    status: int, headers: Headers, endpoint: str, repository: str, revision: str, *, has_token: bool, holder: str, file: str | None = None
 ) -> PipelineError:
     """The error that says what an answer of 400 or more means, and what to do about it.
 
@@ -42,13 +42,14 @@ def refusal(
         repository: What was asked about.
         revision: Which revision of it.
         has_token: Whether a token was sent.
+        holder: What holds the token: `the hub block`.
         file: The file that was asked for, if it was one.
     """
     code, said = headers.get("X-Error-Code") or "", headers.get("X-Error-Message") or ""
     if code == "GatedRepo":
         what = "its token has not been granted access" if has_token else "no token is set"
         return HubRejected(
-            f"{repository} is gated and {what}: accept its terms on {endpoint}/{repository} and set that account's token in the hub block."
+            f"{repository} is gated and {what}: accept its terms on {endpoint}/{repository} and set that account's token in {holder}."
         )
     if code == "RevisionNotFound":
         return HubRejected(f"{repository} has no revision {revision!r}: give a branch, a tag or a commit that exists.")
@@ -56,12 +57,12 @@ def refusal(
         return HubRejected(f"{repository} has no file {file} at {revision!r}, although the hub {endpoint} lists it; use another revision.")
     # The hub says the same of a private repository that the token may not see, and to strangers with the status alone.
     if code == "RepoNotFound" or (status == 401 and _BAD_TOKEN not in said and not has_token):
-        hint = "check the name" if has_token else "check the name, or set a token in the hub block if it is private"
+        hint = "check the name" if has_token else f"check the name, or set a token in {holder} if it is private"
         return HubRejected(f"The hub {endpoint} has no repository {repository!r}: {hint}.")
     if said == "Access to this resource is disabled.":
         return HubRejected(f"{repository} is disabled on the hub {endpoint}.")
     if status == 401:
-        return HubRejected(f"The hub {endpoint} does not accept the token of the hub block (HTTP 401): set a valid one.")
+        return HubRejected(f"The hub {endpoint} does not accept the token of {holder} (HTTP 401): set a valid one.")
     if status == 407:
         return _of_proxy("407", endpoint)
     if status < 500 and status not in (408, 425, 429):

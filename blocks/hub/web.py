@@ -195,7 +195,14 @@ class Web:
     def _refused(self, response: httpx2.Response, about: About) -> Exception:
         headers, status = response.headers, response.status_code
         error = refusal(
-            status, headers, self.endpoint, about.repository, about.revision, has_token=self._token is not None, file=about.file
+            status,
+            headers,
+            self.endpoint,
+            about.repository,
+            about.revision,
+            has_token=self._token is not None,
+            holder="the hub block",
+            file=about.file,
         )
         wait = stated_wait(headers) if status in (429, 503) else None
         if wait is None:

@@ -119,7 +119,7 @@ def select_files(
     direct = [name for name in inside if "/" not in name]
     weights = frozenset(choose_weights(where, direct, index, load_format))
     if not weights:
-        raise Refusal(_no_weights(where, direct, unsafe_files(files, subfolder), load_format))
+        raise Refusal(_no_weights(where, inside, unsafe_files(files, subfolder), load_format))
     wanted = "params.json" if load_format == "mistral" else "config.json"
     if wanted not in inside:
         raise Refusal(f"{where} holds no {wanted}; vLLM cannot tell what model it is.")
@@ -177,14 +177,25 @@ def _reason(path: str, folder: str, load_format: LoadFormat) -> str:
     return "nothing that vLLM reads"
 
 
-def _no_weights(where: str, names: Sequence[str], unsafe: Sequence[str], load_format: LoadFormat) -> str:
+def _no_weights(where: str, paths: Iterable[str], unsafe: Sequence[str], load_format: LoadFormat) -> str:
+    names = sorted(paths)
     other: LoadFormat = "safetensors" if load_format == "mistral" else "mistral"
-    if any(is_weights(name, other) for name in names):
+    direct = [name for name in names if "/" not in name]
+    if any(is_weights(name, other) for name in direct):
         layout = "Mistral's own layout (consolidated*.safetensors)" if other == "mistral" else "the usual layout, not in Mistral's own"
         served = f"set engine.load_format: {other} in the model's file to serve these"
         return f"{where} holds no safetensors weights but those in {layout}: {served}."
-    instead = f" ({listed(unsafe)} can run code when loaded)" if unsafe else ""
-    return f"{where} holds no safetensors weights in its top folder; Slipway serves no other format{instead}."
+    holds = f"{where} holds no safetensors weights in its top folder"
+    if unsafe:
+        return f"{holds}; Slipway serves no other format ({listed(unsafe)} can run code when loaded)."
+    if adapters := [name for name in direct if name.startswith("adapter_") and name.endswith(".safetensors")]:
+        return f"{holds} but an adapter ({listed(adapters)}): name the repository of the whole model."
+    if found := [name for name in direct if PurePosixPath(name).suffix.lower() in _OTHER_WEIGHTS]:
+        return f"{holds}; Slipway serves no other format ({listed(found)})."
+    folders = sorted({name.rpartition("/")[0] for name in names if "/" in name and is_weights(name.rpartition("/")[2], load_format)})
+    if folders:
+        return f"{holds}, but in {listed(folders)}: set `subfolder` in the model's file to serve the model of a folder."
+    return f"{holds}; Slipway serves no other format."
 
 
 def _is_needed(name: str, *, remote_code: bool) -> bool:

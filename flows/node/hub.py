@@ -23,6 +23,9 @@ from flows.node.patience import Trouble
 from flows.node.snapshot import Wanted
 from flows.node.xet import Xet, XetFile, offered
 
+#: Where people set the node's token, for messages; the plan's is the hub block's.
+_HOLDER = "the Secret that prefetch.token_secret of the environment names"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
@@ -97,7 +100,9 @@ class Hub:
             return Location(url=url, size_bytes=None, xet=None)
         if said.status >= 400:
             headers, has_token = said.hops[-1], self._token is not None
-            error = refusal(said.status, headers, self._endpoint, wanted.repository, wanted.commit, has_token=has_token, file=path)
+            error = refusal(
+                said.status, headers, self._endpoint, wanted.repository, wanted.commit, has_token=has_token, holder=_HOLDER, file=path
+            )
             raise self._passing(error, stated_wait(headers))
         # Whoever names a commit must name that one; a mirror that names none is held to the hashes alone, as all are in the end.
         commit = said.said("X-Repo-Commit")
@@ -111,13 +116,18 @@ class Hub:
 
     def _passing(self, error: PipelineError, wait: float | None) -> Trouble | PipelineError:
         """Trouble that may pass, or an error of ours."""
-        return Trouble(error.message.rstrip("."), retry_after_seconds=wait) if isinstance(error, HubUnreachable) else error
+        return (
+            Trouble(error.message.removesuffix("; try again later."), retry_after_seconds=wait)
+            if isinstance(error, HubUnreachable)
+            else error
+        )
 
 
 def _size(said: Answered) -> int | None:
     """What the hub says the file's size is; what a redirect says of its own body is not that."""
     value = said.said("X-Linked-Size") or (None if said.away else said.hops[-1].get("Content-Length"))
-    return int(value) if value is not None and re.fullmatch(r"\d{1,18}", value) else None
+    # None or nothing: empty files are not asked for, and there are mirrors that state the length of what they send for a HEAD.
+    return (int(value) or None) if value is not None and re.fullmatch(r"\d{1,18}", value) else None
 
 
 def _token() -> str | None:

@@ -69,6 +69,27 @@ def test_a_hub_that_writes_its_own_address_otherwise_gets_its_token(node: Node) 
     assert {request.authorized for request in node.hub.requests if request.query.startswith("again")} == {True}
 
 
+def test_a_mirror_that_states_no_length_for_a_head_is_read_all_the_same(node: Node) -> None:
+    wanted = node.want(shards(1))
+    head = Fault(origin="hub", path="*/config.json", method="HEAD", status=200, headers={"content-length": "0"}, times=None)
+    node.hub.faults.add(head)
+
+    ended = wanted.fetch()
+
+    assert ended.code == 0, ended.message
+    assert wanted.is_whole()
+
+
+def test_a_gated_repository_without_the_nodes_token_says_where_that_is_set(node: Node) -> None:
+    wanted = node.want(shards(1))
+    assert node.hub.add(REPOSITORY, wanted.files, gated="manual")
+
+    ended = wanted.fetch()
+
+    assert f"{REPOSITORY} is gated and no token is set" in ended.message
+    assert "token in the Secret that prefetch.token_secret of the environment names" in ended.message
+
+
 def test_a_mirror_that_knows_no_head_is_asked_by_get(node: Node) -> None:
     wanted = node.want(shards(1))
     node.hub.faults.add(Fault(origin="hub", method="HEAD", status=405, times=None))

@@ -102,8 +102,10 @@ def test_a_layout_is_chosen_as_vllm_loads_it(layout: str) -> None:
 REFUSED: dict[str, tuple[list[str], dict[str, str] | None, str]] = {
     "no weights": ([*BESIDE], None, "o/n holds no safetensors weights in its top folder"),
     "pickles alone": ([*BESIDE, "pytorch_model.bin"], None, "no other format (pytorch_model.bin can run code when loaded)"),
-    "weights in a folder": ([*BESIDE, "sub/model.safetensors"], None, "holds no safetensors weights in its top folder"),
-    "an adapter alone": ([*BESIDE, "adapter_model.safetensors"], None, "holds no safetensors weights"),
+    "weights in a folder": ([*BESIDE, "sub/model.safetensors"], None, "its top folder, but in sub: set `subfolder` in the model's file"),
+    "an adapter alone": ([*BESIDE, "adapter_model.safetensors"], None, "but an adapter (adapter_model.safetensors): name the"),
+    "another format": ([*BESIDE, "a-q4.gguf", "tf_model.h5"], None, "serves no other format (a-q4.gguf, tf_model.h5)."),
+    "a pipeline of many models": (["model_index.json", "unet/x.safetensors", "vae/x.safetensors"], None, "but in unet, vae: set"),
     "no configuration": (["model.safetensors"], None, "holds no config.json; vLLM cannot tell what model it is"),
     "an upload that was not finished": ([*BESIDE, SHARDS[1]], None, "lacks model-00001-of-00002.safetensors of its weights: the upload"),
     "one of many": ([*BESIDE, *[f"model-{n}-of-61.safetensors" for n in range(1, 62) if n != 7]], None,
