@@ -52,7 +52,7 @@ def refusal(
             f"{repository} is gated and {what}: accept its terms on {endpoint}/{repository} and set that account's token in {holder}."
         )
     if code == "RevisionNotFound":
-        return HubRejected(f"{repository} has no revision {revision!r}: give a branch, a tag or a commit that exists.")
+        return HubRejected(f"{repository} has no revision {revision!r}: give a branch, a tag or all 40 digits of a commit.")
     if code == "EntryNotFound" and file is not None:
         return HubRejected(f"{repository} has no file {file} at {revision!r}, although the hub {endpoint} lists it; use another revision.")
     # The hub says the same of a private repository that the token may not see, and to strangers with the status alone.
@@ -68,7 +68,7 @@ def refusal(
     if status < 500 and status not in (408, 425, 429):
         what = f"{file} of {repository}" if file else repository
         return HubRejected(
-            f"The hub {endpoint} refused {what} at {revision!r}: HTTP {status}; check the name, and what its token may read."
+            f"The hub {endpoint} refused {what} at {revision!r}: HTTP {status}; check the name, and what its token may read.", status=status
         )
     return HubUnreachable(f"The hub {endpoint} answered HTTP {status} for {repository}; try again later.")
 

@@ -74,6 +74,16 @@ def test_a_granted_token_opens_a_gated_repository(hub: stand_in.Hub) -> None:
         assert client.commit(REPOSITORY, "main").commit == sha
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_mirror_that_cannot_be_asked_for_access_is_read(hub: stand_in.Hub, status: int) -> None:
+    hub.tokens["a-token"] = {REPOSITORY}
+    sha = hub.add(REPOSITORY, FILES, gated="manual")
+    hub.faults.add(Fault(path="*/auth-check", status=status))
+
+    with Hub(endpoint=hub.url, token=SecretStr("a-token")).client() as client:
+        assert client.commit(REPOSITORY, "main").commit == sha
+
+
 @pytest.mark.parametrize(
     ("repository", "revision", "says"),
     [
