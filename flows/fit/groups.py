@@ -175,7 +175,7 @@ def _packed(specs: list[tuple[int, Spec]]) -> list[Group]:
     groups = []
     for index, bucket in enumerate(buckets):
         parts = splits(index)
-        if small(index):
+        if small(index) and len(counts[index]) == 1:  # vLLM would lose layers whose pages have several sizes
             parts = max(parts, -(-len(bucket) // max(1, anchor // bucket[0][1].page)))
         if parts == 1:
             groups.append(Group(tuple(bucket), None))

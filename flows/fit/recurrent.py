@@ -101,6 +101,7 @@ def mamba2(text: Configuration) -> list[tuple[Cache, ...]]:
         text.need("state_size"),
         text.need("n_groups"),
         text.need("conv_kernel"),
+        checkpoints=1,
     )
     return [(state,)] * layer_count(text)
 

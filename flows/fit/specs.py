@@ -205,10 +205,11 @@ def _spec(cache: Cache, shape: Shape, settings: Settings, blocks: _Blocks, fmt: 
 
 def _state(cache: State, shape: Shape, settings: Settings, blocks: _Blocks) -> Spec:
     """A state, by `MambaSpec.max_memory_usage_bytes`: two states a request where prefixes are cached (and one more where the layer sets one
-    aside while it reads a prompt), one otherwise. Models of states alone cache no prefixes (`is_prefix_caching_supported`)."""
+    aside while it reads a prompt), one otherwise. Models of states alone cache no prefixes unless they are told to
+    (`is_prefix_caching_supported`, `vllm/config/model.py`; `MambaModelConfig`, `vllm/model_executor/models/config.py`)."""
     dtype = _dtype(shape, settings)
     size = state_bytes(cache, dtype, settings)
-    aligned = settings.prefix_caching and not shape.states_only
+    aligned = settings.prefix_caching if settings.prefix_caching is not None else not shape.states_only
     states = (2 + cache.checkpoints if aligned else 1) + settings.guessed_tokens
     page = blocks.padded if blocks.padded is not None else size
     return Spec("state", blocks.tokens, page, (size, cache.checkpoints), states=states, bare=size)

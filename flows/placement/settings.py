@@ -28,7 +28,7 @@ def memory_settings(arguments: EngineArguments, beside: Settings) -> Settings:
         batched_tokens=arguments.max_num_batched_tokens,
         chunked_prefill=arguments.chunked_prefill is not False,
         throughput=arguments.performance_mode == "throughput",
-        prefix_caching=arguments.prefix_caching is not False,
+        prefix_caching=arguments.prefix_caching,
         state_dtype=arguments.mamba_cache_dtype,
         recurrent_dtype=arguments.mamba_ssm_cache_dtype,
         guessed_tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else beside.guessed_tokens,

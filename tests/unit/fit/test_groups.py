@@ -65,6 +65,13 @@ def test_layers_of_a_stage_are_what_a_gpu_has() -> None:
     assert [found.block_bytes(part) for part in stages(10, 4)] == [3200, 4800, 4800, 3200]
 
 
+def test_windows_of_several_pages_are_not_torn_apart() -> None:
+    near = replace(NEAR, block=64)
+    found = pool(layers((1, FULL), (2, replace(near, page=3200, bare=3200)), (3, near)), packed=True)
+
+    assert [len(group.specs) for group in found.groups] == [1, 5]
+
+
 def test_a_model_that_keeps_nothing_takes_nothing() -> None:
     assert (pool([]).block_bytes(), pool([[], []]).blocks(1000, 10)) == (0, 0)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flows.fit.configuration import Configuration
 from flows.fit.model import ConfiguredModel, overridden
+from flows.fit.request import cost
 from flows.fit.settings import Settings
 from flows.fit.verdict import RESERVE_BYTES, STEP, Stated, judge
 from flows.fit.weights import Stored, gpu_weights_bytes, loaded_bytes, rope_bytes
@@ -203,3 +204,13 @@ def test_prompts_that_are_not_cut_are_in_flight_as_a_whole() -> None:
 
     assert taken(Settings(chunked_prefill=False)) > 3 * taken(Settings())
     assert taken(Settings(chunked_prefill=False, batched_tokens=8192)) == taken(Settings())
+
+
+def test_states_alone_cache_prefixes_only_if_they_are_told_to() -> None:
+    """`MambaModelConfig` (vLLM 0.32): `align` keeps two states, and Mamba 2 a third while it reads a prompt."""
+    shape = ConfiguredModel(named("Mamba2")).known_shape()
+
+    def blocks(prefix_caching: bool | None) -> int:
+        return cost(shape, Settings(prefix_caching=prefix_caching), 4096).blocks(4096)
+
+    assert (blocks(None), blocks(False), blocks(True)) == (1, 1, 3)
