@@ -24,7 +24,7 @@ class Settings:
         batched_tokens: `--max-num-batched-tokens`; none takes the default by the GPU.
         chunked_prefill: False with `--no-enable-chunked-prefill`: a batch holds a whole prompt.
         throughput: Whether `--performance-mode throughput` doubles that default.
-        prefix_caching: `--enable-prefix-caching` or `--no-enable-prefix-caching`; none leaves it to the model: only states alone go without.
+        prefix_caching: `--enable-prefix-caching`, or its opposite; none leaves it to the model: only states alone go without.
         state_dtype: `--mamba-cache-dtype`.
         recurrent_dtype: `--mamba-ssm-cache-dtype`.
         guessed_tokens: Tokens guessed ahead at a time; 0 for none.
