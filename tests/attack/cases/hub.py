@@ -269,6 +269,7 @@ def slow_hubs(shared: Shared) -> None:
     hub.add(repository, {"config.json": b"{}"})
     for fault in (
         Fault(path=f"*{repository}/*", status=429, headers={"retry-after": "1000000000"}, times=None),
+        Fault(path=f"*{repository}/*", status=429, headers={"retry-after": "0"}, times=None),
         Fault(path=f"*{repository}/*", bytes_per_second=10, times=None),
         Fault(path=f"*{repository}/*", stall_after_bytes=10, times=None),
     ):
