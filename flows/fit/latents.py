@@ -21,6 +21,9 @@ _ON_LATENT = frozenset({
 #: Numbers that share a scale in the index of sparse attention; a scale has four bytes (`Indexer`, `deepseek_v2.py`).
 _INDEX_GROUP = 128
 
+#: What HY-V4 calls a layer with sparse attention (`_SPARSE_LAYER_TYPES`, `vllm/models/hy_v4/nvidia/attention.py`, 0.32.0).
+_SPARSE = frozenset({"sparse_attention", "sparse", "indexed_attention", "deepseek_sparse_attention"})
+
 #: Bytes of a row of DeepSeek-V4: 448 without RoPE, 128 with, 8 of scales (`vllm/models/deepseek_v4/attention.py`, 0.32.0).
 _V4_ROW = 584
 
@@ -58,15 +61,9 @@ def index_bytes(text: Configuration) -> int:
 
 
 def _indexed(text: Configuration, count: int) -> list[bool]:
-    """Which layers have an index of their own, others using that of a layer before (`index_topk_freq`, `deepseek_v2.py`); HY-V4 names
-    them (`indexer_types`, `hy_v4.py`, `vllm/transformers_utils/configs/`)."""
+    """Which layers have an index of their own, others using that of a layer before (`index_topk_freq`, `deepseek_v2.py`)."""
     if text.number("index_topk") is None:
         return [False] * count
-    if text.model_type == "hy_v4":
-        named = text.words("indexer_types") or ["full" if (index - 1) % 4 == 0 or not index else "shared" for index in range(count)]
-        if len(named) < count:
-            raise Unreadable(f"indexer_types names {len(named)} layers of {count}.")
-        return [kind != "shared" for kind in named[:count]]
     pattern, every = text.word("index_topk_pattern"), text.number("index_topk_freq") or 1
     offset = text.number("index_skip_topk_offset") or 2
     if pattern:
@@ -82,6 +79,22 @@ def latents(text: Configuration) -> list[tuple[Cache, ...]]:
     sparse = text.number("index_topk") is not None
     latent, index = Latent(size(text), sparse=sparse), Latent(index_bytes(text), index=True)
     return [(latent, index) if has else (latent,) for has in _indexed(text, count)]
+
+
+def named(text: Configuration) -> list[tuple[Cache, ...]]:
+    """HY-V4: attention is sparse where `layer_types` says so, and `indexer_types` names the layers with an index of their own
+    (`vllm/models/hy_v4/nvidia/attention.py`; `vllm/transformers_utils/configs/hy_v4.py` fills it in)."""
+    count, kinds = layer_count(text), text.words("layer_types") or []
+    indexes = text.words("indexer_types") or ["full" if index % 4 == 1 or not index else "shared" for index in range(count)]
+    if len(indexes) < count:
+        raise Unreadable(f"indexer_types names {len(indexes)} layers of {count}.")
+    index = Latent(index_bytes(text), index=True)
+    found: list[tuple[Cache, ...]] = []
+    for layer in range(count):
+        sparse = layer < len(kinds) and kinds[layer] in _SPARSE
+        latent = Latent(size(text), sparse=sparse)
+        found.append((latent, index) if sparse and indexes[layer] != "shared" else (latent,))
+    return found
 
 
 def twice(text: Configuration) -> list[tuple[Cache, ...]]:
@@ -136,8 +149,9 @@ def compressed(text: Configuration) -> list[tuple[Cache, ...]]:
 
 
 FAMILIES: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {
-    **dict.fromkeys(_ON_LATENT - {"bailing_hybrid", "kimi_linear"}, latents),
+    **dict.fromkeys(_ON_LATENT - {"bailing_hybrid", "hy_v4", "kimi_linear"}, latents),
     "deepseek_v4": compressed,
+    "hy_v4": named,
     "longcat_flash": twice,
     "minicpm3": whole_heads,
     "mistral4": each_head,

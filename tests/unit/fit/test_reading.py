@@ -131,11 +131,13 @@ def test_a_latent_does_not_follow_the_scheme_of_compressed_tensors() -> None:
 
 
 def test_hy_v4_names_the_layers_with_an_index() -> None:
-    found = read_shape({"model_type": "hy_v4", "num_hidden_layers": 6})
-    named = read_shape({"model_type": "hy_v4", "num_hidden_layers": 2, "indexer_types": ["full", "shared"]})
+    sparse = {"model_type": "hy_v4", "num_hidden_layers": 6, "layer_types": ["deepseek_sparse_attention"] * 5 + ["full_attention"]}
+    found, stated = read_shape(sparse), read_shape({**sparse, "indexer_types": ["full", "shared"] * 3})
+    dense = read_shape({"model_type": "hy_v4", "num_hidden_layers": 2})
 
-    assert [len(caches) for caches in found.layers] == [2, 2, 1, 1, 1, 2]
-    assert [len(caches) for caches in named.layers] == [2, 1]
+    assert [len(caches) for caches in found.layers] == [2, 2, 1, 1, 1, 1]
+    assert [len(caches) for caches in stated.layers] == [2, 1, 2, 1, 2, 1]
+    assert dense.layers == ((Latent(576),),) * 2
 
 
 def test_deepseek_v4_is_windows_latents_compressors_and_indexes() -> None:
