@@ -183,6 +183,7 @@ def test_the_documented_commands_do_what_the_page_says(world: World, tmp_path: P
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     assert {line.split()[0] for line in lines} == {"helm", "kubectl"}
     (tmp_path / "hub-token.txt").write_text("hf_example")
+    (tmp_path / "engine-key.txt").write_text("example")
     (tmp_path / "charts").symlink_to(ROOT / "charts")
     programs = {"helm": helm_executable(), "kubectl": kubectl_executable()}
     environment = {"HOME": str(tmp_path), "KUBECONFIG": str(world.cluster.kubeconfig)}

@@ -285,7 +285,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _browser() -> httpx.Client:
-    return httpx.Client(timeout=120, trust_env=False)
+    # No connection is kept: the server may have closed it just now.
+    return httpx.Client(timeout=120, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 @functools.cache

@@ -82,7 +82,7 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     page = client.artifact(run.id, key)
     assert "| parameters | 797,832 in F32 |" in page
     assert "| licence | apache-2.0 |" in page
-    assert "| KV cache | 1,536 bytes a token |" in page
+    assert "| KV cache | 0.4 MiB for a request of 256 tokens, 1,536 bytes for each token more |" in page
     for environment in ("development", "staging", "production"):
         assert f"| {environment} | can be released | 2.0 GiB of 71.7 GiB | 2,048 | " in page
     sum_of_memory = "1.5 MiB of weights, 0.4 MiB of KV cache for 1 request(s) of 256 tokens and 2.0 GiB of reserve make 2.0 GiB"
@@ -94,7 +94,8 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     rows = {row["environment"]: row for row in client.artifact(run.id, f"{key}-environments")}
     assert list(rows) == ["development", "staging", "production"]
     assert rows["production"]["strategy"] == "surge"
-    assert rows["production"]["kv_bytes"] == 256 * 48 * 2 * 2 * 4 * 2
+    # 16 blocks of 16 tokens and the null block, of 48 numbers for keys and for values in two layers of two heads, in 4 bytes
+    assert rows["production"]["kv_bytes"] == (256 + 16) * 48 * 2 * 2 * 4 * 2
     assert rows["production"]["largest_context"] == 2048
     assert all(row["ok"] and row["refusals"] == "" for row in rows.values())
     # and neither the cluster nor the registry knows of it, nor were weights fetched

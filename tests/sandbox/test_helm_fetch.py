@@ -147,7 +147,7 @@ def test_kubectl_tells_its_version_as_json(index: Path, tmp_path: Path, monkeypa
     installed.chmod(0o755)
     monkeypatch.setenv("PATH", f"{installed.parent}:{os.environ['PATH']}")
 
-    assert helm.kubectl_executable() == installed
+    assert helm.executable(helm.KUBECTL) == installed
 
 
 def test_the_module_prints_the_path_or_one_sentence(index: Path, tmp_path: Path) -> None:
