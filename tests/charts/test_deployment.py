@@ -116,7 +116,8 @@ def test_the_arguments_are_the_candidates(chart: Any) -> None:
         "prompt_lookup_max": 5,
     }
     assert all(isinstance(argument, str) for argument in args)
-    assert not {"--quantization", "--speculative-config"} & set(chart.container("production")["args"])
+    assert "--trust-remote-code" in args
+    assert not {"--quantization", "--speculative-config", "--trust-remote-code"} & set(chart.container("production")["args"])
 
 
 def test_variables_of_the_engine_stand_beside_the_charts_own(chart: Any) -> None:
