@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flows.fit.configuration import Configuration
 from flows.fit.errors import Unknown, Unreadable
-from flows.fit.heads import kv_heads
 from flows.fit.kinds import layer_count
 from flows.fit.layers import Attention, Cache, Latent, Packed
 from flows.fit.plain import plain
 
 #: Families whose attention vLLM runs on the latent (`is_deepseek_mla`, `vllm/transformers_utils/model_arch_config_convertor.py`, 0.32.0);
-#: `sarvam_mla` builds it itself (`sarvam.py`). Others with a `kv_lora_rank` keep whole heads.
+#: `sarvam_mla` builds it itself (`sarvam.py`), and `youtu` comes by `transformers` (`models/transformers/base.py`). Others with a `kv_lora_rank` keep whole heads.
 _ON_LATENT = frozenset({
     "axk1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe_lite", "glm_moe_dsa", "hy_v4",
-    "kimi_k2", "kimi_linear", "longcat_flash", "pangu_ultra_moe", "sarvam_mla",
+    "kimi_k2", "kimi_linear", "longcat_flash", "pangu_ultra_moe", "sarvam_mla", "youtu",
 })  # fmt: skip
 
 #: Numbers that share a scale in the index of sparse attention; a scale has four bytes (`Indexer`, `deepseek_v2.py`).
@@ -113,13 +112,6 @@ def whole_heads(text: Configuration) -> list[tuple[Cache, ...]]:
     return [(Attention(text.need("num_attention_heads"), head, head),)] * layer_count(text)
 
 
-def each_head(text: Configuration) -> list[tuple[Cache, ...]]:
-    """Latents that vLLM's backend for `transformers` writes out to heads, as it does not know them
-    (`vllm/model_executor/models/transformers/base.py`)."""
-    head = text.need("qk_nope_head_dim") + text.need("qk_rope_head_dim")
-    return [(Attention(kv_heads(text) or text.need("num_attention_heads"), head, head),)] * layer_count(text)
-
-
 def compressed(text: Configuration) -> list[tuple[Cache, ...]]:
     """DeepSeek-V4: a window in each layer; where the layer compresses, a latent for each 4 or 128 tokens with the compressor's own
     window, and beside the former an index with a compressor of its own (`vllm/models/deepseek_v4/`)."""
@@ -154,6 +146,4 @@ FAMILIES: Mapping[str, Callable[[Configuration], list[tuple[Cache, ...]]]] = {
     "hy_v4": named,
     "longcat_flash": twice,
     "minicpm3": whole_heads,
-    "mistral4": each_head,
-    "youtu": each_head,
 }

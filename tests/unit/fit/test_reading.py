@@ -114,10 +114,7 @@ def test_plamo_3_has_windows_but_in_every_eighth_layer() -> None:
     assert [caches[0].window for caches in found.layers] == ([2048] * 7 + [None]) * 2  # type: ignore[union-attr]
 
 
-def test_latents_that_vllm_does_not_know_are_written_out_to_heads() -> None:
-    youtu = read_shape({"model_type": "youtu", "num_hidden_layers": 2})
-
-    assert youtu.layers == ((Attention(16, 192, 192),),) * 2
+def test_the_sizes_of_a_latent_that_is_switched_off_mean_nothing() -> None:
     assert kept(changed(kv_lora_rank=512, use_mla=False)) == [Attention(8, 128, 128)]
 
 

@@ -9,9 +9,10 @@ import pytest
 from flows.fit.context import default_context, longest_context
 from flows.fit.reading import read_shape
 from flows.fit.request import cost
-from tests.support.vllm_rows import H100, rows, settings_of
+from tests.support.vllm_rows import H100, rows, rows_of_kinds, settings_of
 
 ROWS = rows()
+KINDS = rows_of_kinds()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["model"] for row in ROWS])
@@ -24,6 +25,17 @@ def test_a_request_takes_what_vllm_counts(row: dict[str, Any]) -> None:
         # On a real H100 FlashMLA has blocks of 64; where the row was made it was not installed, and the next kernel has 16.
         assert (found.request_bytes(tokens), found.block_bytes) == (told["request_bytes"], 4 * told["null_block_bytes"])
         return
+    assert (found.request_bytes(tokens), found.block_bytes) == (told["request_bytes"], told["null_block_bytes"])
+    assert len(found.pool.groups) == told["groups"]
+    assert found.in_flight == told["in_flight"]
+
+
+@pytest.mark.parametrize("row", KINDS, ids=[row["model"] for row in KINDS])
+def test_so_does_one_of_a_further_kind(row: dict[str, Any]) -> None:
+    told, tokens = row["vllm_0_32"], row["vllm_0_32"]["max_model_len"]
+
+    found = cost(read_shape(row["config"]), settings_of(row), tokens, H100)
+
     assert (found.request_bytes(tokens), found.block_bytes) == (told["request_bytes"], told["null_block_bytes"])
     assert len(found.pool.groups) == told["groups"]
     assert found.in_flight == told["in_flight"]
