@@ -11,7 +11,8 @@ from flows.fit.layers import Attention, Cache, Latent, Packed
 from flows.fit.plain import plain
 
 #: Families whose attention vLLM runs on the latent (`is_deepseek_mla`, `vllm/transformers_utils/model_arch_config_convertor.py`, 0.32.0);
-#: `sarvam_mla` builds it itself (`sarvam.py`), and `youtu` comes by `transformers` (`models/transformers/base.py`). Others with a `kv_lora_rank` keep whole heads.
+#: `sarvam_mla` builds it itself (`sarvam.py`); `youtu` comes by `transformers` (`models/transformers/base.py`).
+#: Others with a `kv_lora_rank` keep whole heads.
 _ON_LATENT = frozenset({
     "axk1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe_lite", "glm_moe_dsa", "hy_v4",
     "kimi_k2", "kimi_linear", "longcat_flash", "pangu_ultra_moe", "sarvam_mla", "youtu",
