@@ -130,8 +130,15 @@ def recurring(text: Configuration) -> list[tuple[Cache, ...]]:
 
 
 def patterned(text: Configuration) -> list[tuple[Cache, ...]]:
-    """PLaMo 3: windows but in every so many layers (`plamo3.py`)."""
+    """PLaMo 3: windows but in every so many layers, or as `interleaved_sliding_window` has them (`plamo3.py`)."""
     heads, head = _heads(text)
+    listed = text.value("interleaved_sliding_window")
+    if isinstance(listed, list):
+        stated = Configuration({"interleaved_sliding_window": [value or 0 for value in listed]}, text.inside)
+        windows = stated.numbers("interleaved_sliding_window") or []
+        if len(windows) < layer_count(text):
+            raise Unreadable(f"interleaved_sliding_window names {len(windows)} layers of {layer_count(text)}.")
+        return [(Attention(heads, head, head, window=size or None),) for size in windows[: layer_count(text)]]
     window, every = text.number("window_size") or text.number("sliding_window"), text.number("sliding_window_pattern") or 8
     if window is None:
         raise Unreadable("window_size is missing: without it nobody can tell what a window keeps.")

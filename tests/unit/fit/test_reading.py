@@ -112,6 +112,8 @@ def test_plamo_3_has_windows_but_in_every_eighth_layer() -> None:
     found = read_shape(changed(model_type="plamo3", window_size=2048, num_hidden_layers=16))
 
     assert [caches[0].window for caches in found.layers] == ([2048] * 7 + [None]) * 2  # type: ignore[union-attr]
+    stated = read_shape(changed(model_type="plamo3", interleaved_sliding_window=[None, 512], num_hidden_layers=2))
+    assert [caches[0].window for caches in stated.layers] == [None, 512]  # type: ignore[union-attr]
 
 
 def test_the_sizes_of_a_latent_that_is_switched_off_mean_nothing() -> None:
