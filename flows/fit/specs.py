@@ -20,6 +20,10 @@ BLOCK = 16
 #: Tokens of a block of FlashMLA, which reads latents of 8 bits, and of UltraQuant's kernels.
 _SPARSE_BLOCK = 64
 
+#: Heads of which Hopper's kernels read 8 bits by blocks of so many tokens (`_get_sm90_fa4_fp8_kv_block_size`,
+#: `vllm/v1/attention/backends/flash_attn.py`): Gemma 4's.
+_WIDE_HEAD, _WIDE_BLOCK = 512, 64
+
 #: What the kernels' rows of DeepSeek-V4 are aligned to (`sparse_swa.py`, `deepseek_v4/attention.py`).
 _PACKED_ALIGNMENT = 576
 
@@ -149,6 +153,8 @@ def _blocks(shape: Shape, settings: Settings, fmt: Format, plain: Format, skippe
             tokens = smallest = shape.kernel_block
         elif shape.latent and fmt.quantised:
             tokens = smallest = _SPARSE_BLOCK
+        elif fmt.name in ("fp8", "fp8_e4m3") and any(isinstance(cache, Attention) and cache.key == _WIDE_HEAD for cache in flat):
+            tokens = smallest = _WIDE_BLOCK
         elif fmt.name == "ultraquant_4bit":
             tokens = _SPARSE_BLOCK
     heads = _heads(shape.heads, settings)
