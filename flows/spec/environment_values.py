@@ -69,7 +69,7 @@ _POD_LABELS = re.compile(r"app\.kubernetes\.io/(version|component)|kueue\.x-k8s\
 
 #: Known to change neither where requests go, nor what becomes of them on the way, nor who else's they are.
 _ROUTE_ANNOTATIONS = re.compile(
-    r"cert-manager\.io/.+|external-dns\.alpha\.kubernetes\.io/(ttl|target)"
+    r"cert-manager\.io/.+|external-dns\.alpha\.kubernetes\.io/ttl"
     r"|nginx\.ingress\.kubernetes\.io/(proxy-(body-size|buffering|buffer-size|buffers-number|request-buffering|http-version|max-temp-file-size"
     r"|(read|send|connect)-timeout|next-upstream(-timeout|-tries)?)|client-body-buffer-size|limit-[a-z-]+|(white|allow|deny)list-source-range"
     r"|(force-)?ssl-redirect|enable-cors|cors-[a-z-]+|auth-(type|secret|realm|tls-(secret|verify-client|verify-depth))|load-balance)"

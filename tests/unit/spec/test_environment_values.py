@@ -102,6 +102,11 @@ def found(values: dict[str, Any]) -> list[tuple[str, str]]:
             "send requests elsewhere",
         ),
         (
+            "route: {annotations: {external-dns.alpha.kubernetes.io/target: elsewhere.example}}",
+            "route.annotations.external-dns.alpha.kubernetes.io/target",
+            "",
+        ),
+        (
             "route: {annotations: {nginx.ingress.kubernetes.io/rewrite-target: /}}",
             "route.annotations.nginx.ingress.kubernetes.io/rewrite-target",
             "",
