@@ -18,7 +18,7 @@ _MOST = 2**40
 
 #: Where files with more than text keep the part about the language model, outermost first. `transformers` knows `text_config` and
 #: `thinker_config` (Omni); vLLM's own configurations (`vllm/transformers_utils/configs/`, 0.32.0) the others.
-_INNER = ("thinker_config", "text_config", "llm_config", "language_config", "language_model_config", "lm_config")
+INNER = ("thinker_config", "text_config", "llm_config", "language_config", "language_model_config", "lm_config")
 
 #: Names that configurations before `transformers` 5 have for the same; what the `model_type` says itself comes from its data.
 _NAMES = {
@@ -80,7 +80,7 @@ class Configuration:
 
     def text(self) -> Configuration:
         """The part about the language model; itself where there is no other."""
-        for name in _INNER:
+        for name in INNER:
             inner = self.said.get(name)
             if isinstance(inner, dict) and inner:
                 kinds: Mapping[str, str] = _published().get(self.model_type, {}).get("inner", {})
@@ -88,7 +88,7 @@ class Configuration:
                 if found.states("num_hidden_layers") or not self.states("num_hidden_layers"):
                     return found
         kinds = _published().get(self.model_type, {}).get("inner", {})
-        for name in _INNER:
+        for name in INNER:
             # A file of a model with more than text that leaves its text part out, or lays it flat.
             if name in kinds and name not in self.said:
                 return (

@@ -10,7 +10,7 @@ from flows.fit.errors import Unknown
 from flows.fit.heads import KV_HEADS
 
 #: What a key is called that may mean that layers differ, that they keep something else, or how many KV heads there are.
-_TELLING = re.compile(
+TELLING = re.compile(
     r"window|sliding|swa_|_swa|chunk_size|local_att|global_att|linear_att|mamba|ssm|rwkv|hybrid|layer_types|layers_types?|layer_pattern"
     r"|block_type|block_config|per_layer|kv_shar|shared_kv|share_kv|cross_layer|cross_att|(^|_)cla($|_)|compress|lora_rank|sparse_att"
     r"|index_(head|topk|n_)|state_size|conv_kernel|d_state|recurr|retention|attn_type|attention_type|attn_layer|attention_layer"
@@ -58,7 +58,7 @@ def refuse_unknown_keys(text: Configuration) -> None:
     found = tuple(
         f"{text.inside}{key}"
         for key, value in text.said.items()
-        if _TELLING.search(key)
+        if TELLING.search(key)
         and key not in _READ
         and key not in _HARMLESS
         and key not in text.known_keys
