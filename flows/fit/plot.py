@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from flows.fit.request import Cost
 from flows.fit.verdict import RESERVE_BYTES
 from flows.text import GIB, gib
+from flows.text.svg import LogScale, line, rectangle, text
 
 _WIDTH, _HEIGHT = 860.0, 420.0
 
@@ -42,8 +43,7 @@ class _Frame:
     most_bytes: float
 
     def x(self, value: float) -> float:
-        share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
-        return round(self.left + min(1.0, share) * (self.right - self.left), 1)
+        return LogScale(low=self.low, high=self.high, left=self.left, right=self.right)(value)
 
     def y(self, size: float) -> float:
         return round(_BOTTOM - min(1.0, size / self.most_bytes) * (_BOTTOM - _TOP), 1)
@@ -85,13 +85,13 @@ def memory_plot(
     over_requests = _Frame(*_RIGHT, 1.0, float(most_requests), most)
     parts = [
         Markup('<rect class="back" width="{:.0f}" height="{:.0f}"/>').format(_WIDTH, _HEIGHT),
-        _text(_LEFT[0], 24, f"Memory of one GPU: {_cut(name)}", "start", "title"),
+        text(_LEFT[0], 24, f"Memory of one GPU: {_cut(name)}", "start", "title"),
         *_legend(weights_bytes, usable_bytes),
         *_panel(over_context, fixed, lambda value: cost.gpu_bytes(value, requests), usable_bytes, tokens),
-        _text((_LEFT[0] + _LEFT[1]) / 2, _BOTTOM + 40, f"context in tokens, {requests:,} request(s) at once", "middle"),
+        text((_LEFT[0] + _LEFT[1]) / 2, _BOTTOM + 40, f"context in tokens, {requests:,} request(s) at once", "middle"),
         *_panel(over_requests, fixed, lambda value: cost.gpu_bytes(tokens, value), usable_bytes, requests),
-        _text((_RIGHT[0] + _RIGHT[1]) / 2, _BOTTOM + 40, f"requests at once, of {tokens:,} tokens", "middle"),
-        _text(_LEFT[0], _HEIGHT - 16, _sentence(cost, tokens, requests, sum(fixed), usable_bytes), "start"),
+        text((_RIGHT[0] + _RIGHT[1]) / 2, _BOTTOM + 40, f"requests at once, of {tokens:,} tokens", "middle"),
+        text(_LEFT[0], _HEIGHT - 16, _sentence(cost, tokens, requests, sum(fixed), usable_bytes), "start"),
     ]
     label = f"Memory of one GPU over context and over concurrency: {_cut(name)}"
     head = Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(
@@ -103,8 +103,8 @@ def memory_plot(
 def _panel(frame: _Frame, fixed: tuple[int, int], taken: Callable[[int], int], usable: int | None, asked: int) -> list[Markup]:
     parts: list[Markup] = []
     for size in _marks(frame.most_bytes):
-        parts.append(_line(frame.left, frame.y(size), frame.right, frame.y(size), "grid"))
-        parts.append(_text(frame.left - 8, frame.y(size) + 4, f"{size / GIB:,.0f} GiB", "end"))
+        parts.append(line(frame.left, frame.y(size), frame.right, frame.y(size), "grid"))
+        parts.append(text(frame.left - 8, frame.y(size) + 4, f"{size / GIB:,.0f} GiB", "end"))
     bottom = 0.0
     for kind, size in zip(("weights", "reserve"), fixed, strict=True):
         parts.append(_area(frame, [(frame.low, bottom + size), (frame.high, bottom + size)], bottom, kind))
@@ -112,15 +112,15 @@ def _panel(frame: _Frame, fixed: tuple[int, int], taken: Callable[[int], int], u
     curve = [(float(value), bottom + taken(value)) for value in frame.values()]
     parts.append(_area(frame, curve, bottom, "kv"))
     for value in _ticks(frame):
-        parts.append(_text(frame.x(value), _BOTTOM + 18, _short(value), "middle"))
-    parts.append(_line(frame.x(asked), _TOP, frame.x(asked), _BOTTOM, "asked"))
+        parts.append(text(frame.x(value), _BOTTOM + 18, _short(value), "middle"))
+    parts.append(line(frame.x(asked), _TOP, frame.x(asked), _BOTTOM, "asked"))
     if usable is not None:
-        parts.append(_line(frame.left, frame.y(usable), frame.right, frame.y(usable), "limit"))
+        parts.append(line(frame.left, frame.y(usable), frame.right, frame.y(usable), "limit"))
         fitting = [value for value, size in curve if size <= usable]
         if fitting and fitting[-1] < frame.high:
             near = frame.x(fitting[-1]) < frame.left + 50
             parts.append(
-                _text(
+                text(
                     frame.x(fitting[-1]) + (6 if near else 0),
                     frame.y(usable) - 6,
                     f"to {_short(fitting[-1])}",
@@ -144,11 +144,11 @@ def _legend(weights: int | None, usable: int | None) -> list[Markup]:
     parts: list[Markup] = []
     left = _LEFT[0]
     for kind, said in entries:
-        parts.append(Markup('<rect class="{}" x="{:.1f}" y="40" width="12" height="12" rx="2"/>').format(kind, left))
-        parts.append(_text(left + 18, 51, said, "start"))
+        parts.append(rectangle(left, 40, 12, 12, kind))
+        parts.append(text(left + 18, 51, said, "start"))
         left += 40 + 7 * len(said)
     if usable is not None:
-        parts += [_line(left, 46, left + 26, 46, "limit"), _text(left + 32, 51, f"vLLM may take {gib(usable)}", "start")]
+        parts += [line(left, 46, left + 26, 46, "limit"), text(left + 32, 51, f"vLLM may take {gib(usable)}", "start")]
     return parts
 
 
@@ -180,11 +180,3 @@ def _short(value: float) -> str:
 
 def _cut(name: str) -> str:
     return name if len(name) <= 70 else "…" + name[-69:]
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
-    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(style, x1, y1, x2, y2)
-
-
-def _text(x: float, y: float, text: str, anchor: str, style: str = "axis") -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, escape(text))

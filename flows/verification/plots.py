@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from flows.spec import LatencyPolicy
+from flows.text.svg import LogScale, line, rectangle, text
 from flows.verification.behaviour import Behaviour, Difference
 from flows.verification.latency import LatencyLevel
 from flows.verification.power import Power, power_against
@@ -19,25 +19,12 @@ from flows.verification.power import Power, power_against
 WIDTH = 720.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scale:
-    """Maps values to places; logarithmic, for times that differ by orders of magnitude."""
-
-    low: float
-    high: float
-    left: float
-    right: float
-
-    def __call__(self, value: float) -> float:
-        share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
-        return round(self.left + min(1.0, share) * (self.right - self.left), 2)
-
-    def ticks(self) -> Iterator[float]:
-        """1, 2 and 5 times powers of ten within the scale."""
-        for power in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1):
-            for factor in (1, 2, 5):
-                if self.low <= factor * 10.0**power <= self.high:
-                    yield factor * 10.0**power
+def _ticks(scale: LogScale) -> Iterator[float]:
+    """1, 2 and 5 times powers of ten within the scale."""
+    for power in range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1):
+        for factor in (1, 2, 5):
+            if scale.low <= factor * 10.0**power <= scale.high:
+                yield factor * 10.0**power
 
 
 def latency_plot(levels: Sequence[LatencyLevel], limits: LatencyPolicy) -> Markup:
@@ -54,32 +41,30 @@ def latency_plot(levels: Sequence[LatencyLevel], limits: LatencyPolicy) -> Marku
     high = max(*everything, limits.p95_seconds) * 1.3
     height, left, top, bottom = 300.0, 52.0, 14.0, 252.0
     # A logarithm wants more than nothing.
-    x = _Scale(low=max(low, 1e-6), high=high, left=left, right=WIDTH - 16)
+    x = LogScale(low=max(low, 1e-6), high=high, left=left, right=WIDTH - 16)
 
     def y(share: float) -> float:
         return round(bottom - share * (bottom - top), 2)
 
-    parts = [_line(x(tick), top, x(tick), bottom, "grid") + _text(x(tick), bottom + 18, time(tick), "middle") for tick in x.ticks()]
-    parts += [
-        _line(left, y(share), WIDTH - 16, y(share), "grid") + _text(left - 8, y(share) + 4, f"{share:.0%}", "end") for share in _SHARES
-    ]
+    parts = [line(x(tick), top, x(tick), bottom, "grid") + text(x(tick), bottom + 18, time(tick), "middle") for tick in _ticks(x)]
+    parts += [line(left, y(share), WIDTH - 16, y(share), "grid") + text(left - 8, y(share) + 4, f"{share:.0%}", "end") for share in _SHARES]
     for index, level in enumerate(measured):
         parts.append(_steps(sorted(level.samples_seconds), x, y, f"curve c{index % 4}"))
     first = measured[0].end_to_end
     if first is not None:
         for interval, share, limit in ((first.p50, 0.5, limits.p50_seconds), (first.p95, 0.95, limits.p95_seconds)):
-            parts.append(_line(x(interval.low), y(share), x(interval.high), y(share), "interval"))
-            parts.append(_line(x(limit), y(share) - 16, x(limit), y(share) + 16, "limit"))
+            parts.append(line(x(interval.low), y(share), x(interval.high), y(share), "interval"))
+            parts.append(line(x(limit), y(share) - 16, x(limit), y(share) + 16, "limit"))
             end = x(limit) > WIDTH - 150
-            parts.append(_text(x(limit) + (-6 if end else 6), y(share) - 6, f"limit {time(limit)}", "end" if end else "start", "mark"))
-    parts.append(_text((left + WIDTH) / 2, height - 8, "end-to-end latency, logarithmic", "middle"))
+            parts.append(text(x(limit) + (-6 if end else 6), y(share) - 6, f"limit {time(limit)}", "end" if end else "start", "mark"))
+    parts.append(text((left + WIDTH) / 2, height - 8, "end-to-end latency, logarithmic", "middle"))
     return _svg(height, parts, "Share of requests answered within a time, for each concurrency, and the limits")
 
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 0.95)
 
 
-def _steps(ordered: Sequence[float], x: _Scale, y: Callable[[float], float], style: str) -> Markup:
+def _steps(ordered: Sequence[float], x: LogScale, y: Callable[[float], float], style: str) -> Markup:
     count = len(ordered)
     path, before, drawn = [f"M{x(ordered[0])},{y(0.0)}"], 0.0, x(ordered[0])
     for place, value in enumerate(ordered, start=1):
@@ -100,12 +85,12 @@ def phases_plot(phases: Mapping[str, float], budget_seconds: float) -> Markup:
     for index, (name, seconds) in enumerate(phases.items()):
         top = 6 + index * row
         start, width = left + begin / total * (right - left), max(1.0, seconds / total * (right - left))
-        parts.append(_text(left - 8, top + 14, name, "end"))
-        parts.append(_rectangle(start, top + 3, width, row - 7, "phase"))
-        parts.append(_text(start + width + 6, top + 14, time(seconds), "start"))
+        parts.append(text(left - 8, top + 14, name, "end"))
+        parts.append(rectangle(start, top + 3, width, row - 7, "phase"))
+        parts.append(text(start + width + 6, top + 14, time(seconds), "start"))
         begin += seconds
     share = f"{total / budget_seconds:.1%} of the budget of {time(budget_seconds)}"
-    parts.append(_text(left, height - 8, f"{time(total)} in all, {share}", "start", "mark"))
+    parts.append(text(left, height - 8, f"{time(total)} in all, {share}", "start", "mark"))
     return _svg(height, parts, "Where the time of the release went")
 
 
@@ -121,16 +106,16 @@ def differences_plot(behaviour: Behaviour) -> Markup:
     bottom = 6 + row * len(rows)
     mark = left + tolerated / most * (right - left)
     parts = [
-        _line(mark, 4, mark, bottom + 4, "limit"),
-        _text(mark, bottom + 20, f"noise: {tolerated:.4f} nats", "middle", "mark"),
+        line(mark, 4, mark, bottom + 4, "limit"),
+        text(mark, bottom + 20, f"noise: {tolerated:.4f} nats", "middle", "mark"),
     ]
     for index, (difference, nats) in enumerate(rows):
         top = 6 + index * row
         within = (difference.first_token is None or difference.tie) and nats <= tolerated
         width = max(1.0, nats / most * (right - left))
-        parts.append(_text(left - 8, top + 13, _cut(difference.name), "end"))
-        parts.append(_rectangle(left, top + 3, width, row - 7, "within" if within else "beyond"))
-        parts.append(_text(left + width + 6, top + 13, f"{nats:.4f}, {_told(difference)}", "start"))
+        parts.append(text(left - 8, top + 13, _cut(difference.name), "end"))
+        parts.append(rectangle(left, top + 3, width, row - 7, "within" if within else "beyond"))
+        parts.append(text(left + width + 6, top + 13, f"{nats:.4f}, {_told(difference)}", "start"))
     return _svg(bottom + 28, parts, "Largest difference between the distributions at a position, for each prompt")
 
 
@@ -145,24 +130,24 @@ def _told(difference: Difference) -> str:
 def power_plot(power: Power) -> Markup:
     """How surely the comparison fails, by the noise on all weights; the noises of the table are marks."""
     height, left, right, top, bottom = 210.0, 52.0, WIDTH - 16, 14.0, 162.0
-    x = _Scale(low=1e-5, high=1.0, left=left, right=right)
+    x = LogScale(low=1e-5, high=1.0, left=left, right=right)
 
     def y(share: float) -> float:
         return round(bottom - share * (bottom - top), 2)
 
     parts = [
-        _line(left, y(share), right, y(share), "grid") + _text(left - 8, y(share) + 4, f"{share:.0%}", "end") for share in (0.0, 0.5, 1.0)
+        line(left, y(share), right, y(share), "grid") + text(left - 8, y(share) + 4, f"{share:.0%}", "end") for share in (0.0, 0.5, 1.0)
     ]
     for decade in range(-5, 1):
         place = x(10.0**decade)
-        parts.append(_line(place, top, place, bottom, "grid") + _text(place, bottom + 18, f"{10.0**decade * 100:g} %", "middle"))
+        parts.append(line(place, top, place, bottom, "grid") + text(place, bottom + 18, f"{10.0**decade * 100:g} %", "middle"))
     noises = [10 ** (-5 + step / 20) for step in range(101)]
     points = [(x(noise), y(power_against(noise, power.spread_nats, power.tolerance_nats, power.texts))) for noise in noises]
     path = "M" + "L".join(f"{across},{up}" for across, up in points)
     parts.append(Markup('<path class="curve c0" d="{}"/>').format(path))
     for level in power.levels:
-        parts.append(_line(x(level.noise), y(0.0), x(level.noise), y(level.power), "interval"))
-    parts.append(_text((left + right) / 2, height - 8, "noise on every weight, as a share of it, logarithmic", "middle"))
+        parts.append(line(x(level.noise), y(0.0), x(level.noise), y(level.power), "interval"))
+    parts.append(text((left + right) / 2, height - 8, "noise on every weight, as a share of it, logarithmic", "middle"))
     return _svg(height, parts, "How surely a noise on the weights would have been seen")
 
 
@@ -184,15 +169,3 @@ def _cut(name: str) -> str:
 def _svg(height: float, parts: Sequence[Markup], label: str) -> Markup:
     head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(WIDTH, height, label)
     return head + Markup("").join(parts) + Markup("</svg>")
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
-    return Markup('<line class="{}" x1="{:.2f}" y1="{:.2f}" x2="{:.2f}" y2="{:.2f}"/>').format(style, x1, y1, x2, y2)
-
-
-def _rectangle(x: float, y: float, width: float, height: float, style: str) -> Markup:
-    return Markup('<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" rx="2"/>').format(style, x, y, width, height)
-
-
-def _text(x: float, y: float, text: str, anchor: str, style: str = "axis") -> Markup:
-    return Markup('<text class="{}" x="{:.2f}" y="{:.2f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, escape(text))
