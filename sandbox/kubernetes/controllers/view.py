@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any
 
@@ -94,16 +95,16 @@ class View:
         return item
 
 
-class Controller:
+class Controller(ABC):
     """A controller: a queue of keys and what to do with one of them. Subclasses subscribe in their constructor."""
 
     def __init__(self, view: View) -> None:
         self.view = view
         self.queue = WorkQueue(self.reconcile)
 
+    @abstractmethod
     async def reconcile(self, key: str) -> float | None:
         """Bring one object towards what it asks for; return after how many seconds to look again, or None."""
-        raise NotImplementedError
 
     def watch(self, collection: Collection) -> None:
         """Reconcile the objects of a collection whenever they change."""
