@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import os
 import sys
 import threading
@@ -34,6 +35,7 @@ from prefect.utilities.annotations import allow_failure, quote
 
 from blocks.errors import PipelineError, Transient, Unforeseen
 from blocks.wording import many_lines
+from flows.errors import SpecInvalid
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,9 +60,24 @@ class _Options(TypedDict):
     cache_policy: CachePolicy
 
 
+#: No step waits longer before it tries again: whoever watches a run would take it for hanging.
+LONGEST_DELAY_SECONDS = 3600
+
+
 def _retry_delays() -> list[float]:
-    """Seconds before each retry: what `SLIPWAY_RETRY_SECONDS` says, or 50 s in all (an API server's restart)."""
-    return [float(delay) for delay in os.environ.get("SLIPWAY_RETRY_SECONDS", "1,4,15,30").split(",")]
+    """Seconds before each retry: what `SLIPWAY_RETRY_SECONDS` says, or 50 s in all (an API server's restart).
+
+    Raises:
+        SpecInvalid: The variable holds anything but seconds.
+    """
+    said = os.environ.get("SLIPWAY_RETRY_SECONDS", "1,4,15,30")
+    try:
+        delays = [float(delay) for delay in said.split(",")]
+    except ValueError:
+        delays = [math.nan]
+    if not all(0 <= delay <= LONGEST_DELAY_SECONDS for delay in delays):
+        raise SpecInvalid(f"SLIPWAY_RETRY_SECONDS is {said[:100]!r}: give seconds from 0 to {LONGEST_DELAY_SECONDS:,} with commas between.")
+    return delays
 
 
 #: For every task: it looks at the world before it touches it, is retried when transient, and always done again. A result that was kept

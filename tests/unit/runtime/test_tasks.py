@@ -15,7 +15,7 @@ from prefect.exceptions import Abort, CancelledRun, Pause, PausedRun
 import flows
 from blocks.errors import EndpointRejected, Unforeseen
 from flows.errors import SpecInvalid
-from flows.runtime.tasks import call, foreseen
+from flows.runtime.tasks import call, foreseen, patiently
 from flows.spec.load import ROOT
 
 
@@ -77,3 +77,11 @@ def test_a_step_that_cannot_reach_something_over_http_did_not_meet_prefect() -> 
 
     with pytest.raises(Unforeseen):
         asyncio.run(call(ask))
+
+
+@pytest.mark.parametrize("said", ["x", "", "1,,2", "-1", "nan", "inf", "1e400", "3601"])
+def test_pauses_that_are_none_are_one_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_RETRY_SECONDS", said)
+
+    with pytest.raises(SpecInvalid, match=r"^SLIPWAY_RETRY_SECONDS is '.*': give seconds from 0 to 3,600 with commas between\.$"):
+        patiently(lambda: None)
