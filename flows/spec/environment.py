@@ -193,3 +193,8 @@ class Environment:
     rollout: RolloutPolicy = RolloutPolicy()
     failure: FailurePolicy = FailurePolicy()
     values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pull_secrets(self) -> tuple[str, ...]:
+        """Secrets in the namespace with which every image of its pods is pulled, engine and Slipway's own program alike."""
+        return tuple(self.values.get("image", {}).get("pullSecrets") or ())

@@ -29,7 +29,7 @@ _MAY: Mapping[str, tuple[str, ...] | None] = {
     "priorityClassName": None,
     "replicas": None,
     "resources": ("requests", "limits"),
-    "route": ("kind", "host", "annotations", "ingressClassName", "tlsSecret", "gateway", "timeoutSeconds"),
+    "route": ("kind", "host", "annotations", "ingressClassName", "tlsSecret", "gateway", "gatewayApi", "timeoutSeconds"),
     "scratch": None,
     "security": ("runAsUser", "runAsGroup"),
     "sharedMemory": None,
@@ -59,6 +59,9 @@ _RESOURCES = ("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu")
 
 #: Names without a prefix are a user's own. Those with dots are read by container runtimes (`io.kubernetes.cri-o.Devices`).
 _OWN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+
+#: A Secret's name, as the chart's schema has it.
+_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 #: Known to be read by who watches or schedules, and not to change what a pod may do or whom it talks to.
 _POD_ANNOTATIONS = re.compile(
@@ -100,6 +103,7 @@ def problems(values: Mapping[str, Any], store: str) -> Iterator[Problem]:
         store: The folder on the nodes that holds the weights.
     """
     yield from _keys(values)
+    yield from _pull_secrets(_inside(values, "image").get("pullSecrets"))
     yield from _mounts(_inside(values, "compileCache"), store)
     yield from _network(_inside(values, "networkPolicy"))
     for kind, asked in _inside(values, "resources").items():
@@ -139,6 +143,15 @@ def _not_to_set(name: str) -> str:
     return (
         f"must not be set here: {_SET.get(name, 'no value of the chart that an environment may set has this name (docs/deployments.md)')}."
     )
+
+
+def _pull_secrets(names: object) -> Iterator[Problem]:
+    # Jobs get them before Helm is asked, whose schema says the same.
+    if names is not None and not isinstance(names, list):
+        yield ("image", "pullSecrets"), "must be a list of Secrets' names."
+    for index, name in enumerate(_list(names)):
+        if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name):
+            yield ("image", "pullSecrets", index), "must be a Secret's name: lower-case letters, digits, hyphens and dots."
 
 
 def _mounts(cache: Mapping[str, Any], store: str) -> Iterator[Problem]:

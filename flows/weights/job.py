@@ -69,6 +69,7 @@ def node_job(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        **({"imagePullSecrets": [{"name": name} for name in environment.pull_secrets]} if environment.pull_secrets else {}),
         "containers": [container],
         "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": STORE_CLAIM}}, *volumes],
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.spec.load import ROOT
 from tests.gitops.test_layout import SCHEMAS, unknown
+from tests.support.documents import read_all_yaml
 
 PAGE = (ROOT / "docs" / "gitops.md").read_text()
 
@@ -42,6 +43,20 @@ def test_the_files_that_are_applied_are_shipped() -> None:
     assert files == ["argocd/root.yaml"]
     for file in files:
         assert (ROOT / "deployments" / "gitops" / file).is_file()
+
+
+def test_every_account_that_may_touch_applications_is_made_by_a_chart_or_by_a_documented_command() -> None:
+    access = read_all_yaml((ROOT / "deployments" / "gitops" / "argocd" / "access.yaml").read_text())
+    (binding,) = [document for document in access if document["kind"] == "RoleBinding"]
+    allowed = {(subject["namespace"], subject["name"]) for subject in binding["subjects"]}
+    typed = re.findall(r"^\$ kubectl -n (\S+) create serviceaccount (\S+)$", (ROOT / "docs" / "worker.md").read_text(), re.MULTILINE)
+    # charts/environment makes one in the namespace that docs/environments.md installs it from
+    environments = [path.stem for path in (ROOT / "deployments" / "environments").glob("*.yaml")]
+    made = {(f"slipway-{name}", f"{name}-deployer") for name in environments}
+
+    assert allowed <= made | set(typed)
+    assert made <= allowed
+    assert ("slipway", "slipway-flows") in allowed
 
 
 def test_the_fields_of_the_block_are_explained() -> None:

@@ -2,7 +2,7 @@
 Selector labels: name and instance, for ever. Selectors are immutable, so nothing that can change may enter here.
 */}}
 {{- define "vllm-deployment.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
@@ -29,9 +29,9 @@ Labels of every object. Not for pods: the chart's version would restart them.
 */}}
 {{- define "vllm-deployment.labels" -}}
 {{ include "vllm-deployment.selectorLabels" . }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: slipway
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 slipway.dev/environment: {{ .Values.environment | quote }}
 {{- end }}
 
@@ -72,7 +72,7 @@ Peers of a network policy, from a list of {namespaceLabels, podLabels}.
 Labels of the pod of `helm test`. Its name is another one, or the Service would send it requests.
 */}}
 {{- define "vllm-deployment.testLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/name: {{ printf "%s-test" .Chart.Name | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
@@ -153,4 +153,11 @@ hostPath:
 persistentVolumeClaim:
   claimName: {{ .Values.compileCache.claim | quote }}
 {{- end }}
+{{- end }}
+
+{{/*
+Whether an HTTPRoute may have time-outs; empty if not. Older resources of the Gateway API do not know the field, and the API server refuses it.
+*/}}
+{{- define "vllm-deployment.routeHasTimeouts" -}}
+{{ if semverCompare ">=1.2.0" .Values.route.gatewayApi }}yes{{ end }}
 {{- end }}

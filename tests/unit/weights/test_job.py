@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from flows.spec import Environment
 from flows.weights.prefetch import prefetch_files, prefetch_job, snapshot_digest_of
 from flows.weights.progress import fetched_bytes, progress, said
 from flows.weights.scrub import ScrubReport, damaged, scrub_job
@@ -28,6 +30,16 @@ def test_the_token_is_a_file_of_a_secret_and_stands_nowhere() -> None:
     assert mount["readOnly"] is True
     assert variables["HF_TOKEN_PATH"] == f"{mount['mountPath']}/token"
     assert "HF_TOKEN" not in variables
+
+
+@pytest.mark.parametrize(
+    "make", [lambda where: prefetch_job(candidate(), where, "gpu-1", "run", "hub"), lambda where: scrub_job(where, "gpu-1", "run")]
+)
+def test_its_image_is_pulled_with_the_secrets_of_the_environments_engines(make: Callable[[Environment], dict[str, Any]]) -> None:
+    private = environment(values={"image": {"pullSecrets": ["registry", "mirror"]}})
+
+    assert make(private)["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+    assert "imagePullSecrets" not in make(environment())["spec"]["template"]["spec"]
 
 
 def test_the_job_runs_on_its_node_once_and_confined() -> None:
