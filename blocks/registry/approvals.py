@@ -10,7 +10,7 @@ from typing import Literal
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, OpenRequest
 from blocks.registry.events import Appended, append_event
-from blocks.registry.session import Connection, Session, change, row, rows
+from blocks.registry.session import Connection, Session, change, row
 
 #: Wrong codes in a row that lock an approver out, and for how long.
 WRONG_CODES = 5
@@ -85,19 +85,16 @@ class Approvals:
 
     def events(self, run_id: str, gate: str) -> list[Event]:
         """What happened at the gate, oldest first."""
-        with self._session.connected() as connection:
-            return rows(connection, "gate_events", Event, {"run_id": run_id, "gate": gate})
+        return self._session.rows("gate_events", Event, {"run_id": run_id, "gate": gate})
 
     def who_approved(self, run_id: str, model: str, environment: str, fingerprint: str) -> list[Event]:
         """The approvals by which the run passed its last gate there with the candidate: one for each approver who was counted, by name."""
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint}
-        with self._session.connected() as connection:
-            return rows(connection, "who_approved", Event, who)
+        return self._session.rows("who_approved", Event, who)
 
     def open_requests(self) -> list[OpenRequest]:
         """The requests that wait for people, oldest first."""
-        with self._session.connected() as connection:
-            return rows(connection, "open_requests", OpenRequest, {})
+        return self._session.rows("open_requests", OpenRequest, {})
 
     @staticmethod
     def _use_code(connection: Connection, gate: Gate, key: str, approver: str, step: int | None, at: datetime) -> str | None:

@@ -15,7 +15,7 @@ from blocks.registry.lifecycle import Lifecycle
 from blocks.registry.locks import Locks
 from blocks.registry.migrate import apply, missing
 from blocks.registry.run_record import RunRecord
-from blocks.registry.session import Session, row, rows
+from blocks.registry.session import Session, row
 from blocks.registry.statements import migrations
 from blocks.registry.switch import Switch
 
@@ -89,14 +89,12 @@ class RegistryClient:
 
     def entries(self, model: str | None = None, environment: str | None = None, status: Status | None = None) -> list[Entry]:
         """The entries, by model and environment, latest change first; what is None does not filter."""
-        with self._session.connected() as connection:
-            return rows(connection, "entries", Entry, {"model": model, "environment": environment, "status": status})
+        return self._session.rows("entries", Entry, {"model": model, "environment": environment, "status": status})
 
     def current(self, model: str, environment: str, *, organisation: str | None = None) -> Entry | None:
         """The entry that holds the endpoint now: ready, or degraded or taken out by a person; None after a failed deployment over it."""
         place = {"model": model, "environment": environment, "organisation": organisation}
-        with self._session.connected() as connection:
-            return row(connection, "current", Entry, place)
+        return self._session.row("current", Entry, place)
 
     def previous(self, model: str, environment: str, *, organisation: str | None = None) -> Verified | None:
         """Where a rollback goes: the latest verified candidate other than the current one whose last verdict was good, or None.
@@ -117,6 +115,5 @@ class RegistryClient:
     ) -> Route:
         """Where the model is served: its newest ready entry, or the one of `hub_revision`; without an endpoint, why not."""
         wanted = {"model": model, "hub_revision": hub_revision, "environment": environment, "organisation": organisation}
-        with self._session.connected() as connection:
-            (found,) = rows(connection, "route", Route, wanted)
+        (found,) = self._session.rows("route", Route, wanted)
         return found

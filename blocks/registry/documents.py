@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
-from blocks.registry.session import Connection, Session, change, row, rows
+from blocks.registry.session import Connection, Session, change, row
 from blocks.storable import storable
 
 
@@ -77,8 +77,7 @@ class Candidates:
 
     def get(self, fingerprint: str) -> dict[str, object] | None:
         """The document of a candidate, or None if it was never registered."""
-        with self._session.connected() as connection:
-            found = row(connection, "candidate", StoredCandidate, {"fingerprint": fingerprint})
+        found = self._session.row("candidate", StoredCandidate, {"fingerprint": fingerprint})
         return found.document if found else None
 
     def kept(self, statuses: Collection[str]) -> list[dict[str, object]]:
@@ -88,14 +87,12 @@ class Candidates:
             statuses: Those of entries that count as serving or about to. What a person took out counts, too, and so does the previous
                 candidate of every model in every environment (and at the most one more).
         """
-        with self._session.connected() as connection:
-            return [each.document for each in rows(connection, "kept_candidates", StoredCandidate, {"statuses": list(statuses)})]
+        return [each.document for each in self._session.rows("kept_candidates", StoredCandidate, {"statuses": list(statuses)})]
 
     def verified(self, model: str, environment: str, *, organisation: str | None = None) -> list[str]:
         """The fingerprints of all candidates that were ever ready there."""
         place = {"model": model, "environment": environment, "organisation": organisation}
-        with self._session.connected() as connection:
-            return [each.fingerprint for each in rows(connection, "verified_candidates", _Candidate, place)]
+        return [each.fingerprint for each in self._session.rows("verified_candidates", _Candidate, place)]
 
 
 class EvidenceRecord:
@@ -127,8 +124,7 @@ class EvidenceRecord:
         Raises:
             RegistryRejected: The document that is kept does not have that hash: somebody changed it.
         """
-        with self._session.connected() as connection:
-            found = row(connection, "evidence", _Document, {"sha256": sha256})
+        found = self._session.row("evidence", _Document, {"sha256": sha256})
         if found is None:
             return None
         if digest(found.document) != sha256:
@@ -141,8 +137,7 @@ class EvidenceRecord:
         Raises:
             RegistryRejected: There are several, or the one that is kept does not have its hash: somebody changed it.
         """
-        with self._session.connected() as connection:
-            found = rows(connection, "evidence_named", StoredEvidence, {"prefix": prefix})
+        found = self._session.rows("evidence_named", StoredEvidence, {"prefix": prefix})
         if len(found) > 1:
             raise RegistryRejected(f"several documents have a hash that begins with {prefix}: give more of it", prefix=prefix)
         if found and digest(found[0].document) != found[0].sha256:

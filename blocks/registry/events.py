@@ -12,7 +12,7 @@ from blocks.errors import RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from blocks.registry.documents import digest, plain
-from blocks.registry.session import Connection, Session, row, rows
+from blocks.registry.session import Connection, Session, row
 from blocks.storable import storable_document
 
 
@@ -67,14 +67,12 @@ class Events:
         Whoever asks when, or with which evidence, a candidate was last verified asks this.
         """
         who = {"model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._session.connected() as connection:
-            return row(connection, "last_verdict", Event, who)
+        return self._session.row("last_verdict", Event, who)
 
     def last_ready(self, model: str, environment: str, fingerprint: str | None = None, *, organisation: str | None = None) -> Event | None:
         """The latest `ready` event of the model there, or of one of its candidates; None if there is none."""
         who = {"model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._session.connected() as connection:
-            return row(connection, "last_ready", Event, who)
+        return self._session.row("last_ready", Event, who)
 
     def latest(
         self, model: str | None = None, environment: str | None = None, run_id: str | None = None, *, limit: int = 100
@@ -83,13 +81,11 @@ class Events:
 
         No answer is built on these: what is older than the latest is not among them.
         """
-        with self._session.connected() as connection:
-            return rows(connection, "events", Event, {"model": model, "environment": environment, "run_id": run_id, "limit": limit})
+        return self._session.rows("events", Event, {"model": model, "environment": environment, "run_id": run_id, "limit": limit})
 
     def last_scrubs(self) -> list[Event]:
         """The last `scrubbed` event of each node in each environment."""
-        with self._session.connected() as connection:
-            return rows(connection, "last_scrubs", Event, {})
+        return self._session.rows("last_scrubs", Event, {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.facts.registry import Status
-from blocks.registry.session import Session, rows
+from blocks.registry.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +81,15 @@ class Figures:
 
     def place_statuses(self) -> list[PlaceStatus]:
         """The status of each model in each environment."""
-        with self._session.connected() as connection:
-            return rows(connection, "place_statuses", PlaceStatus, {})
+        return self._session.rows("place_statuses", PlaceStatus, {})
 
     def lock_ages(self) -> list[HeldLock]:
         """The locks that runs hold at the moment."""
-        with self._session.connected() as connection:
-            return rows(connection, "lock_ages", HeldLock, {})
+        return self._session.rows("lock_ages", HeldLock, {})
 
     def outcomes(self, after_id: int, limit: int) -> list[Outcome]:
         """The next events after the one with that id, in the order of their ids.
 
         Ids are given before a transaction ends, so that a lower one may appear after a higher one.
         """
-        with self._session.connected() as connection:
-            return rows(connection, "outcomes", Outcome, {"after_id": after_id, "limit": limit})
+        return self._session.rows("outcomes", Outcome, {"after_id": after_id, "limit": limit})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.facts.registry import Checked, EntryKey
-from blocks.registry.session import Session, change, rows
+from blocks.registry.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,7 @@ class HealthRecord:
 
     def mark_checked(self, keys: Iterable[EntryKey], at: datetime) -> int:
         """Write when the health of these entries was last looked at, in one statement; return how many there are. Time never goes back."""
-        with self._session.connected() as connection:
-            return change(connection, "check_entries", {**_columns(list(keys)), "at": at})
+        return self._session.change("check_entries", {**_columns(list(keys)), "at": at})
 
     def record(self, checks: Sequence[Health], at: datetime) -> list[Checked]:
         """Remember a round of checks in one statement, and return the entries with their last checks.
@@ -46,8 +45,7 @@ class HealthRecord:
             "fingerprints": [check.fingerprint for check in checks],
             "good": [check.good for check in checks],
         }
-        with self._session.connected() as connection:
-            return rows(connection, "record_health", Checked, {**columns, "at": at})
+        return self._session.rows("record_health", Checked, {**columns, "at": at})
 
 
 def _columns(keys: Sequence[EntryKey]) -> dict[str, object]:

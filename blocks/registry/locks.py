@@ -40,25 +40,19 @@ class Locks:
 
     def keep(self, lock: Lock) -> bool:
         """Give a sign of life; False if the lock was lost."""
-        with self._session.connected() as connection:
-            return change(connection, "keep_lock", asdict(lock)) == 1
+        return self._session.change("keep_lock", asdict(lock)) == 1
 
     def free(self, lock: Lock) -> None:
         """Give the lock back, if it is still held."""
-        with self._session.connected() as connection:
-            change(connection, "free_lock", asdict(lock))
+        self._session.change("free_lock", asdict(lock))
 
     def give_back(self, model: str, environment: str, run_id: str, *, organisation: str | None = None) -> None:
         """Give back what an earlier process of the run took and, being lost, did not; nothing if the run does not hold it."""
-        with self._session.connected() as connection:
-            change(
-                connection, "give_back_lock", {"model": model, "environment": environment, "organisation": organisation, "run_id": run_id}
-            )
+        self._session.change("give_back_lock", {"model": model, "environment": environment, "organisation": organisation, "run_id": run_id})
 
     def held(self) -> list[Lock]:
         """The locks that somebody holds, with the seconds since each holder's last sign of life."""
-        with self._session.connected() as connection:
-            return rows(connection, "held_locks", Lock, {})
+        return self._session.rows("held_locks", Lock, {})
 
 
 def require_lock(connection: Connection, who: Mapping[str, object], fence: int | None) -> None:

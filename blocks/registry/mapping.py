@@ -26,12 +26,17 @@ _SCHEMA_MISSING = {"42P01", "42703", "42883", "3F000"}
 
 #: libpq gives no SQLSTATE while connecting; these words of the server mean that asking again cannot help.
 _REFUSED_AT_THE_DOOR = (
-    "password authentication failed",
+    "authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
     "does not exist",
     "is not permitted to log in",
+    # PgBouncer's words.
+    "no such database",
 )
+
+#: PgBouncer's words for a parameter that it does not pass on, such as `options`.
+_PARAMETER_REFUSED = "unsupported startup parameter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,9 @@ def translate(error: psycopg.Error, address: Address) -> PipelineError:
     state = error.sqlstate
     text = (error.diag.message_primary or str(error)).strip().splitlines()[0] if str(error) else type(error).__name__
     if state is None:
+        if _PARAMETER_REFUSED in text:
+            what = f"the pooler at {address} does not pass on a parameter of the connection string ({text})"
+            return RegistryRejected(f"{what}: take it out, and set it for the user by ALTER ROLE instead", **facts)
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             # Only libpq's own text tells a closed door from an empty house.
             if any(words in str(error) for words in _REFUSED_AT_THE_DOOR):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blocks.errors import RegistryRejected
-from blocks.registry.session import Connection, change
+from blocks.registry.session import Connection, change, set_up
 from blocks.registry.statements import Migration, statement
 
 #: The migration that lets the pipeline read which were applied.
@@ -24,6 +24,7 @@ def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
     applied: list[str] = []
     for migration in migrations:
         with connection.transaction():
+            set_up(connection)
             connection.execute(statement("lock_migrations"))
             connection.execute(statement("make_migrations_table"))
             # Read again under each lock: another migrator may have gone on in between.

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, Failure
-from blocks.registry.session import Session, row, rows
+from blocks.registry.session import Session
 
 #: Beginnings that are looked through for unfinished ones: weeks of releases, and a millisecond of the database's time.
 _LATEST = 1000
@@ -31,19 +31,16 @@ class RunRecord:
 
         Runs that are under way are among them: whether a run lives is Prefect's to say.
         """
-        with self._session.connected() as connection:
-            return rows(connection, "orphaned_runs", Event, {"limit": _LATEST})
+        return self._session.rows("orphaned_runs", Event, {"limit": _LATEST})
 
     def events(self, run_ids: Collection[str], kinds: Collection[EventKind]) -> list[Event]:
         """The events of these kinds of all these runs, oldest first; one statement however many they are."""
-        with self._session.connected() as connection:
-            return rows(connection, "run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})
+        return self._session.rows("run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})
 
     def own_events(self, run_id: str, model: str, environment: str, fingerprint: str, kinds: Collection[EventKind]) -> list[Event]:
         """The run's events of these kinds with the candidate there, oldest first."""
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint}
-        with self._session.connected() as connection:
-            return rows(connection, "own_events", Event, {**who, "kinds": list(kinds)})
+        return self._session.rows("own_events", Event, {**who, "kinds": list(kinds)})
 
     def unsettled_failure(
         self, run_id: str, model: str, environment: str, fingerprint: str, *, organisation: str | None = None
@@ -53,8 +50,7 @@ class RunRecord:
         A run that was killed finds here what it still has to do. What another run has done there since is not undone.
         """
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._session.connected() as connection:
-            return row(connection, "unsettled_failure", Failure, who)
+        return self._session.row("unsettled_failure", Failure, who)
 
     def settled_failure(
         self, run_id: str, model: str, environment: str, fingerprint: str, *, organisation: str | None = None
@@ -64,8 +60,7 @@ class RunRecord:
         A run that is lost after that has nothing left to do but to end as it would have ended.
         """
         who = {"run_id": run_id, "model": model, "environment": environment, "fingerprint": fingerprint, "organisation": organisation}
-        with self._session.connected() as connection:
-            return row(connection, "settled_failure", Failure, who)
+        return self._session.row("settled_failure", Failure, who)
 
     def overtaken(self, runs: Sequence[tuple[str, str, datetime]]) -> dict[str, str]:
         """Which of these runs was overtaken by which: another run began with its model after its own last deed.
@@ -74,6 +69,5 @@ class RunRecord:
             runs: For each its id, its model, and when it began.
         """
         run_ids, models, began = ([run[index] for run in runs] for index in range(3))
-        with self._session.connected() as connection:
-            found = rows(connection, "begun_since", _Overtaken, {"run_ids": run_ids, "models": models, "began": began})
+        found = self._session.rows("begun_since", _Overtaken, {"run_ids": run_ids, "models": models, "began": began})
         return {each.run_id: each.by_run for each in found}

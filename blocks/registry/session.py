@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.abc import Buffer
+from psycopg.rows import RowFactory, class_row, tuple_row
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import ConnectionPool
 
 from blocks.facts.kinds import GROUPS
+from blocks.registry.connect import connection_parameters, is_pooled
 from blocks.registry.mapping import Address, translate
 from blocks.registry.statements import statement
 from blocks.storable import storable, storable_text
@@ -26,12 +30,12 @@ _POOL_SIZE = 4
 #: Digits of an integer that is read as one.
 _LONGEST_INTEGER = 400
 
-#: Seconds until a peer that vanished without a word counts as gone (TCP only).
-_GONE_AFTER_SECONDS = 15
-
 
 class Session:
     """A pool, and one place where errors are mapped; what the parts of `RegistryClient` share.
+
+    Nothing that is sent depends on the session of the server that it meets: settings and locks are those of a transaction, so that a pooler
+    in transaction mode may lie between.
 
     Args:
         dsn: libpq's connection string or URI.
@@ -40,21 +44,9 @@ class Session:
 
     def __init__(self, dsn: str, *, connect_timeout_seconds: float = 5.0) -> None:
         self.address = Address.of(dsn)
-        self._dsn = dsn
-        self._connect: dict[str, Any] = {
-            # A read leaves no transaction open behind it; what must hang together opens one.
-            "autocommit": True,
-            # libpq counts whole seconds and takes one for two.
-            "connect_timeout": max(2, round(connect_timeout_seconds)),
-            # A name in the connection string wins.
-            "fallback_application_name": "slipway",
-            "keepalives_idle": _GONE_AFTER_SECONDS,
-            # In milliseconds. Keepalives are not sent while something is unacknowledged; this covers that.
-            "tcp_user_timeout": _GONE_AFTER_SECONDS * 1000,
-        }
+        self._parameters = connection_parameters(dsn, connect_timeout_seconds=connect_timeout_seconds)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            dsn,
-            kwargs=self._connect,
+            kwargs={**self._parameters, "autocommit": True, "prepare_threshold": None},
             configure=_configure,
             # A connection that was cut while it lay in the pool is replaced, not handed out.
             check=ConnectionPool.check_connection,
@@ -72,7 +64,7 @@ class Session:
         """Make sure that the database can be had; connections are made when they are needed."""
         # The pool would retry a wrong password in silence until its time is up; a connection of our own tells the reason at once.
         try:
-            psycopg.connect(self._dsn, **self._connect).close()
+            psycopg.connect(**self._parameters).close()
             self._pool.open()
         except psycopg.Error as error:
             raise translate(error, self.address) from error
@@ -94,7 +86,32 @@ class Session:
     def transaction(self) -> Iterator[Connection]:
         """A connection of the pool in a transaction that ends with the block."""
         with self.connected() as connection, connection.transaction():
+            set_up(connection)
             yield connection
+
+    def rows(self, name: str, shape: type[Row], parameters: Mapping[str, object]) -> list[Row]:
+        """Run the statement `name` in a transaction of its own and return its rows as `shape`s."""
+        with self._ran(name, parameters, class_row(shape)) as cursor:
+            return cursor.fetchall()
+
+    def row(self, name: str, shape: type[Row], parameters: Mapping[str, object]) -> Row | None:
+        """Run the statement `name` in a transaction of its own and return its first row, if there is one."""
+        with self._ran(name, parameters, class_row(shape)) as cursor:
+            return cursor.fetchone()
+
+    def change(self, name: str, parameters: Mapping[str, object]) -> int:
+        """Run the statement `name` in a transaction of its own and return how many rows it touched."""
+        with self._ran(name, parameters, tuple_row) as cursor:
+            return cursor.rowcount
+
+    @contextmanager
+    def _ran(self, name: str, parameters: Mapping[str, object], factory: RowFactory[Row]) -> Iterator[psycopg.Cursor[Row]]:
+        with self.connected() as connection, connection.cursor(row_factory=factory) as cursor:
+            # One round trip. What is sent between two synchronisations is one transaction, with which the settings end.
+            with connection.pipeline():
+                set_up(connection)
+                cursor.execute(statement(name), _sent(parameters))
+            yield cursor
 
 
 def rows(connection: Connection, name: str, shape: type[Row], parameters: Mapping[str, object]) -> list[Row]:
@@ -129,9 +146,24 @@ def _kept(value: object) -> object:
     return storable_text(value) if isinstance(value, str) else value
 
 
+def set_up(connection: Connection) -> None:
+    """Settings of the transaction that has begun."""
+    connection.execute(statement("settings"))
+
+
 def _configure(connection: Connection) -> None:
-    connection.execute(statement("session"))
     set_json_loads(_read, connection)
+    connection.adapters.register_loader("timestamptz", _InUtc)
+    # Named statements belong to a session of the server; from the fifth time on, they save planning.
+    if not is_pooled(connection):
+        connection.prepare_threshold = 5
+
+
+class _InUtc(TimestamptzLoader):
+    """The time zone of the session is the server's, and may be anybody's behind a pooler."""
+
+    def load(self, data: Buffer) -> datetime:
+        return super().load(data).astimezone(UTC)
 
 
 def _read(text: str | bytes) -> Any:

@@ -59,5 +59,4 @@ class Switch:
 
     def taken_out(self, model: str, environment: str, *, organisation: str | None = None) -> TakenOut | None:
         """Why and by whom the model was taken out of the environment; None if it is not."""
-        with self._session.connected() as connection:
-            return row(connection, "taken_out", TakenOut, {"model": model, "environment": environment, "organisation": organisation})
+        return self._session.row("taken_out", TakenOut, {"model": model, "environment": environment, "organisation": organisation})

@@ -1,5 +1,5 @@
 -- Entries; a filter that is NULL does not filter. Rows that are not Slipway's (no environment, commit or status) are left out.
--- Times are cast for a table that was there before Slipway: its columns may be without a zone (session.sql reads them as UTC).
+-- Times are cast for a table that was there before Slipway: its columns may be without a zone (settings.sql reads them as UTC).
 SELECT
     organisation, model_name AS model, hub_revision, deployment_environment AS environment, deployment_namespace AS namespace,
     deployment_endpoint AS endpoint, deployment_status AS status, deployment_status_reason AS status_reason,

@@ -21,7 +21,11 @@ free AS MATERIALIZED (
 )
 UPDATE model_registry_entries AS e
 SET last_health_check_at = greatest(e.last_health_check_at, %(at)s),
-    health_window = right(coalesce(e.health_window, '') || CASE WHEN free.good THEN '+' ELSE '-' END, 5)
+    -- A round that is told twice (the first answer was lost) counts once.
+    health_window = CASE
+        WHEN e.last_health_check_at = %(at)s THEN e.health_window
+        ELSE right(coalesce(e.health_window, '') || CASE WHEN free.good THEN '+' ELSE '-' END, 5)
+    END
 FROM free
 -- The row is locked, so it is still in its place (ctid).
 WHERE e.ctid = free.place
