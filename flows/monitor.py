@@ -6,10 +6,10 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.cluster import Cluster
@@ -21,10 +21,10 @@ from flows.errors import VerificationInconclusive
 from flows.health.tasks import Round, check_health, check_health_task
 from flows.record.lock import alone
 from flows.runtime.blocks import load_block, shared_registry
-from flows.runtime.endpoints import keyed
+from flows.runtime.endpoints import Ways
 from flows.runtime.states import ended, overtakes
 from flows.runtime.tasks import RESULTS, foreseen, run
-from flows.spec import Deployments, Environment
+from flows.spec import Deployments
 
 
 @flow(name="monitor", result_serializer=RESULTS)
@@ -33,7 +33,8 @@ async def monitor() -> State[Any] | dict[str, Any]:
     """Check the health of every routed endpoint once, and move entries between `ready` and `degraded` by their last five checks."""
     try:
         with foreseen("Monitoring"):
-            registry, endpoints, cache = await connections()
+            registry, ways, cache = await connections()
+            endpoints = await asyncio.to_thread(ways.now, get_run_logger().warning)
             # Not a concurrency limit of Prefect: a server that restarts may lose its slot, and each later run would be cancelled.
             async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
                 if other is not None:
@@ -46,30 +47,23 @@ async def monitor() -> State[Any] | dict[str, Any]:
     return {"checked": seen.checked, "failing": seen.failing, "degraded": list(seen.degraded), "recovered": list(seen.recovered)}
 
 
-async def connections() -> tuple[Registry, Mapping[str, Endpoint], HealthCache | None]:
-    """The registry, how the endpoints of each environment are reached (by its name), and the cache if there is one."""
+async def connections() -> tuple[Registry, Ways, HealthCache | None]:
+    """The registry, how the endpoints of each environment are reached, and the cache if there is one."""
     deployments = Deployments.default()
-    endpoints = {environment.name: await _way(environment) for environment in deployments.environments()}
+    environments = deployments.environments()
+    endpoints = {environment.name: await load_block(Endpoint, environment.blocks) for environment in environments}
+    guarded = {
+        environment.name: (await load_block(Cluster, environment.blocks), environment)
+        for environment in environments
+        if environment.api_key_secret is not None
+    }
     name = deployments.shared().health_cache
-    return await shared_registry(deployments), endpoints, await load_block(HealthCache, name) if name else None
-
-
-async def _way(environment: Environment) -> Endpoint:
-    endpoint = await load_block(Endpoint, environment.blocks)
-    if environment.api_key_secret is None:
-        return endpoint
-    cluster = await load_block(Cluster, environment.blocks)
-
-    def with_key() -> Endpoint:
-        with cluster.client() as client:
-            return keyed(endpoint, client, environment)
-
-    return await asyncio.to_thread(with_key)
+    return await shared_registry(deployments), Ways(endpoints, guarded), await load_block(HealthCache, name) if name else None
 
 
 def keep_watch(
     registry: Registry,
-    endpoints: Mapping[str, Endpoint],
+    ways: Ways,
     cache: HealthCache | None,
     *,
     interval_seconds: float,
@@ -83,8 +77,12 @@ def keep_watch(
     while not ended.is_set():
         began = time.monotonic()
         try:
-            tell(check_health(registry, endpoints, cache, interval_seconds))
+            tell(check_health(registry, ways.now(_warn), cache, interval_seconds))
         # A registry that restarts does not end the watch; what no time cures does.
         except Transient as exc:
-            print(f"slipway: {exc.message}", file=sys.stderr, flush=True)
+            _warn(exc.message)
         ended.wait(max(0.0, interval_seconds - (time.monotonic() - began)))
+
+
+def _warn(message: str) -> None:
+    print(f"slipway: {message}", file=sys.stderr, flush=True)

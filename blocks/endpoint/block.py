@@ -34,9 +34,14 @@ class Endpoint(Block):
 
     # Of one run: neither saved with the block nor shown.
     _key: SecretStr | None = PrivateAttr(default=None)
+    _key_secret: str = PrivateAttr(default="")
 
-    def with_key(self, key: str) -> Self:
+    def with_key(self, key: str, secret: str) -> Self:
         """The same, sending the key that engines ask for (vLLM's `--api-key`) as a bearer token.
+
+        Args:
+            key: The key.
+            secret: Where it comes from, as an engine's refusal names it: `NAME in NAMESPACE`.
 
         Raises:
             EndpointRejected: The API server's proxy passes no such header on: it takes it for its own, and removes it.
@@ -46,7 +51,7 @@ class Endpoint(Block):
                 "Engines that ask for a key cannot be reached by the API server's proxy; use an endpoint block with via: dns."
             )
         keyed = self.model_copy()
-        keyed._key = SecretStr(key)
+        keyed._key, keyed._key_secret = SecretStr(key), secret
         return keyed
 
     def client(self, endpoint: str) -> EndpointClient:
@@ -56,7 +61,7 @@ class Endpoint(Block):
             EndpointRejected: It is not a cluster-internal service address.
             ClusterRejected: The kubeconfig or its context does not exist.
         """
-        return EndpointClient(endpoint, *self.target(endpoint), self.timeout_seconds)
+        return EndpointClient(endpoint, *self.target(endpoint), self.timeout_seconds, self._key_secret)
 
     def pod_client(self, namespace: str, pod: str, address: str, port: int) -> EndpointClient:
         """A client for one pod behind an endpoint, past its Service; use it as a context manager.
@@ -73,7 +78,7 @@ class Endpoint(Block):
         name = f"pod {pod}"
         if self.via == "dns":
             host = f"[{address}]" if ":" in address else address
-            return EndpointClient(name, f"http://{host}:{port}", self._headers(), None, self.timeout_seconds)
+            return EndpointClient(name, f"http://{host}:{port}", self._headers(), None, self.timeout_seconds, self._key_secret)
         access = self.access()
         return EndpointClient(name, access.proxied(namespace, f"pods/{pod}:{port}"), access.headers, access.tls, self.timeout_seconds)
 
@@ -94,7 +99,7 @@ class Endpoint(Block):
             ClusterRejected: The kubeconfig or its context does not exist.
         """
         if self.via == "dns":
-            return EndpointAccess(api_server=None, headers=self._headers(), tls=None)
+            return EndpointAccess(api_server=None, headers=self._headers(), tls=None, key_secret=self._key_secret)
         configuration = load_configuration(self.kubeconfig, self.context)
         return EndpointAccess(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
 
@@ -110,11 +115,13 @@ class EndpointAccess:
         api_server: The API server whose proxy is used; None where their DNS names can be resolved.
         headers: To be sent along.
         tls: How to check the server's certificate; None for plain HTTP.
+        key_secret: The Secret that the engines' key comes from; empty where none is sent.
     """
 
     api_server: str | None
     headers: dict[str, str] = field(repr=False)
     tls: ssl.SSLContext | None
+    key_secret: str = ""
 
     def base_url(self, endpoint: str) -> str:
         """The URL of `host:port`.

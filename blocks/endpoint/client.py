@@ -18,8 +18,19 @@ from blocks.facts import Answer, EngineMetrics, Load, ServedModel
 #: More than any answer of a check has; what goes on for longer is not one.
 LARGEST_ANSWER_BYTES = 8 << 20
 
-#: What a 401 means: vLLM answers it on all below /v1 where it was started with a key, and the key does not come along.
-UNAUTHORIZED = "it asks for another key than it was sent; api_key_secret in the environment's file names the Secret that has it"
+
+def unauthorized(key_secret: str) -> str:
+    """What a 401 means, and what to do: vLLM answers it on all below /v1 where it was started with a key, and another or none comes along.
+
+    Args:
+        key_secret: The Secret that the key came from; empty where none was sent.
+    """
+    if not key_secret:
+        return "it asks for a key, and was sent none; api_key_secret in the environment's file names the Secret that has it"
+    return (
+        f"it asks for another key than the Secret {key_secret} has now; engines read it when they start, "
+        "so restart the model's pods (kubectl rollout restart) or put the former key back"
+    )
 
 
 class EndpointClient:
@@ -31,14 +42,24 @@ class EndpointClient:
         headers: Sent with every request.
         tls: For https.
         timeout_seconds: How long one request may take in all, whatever trickles in meanwhile.
+        key_secret: The Secret that the key among the headers comes from; empty where there is none.
     """
 
-    def __init__(self, endpoint: str, base_url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, timeout_seconds: float):
+    def __init__(
+        self,
+        endpoint: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | None,
+        timeout_seconds: float,
+        key_secret: str = "",
+    ) -> None:
         self._endpoint = endpoint
         self._base_url = base_url
         self._headers = {**headers, "Accept-Encoding": "identity"}
         self._tls = tls
         self._timeout_seconds = timeout_seconds
+        self._key_secret = key_secret
         # No proxy of the environment: these are addresses of the cluster.
         self._client = httpx.Client(base_url=base_url, headers=self._headers, verify=tls or True, timeout=timeout_seconds, trust_env=False)
 
@@ -148,7 +169,7 @@ class EndpointClient:
         if status in (502, 503, 504):
             raise EndpointUnreachable(f"{self._endpoint} answered HTTP {status} for {path}.")
         if status == 401:
-            raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP 401: {UNAUTHORIZED}.")
+            raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP 401: {unauthorized(self._key_secret)}.")
         if status != 200:
             raise EndpointRejected(f"{self._endpoint} answered {path} with HTTP {status}; is it vLLM?")
         return content

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from blocks.endpoint.block import EndpointAccess
-from blocks.endpoint.client import UNAUTHORIZED
+from blocks.endpoint.client import unauthorized
 from blocks.errors import EndpointRejected
 
 #: An endpoint's two requests go over one connection; the next endpoint's over another.
@@ -73,7 +73,7 @@ async def _probe(client: httpx.AsyncClient, access: EndpointAccess, probe: Probe
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
         return f"{path} did not answer ({type(exc).__name__})"
     if status == 401:
-        return f"{path} answered HTTP 401: {UNAUTHORIZED}"
+        return f"{path} answered HTTP 401: {unauthorized(access.key_secret)}"
     return None if status == 200 else f"{path} answered HTTP {status}"
 
 

@@ -75,7 +75,7 @@ def monitor(
     from flows.runtime.client import prefect_client
 
     with prefect_client():
-        registry, endpoints, cache = asyncio.run(connections())
+        registry, ways, cache = asyncio.run(connections())
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -86,7 +86,7 @@ def monitor(
         else:
             say(seen.message)
 
-    keep_watch(registry, endpoints, cache, interval_seconds=interval, tell=tell, ended=ended)
+    keep_watch(registry, ways, cache, interval_seconds=interval, tell=tell, ended=ended)
 
 
 def exporter(

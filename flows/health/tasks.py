@@ -37,7 +37,8 @@ class Round:
         degraded: What was taken out of routing, with the reason: `model in environment: reason`.
         recovered: What was put back: `model in environment`.
         blind: Environments of which most failed at once, so that nothing was changed there.
-        skipped: Environments with entries that `deployments/` does not describe, so that nobody knows how to reach them.
+        skipped: Environments with entries that `deployments/` does not describe, or whose engines' key cannot be read, so that nobody knows
+            how to reach them.
         without_cache: Why the results are not in the cache; None if they are, or there is none.
         seconds: How long it took.
     """

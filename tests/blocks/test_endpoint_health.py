@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from blocks.endpoint import EndpointAccess
+from blocks.endpoint import Endpoint, EndpointAccess
 from blocks.endpoint.health import Probe, probe_all
 from sandbox.serving import HttpServer, LoopThread
 
@@ -93,3 +93,30 @@ def test_outside_of_the_cluster_an_address_that_is_no_service_is_trouble() -> No
 
     assert found is not None
     assert "is not the address of a Service" in found
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        (Endpoint(), "it asks for a key, and was sent none; api_key_secret in the environment's file names the Secret that has it"),
+        (
+            Endpoint().with_key("sesame", "engine-key in llm"),
+            "it asks for another key than the Secret engine-key in llm has now; engines read it when they start, "
+            "so restart the model's pods (kubectl rollout restart) or put the former key back",
+        ),
+    ],
+    ids=["none was sent", "the Secret was changed after the start"],
+)
+def test_an_engine_that_asks_for_another_key_is_said_with_its_secret_and_the_cure(endpoint: Endpoint, why: str) -> None:
+    async def locked(request: Request) -> Response:
+        return JSONResponse({"error": "Unauthorized"}, status_code=200 if request.url.path == "/health" else 401)
+
+    routes = [Route("/health", locked), Route("/v1/completions", locked, methods=["POST"])]
+    with LoopThread("locked") as loop:
+        server = HttpServer(Starlette(routes=routes), loop)
+        server.start()
+        look = Probe(endpoint=f"{server.host}:{server.port}", model="tiny")
+        (what,) = asyncio.run(probe_all(endpoint.access(), [look], at_once=1, timeout_seconds=5))
+        server.close()
+
+    assert what == f"/v1/completions answered HTTP 401: {why}"

@@ -181,9 +181,12 @@ def test_an_engine_that_asks_for_a_key_is_asked_with_the_one_of_the_environments
     without, with_key = served.verify(**where), served.verify(**where, api_key_secret="engine-key")
 
     server.close()
+    assert "HTTP 401: it asks for a key, and was sent none; api_key_secret" in wrong(without)["protocol"]
+    # as of pods that were started before their Secret was changed
+    assert f"HTTP 401: it asks for another key than the Secret engine-key in {served.namespace} has now" in wrong(with_key)["protocol"]
+    assert "kubectl rollout restart" in wrong(with_key)["protocol"]
     for verdict in (without, with_key):
         assert verdict.outcome == "errored"
-        assert "HTTP 401: it asks for another key than it was sent" in wrong(verdict)["protocol"]
         assert "sesame" not in repr(verdict)
     assert set(asked) == {"", "Bearer sesame"}
     # the pods behind it ask for none, and are sent it all the same
