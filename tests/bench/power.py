@@ -184,7 +184,7 @@ class Bench:
         server = HttpServer(EngineServer(core, options).app(), self._loop)
         server.start()
         try:
-            with Endpoint(via="dns").client(f"{server.host}:{server.port}") as client, _load_beside(client, wanted=beside):
+            with Endpoint(via="dns").client(f"{server.host}:{server.port}") as client, load_beside(client, "tiny-llama", wanted=beside):
                 questions = Questions(client, self._candidate)
                 questions.warm_up_detail()
                 begin = time.perf_counter()
@@ -197,12 +197,13 @@ class Bench:
 
 
 @contextmanager
-def _load_beside(client: EndpointClient, *, wanted: bool) -> Iterator[None]:
+def load_beside(client: EndpointClient, model: str, *, wanted: bool) -> Iterator[None]:
+    """Keep the engine busy with one request after another while the block runs, if that is wanted."""
     over = threading.Event()
 
     def keep_asking() -> None:
         while not over.is_set():
-            client.ask(COMPLETIONS, {"model": "tiny-llama", "prompt": "Count: one, two,", "max_tokens": 8, "temperature": 0})
+            client.ask(COMPLETIONS, {"model": model, "prompt": "Count: one, two,", "max_tokens": 8, "temperature": 0})
 
     thread = threading.Thread(target=keep_asking, daemon=True)
     if wanted:
