@@ -8,8 +8,12 @@ from blocks.kubernetes_api import Document, KubernetesApi, path_of
 _PLURALS = {
     "ConfigMap": "configmaps",
     "Deployment": "deployments",
+    "HTTPRoute": "httproutes",
+    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
+    "Ingress": "ingresses",
     "NetworkPolicy": "networkpolicies",
     "PodDisruptionBudget": "poddisruptionbudgets",
+    "ScaledObject": "scaledobjects",
     "Service": "services",
     "ServiceAccount": "serviceaccounts",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blocks.facts.argocd import Application, ApplicationSource
 from flows.delivery import git_files
-from flows.spec import Environment
+from flows.spec import Environment, IgnoredDifference
 
 #: How long Argo CD may take until a commit is in place. Weights load after that; the rest of the five minutes of a rollback is theirs.
 SYNC_SECONDS = 180
@@ -33,6 +33,7 @@ class SyncPolicy:
         automated: Whether Argo CD is to sync it by itself; otherwise it may only sync when it is asked.
         requester: Who asks, as Argo CD shows it.
         prune: Whether what Git no longer has is deleted.
+        ignored: Fields in which the cluster may differ from the commit.
         empties: Whether the commit takes everything away. Argo CD does not do that by itself (`allowEmpty`), so it is asked for everywhere.
         operation_limit_seconds: How long one operation may run before it is ended and tried again. It takes seconds, unless the
             Application has sync waves or hooks that wait for the model to load.
@@ -44,6 +45,7 @@ class SyncPolicy:
     automated: bool
     requester: str
     prune: bool = True
+    ignored: tuple[IgnoredDifference, ...] = ()
     empties: bool = False
     operation_limit_seconds: float = 300.0
 
@@ -56,6 +58,7 @@ def sync_policy(environment: Environment, model: str, repository: str, requester
         namespace=environment.namespace,
         automated=not environment.approval.required,
         requester=requester or "slipway",
+        ignored=environment.ignore_differences,
         empties=empties,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -10,7 +10,7 @@ from blocks.argocd import Argo, ArgoClient
 from blocks.errors import ApplicationUnfit, ClusterConflict, SyncStalled
 from blocks.facts.argocd import Application
 from flows.delivery.application import SyncPolicy, compared_commit, unfit, wanted_revisions
-from flows.delivery.sync import Asked, Stalled, SyncStep, next_sync_step, noted, stepped
+from flows.delivery.sync import Asked, Stalled, SyncStep, is_synced_and_differs, next_sync_step, noted, stepped
 from flows.runtime.tasks import looks, step
 
 
@@ -39,6 +39,7 @@ def sync(
     wanted: SyncPolicy,
     limit_seconds: int,
     same: Callable[[str], bool] = _never,
+    left: Callable[[Application], Sequence[str] | None] | None = None,
 ) -> None:
     """Wait until the Application has exactly this commit in place, and ask Argo CD for what that takes.
 
@@ -53,18 +54,20 @@ def sync(
         limit_seconds: How long it may take.
         same: Tells whether another commit holds the very same for this Application: on a branch that many models share, Argo CD may
             come to a later one first. Without it, only the commit itself counts.
+        left: Tells where the cluster differs from the commit beyond what may differ. Without it, Argo CD's own word counts.
 
     Raises:
         ApplicationUnfit: It does not exist, points elsewhere, or syncs when it must not.
         SyncStalled: Argo CD does not bring it about; the message says why in its words.
         ClusterUnreachable: The cluster did not answer.
     """
-    asked, known = Asked(), _Known(same)
+    asked, known, differs = Asked(), _Known(same), _Left(left)
     with argo.client() as client:
         for waited in looks(limit_seconds, partial(client.wait_for_application, namespace, application)):
             seen = _look(client, application, namespace, wanted)
             # Kept in this process alone: one that comes after a kill asks anew, and Argo CD finds the commit there or not.
             asked = noted(asked, seen, waited)
+            same_here = known.like(compared_commit(seen, wanted), commit)
             step = next_sync_step(
                 seen,
                 commit,
@@ -72,7 +75,8 @@ def sync(
                 asked,
                 waited_seconds=waited,
                 limit_seconds=limit_seconds,
-                same=known.like(compared_commit(seen, wanted), commit),
+                same=same_here,
+                left=differs.of(seen) if is_synced_and_differs(seen, commit, wanted, same_here) else None,
             )
             if step == "done":
                 return
@@ -105,6 +109,23 @@ def _do(client: ArgoClient, step: SyncStep, seen: Application, commit: str, want
             client.request_sync(seen, wanted_revisions(seen, commit, wanted), prune=wanted.prune, requester=wanted.requester)
         case "terminate":
             client.terminate(seen)
+
+
+class _Left:
+    """Looks where the cluster differs, once for each version of the Application."""
+
+    def __init__(self, left: Callable[[Application], Sequence[str] | None] | None) -> None:
+        self._left = left
+        self._version = ""
+        self._found: Sequence[str] | None = None
+
+    def of(self, seen: Application) -> Sequence[str] | None:
+        """Where the cluster differs; none where nobody can tell."""
+        if self._left is None:
+            return None
+        if self._version != seen.version:
+            self._version, self._found = seen.version, self._left(seen)
+        return self._found
 
 
 class _Known:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from blocks.argocd import Argo
+from blocks.cluster import Cluster
 from blocks.errors import PipelineError, Transient
 from blocks.gitops import GitOps
 from blocks.helm import Helm
@@ -15,6 +16,7 @@ from flows.delivery.application import SYNC_SECONDS, sync_policy
 from flows.delivery.argocd import require_application, sync
 from flows.delivery.git import commit, commit_removal, commit_rollback, or_by_hand
 from flows.delivery.git_files import Commit
+from flows.delivery.live import left_different
 from flows.delivery.move import DeliveredRevision, Move
 from flows.delivery.provenance import Provenance
 from flows.naming import release_name
@@ -28,6 +30,7 @@ class ByArgo:
     argo: Argo
     repository: GitOps
     helm: Helm
+    cluster: Cluster
     environment: Environment
 
     def shown(self, model: str) -> str:
@@ -79,7 +82,8 @@ class ByArgo:
                 exc.untouched = True
             raise
         # Outside of the block above: from the push on Argo CD may act, and no error can say that nothing was touched.
-        sync(self.argo, application, namespace, sha, wanted, SYNC_SECONDS, self._holds_same(candidate.model, sha))
+        left = partial(left_different, self.repository, self.helm, self.cluster, self.environment, candidate.model, sha)
+        sync(self.argo, application, namespace, sha, wanted, SYNC_SECONDS, self._holds_same(candidate.model, sha), left)
         return DeliveredRevision(git_commit=sha)
 
     def _holds_same(self, model: str, sha: str) -> Callable[[str], bool]:

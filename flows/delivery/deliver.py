@@ -22,7 +22,9 @@ def back_end(blocks: Blocks, environment: Environment) -> BackEnd:
         return ByHelm(helm=blocks.helm, environment=environment)
     from flows.delivery.by_argo import ByArgo  # what it needs takes as long to import as all else of a rollback
 
-    return ByArgo(argo=blocks.argocd.argo, repository=blocks.argocd.gitops, helm=blocks.helm, environment=environment)
+    return ByArgo(
+        argo=blocks.argocd.argo, repository=blocks.argocd.gitops, helm=blocks.helm, cluster=blocks.cluster, environment=environment
+    )
 
 
 def without_waiting(delivery: BackEnd) -> BackEnd:

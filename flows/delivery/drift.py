@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +12,7 @@ from blocks.facts.argocd import Application
 from blocks.facts.registry import Entry
 from blocks.wording import one_line
 from flows.delivery.application import SyncPolicy, unfit
+from flows.spec import IgnoredDifference
 from flows.text.markdown import Markdown, md, page, verbatim
 
 #: Lines of a difference that are shown.
@@ -60,14 +62,14 @@ def drifts(
         policy: What it must be.
         seen: The Application; none if there is none.
         in_git: What Git says.
-        live: How the objects that Argo CD calls different differ from Git, as lines.
+        live: How the objects that Argo CD calls different differ from Git beyond what the policy ignores, as lines.
     """
     found = []
     if why := unfit(seen, application, namespace, policy):
         found.append(Drift(kind="application", message=why))
     if (in_git_differs := _git(entry, in_git)) is not None:
         found.append(in_git_differs)
-    if seen is not None and seen.sync_status == "OutOfSync":
+    if seen is not None and seen.sync_status == "OutOfSync" and not (policy.ignored and not live):
         which = ", ".join(seen.out_of_sync) or "something"
         sentence = (
             f"The cluster is not what Git says of {entry.model} in {entry.environment} ({which}): release it again, or sync {application}."
@@ -96,6 +98,37 @@ def shown(lines: Sequence[str]) -> tuple[str, ...]:
     safe = [one_line(line, 200) for line in lines[:SHOWN]]
     more = len(lines) - SHOWN
     return (*safe, f"… {more} more lines") if more > 0 else tuple(safe)
+
+
+def without(document: Any, ignored: Sequence[IgnoredDifference]) -> Any:
+    """The object without the fields in which it may differ."""
+    group = str(document["apiVersion"]).rpartition("/")[0]
+    pointers = [
+        pointer
+        for one in ignored
+        if (one.kind, one.group) == (document["kind"], group) and one.name in ("", document["metadata"]["name"])
+        for pointer in one.json_pointers
+    ]
+    if not pointers:
+        return document
+    left = copy.deepcopy(document)
+    for pointer in pointers:
+        *above, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+        place = left
+        for part in above:
+            place = _below(place, part)
+        if isinstance(place, dict):
+            place.pop(last, None)
+        elif isinstance(place, list) and last.isdigit() and int(last) < len(place):
+            # Emptied and not taken out: those behind it keep their numbers.
+            place[int(last)] = None
+    return left
+
+
+def _below(place: Any, part: str) -> Any:
+    if isinstance(place, dict):
+        return place.get(part)
+    return place[int(part)] if isinstance(place, list) and part.isdigit() and int(part) < len(place) else None
 
 
 def different(wanted: Any, live: Any, place: str = "") -> list[str]:

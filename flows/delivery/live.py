@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from blocks.argocd import Argo
 from blocks.cluster import Cluster
 from blocks.errors import ClusterRejected, GitRejected, HelmRejected
@@ -11,7 +13,7 @@ from blocks.helm import Helm
 from blocks.registry import Entry
 from flows.delivery import git_files
 from flows.delivery.application import SyncPolicy, sync_policy
-from flows.delivery.drift import Drift, InGit, different, drifts
+from flows.delivery.drift import Drift, InGit, different, drifts, without
 from flows.delivery.git_files import CHART, RELEASE, VALUES
 from flows.naming import release_name
 from flows.runtime.blocks import Blocks
@@ -38,7 +40,7 @@ def look_for_drift(
         in_git = InGit(
             head=tree.head, fingerprint=git_files.promoted(tree.read(f"{where}/{RELEASE}")), changed=_changed(tree, where, entry.git_commit)
         )
-        live = _live(tree, helm, cluster, where, name, environment, seen) if seen is not None and seen.out_of_sync else ()
+        live = _live(tree, helm, cluster, where, name, environment, seen.out_of_sync) if seen is not None and seen.out_of_sync else ()
     return drifts(entry, name, environment.argocd_namespace, policy, seen, in_git, live)
 
 
@@ -52,22 +54,50 @@ def _changed(tree: Checkout, where: str, since: str | None) -> tuple[str, ...]:
         return (f"commit {since[:12]} is not to be had any longer: {exc.message}",)
 
 
-def _live(
-    tree: Checkout, helm: Helm, cluster: Cluster, where: str, name: str, environment: Environment, seen: Application
-) -> tuple[str, ...]:
-    """How the objects that Argo CD calls different differ from what Git renders to."""
+def left_different(
+    repository: GitOps, helm: Helm, cluster: Cluster, environment: Environment, model: str, commit: str, seen: Application
+) -> tuple[str, ...] | None:
+    """How the objects that Argo CD calls different differ from that commit, beyond what the environment ignores; none if nobody can tell.
+
+    Raises:
+        GitUnreachable: The repository did not answer.
+        ClusterUnreachable: The cluster did not answer.
+    """
+    name, where = release_name(model, environment.name), git_files.folder(model, environment.name)
     try:
-        with helm.client() as charts:
-            rendered = charts.rendered(name, environment.namespace, tree.folder / where / CHART, tree.folder / where / VALUES)
-        lines = []
-        with cluster.client() as client:
-            for wanted in rendered:
-                shown = f"{wanted['kind']}/{wanted['metadata']['name']}"
-                if shown in seen.out_of_sync:
-                    there = client.documents.get(wanted["apiVersion"], wanted["kind"], environment.namespace, wanted["metadata"]["name"])
-                    lines += [f"{shown} is not there"] if there is None else [f"{shown} {line}" for line in different(wanted, there)]
+        with repository.client() as git, git.checkout() as tree:
+            tree.restore([f"{where}/{VALUES}", f"{where}/{CHART}"], commit)
+            return _differences(tree, helm, cluster, where, name, environment, seen.out_of_sync)
+    except (GitRejected, HelmRejected, ClusterRejected):  # then Argo CD's own word counts
+        return None
+
+
+def _live(
+    tree: Checkout, helm: Helm, cluster: Cluster, where: str, name: str, environment: Environment, out_of_sync: Sequence[str]
+) -> tuple[str, ...]:
+    try:
+        return _differences(tree, helm, cluster, where, name, environment, out_of_sync)
     except (HelmRejected, ClusterRejected) as exc:  # Argo CD says which objects differ; only how they do cannot be told
         return (exc.message,)
+
+
+def _differences(
+    tree: Checkout, helm: Helm, cluster: Cluster, where: str, name: str, environment: Environment, out_of_sync: Sequence[str]
+) -> tuple[str, ...]:
+    """How the objects that Argo CD calls different differ from what Git renders to, beyond what the environment ignores."""
+    with helm.client() as charts:
+        rendered = charts.rendered(name, environment.namespace, tree.folder / where / CHART, tree.folder / where / VALUES)
+    by_name = {f"{wanted['kind']}/{wanted['metadata']['name']}": wanted for wanted in rendered}
+    lines = [f"{shown} is there, and not in Git" for shown in out_of_sync if shown not in by_name]
+    ignored = environment.ignore_differences
+    with cluster.client() as client:
+        for shown in [shown for shown in by_name if shown in out_of_sync]:
+            wanted = by_name[shown]
+            there = client.documents.get(wanted["apiVersion"], wanted["kind"], environment.namespace, wanted["metadata"]["name"])
+            if there is None:
+                lines.append(f"{shown} is not there")
+            else:
+                lines += [f"{shown} {line}" for line in different(without(wanted, ignored), without(there, ignored))]
     return tuple(lines)
 
 

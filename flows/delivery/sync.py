@@ -6,12 +6,13 @@ judged where the rollout is watched.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from blocks.facts.argocd import Application, ArgoOperation
+from blocks.wording import one_line
 from flows.delivery.application import SyncPolicy, compared_commit, position, quoted, revision_of
 
 #: Seconds between two refreshes that are asked for while Argo CD has compared something else.
@@ -81,6 +82,7 @@ def next_sync_step(
     waited_seconds: float,
     limit_seconds: float,
     same: Collection[str] = (),
+    left: Sequence[str] | None = None,
 ) -> SyncStep | Stalled:
     """What to do about an Application that is fit, to have exactly this commit in place.
 
@@ -92,9 +94,11 @@ def next_sync_step(
         waited_seconds: How long it has been waited for.
         limit_seconds: How long it may take.
         same: Other commits of the repository that are known to hold the very same for this Application.
+        left: Where the cluster differs from the commit beyond what may differ, object and field a line, although it was synced
+            (`is_synced_and_differs`); none where that is not known.
     """
     operation = seen.operation
-    in_place = _is_in_place(seen, commit, policy, same)
+    in_place = _is_in_place(seen, commit, policy, same) or (bool(policy.ignored) and left is not None and not left)
     # In place, and yet an operation that runs or is still to come may bring something else.
     if in_place and not (seen.requested or (operation is not None and operation.running)):
         return "done"
@@ -104,6 +108,9 @@ def next_sync_step(
         return _running(seen, operation, commit, policy, asked, waited_seconds)
     if seen.requested or seen.refreshing:
         return "wait"
+    # Twice, as the first may have met something that was about to end anyway.
+    if left and asked.syncs >= (1 if policy.automated else 2):
+        return Stalled(message=_rewritten(seen, commit, left))
     if asked.failing_since is not None and waited_seconds - asked.failing_since >= COMPARISON_SECONDS:
         return Stalled(message=f"{_named(seen)} cannot be compared with Git: {_complaint(seen)}.")
     # Conditions are of the last comparison: only after a refresh are they about what is there now.
@@ -115,6 +122,21 @@ def next_sync_step(
     if asked.refreshed is None or waited_seconds - asked.refreshed >= REFRESH_SECONDS:
         return "refresh"
     return "wait"
+
+
+def is_synced_and_differs(seen: Application, commit: str, policy: SyncPolicy, same: Collection[str] = ()) -> bool:
+    """Whether Argo CD has applied all of the commit, and its objects are different all the same."""
+    operation = seen.operation
+    return (
+        operation is not None
+        and operation.phase == "Succeeded"
+        and operation.whole
+        and revision_of(operation.revisions, seen, policy) == commit
+        and _is_known(seen, commit, policy, same)
+        and seen.sync_status == "OutOfSync"
+        and not seen.requested
+        and not seen.refreshing
+    )
 
 
 def noted(asked: Asked, seen: Application, waited_seconds: float) -> Asked:
@@ -240,6 +262,15 @@ def _overdue(seen: Application, commit: str, policy: SyncPolicy, limit: float) -
         return f"{late}, but {_short(known)}: it follows {target}; see whether the commit is on it and still its newest."
     different = f" ({', '.join(seen.out_of_sync)})" if seen.out_of_sync else ""
     return f"{late}: it is {seen.sync_status or 'not compared yet'}{different}; see what else changes those objects."
+
+
+def _rewritten(seen: Application, commit: str, left: Sequence[str]) -> str:
+    more = f", and {len(left) - 1} more" if len(left) > 1 else ""
+    return (
+        f"{_named(seen)} applied {_short(commit)}, and something on the cluster changes what it applied: {one_line(left[0], 200)}{more}; "
+        "look for an admission webhook or a controller that writes it, and stop it, say in Git what it says, or list the field in "
+        "ignore_differences of the environment (docs/gitops.md)."
+    )
 
 
 def _named(seen: Application) -> str:

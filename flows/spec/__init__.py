@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
     from flows.spec.candidate import Candidate, EngineSettings, LoadFormat, SnapshotFile, Speculative
     from flows.spec.checks import Check, CheckSuite, Expectation, GoldenPrompt
+    from flows.spec.differences import IgnoredDifference
     from flows.spec.environment import (
         BehaviourPolicy,
         Environment,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from flows.spec.model import Model
     from flows.spec.shared import Shared
 
-_MODULES = ("approval", "candidate", "checks", "environment", "load", "model", "shared")
+_MODULES = ("approval", "candidate", "checks", "differences", "environment", "load", "model", "shared")
 
 __all__ = [
     "ApprovalPolicy",
@@ -43,6 +44,7 @@ __all__ = [
     "FailurePolicy",
     "Freeze",
     "GoldenPrompt",
+    "IgnoredDifference",
     "LatencyPolicy",
     "LoadFormat",
     "Model",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from flows.spec.approval import ApprovalPolicy
+from flows.spec.differences import IgnoredDifference
 from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Licence, Seconds
 
 
@@ -157,6 +158,7 @@ class Environment:
             Argo CD delivers.
         delivery: Who changes the cluster: `helm`, run by the flow, or `argocd`, which follows the flow's commits.
         argocd_namespace: Where Argo CD's Applications lie.
+        ignore_differences: Fields in which the cluster may differ from Git there.
         node_selector: Labels of the nodes that may run the engine.
         tolerations: Their taints that its pods tolerate.
         gpu_memory_gib: Memory of one GPU of those nodes in GiB, where no label of theirs says it (`nvidia.com/gpu.memory`).
@@ -181,6 +183,7 @@ class Environment:
     blocks: DnsLabel = "default"
     delivery: Literal["helm", "argocd"] = "helm"
     argocd_namespace: DnsLabel = "argocd"
+    ignore_differences: tuple[IgnoredDifference, ...] = ()
     node_selector: Mapping[str, str] = field(default_factory=lambda: {"node-type": "gpu"})
     tolerations: tuple[Toleration, ...] = (Toleration(key="gpu-workload", value="true", effect="NoSchedule"),)
     gpu_memory_gib: Annotated[float, Field(ge=1, le=4096)] | None = None

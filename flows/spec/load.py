@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flows.errors import SpecInvalid
 from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
+from flows.spec.differences import too_wide
 from flows.spec.engine_arguments import admit, admit_variables
 from flows.spec.environment import Environment
 from flows.spec.environment_values import problems
@@ -87,6 +88,8 @@ class Deployments:
         environment, source = self._loaded(Environment, "environments", name)
         for place, problem in problems(environment.values, environment.prefetch.store):
             raise source.invalid(("values", *place), problem)
+        for place, problem in too_wide(environment.ignore_differences):
+            raise source.invalid(place, problem)
         for index, toleration in enumerate(environment.tolerations):
             if not toleration.key:
                 raise source.invalid(("tolerations", index, "key"), "must name a taint: without one, pods go to every node.")

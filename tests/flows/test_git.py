@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,14 +26,15 @@ from flows.delivery.argocd import sync
 from flows.delivery.drift import Drift
 from flows.delivery.git import commit, commit_removal, commit_rollback
 from flows.delivery.git_files import Commit
-from flows.delivery.live import look_for_drift
+from flows.delivery.live import left_different, look_for_drift
 from flows.delivery.provenance import Provenance
+from flows.delivery.sync import is_synced_and_differs
 from flows.errors import SpecInvalid
 from flows.naming import release_name
 from flows.placement.assess import ReleasePlan
 from flows.placement.budget import load_budget
 from flows.placement.capacity import StrategyName
-from flows.spec import Candidate, EngineSettings, Environment
+from flows.spec import Candidate, EngineSettings, Environment, IgnoredDifference
 from flows.spec.load import ROOT
 from sandbox.argocd.controller import ApplicationController
 from sandbox.git import BareRepository, git
@@ -284,6 +286,33 @@ def test_drift_of_every_kind_is_found_where_it_arises(desk: Desk, world: World, 
             told = desk.repository.read(f"{desk.folder}/values.yaml").replace("replicas:", "# two in summer\nreplicas:")
             desk.repository.commit({f"{desk.folder}/values.yaml": told, f"{desk.folder}/notes.md": "call Ada\n"})
             assert look() == ()
+
+            # when something on the cluster rewrites what is applied, as an admission webhook does
+            followed.patch({"spec": {"syncPolicy": {"automated": {"prune": True, "selfHeal": False}}}})
+            AppsV1Api(api).patch_namespaced_deployment(name, where.namespace, {"spec": {"progressDeadlineSeconds": 77}})
+            webhook = IgnoredDifference(kind="Deployment", group="apps", json_pointers=("/spec/progressDeadlineSeconds",))
+            lenient = replace(where, ignore_differences=(webhook,))
+            with block.client() as client:
+                while (seen := client.application("argocd", name)) is None or not is_synced_and_differs(seen, sha, policy):
+                    pass
+
+            # then what it is and where is told, and it holds nobody up where the environment ignores it
+            def left(environment: Environment) -> tuple[str, ...] | None:
+                return left_different(desk.block, desk.helm, cluster, environment, desk.candidate.model, sha, seen)
+
+            (line,) = left(where) or ()
+            said = re.fullmatch(rf"Deployment/{name} spec\.progressDeadlineSeconds: Git (\d+), live 77", line)
+            assert said is not None, line
+            assert left(lenient) == ()
+            patient = sync_policy(lenient, desk.candidate.model, desk.repository.url, "zoe")
+            sync(block, name, "argocd", sha, patient, 60, left=lambda _: left(lenient))
+            with desk.registry.client() as known:
+                (entry,) = known.entries(model=desk.candidate.model)
+            assert look_for_drift(block, desk.block, desk.helm, cluster, entry, lenient, patient) == ()
+            assert [drift.kind for drift in look()] == ["live"]
+            AppsV1Api(api).patch_namespaced_deployment(name, where.namespace, {"spec": {"progressDeadlineSeconds": int(said[1])}})
+            while look() != ():  # once it is gone, all is well again
+                pass
 
             # when automated sync is switched off, and somebody changes the cluster by hand
             followed.patch({"spec": {"syncPolicy": {"automated": None}}})

@@ -11,7 +11,8 @@ import pytest
 from blocks.facts.argocd import Application, ApplicationSource
 from blocks.facts.registry import Entry
 from flows.delivery.application import SyncPolicy
-from flows.delivery.drift import Drift, InGit, different, drifts, shown
+from flows.delivery.drift import Drift, InGit, different, drifts, shown, without
+from flows.spec import IgnoredDifference
 from tests.support.examples import entry
 
 COMMIT = "c" * 40
@@ -121,3 +122,31 @@ LIVE = {
 )
 def test_only_what_git_wants_is_compared(wanted: dict[str, Any], lines: list[str]) -> None:
     assert different(wanted, LIVE) == lines
+
+
+def test_fields_that_may_differ_are_left_out_of_the_object_that_they_are_ignored_of() -> None:
+    here = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "tiny", "annotations": {"example.com/injected": "yes", "own": "1"}},
+        "spec": {"containers": [{"name": "vllm", "env": [1]}, {"name": "other"}]},
+    }
+
+    def left(group: str, name: str, *pointers: str) -> Any:
+        return without(here, [IgnoredDifference(kind="Deployment", group=group, name=name, json_pointers=pointers)])
+
+    assert left("apps", "", "/metadata/annotations/example.com~1injected")["metadata"]["annotations"] == {"own": "1"}
+    assert left("apps", "tiny", "/spec/containers/0/env")["spec"]["containers"][0] == {"name": "vllm"}
+    assert left("apps", "", "/spec/containers/1")["spec"]["containers"] == [{"name": "vllm", "env": [1]}, None]
+    # another object, another group, or nothing there
+    for others in (("apps", "big"), ("", "")):
+        assert left(*others, "/spec/containers") == here
+    assert left("apps", "", "/spec/nothing/here", "/spec/containers/7/env", "/spec/containers/x") == here
+
+
+def test_a_difference_that_is_ignored_is_no_drift() -> None:
+    ignored = replace(POLICY, ignored=(IgnoredDifference(kind="Deployment", group="apps", json_pointers=("/spec/x",)),))
+    seen = replace(APPLICATION, sync_status="OutOfSync", out_of_sync=("Deployment/tiny",))
+    assert found(seen=seen, policy=ignored) == ()
+    assert [one.kind for one in found(seen=seen, policy=ignored, live=("Deployment/tiny spec.y: Git 1, live 2",))] == ["live"]
+    assert [one.kind for one in found(seen=seen)] == ["live"]

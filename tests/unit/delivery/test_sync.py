@@ -14,7 +14,8 @@ from blocks.errors import SyncStalled
 from blocks.facts.argocd import Application, ApplicationSource, ArgoOperation
 from flows.delivery.application import SyncPolicy, unfit, wanted_revisions
 from flows.delivery.git import or_by_hand
-from flows.delivery.sync import Asked, Stalled, next_sync_step, noted, stepped
+from flows.delivery.sync import Asked, Stalled, is_synced_and_differs, next_sync_step, noted, stepped
+from flows.spec import IgnoredDifference
 
 COMMIT, OLD, LATER = "c" * 40, "a" * 40, "e" * 40
 GIT = "https://git.example.com/deployments.git"
@@ -381,3 +382,49 @@ def test_with_a_chart_from_elsewhere_the_commit_is_that_of_the_values() -> None:
     assert decide(several, MANUAL) == "done"
     assert decide(replace(several, revisions=(COMMIT, OLD)), MANUAL) == "sync"
     assert wanted_revisions(app(), COMMIT, MANUAL) == (COMMIT,)
+
+
+def rewritten(**changes: Any) -> Application:
+    """Applied in full, and different all the same."""
+    return app(revisions=(COMMIT,), sync_status="OutOfSync", out_of_sync=("Deployment/tiny",), operation=operation("Succeeded"), **changes)
+
+
+DIFFERENCE = ("Deployment/tiny spec.template.spec.priority: Git 5, live 0", "Deployment/tiny spec.replicas: Git 1, live 2")
+
+
+@pytest.mark.parametrize(("policy", "syncs"), [(AUTOMATED, 1), (MANUAL, 2)])
+def test_what_the_cluster_changes_after_it_was_applied_twice_is_named_with_object_field_and_cure(policy: SyncPolicy, syncs: int) -> None:
+    asked = Asked(syncs=syncs - 1, synced=0.0, refreshed=0.0)
+    assert not isinstance(decide(rewritten(), policy, asked, waited=1, left=DIFFERENCE), Stalled)
+
+    stalled = decide(rewritten(), policy, replace(asked, syncs=syncs), waited=18, left=DIFFERENCE)
+
+    assert isinstance(stalled, Stalled)
+    assert "Deployment/tiny spec.template.spec.priority: Git 5, live 0, and 1 more" in stalled.message
+    assert "ignore_differences" in stalled.message
+    assert "successfully synced" not in stalled.message
+    assert not stalled.withdraw
+
+
+def test_differences_that_the_environment_ignores_are_no_reason_to_wait_and_others_are() -> None:
+    ignored = (IgnoredDifference(kind="Deployment", group="apps", json_pointers=("/spec/template/spec/priority",)),)
+    allowed = replace(AUTOMATED, ignored=ignored)
+    assert decide(rewritten(), allowed, left=()) == "done"
+    # nothing is ignored, or nobody can tell: Argo CD's word counts
+    assert decide(rewritten(), AUTOMATED, left=()) != "done"
+    assert decide(rewritten(), allowed, left=None) != "done"
+    assert decide(rewritten(), allowed, left=DIFFERENCE[1:]) != "done"
+
+
+def test_where_the_cluster_differs_is_asked_only_once_all_of_the_commit_was_applied() -> None:
+    assert is_synced_and_differs(rewritten(), COMMIT, AUTOMATED)
+    for other in (
+        app(revisions=(COMMIT,)),
+        replace(rewritten(), operation=operation("Running")),
+        replace(rewritten(), operation=operation("Succeeded", OLD)),
+        replace(rewritten(), operation=operation("Succeeded", whole=False)),
+        rewritten(requested=True),
+        replace(rewritten(), revisions=(LATER,)),
+    ):
+        assert not is_synced_and_differs(other, COMMIT, AUTOMATED)
+    assert is_synced_and_differs(replace(rewritten(), revisions=(LATER,)), COMMIT, AUTOMATED, {LATER})
