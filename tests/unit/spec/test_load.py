@@ -242,10 +242,10 @@ def test_a_limit_that_is_no_number_is_refused(deployments: Deployments, line: st
         ("values: {networkPolicy: {enabled: false}}", "values.networkPolicy.enabled: must be true"),
         (
             "ignore_differences: [{kind: Deployment, group: apps, json_pointers: [/spec/x, /spec/template/spec]}]",
-            "ignore_differences.0.json_pointers.1: is /spec/template/spec, in which the engine's image lies: name the field that differs",
+            "ignore_differences[0].json_pointers[1]: is /spec/template/spec, in which the engine's image lies: name the field that differs",
         ),
-        ("ignore_differences: [{kind: Deployment, json_pointers: [spec]}]", "ignore_differences.0.json_pointers.0: "),
-        ("ignore_differences: [{kind: Deployment, json_pointers: []}]", "ignore_differences.0.json_pointers: "),
+        ("ignore_differences: [{kind: Deployment, json_pointers: [spec]}]", "ignore_differences[0].json_pointers[0]: "),
+        ("ignore_differences: [{kind: Deployment, json_pointers: []}]", "ignore_differences[0].json_pointers: "),
     ],
 )
 def test_what_would_weaken_an_environment_is_refused_with_its_line(deployments: Deployments, line: str, says: str) -> None:
