@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from blocks.cluster.pods import Pods
+from blocks.cluster.pods import Pods, events_of
 from blocks.errors import ClusterRejected, ClusterUnreachable
-from blocks.facts import JobState, Pod
+from blocks.facts import ClusterEvent, JobState, Pod
 from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
 
 #: The label that a Job's pods carry.
@@ -32,8 +32,8 @@ class Jobs:
         """
         name = manifest["metadata"]["name"]
         job = self._api.find(_path(namespace, name))
-        # A Job that failed stays so, and its template cannot be changed (422): only another one of the name runs again.
-        if job is not None and _job_state(job).outcome == "failed":
+        # A Job that failed, or is going to, stays so, and its template cannot be changed (422): only another one of the name runs again.
+        if job is not None and ((state := read_job(job)).outcome == "failed" or state.failing):
             self.delete(namespace, name)
             job = None
         if job is None:
@@ -54,12 +54,12 @@ class Jobs:
         if job is None:
             return None
         self._api.remember(namespace, name, job.metadata.resourceVersion)
-        return _job_state(job)
+        return read_job(job)
 
     def list(self, namespace: str, labels: Mapping[str, str]) -> tuple[JobState, ...]:
         """The Jobs that carry all these labels; one request."""
         listed = self._api.list(_path(namespace), labels=selector(labels))
-        return tuple(_job_state(job) for job in listed)
+        return tuple(read_job(job) for job in listed)
 
     def log(self, namespace: str, name: str, lines: int) -> str:
         """The last lines that the Job's newest pod wrote; empty if there is none to read."""
@@ -77,6 +77,10 @@ class Jobs:
         """The Job's pods."""
         return self._pods.list(namespace, {_JOB_NAME: name})
 
+    def events(self, namespace: str, name: str) -> tuple[ClusterEvent, ...]:
+        """What was said about the Job itself, oldest first: a pod that the quota or a policy refuses never exists, and shows here alone."""
+        return events_of(self._api, namespace, "Job", name)
+
     def wait(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Job changes since it was last looked at, `seconds` at most."""
         self._api.wait(_path(namespace), namespace, name, seconds)
@@ -88,12 +92,17 @@ class Jobs:
         self._api.delete(_path(namespace, name))
 
 
-def _job_state(job: Document) -> JobState:
-    # Not FailureTarget or SuccessCriteriaMet, which stand about a second before, while pods still end (Kubernetes 1.36).
-    ended = next((c for c in job.status.conditions or [] if c.status == "True" and c.type in ("Complete", "Failed")), None)
+def read_job(job: Document) -> JobState:
+    """A Job as the API server has it, as a fact."""
+    holding = {c.type: c for c in job.status.conditions or [] if c.status == "True"}
+    # Not FailureTarget or SuccessCriteriaMet: they stand while pods still end, about a second, or on a silent node until its kubelet
+    # is back (Kubernetes 1.36).
+    failed = holding.get("Failed") or holding.get("FailureTarget")
     return JobState(
         name=job.metadata.name,
-        outcome=None if ended is None else "succeeded" if ended.type == "Complete" else "failed",
-        message=(ended.message or "") if ended is not None else "",
+        outcome="succeeded" if "Complete" in holding else "failed" if "Failed" in holding else None,
+        reason=(failed.reason or "") if failed is not None else "",
+        message=(failed.message or "") if failed is not None else "",
         labels=dict(job.metadata.labels or {}),
+        failing="FailureTarget" in holding and "Failed" not in holding,
     )

@@ -20,7 +20,7 @@ class Nodes:
 
     def list(self, labels: Mapping[str, str]) -> tuple[Node, ...]:
         """The nodes that carry all these labels."""
-        return tuple(_node(node) for node in self._api.list("/api/v1/nodes", labels=selector(labels)))
+        return tuple(read_node(node) for node in self._api.list("/api/v1/nodes", labels=selector(labels)))
 
     def gpus_taken(self, nodes: Sequence[str]) -> dict[str, int]:
         """GPUs that pods hold on each of the nodes, whatever their namespace; one request a node.
@@ -63,7 +63,8 @@ class Nodes:
             ) from exc
 
 
-def _node(node: Document) -> Node:
+def read_node(node: Document) -> Node:
+    """A node as the API server has it, as a fact."""
     conditions = {c.type: c.status == "True" for c in node.status.conditions or []}
     gpu = read_gpu_labels(node.metadata.labels or {})
     return Node(

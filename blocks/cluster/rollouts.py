@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from blocks.cluster.pods import Pods
-from blocks.facts import Rollout
+from blocks.facts import Pod, Rollout
 from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
 
 _APPS = "apps/v1"
@@ -36,34 +36,42 @@ class Rollouts:
         self._api.remember(namespace, name, deployment.metadata.resourceVersion)
         # By the selector, so that those of older ReplicaSets are among them: they hold GPUs until they are gone.
         pods = self._pods.list(namespace, deployment.spec.selector.matchLabels)
-        status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
-        progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")
-        return Rollout(
-            wanted=deployment.spec.replicas,
-            updated=status.updatedReplicas or 0,
-            available=status.availableReplicas or 0,
-            total=status.replicas or 0,
-            # Until then all the numbers are those of the spec before.
-            observed=(status.observedGeneration or 0) >= deployment.metadata.generation,
-            deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
-            # A pod that the quota refuses never exists: this condition is all that tells of it.
-            problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
-            pods=pods,
-            surges=_surges(deployment.spec.strategy),
-            routed=self._routed(namespace, name),
-        )
-
-    def _routed(self, namespace: str, service: str) -> frozenset[str]:
-        """Names of the pods that the Service sends to; a pod that ends is told so first, and leaves this list a moment later."""
-        of_service = selector({"kubernetes.io/service-name": service})
+        of_service = selector({"kubernetes.io/service-name": name})
         slices = self._api.list(path_of(namespace, "endpointslices", group="discovery.k8s.io/v1"), labels=of_service)
-        endpoints = [endpoint for each in slices for endpoint in each.endpoints or []]
-        return frozenset(
+        return read_rollout(deployment, pods, slices)
+
+
+def read_rollout(deployment: Document, pods: Sequence[Pod], slices: Sequence[Document]) -> Rollout:
+    """A Kubernetes Deployment as the API server has it, as a fact.
+
+    Args:
+        deployment: The Kubernetes Deployment.
+        pods: Its pods.
+        slices: The EndpointSlices of its Service.
+    """
+    status, conditions = deployment.status, {c.type: c for c in deployment.status.conditions or []}
+    progressing, failure = conditions.get("Progressing"), conditions.get("ReplicaFailure")
+    return Rollout(
+        wanted=deployment.spec.replicas,
+        updated=status.updatedReplicas or 0,
+        available=status.availableReplicas or 0,
+        total=status.replicas or 0,
+        # Until then all the numbers are those of the spec before.
+        observed=(status.observedGeneration or 0) >= deployment.metadata.generation,
+        deadline_exceeded=progressing is not None and progressing.reason == "ProgressDeadlineExceeded",
+        # A pod that the quota refuses never exists: this condition is all that tells of it.
+        problem=f"{failure.reason}: {failure.message}" if failure is not None and failure.status == "True" else "",
+        pods=tuple(pods),
+        surges=_surges(deployment.spec.strategy),
+        # A pod that ends is told so first, and leaves this list a moment later.
+        routed=frozenset(
             endpoint.targetRef.name
-            for endpoint in endpoints
+            for each in slices
+            for endpoint in each.endpoints or []
             # A slice keeps a pod that ends until it is gone: not ready, though serving.
             if endpoint.targetRef is not None and endpoint.conditions is not None and endpoint.conditions.ready
-        )
+        ),
+    )
 
 
 def _surges(strategy: Document) -> bool:

@@ -60,14 +60,31 @@ class GpuQuota:
     used: int
 
 
+#: Containers of the chart's pods, by their names in `charts/vllm-deployment`: where they stand in the pod says nothing, as what is injected
+#: may be put before them.
+ENGINE, CHECK_WEIGHTS, PREPARE_COMPILED = "vllm", "check-weights", "prepare-compiled"
+CHART_CONTAINERS = (ENGINE, CHECK_WEIGHTS, PREPARE_COMPILED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """Where a Kubernetes Job stands. `outcome` is none while it runs; `message` says why it failed; `labels` are its own."""
+    """Where a Kubernetes Job stands.
+
+    Attributes:
+        name: Its name.
+        outcome: How it ended; none while it runs.
+        reason: Kubernetes' word for why it failed, or is going to (`DeadlineExceeded`, `BackoffLimitExceeded`); empty otherwise.
+        message: The same as a sentence.
+        labels: Its labels.
+        failing: Whether it will fail (`FailureTarget`) as soon as its pods have ended, which on a silent node they do not.
+    """
 
     name: str
     outcome: Literal["succeeded", "failed"] | None
+    reason: str = ""
     message: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    failing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +98,15 @@ class ContainerExit:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """A container as its pod's status tells it.
+    """A container as its pod tells it.
 
     Attributes:
         name: Its name.
-        is_init: Whether it must end before the pod's others begin.
-        state: What it does now.
+        kind: `main`; `init` if it must end before the pod's others begin; `sidecar` if it begins among those and stays (an init container
+            that is always restarted); `debug` if it was put into the pod while that ran (an ephemeral one).
+        image: The image that the pod's spec asks for.
+        probed: Whether it has a startup or a readiness probe: without one it counts as ready as soon as it runs.
+        state: What it does now; `waiting` without a reason before the kubelet has said anything.
         reason: Why it waits or how it ended; empty while it runs.
         message: Kubernetes' own words about that.
         restarts: How often it was started again.
@@ -96,7 +116,9 @@ class Container:
     """
 
     name: str
-    is_init: bool = False
+    kind: Literal["main", "init", "sidecar", "debug"] = "main"
+    image: str = ""
+    probed: bool = True
     state: Literal["waiting", "running", "terminated"] = "running"
     reason: str = ""
     message: str = ""
@@ -124,17 +146,18 @@ class Pod:
         ready: Whether it takes traffic.
         phase: Kubernetes' phase.
         node: Where it runs; none before it is scheduled.
-        restarts: Restarts of its containers, together.
+        restarts: Restarts of its engine.
         gpus: GPUs that it holds or asks for.
         problem: What Kubernetes says is wrong now, as `Reason: message`; empty when nothing is.
         terminating: Whether it is being deleted.
-        containers: Its containers, those that initialise it first.
+        disrupted: Why the cluster itself ends it, as `Reason: message` (evicted, preempted, its node is lost); empty if it does not.
+        containers: All of its containers, those that initialise it first.
         annotations: Its annotations.
-        image: The image that its spec asks for, of the first container.
+        image: The image that its spec asks for its engine; empty where it has none.
         address: Its IP address; empty before it has one.
         weights_digest: The hash that its init container `check-weights` demands of the mounted weights; empty where it has none.
         times: When it came to each point, whole seconds, as Kubernetes keeps them: `created`, `scheduled`, `initialised` (init containers
-            are done), `started` (the first container runs), `ready`. A point that it has not come to is not there.
+            are done), `started` (its engine runs), `ready`. A point that it has not come to is not there.
     """
 
     name: str
@@ -151,7 +174,14 @@ class Pod:
     image: str = ""
     address: str = ""
     weights_digest: str = ""
+    disrupted: str = ""
     times: Mapping[str, datetime] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> Container | None:
+        """The container whose log says why the pod does not serve: one that ended in an error, the chart's own before what is injected."""
+        ended = [c for c in self.containers if c.kind != "debug" and c.last_exit is not None and c.last_exit.code != 0]
+        return min(ended, key=lambda container: container.name not in CHART_CONTAINERS, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
 
 from blocks.facts.argocd import Application
@@ -14,6 +13,7 @@ from blocks.wording import one_line
 from flows.delivery.application import SyncPolicy, unfit
 from flows.spec import IgnoredDifference
 from flows.text.markdown import Markdown, md, page, verbatim
+from flows.text.quantities import quantity
 
 #: Lines of a difference that are shown.
 SHOWN = 20
@@ -149,24 +149,8 @@ def _same(wanted: Any, live: Any) -> bool:
         return True
     if wanted == live:
         return True
-    one, other = _quantity(wanted), _quantity(live)
+    one, other = quantity(wanted), quantity(live)
     return one is not None and one == other
-
-
-_UNITS = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12)}
-_UNITS |= {"Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40)}
-
-
-def _quantity(value: Any) -> Decimal | None:
-    """A Kubernetes quantity as a number; none if it is not one."""
-    # Git may say 1 where the server says "1": both are read as text.
-    text = str(value)
-    digits = text.rstrip("kMGTimK")
-    unit = text[len(digits) :]
-    # A bool is a number to Python, and none to Kubernetes.
-    if isinstance(value, bool) or unit not in _UNITS or not digits.replace(".", "", 1).lstrip("-").isdigit():
-        return None
-    return Decimal(digits) * _UNITS[unit]
 
 
 def drift_page(found: Mapping[str, Sequence[Drift]]) -> Markdown:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from blocks.errors import ClusterUnreachable, HelmRejected, PipelineError, RolloutStalled
+from blocks.errors import ClusterRejected, ClusterUnreachable, HelmRejected, PipelineError, RolloutStalled
 from blocks.facts import Node, Pod, Rollout, Trouble
 from flows.rollout.containers import container_finding
 from flows.rollout.finding import Category, Finding
@@ -17,13 +18,16 @@ from flows.text.markdown import Markdown, md, page, verbatim
 
 #: What to do about each category, as a sentence of its own.
 REMEDIES: dict[Category, str] = {
-    "quota-exceeded": "Raise the namespace's ResourceQuota, or free what it counts.",
+    "quota-exceeded": (
+        "Raise the namespace's ResourceQuota, or free what it counts, and run again; until then Kubernetes may take a minute to notice it."
+    ),
     "admission-refused": "Change what the message names, or the cluster's policy for the namespace.",
     "no-gpu": "Free a GPU, add a node, or let the old pod go first (rollout: {strategy: inPlace} in the environment's file).",
     "no-room": "Free memory or CPU on the nodes, or lower the chart's resources.",
-    "no-matching-node": "Label a node, or change node_selector and tolerations of the environment.",
+    "no-matching-node": "Label a node, or uncordon it, or change node_selector and tolerations of the environment.",
     "node-disk-full": "Free disk space on the node: old images and snapshots that nothing serves.",
     "shared-memory-full": "Raise sharedMemory.size in the environment's values; what is used of it counts against the memory limit.",
+    "scratch-full": "Raise scratch.size in the environment's values, or find out what the engine writes: its node has room left.",
     "node-lost": "Look at the node: kubectl describe node tells since when it is silent.",
     "image-not-found": "Correct the image's name and digest in deployments/models.",
     "image-pull-denied": "Create a pull Secret for that registry and name it in image.pullSecrets, or correct the image's name.",
@@ -97,6 +101,14 @@ def is_of(pod: Pod, label: str) -> bool:
     return pod.labels.get("slipway.dev/candidate") == label and not pod.terminating and pod.phase != "Failed"
 
 
+def silent_nodes(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The nodes that do not report, or have only just begun to: their taints stay for some seconds more (12 s with Kubernetes 1.36)."""
+    return tuple(node.name for node in nodes if not node.ready or any(taint.key in _SILENT_TAINTS for taint in node.taints))
+
+
+_SILENT_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
 def _findings(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: Sequence[Node], gpus_wanted: int) -> Iterator[Finding]:
     # Evicted pods stay as objects in phase Failed, and hold no GPU.
     others = [pod for pod in rollout.pods if pod.labels.get("slipway.dev/candidate") != label and pod.phase != "Failed"]
@@ -105,14 +117,14 @@ def _findings(rollout: Rollout, label: str, troubles: Sequence[Trouble], nodes: 
         some_leave=any(pod.terminating for pod in rollout.pods),
         largest_node_gpus=max((node.gpus for node in nodes), default=0),
         gpus_wanted=gpus_wanted,
+        silent=silent_nodes(nodes),
     )
     if rollout.problem:
         yield refused_pod_finding(rollout.problem, holders)
-    silent = {node.name for node in nodes if not node.ready}
     for trouble in troubles:
         pod = trouble.pod
         # First, since what a silent kubelet said last of its pods may be long untrue.
-        if pod.node in silent:
+        if pod.node in holders.silent:
             yield Finding("node-lost", f"node {pod.node}, where {pod.name} runs, does not report", None, (f"{pod.name} on {pod.node}",))
         elif (finding := scheduling_finding(trouble, holders) or container_finding(trouble)) is not None:
             yield finding
@@ -122,11 +134,16 @@ def _certainty(patience_seconds: float | None) -> float:
     return float("inf") if patience_seconds is None else patience_seconds
 
 
-def _diagnosis(finding: Finding, evidence: Sequence[str]) -> Diagnosis:
+def diagnosis(finding: Finding, remedy: str = "") -> Diagnosis:
+    """The diagnosis of one finding, with the remedy of its category unless there is a better one."""
+    return _diagnosis(finding, finding.evidence, remedy)
+
+
+def _diagnosis(finding: Finding, evidence: Sequence[str], remedy: str = "") -> Diagnosis:
     return Diagnosis(
         category=finding.category,
         message=finding.message,
-        remedy=REMEDIES[finding.category],
+        remedy=remedy or REMEDIES[finding.category],
         evidence=tuple(dict.fromkeys(evidence)),
         patience_seconds=finding.patience_seconds,
     )
@@ -135,17 +152,20 @@ def _diagnosis(finding: Finding, evidence: Sequence[str]) -> Diagnosis:
 def diagnosis_of(exc: PipelineError) -> Diagnosis | None:
     """The diagnosis that an error of a release carries or amounts to; none for errors that say all there is to say."""
     # It has none where there was nothing to judge: the Kubernetes Deployment was gone.
-    if isinstance(exc, RolloutStalled) and "category" in exc.facts:
+    if isinstance(exc, (RolloutStalled, ClusterRejected)) and "category" in exc.facts:
         return TypeAdapter(Diagnosis).validate_python({**exc.facts, "message": exc.facts["sentence"]})
     if isinstance(exc, ClusterUnreachable):
         return _diagnosis(Finding("cluster-unreachable", exc.message, None), [])
-    if isinstance(exc, HelmRejected) and any(words in exc.message for words in _ADMISSION):
+    if isinstance(exc, HelmRejected) and _ADMISSION.search(exc.message):
         return _diagnosis(Finding("admission-refused", exc.message, 0.0), [])
     return None
 
 
-#: How an API server says that policy, not the object itself, is why it refuses.
-_ADMISSION = ("admission webhook", "is forbidden", "violates PodSecurity", "ValidatingAdmissionPolicy")
+#: How an API server says that policy, not the object itself, is why it refuses. `is forbidden: User "…" cannot` is about rights, and a
+#: namespace that is being deleted takes nothing from anybody.
+_ADMISSION = re.compile(
+    r"admission webhook|violates PodSecurity|ValidatingAdmissionPolicy|is forbidden: (?!User \"|unable to create new content in namespace)"
+)
 
 
 def diagnosis_page(diagnosis: Diagnosis, where: str) -> Markdown:

@@ -12,6 +12,7 @@ Category = Literal[
     "no-matching-node",
     "node-disk-full",
     "shared-memory-full",
+    "scratch-full",
     "node-lost",
     "image-not-found",
     "image-pull-denied",

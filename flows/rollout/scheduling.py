@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass
 
 from blocks.facts import Trouble
+from blocks.wording import one_line
 from flows.rollout.finding import OTHERS_LEAVE_SECONDS, Category, Finding
+from flows.text.quantities import listed, quantity
 
 _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), requested: (?P<requested>.+?), used: .+?, limited: (?P<limited>.+)$")
-# Whole numbers, as GPUs are counted; amounts with a unit (16Gi) do not match and are not compared.
-_AMOUNT = re.compile(r"([\w./-]+)=(\d+)\b")
+_AMOUNT = re.compile(r"([\w./-]{1,317})=([\w.+-]{1,40})")
+#: What begins an event of a controller that cannot make a pod.
+_CREATING = re.compile(r"^(?:\(combined from similar events\): )?Error creating: ")
 
 #: The scheduler's words, by what they mean; the first that matches counts. The numbers before them are nodes.
 _NO_NODE: tuple[tuple[Category, str], ...] = (
@@ -18,7 +21,12 @@ _NO_NODE: tuple[tuple[Category, str], ...] = (
     ("node-disk-full", "node.kubernetes.io/disk-pressure"),
     ("no-gpu", "Insufficient nvidia.com/gpu"),
     ("no-room", "Insufficient"),
+    # A claim that is not there, or has no volume: what is mounted may come a moment after the pod that mounts it.
+    ("container-refused", "persistentvolumeclaim "),
+    ("container-refused", "unbound immediate PersistentVolumeClaims"),
     ("no-matching-node", "didn't match Pod's node affinity/selector"),
+    # The same of an affinity to a node by its name: that node is gone (Kubernetes 1.36).
+    ("no-matching-node", "didn't satisfy plugin(s) [NodeAffinity]"),
     ("no-matching-node", "untolerated taint"),
     ("no-matching-node", "were unschedulable"),
 )
@@ -33,12 +41,14 @@ class Holders:
         some_leave: Pods of this release are going.
         largest_node_gpus: GPUs of the largest node that may run it.
         gpus_wanted: GPUs that one pod needs.
+        silent: Nodes that do not report: their taints keep pods away until their kubelet is back.
     """
 
     old_stay: bool = False
     some_leave: bool = False
     largest_node_gpus: int = 0
     gpus_wanted: int = 1
+    silent: tuple[str, ...] = ()
 
     def patience_seconds(self) -> float:
         """How long it may take until they let go: never, if those that hold it wait for the new pod themselves."""
@@ -46,16 +56,22 @@ class Holders:
 
 
 def refused_pod_finding(problem: str, holders: Holders) -> Finding:
-    """Why the API server does not let the pod be made, from the Kubernetes Deployment's `ReplicaFailure`."""
-    evidence = (f"ReplicaFailure: {problem}",)
+    """Why the API server does not let the pod be made, as a Kubernetes Deployment's `ReplicaFailure` or a Job's `FailedCreate` tells."""
+    said = one_line(_CREATING.sub("", problem))
+    evidence = (one_line(problem),)
     if (quota := _QUOTA.search(problem)) is not None:
-        limits = {name: int(amount) for name, amount in _AMOUNT.findall(quota["limited"])}
+        requested, limits = dict(_AMOUNT.findall(quota["requested"])), dict(_AMOUNT.findall(quota["limited"]))
         # More than the quota has in all: it would not do if everybody else left.
-        never = any(int(amount) > limits.get(name, int(amount)) for name, amount in _AMOUNT.findall(quota["requested"]))
-        return Finding("quota-exceeded", problem, 0.0 if never else holders.patience_seconds(), evidence)
+        never = any(_is_more(amount, limits.get(name)) for name, amount in requested.items())
+        return Finding("quota-exceeded", said, 0.0 if never else holders.patience_seconds(), evidence)
     # A webhook that does not answer may answer soon; one that answers no says no again.
     passing = "failed calling webhook" in problem or "context deadline exceeded" in problem
-    return Finding("admission-refused", problem, OTHERS_LEAVE_SECONDS if passing else 0.0, evidence)
+    return Finding("admission-refused", said, OTHERS_LEAVE_SECONDS if passing else 0.0, evidence)
+
+
+def _is_more(amount: str, limit: str | None) -> bool:
+    wanted, most = quantity(amount), quantity(limit)
+    return wanted is not None and most is not None and wanted > most
 
 
 def scheduling_finding(trouble: Trouble, holders: Holders) -> Finding | None:
@@ -63,12 +79,21 @@ def scheduling_finding(trouble: Trouble, holders: Holders) -> Finding | None:
     pod = trouble.pod
     if pod.node is not None or not pod.problem.startswith("Unschedulable"):
         return None
-    category: Category = next((category for category, words in _NO_NODE if words in pod.problem), "no-matching-node")
-    patience = _patience(category, trouble, holders)
-    sentence = f"no node takes pod {pod.name}: {pod.problem.partition(': ')[2]}"
+    evidence = (f"{pod.name}: {pod.problem}",)
+    # What is said of preemption is no reason, only why that does not help.
+    said = _PREEMPTION.split(pod.problem.partition(": ")[2], maxsplit=1)[0].rstrip(". ")
+    category: Category = next((category for category, words in _NO_NODE if words in said), "no-matching-node")
+    if holders.silent and "untolerated taint" in said:
+        silent = f"node(s) {listed(holders.silent)} do not report, and no other takes pod {pod.name}: {said}"
+        return Finding("node-lost", silent, None, evidence)
+    sentence = f"no node takes pod {pod.name}: {said}"
     if category == "no-gpu" and holders.old_stay and not holders.some_leave:
-        sentence += " The old pod keeps its GPU until the new one is ready"
-    return Finding(category, sentence.rstrip("."), patience, (f"{pod.name}: {pod.problem}",))
+        sentence += ". The old pod keeps its GPU until the new one is ready"
+    return Finding(category, sentence, _patience(category, trouble, holders), evidence)
+
+
+#: Where the scheduler goes on about preemption (Kubernetes 1.36).
+_PREEMPTION = re.compile(r"\. (?:no new claims to deallocate, )?preemption: ")
 
 
 def _patience(category: Category, trouble: Trouble, holders: Holders) -> float | None:

@@ -12,7 +12,7 @@ from blocks.errors import PipelineError, RolloutStalled, Transient
 from blocks.facts import Pod, Rollout
 from flows.naming import release_name
 from flows.rollout.diagnosis import Diagnosis, diagnosis_of, diagnosis_page, is_of
-from flows.rollout.judge import judge_rollout
+from flows.rollout.judge import Restarts, judge_rollout
 from flows.runtime.artifacts import show_page
 from flows.runtime.tasks import looks, step
 from flows.spec import Candidate, Environment
@@ -28,12 +28,13 @@ def await_rollout(
         RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis.
         ClusterUnreachable: The cluster did not answer.
     """
+    restarts = Restarts()
     with cluster.client() as client:
         for waited in looks(limit_seconds, partial(client.rollouts.wait, environment.namespace, helm_release)):
             seen = client.rollouts.get(environment.namespace, helm_release)
             if seen is None:
                 raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone; run the release again.")
-            judged = _judged(client, seen, candidate, environment, waited, limit_seconds)
+            judged = _judged(client, seen, candidate, environment, restarts, waited, limit_seconds)
             if judged == "complete":
                 return tuple(pod for pod in seen.pods if pod.ready and is_of(pod, candidate.label))
             if isinstance(judged, Diagnosis):
@@ -80,10 +81,18 @@ def _stalled(diagnosis: Diagnosis, helm_release: str, environment: Environment) 
 
 
 def _judged(
-    client: ClusterClient, seen: Rollout, candidate: Candidate, environment: Environment, waited: float, limit_seconds: float
+    client: ClusterClient,
+    seen: Rollout,
+    candidate: Candidate,
+    environment: Environment,
+    restarts: Restarts,
+    waited: float,
+    limit_seconds: float,
 ) -> Literal["progressing", "complete"] | Diagnosis:
     label = candidate.label
-    waiting = [pod for pod in seen.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.ready and not pod.terminating]
+    mine = [pod for pod in seen.pods if pod.labels.get("slipway.dev/candidate") == label and not pod.terminating]
+    unsettled = restarts.unsettled(mine, waited)
+    waiting = [pod for pod in mine if not pod.ready or pod in unsettled]
     troubles = [client.pods.trouble(environment.namespace, pod) for pod in waiting]
     # Nodes explain pods that do not come up: while all do, the API server is not asked.
     nodes = client.nodes.list(environment.node_selector) if waiting else ()
@@ -95,4 +104,5 @@ def _judged(
         troubles=troubles,
         nodes=nodes,
         gpus_wanted=candidate.engine.gpus,
+        settled=not unsettled,
     )

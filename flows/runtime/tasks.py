@@ -191,12 +191,12 @@ def unforeseen(exc: Exception, what: str) -> Unforeseen:
         exc: What was raised.
         what: What was done then.
     """
-    _run_log().error("%s ended in an error that nobody foresaw.", what, exc_info=exc)
+    get_run_log().error("%s ended in an error that nobody foresaw.", what, exc_info=exc)
     kind = type(exc).__name__
     return Unforeseen(f"{what} ended in {kind}, an error that nobody foresaw; the run's log has all of it.", step=what, kind=kind)
 
 
-def _run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
+def get_run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
     """The log of the run, where people look for what it waits for; this module's own outside of one."""
     try:
         return get_run_logger()
@@ -215,7 +215,7 @@ def patiently(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except Transient as exc:
-            _run_log().warning("%s It is tried again in %g s.", exc.message, pause_seconds)
+            get_run_log().warning("%s It is tried again in %g s.", exc.message, pause_seconds)
             # An event that nobody sets is a plain sleep.
             if (abandoned or threading.Event()).wait(pause_seconds):
                 raise PipelineError("The run was told to end while it waited.") from exc

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from blocks.facts import EngineMetrics, Pod
+from blocks.facts.cluster import ENGINE
 from flows.spec import StabilityPolicy
 from flows.verification.measurement import Measurement, judged
 
 
 def check_restarts(before: Sequence[Pod], after: Sequence[Pod], why: Mapping[str, str] | None = None) -> Measurement:
-    """No pod may restart, end or be replaced between two looks.
+    """No engine may restart, end or be replaced between two looks.
 
     Args:
         before: The pods as the rollout left them.
@@ -31,7 +32,7 @@ def _what_became(before: Pod | None, now: Pod) -> str:
     if now.restarts != before.restarts:
         return f"{now.name} restarted {now.restarts - before.restarts} time(s)"
     # Not yet started again: the count goes up only then.
-    ended = [container for container in now.containers if not container.is_init and container.state != "running"]
+    ended = [container for container in now.containers if container.name == ENGINE and container.state != "running"]
     return f"{now.name} ended" if ended else ""
 
 

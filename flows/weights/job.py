@@ -19,6 +19,9 @@ STORE_MOUNT = "/store"
 #: User and group of its program, the same on every node: the store's folders are theirs. Not the engine's: that only reads.
 USER = 65532
 
+#: How much later the Job ends than those who wait for it, in seconds: longer than their retries after it was lost.
+SPARE_SECONDS = 300
+
 
 def node_job(
     name: str,
@@ -79,7 +82,9 @@ def node_job(
         "metadata": {"name": name, "labels": labels},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": int(policy.timeout_seconds),
+            # Later than whoever waits for it gives up, and reads why it did not end: `DeadlineExceeded` only tells that it did not. It is
+            # for a Job that nobody waits for any longer.
+            "activeDeadlineSeconds": int(policy.timeout_seconds) + SPARE_SECONDS,
             "ttlSecondsAfterFinished": 3600,
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },

@@ -28,6 +28,8 @@ def progress(line: Mapping[str, Any], node: str) -> Progress | None:
             return Progress(percent=percent, message=md("**{}**: {} of {}, {}/s{}", node, _size(done), _size(total), _size(speed), rest))
         case {"event": "waiting"}:
             return Progress(percent=0.0, message=md("**{}**: waits for another Job that fetches the same", node))
+        case {"event": "held", "message": why}:
+            return Progress(percent=0.0, message=md("**{}**: cannot start yet: {}", node, why))
         case {"event": "complete", "fetched": bool(fetched), "bytes": total}:
             how = "fetched and proven" if fetched else "was there already"
             return Progress(percent=100.0, message=md("**{}**: {} {}", node, _size(total), how))

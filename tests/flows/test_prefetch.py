@@ -119,22 +119,29 @@ def test_a_disk_without_room_fails_the_release_with_the_numbers(site: Site) -> N
 
 
 @pytest.mark.parametrize(
-    ("store", "image", "why"),
+    ("store", "changes", "why"),
     [
-        pytest.param("/mnt/forgotten", None, r'path "/mnt/forgotten" does not exist: make that folder on the node\.$', id="store"),
-        pytest.param(STORE, "slipway-sandbox/forgotten", r"cannot start: pod .*: \w*Image\w*: .*slipway-sandbox/forgotten", id="image"),
+        pytest.param("/mnt/forgotten", {}, r'path "/mnt/forgotten" does not exist: make that folder on the node \(', id="store"),
+        pytest.param(
+            STORE, {"image": "slipway-sandbox/forgotten"}, r"cannot start: pod .*Image\w*: .*slipway-sandbox/forgotten", id="image"
+        ),
+        pytest.param(STORE, {"quota": "50m"}, r"exceeded quota: small, requested: requests\.cpu=100m.*Raise the namespace's", id="quota"),
+        pytest.param(STORE, {"node": "gpu-9"}, r"there is no node gpu-9 any longer .*have node_selector leave it out", id="node"),
     ],
 )
-def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, image: str | None, why: str) -> None:
+def test_what_a_node_will_never_have_is_named_at_once(world: World, store: str, changes: dict[str, str], why: str) -> None:
     kubeconfig, namespace = world.cluster.kubeconfig, f"bare-{uuid.uuid4().hex[:8]}"
     where = environment(namespace=namespace)
-    if image is not None:
-        where = replace(where, prefetch=replace(where.prefetch, image=f"{image}@sha256:{'0' * 64}"))
+    if "image" in changes:
+        where = replace(where, prefetch=replace(where.prefetch, image=f"{changes['image']}@sha256:{'0' * 64}"))
     with new_client_from_config(str(kubeconfig)) as api, Cluster(kubeconfig=kubeconfig).client() as client:
         CoreV1Api(api).create_namespace({"metadata": {"name": namespace}})
         claim_volumes(world, namespace, path=store)
+        if "quota" in changes:
+            quota = {"metadata": {"name": "small"}, "spec": {"hard": {"requests.cpu": changes["quota"]}}}
+            CoreV1Api(api).create_namespaced_resource_quota(namespace, quota)
 
-        node = client.nodes.list(where.node_selector)[0].name
+        node = changes.get("node") or client.nodes.list(where.node_selector)[0].name
         job = scrub_job(where, node, "run")
         with pytest.raises(ClusterRejected, match=why):
             run_on_node(client, where, node, job, {}, lambda line: None)

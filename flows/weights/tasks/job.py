@@ -8,11 +8,12 @@ from typing import Any
 
 from blocks import errors
 from blocks.cluster import ClusterClient
-from blocks.facts import Pod
+from blocks.facts import JobState, Pod
 from flows.errors import DoesNotFit, SpecInvalid
-from flows.rollout.containers import container_finding
-from flows.runtime.tasks import looks
+from flows.rollout.finding import Finding
+from flows.runtime.tasks import get_run_log, looks
 from flows.spec import Environment
+from flows.weights.obstacles import begins, diagnosis_of_job, failure, last_words, lost, obstacle, with_remedy
 from flows.weights.progress import said
 
 #: Between two looks at the log, in seconds.
@@ -48,39 +49,66 @@ def run_on_node(
     Raises:
         PipelineError: What the program says went wrong.
         ClusterUnreachable: Its node or pod was lost; retried.
-        ClusterRejected: It cannot run, or did not end in time.
+        ClusterRejected: Quota, policy, room or its node keep it from beginning, its program failed without a report, or it did not end
+            in time.
     """
     name, namespace, limit = job["metadata"]["name"], environment.namespace, environment.prefetch.timeout_seconds
     what = f"The Job {name} on node {node}"
     client.jobs.create(namespace, job, files)
+    was_deleted, problem, held = False, "", ""
     for waited in looks(limit, partial(client.jobs.wait, namespace, name), PAUSE_SECONDS):
         state = client.jobs.get(namespace, name)
         pods = client.jobs.pods(namespace, name)
-        problem = "; ".join(pod.problem for pod in pods if pod.problem)
-        # One line is enough: the last is the newest progress, or the end.
-        line = said(client.jobs.log(namespace, name, lines=1).strip())
+        was_deleted = was_deleted or any(pod.terminating for pod in pods)
+        # One line is enough: the last is the newest progress, or the end. What could not be read of the log is in the pod's status.
+        line = said(client.jobs.log(namespace, name, lines=1).strip()) or said(last_words(pods))
         if state is not None and state.outcome == "succeeded":
             return line
-        if state is not None and state.outcome == "failed":
-            kind = _ERRORS.get(str(line.get("error")))
-            if kind is None:  # the program always has a last word; without one its node or its pod was lost
-                raise errors.ClusterUnreachable(f"{what} was lost ({problem or state.message or 'no word from it'}).")
+        if state is not None and state.outcome == "failed" and (kind := _ERRORS.get(str(line.get("error")))) is not None:
             raise kind(f"Node {node}: {line['message']}")
-        why = _hopeless(client, namespace, pods, waited)
-        if why:
-            client.jobs.delete(namespace, name)
-            raise errors.ClusterRejected(f"{what} cannot start: {why}.")
+        ends = state is None or state.failing or state.outcome is not None
+        if why := lost(state, pods, client.nodes.list({}) if ends else (), was_deleted):
+            raise errors.ClusterUnreachable(f"{what} was lost: {why}.")
+        if state is not None and state.outcome == "failed":
+            raise _failed(client, namespace, what, state, pods, problem)
+        problem = "; ".join(pod.problem for pod in pods if pod.problem) or problem
+        if (finding := _obstacle(client, namespace, name, node, pods)) is not None:
+            problem = with_remedy(finding)
+            if finding.patience_seconds is not None and waited >= finding.patience_seconds:
+                client.jobs.delete(namespace, name)
+                raise errors.ClusterRejected(f"{what} cannot start: {problem}{_waited(finding)}.", **diagnosis_of_job(finding).document())
+            held = _hold(what, finding, held)
+            line = {"event": "held", "message": finding.message}
         tell(line)
     # Nobody waits for it any longer, so it must not work on.
     client.jobs.delete(namespace, name)
     raise errors.ClusterRejected(f"{what} did not end within {limit:.0f} s: {problem or 'it still runs'}.")
 
 
-def _hopeless(client: ClusterClient, namespace: str, pods: Sequence[Pod], waited: float) -> str:
-    """Why a pod on its node will never start, as its image or what it mounts will not be there; empty if it may yet."""
-    for pod in pods:
-        if pod.phase == "Pending" and pod.node is not None:
-            finding = container_finding(client.pods.trouble(namespace, pod))
-            if finding is not None and finding.patience_seconds is not None and waited >= finding.patience_seconds:
-                return finding.message
-    return ""
+def _obstacle(client: ClusterClient, namespace: str, name: str, node: str, pods: Sequence[Pod]) -> Finding | None:
+    if begins(pods):
+        return None
+    troubles = [client.pods.trouble(namespace, pod) for pod in pods if not pod.terminating]
+    homeless = any(trouble.pod.node is None for trouble in troubles)
+    events = () if troubles else client.jobs.events(namespace, name)
+    return obstacle(events, troubles, client.nodes.list({}) if homeless else (), node)
+
+
+def _waited(finding: Finding) -> str:
+    return f". It was waited for {finding.patience_seconds:.0f} s" if finding.patience_seconds else ""
+
+
+def _hold(what: str, finding: Finding, before: str) -> str:
+    """Say once of each kind of obstacle that it is waited for, and for how long; the kind. (Each pod that is refused has another name.)"""
+    if finding.category != before:
+        until = "until its time is up" if finding.patience_seconds is None else f"for {finding.patience_seconds:.0f} s in all"
+        get_run_log().warning("%s cannot start yet: %s. Others may make room, which is waited for %s.", what, with_remedy(finding), until)
+    return finding.category
+
+
+def _failed(client: ClusterClient, namespace: str, what: str, state: JobState, pods: Sequence[Pod], problem: str) -> errors.ClusterRejected:
+    """Why a Job has failed whose program left no report, and which nothing outside of it ended: it would fail so again."""
+    if state.reason == "DeadlineExceeded":
+        return errors.ClusterRejected(f"{what} did not end in time: {problem or state.message}.")
+    told = failure([client.pods.trouble(namespace, pod) for pod in pods])
+    return errors.ClusterRejected(f"{what} failed: {told or problem or state.message or state.reason or 'nothing tells why'}.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import string
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import ClusterUnreachable, HelmRejected, HubRejected, RolloutStalled
-from blocks.facts import Container, Trouble
+from blocks.facts import Container, ContainerExit, Node, Taint, Trouble
 from blocks.secret_shapes import redacted
 from flows.rollout.diagnosis import REMEDIES, Diagnosis, diagnose, diagnosis_of
 from flows.rollout.engine_log import read_log
@@ -59,10 +60,13 @@ TROUBLES = {
     "weights-missing": pulling(
         "CreateContainerConfigError", 'failed to create subPath directory for volumeMount "weights" of container "check-weights"'
     ),
+    "scratch-full": trouble(
+        waiting_pod(LABEL, phase="Failed", problem='Evicted: Usage of EmptyDir volume "temporary" exceeds the limit "20Gi". ')
+    ),
     "node-disk-full": pulling("ErrImagePull", "failed to extract layer: write /var/lib: no space left on device"),
     "shared-memory-full": ended("RuntimeError: unable to write to file </torch_259_1077415417_3>: No space left on device (28)"),
     "weights-refused": trouble(
-        waiting_pod(LABEL, containers=(crashed(name="check-weights", is_init=True),)),
+        waiting_pod(LABEL, containers=(crashed(name="check-weights", kind="init"),)),
         log="model.safetensors: 10 bytes, its manifest says 20",
     ),
     "weights-unloadable": ended("ERROR ValueError: Following weights were not initialized from checkpoint: {'lm_head.weight'}"),
@@ -101,7 +105,10 @@ def test_each_trouble_has_its_category_and_a_remedy(category: str) -> None:
     assert "\n" not in diagnosis.message
 
 
-@pytest.mark.parametrize("category", [kind for kind in TROUBLES if kind not in ("image-not-pulled", "node-disk-full", "no-gpu", "no-room")])
+WAITED_FOR = ("image-not-pulled", "node-disk-full", "scratch-full", "no-gpu", "no-room")
+
+
+@pytest.mark.parametrize("category", [kind for kind in TROUBLES if kind not in WAITED_FOR])
 def test_what_kubernetes_only_tries_again_is_not_waited_for(category: str) -> None:
     assert found(TROUBLES[category]).patience_seconds == 0
 
@@ -112,7 +119,7 @@ def test_what_kubernetes_only_tries_again_is_not_waited_for(category: str) -> No
         (mounting('MountVolume.SetUp failed for volume "compiled" : hostPath type check failed: /cache is not a directory'), "/cache"),
         (
             trouble(
-                waiting_pod(LABEL, containers=(crashed(name="prepare-compiled", is_init=True),)),
+                waiting_pod(LABEL, containers=(crashed(name="prepare-compiled", kind="init"),)),
                 log="/var/cache/slipway/production cannot be had (Permission denied): let the folder belong to user 2000.",
             ),
             "Permission denied",
@@ -200,10 +207,10 @@ def test_nothing_wrong_is_nothing_found() -> None:
     assert diagnose(rollout(starting), LABEL, [trouble(starting, ("Pulling", "Pulling image"))], [node()], 1) is None
 
 
-@pytest.mark.parametrize("is_init", [True, False])
-def test_a_container_that_its_node_lost_track_of_is_no_fault_of_its_own(is_init: bool) -> None:
+@pytest.mark.parametrize("kind", ["init", "main"])
+def test_a_container_that_its_node_lost_track_of_is_no_fault_of_its_own(kind: str) -> None:
     # a node's agent that was restarted says this of what ran, and starts it again
-    lost = crashed("ContainerStatusUnknown", 137, "The container could not be located when the pod was terminated", is_init=is_init)
+    lost = crashed("ContainerStatusUnknown", 137, "The container could not be located when the pod was terminated", kind=kind)
 
     for now in (lost, replace(lost, state="running", reason="")):
         assert diagnose(rollout(), LABEL, [trouble(waiting_pod(LABEL, containers=(now,)))], [node()], 1) is None
@@ -216,11 +223,100 @@ def test_errors_become_diagnoses_and_come_back_from_their_facts() -> None:
     unreachable = diagnosis_of(ClusterUnreachable("The cluster at https://a cannot be reached."))
     assert unreachable is not None
     assert unreachable.category == "cluster-unreachable"
-    refused = diagnosis_of(HelmRejected('Helm refused: admission webhook "policy" denied the request.'))
-    assert refused is not None
-    assert refused.category == "admission-refused"
     assert diagnosis_of(HelmRejected("Helm refused: values don't meet the schema.")) is None
     assert diagnosis_of(HubRejected("no such repository")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "by_policy"),
+    [
+        ('admission webhook "policy" denied the request.', True),
+        ('pods "a" is forbidden: exceeded quota: gpus, requested: pods=1, used: pods=1, limited: pods=1.', True),
+        ('deployments.apps "a" is forbidden: violates PodSecurity "restricted:latest": host namespaces.', True),
+        # as recorded of the API server, about rights
+        (
+            'secrets is forbidden: User "system:serviceaccount:a:b" cannot list resource "secrets" in API group "" in the namespace "c".',
+            False,
+        ),
+        ('services "a" is forbidden: unable to create new content in namespace b because it is being terminated.', False),
+        ("values don't meet the schema.", False),
+    ],
+)
+def test_a_refusal_by_policy_is_told_from_one_for_want_of_rights(said: str, by_policy: bool) -> None:
+    diagnosis = diagnosis_of(HelmRejected(f"Helm refused: {said}"))
+
+    assert (diagnosis is not None) is by_policy
+    assert diagnosis is None or diagnosis.category == "admission-refused"
+
+
+@pytest.mark.parametrize(
+    ("container", "patience"),
+    [
+        # between two attempts the state is `terminated`, and not yet `CrashLoopBackOff` (Kubernetes 1.36)
+        ({"state": "terminated", "reason": "Error", "restarts": 0}, None),
+        ({"state": "running", "reason": "", "restarts": 1}, None),
+        ({"state": "terminated", "reason": "Error", "restarts": 1}, 0),
+        ({"state": "running", "reason": "", "restarts": 2}, 0),
+    ],
+)
+def test_a_container_that_ended_twice_will_end_again(container: dict[str, Any], patience: float | None) -> None:
+    diagnosis = found(ended(**container))
+
+    assert (diagnosis.category, diagnosis.patience_seconds) == ("crash-loop", patience)
+
+
+def test_a_container_that_ends_well_is_told_once_it_came_twice_or_a_probe_asked_for_it() -> None:
+    done = ContainerExit(reason="Completed", code=0)
+    killed = ("Killing", "Container vllm failed liveness probe, will be restarted")
+
+    assert diagnose(rollout(), LABEL, [ended(state="running", reason="", restarts=1, last_exit=done)], [node()], 1) is None
+    assert found(ended(state="terminated", reason="Completed", restarts=1, last_exit=done)).category == "crash-loop"
+    assert found(ended("", killed, state="running", reason="", restarts=1, last_exit=done)).category == "hung-engine"
+
+
+def test_what_is_injected_is_named_and_never_taken_for_the_engine() -> None:
+    crashes = crashed(name="istio-init", kind="init")
+    mesh = trouble(waiting_pod(LABEL, containers=(crashes, Container(name="vllm", state="waiting"))), log="iptables: denied")
+    looking = trouble(waiting_pod(LABEL, containers=(Container(name="vllm"), crashed(name="debugger", kind="debug"))))
+    both = trouble(
+        waiting_pod(LABEL, containers=(crashed(name="istio-proxy"), crashed())), log="torch.OutOfMemoryError: CUDA out of memory."
+    )
+
+    assert found(mesh).category == "crash-loop"
+    assert "istio-init" in found(mesh).message
+    assert "does not render it" in found(mesh).message
+    assert diagnose(rollout(), LABEL, [looking], [node()], 1) is None
+    # the log is the engine's: what failed beside it has not said that
+    assert found(both).category == "gpu-out-of-memory"
+
+
+def test_a_container_that_cannot_be_started_is_no_crash_between_two_attempts() -> None:
+    no_program = ContainerExit(reason="StartError", code=128, message='exec: "vllm": executable file not found in $PATH: unknown')
+
+    assert found(ended(restarts=2, last_exit=no_program)).category == "container-refused"
+    assert "not found in $PATH" in found(ended(restarts=2, last_exit=no_program)).message
+
+
+def test_a_taint_of_a_node_that_does_not_report_is_waited_for() -> None:
+    tainted = homeless("0/1 nodes are available: 1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/1 nodes.")
+    just_back = node(taints=(Taint(key="node.kubernetes.io/not-ready", value="", effect="NoSchedule"),))
+
+    def seen(at: Node) -> Diagnosis:
+        diagnosis = diagnose(rollout(tainted.pod), LABEL, [tainted], [at], 1)
+        assert diagnosis is not None
+        return diagnosis
+
+    assert (seen(node(ready=False)).category, seen(node(ready=False)).patience_seconds) == ("node-lost", None)
+    assert seen(just_back).category == "node-lost"
+    assert seen(node()).category == "no-matching-node"
+    assert "preemption" not in seen(node()).message
+
+
+def test_amounts_of_a_quota_are_compared_with_their_units() -> None:
+    said = 'pods "a" is forbidden: exceeded quota: small, requested: requests.cpu={}, used: requests.cpu=0, limited: requests.cpu=1'
+
+    assert found(problem=said.format("1100m")).patience_seconds == 0
+    assert found(problem=said.format("900m")).patience_seconds == 180
 
 
 def test_every_category_can_be_found_or_is_an_error_of_its_own() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from blocks.facts import Container, Rollout
 from flows.rollout.diagnosis import Diagnosis
-from flows.rollout.judge import judge_rollout
+from flows.rollout.judge import Restarts, judge_rollout
 from tests.support.examples import candidate, crashed, node, pod, rollout, trouble, waiting_pod
 
 LABEL = candidate().label
@@ -140,3 +140,20 @@ def test_the_autoscaler_has_the_last_word_on_nodes() -> None:
     assert judged(none, comes) == "progressing"
     assert isinstance(judged(comes, none), Diagnosis)
     assert isinstance(judged(), Diagnosis)
+
+
+def test_a_container_without_a_probe_counts_as_up_only_when_it_has_run_on() -> None:
+    restarts = Restarts()
+
+    def seen(times: int, waited_seconds: float, *, probed: bool = False) -> bool:
+        proxy = Container(name="proxy", probed=probed, restarts=times)
+        return bool(restarts.unsettled([pod(LABEL, containers=(Container(name="vllm", restarts=1), proxy))], waited_seconds))
+
+    assert seen(0, 1)
+    assert not seen(0, 11)
+    assert seen(1, 12)
+    assert seen(1, 41)
+    assert seen(2, 43)
+    assert not seen(2, 73)
+    assert not seen(3, 74, probed=True)
+    assert judge_rollout(rollout(pod(LABEL)), LABEL, 1, 100, settled=False) == "progressing"
