@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,14 +53,18 @@ class Postgres:
     Args:
         folder: Holds the data and the log; made if it is not there. A folder with data is used as it is.
         durable: Without, nothing is synced to disk: faster, and a power cut may lose all of it. For tests.
+        executables: A folder with those of another build; by default the package's.
+        settings: More settings of the server.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, durable: bool = True, executables: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._folder = folder.resolve()
         self._data = self._folder / "data"
         self._log = self._folder / "postgres.log"
-        self._settings = _SETTINGS if durable else {**_SETTINGS, **_RISKY}
-        self._executables = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+        self._settings = {**_SETTINGS, **({} if durable else _RISKY), **(settings or {})}
+        self._executables = executables or POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
         self._socket_folder: Path | None = None
         self._child: Child | None = None
 
@@ -122,6 +127,28 @@ class Postgres:
             while child.running and time.monotonic() < deadline:
                 time.sleep(0.01)
         child.close()
+
+    def kill(self) -> None:
+        """End it as a power cut would: no connection is told, nothing is flushed. Safe to call twice."""
+        if self._child is not None:
+            os.kill(int((self._data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
+            child, self._child = self._child, None
+            child.close()
+
+    def follower(self, folder: Path) -> Postgres:
+        """A hot standby of this server, which is not started yet: a copy of its data that follows it by streaming replication."""
+        folder.mkdir(parents=True)
+        self._own(folder)
+        # -R: a standby, of the server that it is copied from.
+        options = ("-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", self.dsn)
+        result = subprocess.run(
+            self._command("pg_basebackup", *options), capture_output=True, text=True, env=_environment(), cwd=folder, check=False
+        )
+        if result.returncode:
+            raise PostgresUnavailable(f"PostgreSQL cannot be copied to {folder}: {result.stderr.strip()}")
+        standby = Postgres(folder, executables=self._executables)
+        standby._settings = self._settings
+        return standby
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make a database, as a copy of another one, and return its connection string."""

@@ -9,8 +9,10 @@ from typing import Literal
 
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, OpenRequest
+from blocks.registry.connect import Connection
 from blocks.registry.events import Appended, append_event
-from blocks.registry.session import Connection, Session, change, row
+from blocks.registry.repeated import repeated
+from blocks.registry.session import Session, change, row
 
 #: Wrong codes in a row that lock an approver out, and for how long.
 WRONG_CODES = 5
@@ -41,11 +43,13 @@ class Approvals:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @repeated
     def mark(self, gate: Gate, kind: EventKind, detail: Mapping[str, object], *, step: str = "", at: datetime | None = None) -> Appended:
         """Record what happened to a gate as a whole (requested, granted, expired, void, frozen), once for each kind and step."""
         with self._session.transaction() as connection:
             return _append(connection, gate, kind, f"{kind}/{step}", detail, None, at)
 
+    @repeated
     def answer(
         self,
         gate: Gate,

@@ -14,6 +14,7 @@ from blocks.registry.health import HealthRecord
 from blocks.registry.lifecycle import Lifecycle
 from blocks.registry.locks import Locks
 from blocks.registry.migrate import apply, missing
+from blocks.registry.repeated import repeated
 from blocks.registry.run_record import RunRecord
 from blocks.registry.session import Session, row
 from blocks.registry.statements import migrations
@@ -23,7 +24,8 @@ from blocks.registry.switch import Switch
 class RegistryClient:
     """The registry in a PostgreSQL database (15 or newer); a context manager, safe to share between threads.
 
-    Every write may be repeated: after a cut connection (`RegistryUnreachable`) the same call either finds what it wrote or writes it.
+    Every write may be repeated: after a cut connection the same call either finds what it wrote or writes it. It is repeated once at once;
+    what then ends as `RegistryUnreachable` is the caller's to repeat.
 
     What a router asks is here; the rest is told by its part.
 
@@ -96,6 +98,7 @@ class RegistryClient:
         place = {"model": model, "environment": environment, "organisation": organisation}
         return self._session.row("current", Entry, place)
 
+    @repeated
     def previous(self, model: str, environment: str, *, organisation: str | None = None) -> Verified | None:
         """Where a rollback goes: the latest verified candidate other than the current one whose last verdict was good, or None.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from blocks.registry.statements import statement
+
+#: libpq's words for a server that is not what `target_session_attrs` asks for.
+NO_WRITES = "session is read-only"
 
 #: Seconds until a peer that vanished without a word counts as gone (TCP only).
 _GONE_AFTER_SECONDS = 15
@@ -31,7 +36,45 @@ def connection_parameters(dsn: str, *, connect_timeout_seconds: float) -> dict[s
     return {**_DEFAULTS, "connect_timeout": max(2, round(connect_timeout_seconds)), **conninfo_to_dict(dsn)}
 
 
-def is_pooled(connection: psycopg.Connection[Any]) -> bool:
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection to the first of the hosts that is what `target_session_attrs` asks for.
+
+    As libpq does it, but that a server which is said to be read-only is asked: PgBouncer (1.18) goes on telling clients the
+    `in_hot_standby` that it was told when it connected to the server, so that a standby that was promoted since would be refused.
+    """
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
+        """Connect.
+
+        Raises:
+            psycopg.OperationalError: None of the hosts can be had, or none takes writes.
+        """
+        try:
+            return super().connect(conninfo, **parameters)
+        except psycopg.OperationalError as error:
+            if NO_WRITES not in str(error):
+                raise
+            for server in servers(parameters):
+                with suppress(psycopg.OperationalError):
+                    connection = super().connect(conninfo, **server)
+                    if connection.execute(statement("takes_writes")).fetchall() == [(True,)]:
+                        connection.rollback()
+                        return connection
+                    connection.close()
+            raise
+
+
+def servers(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parameters for each of the hosts by itself, whatever it is."""
+    lists = {name: str(parameters[name]).split(",") for name in ("host", "hostaddr", "port") if parameters.get(name)}
+    several = max(map(len, lists.values()), default=1)
+    # One port may stand for all hosts.
+    each = [{name: values[number % len(values)] for name, values in lists.items()} for number in range(several)]
+    return [{**parameters, **server, "target_session_attrs": "any"} for server in each]
+
+
+def is_pooled(connection: Connection) -> bool:
     """Whether a pooler lies between: it makes up the process number that a server tells whoever connects (BackendKeyData)."""
     ((process,),) = connection.execute(statement("backend")).fetchall()
     return bool(process != connection.info.backend_pid)

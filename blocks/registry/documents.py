@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
-from blocks.registry.session import Connection, Session, change, row
+from blocks.registry.connect import Connection
+from blocks.registry.repeated import repeated
+from blocks.registry.session import Session, change, row
 from blocks.storable import storable
 
 
@@ -54,6 +56,7 @@ class Candidates:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @repeated
     def register(self, fingerprint: str, document: Mapping[str, object], model: str, hub_revision: str) -> None:
         """Keep a candidate. Registering it again changes nothing.
 
@@ -101,6 +104,7 @@ class EvidenceRecord:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @repeated
     def save(self, kind: str, document: Mapping[str, object]) -> str:
         """Keep a verdict document and return the SHA-256 (hex) of its canonical JSON. Saving it again changes nothing.
 

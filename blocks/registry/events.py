@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +12,10 @@ from psycopg.types.json import Jsonb
 from blocks.errors import RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
+from blocks.registry.connect import Connection
 from blocks.registry.documents import digest, plain
-from blocks.registry.session import Connection, Session, row
+from blocks.registry.repeated import repeated
+from blocks.registry.session import Session, row
 from blocks.storable import storable_document
 
 
@@ -38,8 +41,8 @@ class Events:
     ) -> Event:
         """Append an event and return it; one that was recorded before is returned as it was.
 
-        The same key is recorded once. Without a key, the same content is recorded once for each run; events without key and run are always
-        new, so they must not be repeated after a cut connection.
+        The same key is recorded once. Without a key, the same content is recorded once for each run; events without key and run are new
+        with each call.
 
         Args:
             kind: What happened.
@@ -58,8 +61,13 @@ class Events:
             content = [kind, organisation, model, environment, fingerprint, run_id, actor, facts]
             key = digest(storable_document({"content": content}))
         place = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
+        # A key in any case: by it the event is found if the answer is lost.
+        return self._append(kind, key or str(uuid.uuid4()), detail=facts, run_id=run_id, actor=actor, at=at, **place)
+
+    @repeated
+    def _append(self, kind: EventKind, key: str, *, detail: Mapping[str, object], **values: object) -> Event:
         with self._session.transaction() as connection:
-            return append_event(connection, kind, key, detail=facts, run_id=run_id, actor=actor, at=at, **place).event
+            return append_event(connection, kind, key, detail=detail, **values).event
 
     def last_verdict(self, model: str, environment: str, fingerprint: str, *, organisation: str | None = None) -> Event | None:
         """The latest verification that the candidate passed there: `detail.evidence_sha256` names it; None if it never passed one.

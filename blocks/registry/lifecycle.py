@@ -15,6 +15,7 @@ from blocks.errors import RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Entry, Status
 from blocks.registry.documents import has_evidence
+from blocks.registry.repeated import repeated
 from blocks.registry.session import Session
 from blocks.registry.steps import Step, take_step
 
@@ -32,6 +33,7 @@ class Lifecycle:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @repeated
     def begin(
         self,
         *,
@@ -75,6 +77,7 @@ class Lifecycle:
                 step.record(EventKind.DEPLOYING, {**place, "replaces": replaces})
             return step.present()
 
+    @repeated
     def mark_ready(
         self,
         *,
@@ -139,6 +142,7 @@ class Lifecycle:
                 step.record(EventKind.DISABLED, {"reason": out.reason}, actor=out.actor)
             return step.present()
 
+    @repeated
     def mark_failed(
         self,
         *,
@@ -190,6 +194,7 @@ class Lifecycle:
                     step.take_out("displace_entries", EventKind.DISPLACED, f"{fingerprint[:12]} was deployed over it and failed: {reason}")
             return step.entry()
 
+    @repeated
     def mark_degraded(
         self,
         *,
@@ -210,6 +215,7 @@ class Lifecycle:
                 step.record(EventKind.DEGRADED, {"reason": reason, "evidence_sha256": evidence_sha256})
             return _holding(step, fingerprint, "degraded")
 
+    @repeated
     def mark_recovered(
         self,
         *,

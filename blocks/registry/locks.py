@@ -11,7 +11,9 @@ from dataclasses import asdict
 
 from blocks.errors import RegistryRejected
 from blocks.facts.registry import Lock
-from blocks.registry.session import Connection, Session, change, row, rows
+from blocks.registry.connect import Connection
+from blocks.registry.repeated import repeated
+from blocks.registry.session import Session, change, row, rows
 
 #: A holder that gave no sign of life for so long is given up: six of its heartbeats, and more than a restart of PostgreSQL takes.
 STALE_SECONDS = 60.0
@@ -23,6 +25,7 @@ class Locks:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @repeated
     def take(
         self, model: str, environment: str, run_id: str, *, organisation: str | None = None, stale_seconds: float = STALE_SECONDS
     ) -> Lock:

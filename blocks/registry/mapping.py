@@ -9,11 +9,15 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from blocks.errors import PipelineError, RegistryRejected, RegistryUnreachable
+from blocks.registry.connect import NO_WRITES
+
+#: read_only_sql_transaction: a standby, or a primary that was demoted.
+READ_ONLY = "25006"
 
 #: SQLSTATEs, or the two characters of their class, after which the same statement may succeed (PostgreSQL's appendix A).
 _PASSING = {
     "08",  # connection exception
-    "25006",  # read-only: a standby that may be promoted
+    READ_ONLY,  # a standby that may be promoted
     "40",  # serialisation failure, deadlock
     "53",  # out of disk, memory or connections
     "55P03",  # lock not available in time
@@ -44,7 +48,7 @@ class Address:
     """Where the registry is, without anything secret.
 
     Attributes:
-        host: Host name, address, or folder of the Unix socket.
+        host: Host name, address, or folder of the Unix socket; several with commas between.
         port: TCP port, or the socket's number.
         database: Name of the database.
     """
@@ -75,6 +79,11 @@ class Address:
             host=str(parts.get("host") or parts.get("hostaddr") or "localhost"), port=port, database=str(parts.get("dbname") or user)
         )
 
+    @property
+    def hosts(self) -> int:
+        """How many there are to choose from."""
+        return self.host.count(",") + 1
+
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
 
@@ -90,6 +99,13 @@ def _require_readable(dsn: str) -> None:
         )
 
 
+def _told(error: psycopg.Error) -> str:
+    """What the server or libpq says, in a line; of several hosts, what each says."""
+    lines = (error.diag.message_primary or str(error)).strip().splitlines()
+    each = [line.removeprefix("- ") for line in lines if line.startswith("- host:")]
+    return "; ".join(each) or (lines[0] if lines else type(error).__name__)
+
+
 def translate(error: psycopg.Error, address: Address) -> PipelineError:
     """Our error for one of psycopg's: `RegistryUnreachable` where trying again may help, `RegistryRejected` otherwise.
 
@@ -97,7 +113,7 @@ def translate(error: psycopg.Error, address: Address) -> PipelineError:
     """
     facts = {"host": address.host, "port": address.port, "database": address.database}
     state = error.sqlstate
-    text = (error.diag.message_primary or str(error)).strip().splitlines()[0] if str(error) else type(error).__name__
+    text = _told(error)
     if state is None:
         if _PARAMETER_REFUSED in text:
             what = f"the pooler at {address} does not pass on a parameter of the connection string ({text})"
@@ -108,6 +124,9 @@ def translate(error: psycopg.Error, address: Address) -> PipelineError:
                 return RegistryRejected(
                     f"the registry at {address} refuses the connection: {text}; check user, password and database", **facts
                 )
+            if NO_WRITES in text:
+                what = "a standby, or a primary that was demoted; target_session_attrs=any in the connection string would read from it"
+                return RegistryUnreachable(f"the registry at {address} takes no writes now: {text}; it is {what}", **facts)
             return RegistryUnreachable(f"the registry at {address} cannot be reached: {text}", **facts)
         return RegistryRejected(f"the registry at {address} was asked something that cannot be sent: {text}", **facts)
     facts["sqlstate"] = state

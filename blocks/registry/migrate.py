@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blocks.errors import RegistryRejected
-from blocks.registry.session import Connection, change, set_up
+from blocks.registry.connect import Connection
+from blocks.registry.session import change, set_up
 from blocks.registry.statements import Migration, statement
 
 #: The migration that lets the pipeline read which were applied.

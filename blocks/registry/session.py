@@ -13,19 +13,22 @@ from psycopg.abc import Buffer
 from psycopg.rows import RowFactory, class_row, tuple_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import Jsonb, set_json_loads
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from blocks.facts.kinds import GROUPS
-from blocks.registry.connect import connection_parameters, is_pooled
-from blocks.registry.mapping import Address, translate
+from blocks.registry.connect import Connection, connection_parameters, is_pooled
+from blocks.registry.mapping import READ_ONLY, Address, translate
+from blocks.registry.repeated import ANSWER, LOST, REFUSED, repeated
 from blocks.registry.statements import statement
 from blocks.storable import storable, storable_text
 
 Row = TypeVar("Row")
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 #: A release makes a handful of calls at once; a router or a monitor has clients of its own.
 _POOL_SIZE = 4
+
+#: Seconds after which a connection is replaced.
+_OLDEST_SECONDS = 300.0
 
 #: Digits of an integer that is read as one.
 _LONGEST_INTEGER = 400
@@ -45,16 +48,21 @@ class Session:
     def __init__(self, dsn: str, *, connect_timeout_seconds: float = 5.0) -> None:
         self.address = Address.of(dsn)
         self._parameters = connection_parameters(dsn, connect_timeout_seconds=connect_timeout_seconds)
+        # The hosts are tried one after the other.
+        patience_seconds = connect_timeout_seconds * self.address.hosts
         self._pool: ConnectionPool[Connection] = ConnectionPool(
+            connection_class=Connection,
             kwargs={**self._parameters, "autocommit": True, "prepare_threshold": None},
             configure=_configure,
             # A connection that was cut while it lay in the pool is replaced, not handed out.
             check=ConnectionPool.check_connection,
             min_size=0,
             max_size=_POOL_SIZE,
-            timeout=connect_timeout_seconds,
+            timeout=patience_seconds,
             # The pool would try for five minutes by itself; trying again is the task's.
-            reconnect_timeout=connect_timeout_seconds,
+            reconnect_timeout=patience_seconds,
+            # A name may have moved while the server that it named before goes on answering.
+            max_lifetime=_OLDEST_SECONDS,
             num_workers=1,
             open=False,
             name="registry",
@@ -63,11 +71,8 @@ class Session:
     def open(self) -> None:
         """Make sure that the database can be had; connections are made when they are needed."""
         # The pool would retry a wrong password in silence until its time is up; a connection of our own tells the reason at once.
-        try:
-            psycopg.connect(**self._parameters).close()
-            self._pool.open()
-        except psycopg.Error as error:
-            raise translate(error, self.address) from error
+        self._reach()
+        self._pool.open()
 
     def close(self) -> None:
         """Close all connections."""
@@ -76,9 +81,27 @@ class Session:
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection of the pool, in autocommit mode; its errors are ours."""
+        lent: Connection | None = None
         try:
             with self._pool.connection() as connection:
+                lent = connection
                 yield connection
+        except PoolTimeout as error:
+            self._reach()  # the pool does not tell why it has none
+            raise translate(error, self.address) from error
+        except psycopg.Error as error:
+            ours = translate(error, self.address)
+            if lent is not None and lent.closed:
+                ours.facts[ANSWER] = LOST
+            elif error.sqlstate == READ_ONLY:
+                # A primary that was demoted while we were connected: the others of the pool are to it, too.
+                self._pool.drain()
+                ours.facts[ANSWER] = REFUSED
+            raise ours from error
+
+    def _reach(self) -> None:
+        try:
+            Connection.connect(**self._parameters).close()
         except psycopg.Error as error:
             raise translate(error, self.address) from error
 
@@ -89,16 +112,19 @@ class Session:
             set_up(connection)
             yield connection
 
+    @repeated
     def rows(self, name: str, shape: type[Row], parameters: Mapping[str, object]) -> list[Row]:
         """Run the statement `name` in a transaction of its own and return its rows as `shape`s."""
         with self._ran(name, parameters, class_row(shape)) as cursor:
             return cursor.fetchall()
 
+    @repeated
     def row(self, name: str, shape: type[Row], parameters: Mapping[str, object]) -> Row | None:
         """Run the statement `name` in a transaction of its own and return its first row, if there is one."""
         with self._ran(name, parameters, class_row(shape)) as cursor:
             return cursor.fetchone()
 
+    @repeated
     def change(self, name: str, parameters: Mapping[str, object]) -> int:
         """Run the statement `name` in a transaction of its own and return how many rows it touched."""
         with self._ran(name, parameters, tuple_row) as cursor:

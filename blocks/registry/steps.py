@@ -11,9 +11,10 @@ from psycopg.types.json import Jsonb
 from blocks.errors import RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Entry, Event, TakenOut
+from blocks.registry.connect import Connection
 from blocks.registry.documents import canonical, stored_candidate
 from blocks.registry.locks import require_lock
-from blocks.registry.session import Connection, change, row, rows
+from blocks.registry.session import change, row, rows
 from blocks.storable import storable_document
 
 

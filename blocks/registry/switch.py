@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from blocks.errors import RegistryRejected
 from blocks.facts.registry import Entry, TakenOut
+from blocks.registry.repeated import repeated
 from blocks.registry.session import Session, change, row, rows
 
 
@@ -23,6 +24,7 @@ class Switch:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @repeated
     def disable(self, model: str, environment: str, *, reason: str, actor: str, organisation: str | None = None) -> Entry:
         """Take the model out of routing until it is enabled, whatever is released meanwhile; return the entry that holds the endpoint.
 
@@ -40,6 +42,7 @@ class Switch:
                 raise RegistryRejected(f"nothing serves {model} in {environment}: there is nothing to take out", model=model)
         return entry
 
+    @repeated
     def enable(self, model: str, environment: str, *, reason: str, actor: str, organisation: str | None = None) -> Entry | None:
         """Put back what was taken out, with the status that it had. What is in stays in.
 

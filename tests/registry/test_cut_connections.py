@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from blocks.errors import RegistryUnreachable
-from blocks.registry import RegistryClient
+from blocks.registry import Entry, RegistryClient
 from blocks.registry.documents import digest
 from sandbox.serving import LoopThread
 
@@ -24,15 +24,19 @@ Moment = Literal["before", "after"]
 
 
 class Cutter:
-    """A TCP proxy before PostgreSQL. Armed, it cuts a connection at its COMMIT: before the server gets it, or before the client hears."""
+    """A TCP proxy before PostgreSQL. Armed, it cuts connections at their COMMIT: before the server gets it, or before the client hears."""
 
     def __init__(self, dsn: str, loop: LoopThread) -> None:
         self._socket = f"{conninfo_to_dict(dsn)['host']}/.s.PGSQL.5432"
         self.armed: Moment | None = None
-        self.cuts = 0
+        self.left = 0
         self._server = loop.run(asyncio.start_server(self._serve, "127.0.0.1", 0))
         port = self._server.sockets[0].getsockname()[1]
         self.dsn = make_conninfo(dsn, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
+
+    def arm(self, moment: Moment, times: int = 1) -> None:
+        """Cut the next so many."""
+        self.armed, self.left = moment, times
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_unix_connection(self._socket)
@@ -41,10 +45,9 @@ class Cutter:
         async def up() -> None:
             nonlocal swallow
             while data := await client.read(65536):
-                if self.armed and b"COMMIT" in data:
-                    moment, self.armed = self.armed, None
-                    self.cuts += 1
-                    if moment == "before":
+                if self.left and b"COMMIT" in data:
+                    self.left -= 1
+                    if self.armed == "before":
                         return
                     swallow = True
                 to_server.write(data)
@@ -147,7 +150,7 @@ def remembered(dsn: str) -> object:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("write", WRITES)
-def test_a_write_repeated_after_a_cut_is_done_once(
+def test_a_write_that_is_cut_is_looked_up_and_done_once(
     releases: Releases, cutter: Cutter, dsn: str, databases: Databases, write: str, moment: Moment
 ) -> None:
     given, act = WRITES[write]
@@ -158,39 +161,55 @@ def test_a_write_repeated_after_a_cut_is_done_once(
         act(calm)
     given(releases)
 
-    cutter.armed = moment
-    with pytest.raises(RegistryUnreachable):
-        act(releases)
+    cutter.arm(moment)
     act(releases)
+    assert cutter.left == 0
     act(releases)
 
-    assert cutter.cuts == 1
     assert remembered(dsn) == remembered(undisturbed)
 
 
-def test_a_backend_killed_in_the_middle_leaves_nothing_and_the_call_may_be_repeated(
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_whoever_cannot_be_told_is_told_that_and_may_repeat_it(releases: Releases, cutter: Cutter, moment: Moment) -> None:
+    cutter.arm(moment, times=2)
+    with pytest.raises(RegistryUnreachable, match="the answer to a first attempt was lost"):
+        releases.client.events.add("notified", key="once")
+
+    releases.client.events.add("notified", key="once")
+
+    assert releases.kinds() == ["notified"]
+
+
+def test_an_event_without_key_and_run_is_recorded_once_if_its_answer_is_lost(releases: Releases, cutter: Cutter) -> None:
+    cutter.arm("after")
+    releases.client.events.add("notified")
+
+    assert releases.kinds() == ["notified"]
+    releases.client.events.add("notified")
+    assert releases.kinds() == ["notified", "notified"]
+
+
+def test_a_backend_killed_in_the_middle_leaves_nothing_and_the_call_is_made_again(
     releases: Releases, dsn: str, sql: psycopg.Connection, wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:
     releases.begin("a1", "run-1")
     releases.client.evidence.save("verdict", {"candidate": "a1", "outcome": "passed"})
-    failures: list[BaseException] = []
+    done: list[Entry] = []
 
     def end() -> None:
-        try:
-            releases.ready("a1", "run-1")
-        except RegistryUnreachable as error:
-            failures.append(error)
+        done.append(releases.ready("a1", "run-1"))
 
     with psycopg.connect(dsn) as holder:
         holder.execute("SELECT FROM model_registry_entries FOR UPDATE")
         thread = threading.Thread(target=end)
         thread.start()
         wait_until(lambda: kill(sql, "pg_blocking_pids(pid) <> '{}'") == 1)
-        thread.join(30)
+        # Made again, the call waits again.
+        wait_until(lambda: blocked(sql) == 1)
+        assert releases.statuses() == {"a": "deploying"}
+    thread.join(30)
 
-    assert len(failures) == 1
-    assert releases.statuses() == {"a": "deploying"}
-    assert releases.ready("a1", "run-1").status == "ready"
+    assert [entry.status for entry in done] == ["ready"]
     assert releases.kinds() == ["deploying", "ready"]
 
 
@@ -200,6 +219,12 @@ def test_connections_that_were_cut_while_idle_are_replaced(releases: Releases, s
     assert kill(sql, "application_name = 'slipway'") >= 1
 
     assert releases.ready("a1", "run-1").status == "ready"
+
+
+def blocked(sql: psycopg.Connection) -> int:
+    """Sessions of this database that wait for somebody's lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'"
+    return int(sql.execute(waiting).fetchall()[0][0])
 
 
 def kill(sql: psycopg.Connection, which: str) -> int:

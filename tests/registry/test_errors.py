@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from blocks.errors import RegistryRejected, RegistryUnreachable
 from blocks.registry import RegistryClient
+from blocks.registry.connect import connection_parameters
 from blocks.registry.mapping import Address, translate
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ def test_the_database_goes_away_while_the_client_is_open(databases: Databases) -
             admin.execute(f"DROP DATABASE {conninfo_to_dict(dsn)['dbname']} WITH (FORCE)")
         error = error_of(client.entries)
 
-    assert isinstance(error, RegistryUnreachable)
+    # Not only that no connection is to be had: the reason.
+    assert isinstance(error, RegistryRejected)
+    assert "does not exist" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +167,14 @@ def test_an_address_in_which_a_part_of_the_password_would_be_the_host_is_refused
 )
 def test_an_address_with_an_at_where_one_can_be_is_read(dsn: str) -> None:
     assert Address.of(dsn).database == "models"
+
+
+def test_what_a_connection_string_says_of_the_connection_wins() -> None:
+    said = connection_parameters(
+        "postgresql://u@a,b/d?target_session_attrs=any&connect_timeout=9&keepalives_idle=60", connect_timeout_seconds=5
+    )
+
+    assert (said["host"], said["target_session_attrs"], said["connect_timeout"], said["keepalives_idle"]) == ("a,b", "any", "9", "60")
+    unsaid = connection_parameters("postgresql://u@a/d", connect_timeout_seconds=5)
+    assert (unsaid["target_session_attrs"], unsaid["connect_timeout"]) == ("read-write", 5)
+    assert unsaid["tcp_user_timeout"] >= 1000 * unsaid["keepalives_idle"]
