@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
@@ -200,11 +202,26 @@ class KubernetesApi:
                     raise ApiException(http_resp=answer, body=response.data.decode(errors="replace"))
                 yield response
         except (ApiException, urllib3.exceptions.HTTPError) as exc:
-            raise self._error(exc) from exc
+            error = self._error(exc)
+            if error.facts.get("code") == 403 and (namespace := _namespace(path)) and self._is_going(namespace):
+                error = ClusterRejected(f"{_TERMINATING}: its rights went before it ({error.message}).", **error.facts)
+            raise error from exc
+
+    def _is_going(self, namespace: str) -> bool:
+        """Whether the namespace is being deleted; no, if that cannot be told."""
+        try:
+            return self.call("GET", f"/api/v1/namespaces/{namespace}").metadata.deletionTimestamp is not None
+        except PipelineError:
+            return False
 
     def _error(self, exc: Exception) -> PipelineError:
         # The client makes an ApiException of a failed TLS handshake, with status 0.
         if not isinstance(exc, ApiException) or not exc.status:
+            if (why := _untrusted(exc)) is not None:
+                return ClusterRejected(
+                    f"The certificate of the cluster at {self.host} is not trusted ({why}): the kubeconfig names another authority "
+                    "than the one that signed it, or another address, or it has expired; renew the kubeconfig."
+                )
             return ClusterUnreachable(
                 f"The cluster at {self.host} cannot be reached ({type(exc).__name__}); check the kubeconfig and the network."
             )
@@ -217,9 +234,39 @@ class KubernetesApi:
             return ClusterUnreachable(f"The cluster at {self.host} answered HTTP {exc.status}: {message}.", **facts)
         if exc.status == 401:
             return ClusterRejected(
-                f"The cluster at {self.host} does not accept the credentials of the kubeconfig (HTTP 401): renew them.", **facts
+                f"The cluster at {self.host} does not accept the credentials of the kubeconfig (HTTP 401): the token or certificate was "
+                "revoked or has expired, so renew it.",
+                **facts,
             )
+        if "because it is being terminated" in message:
+            return ClusterRejected(f"{_TERMINATING} ({message}).", **facts)
         return ClusterRejected(f"The cluster refused: {message}.", **facts)
+
+
+_TERMINATING = "The namespace is being deleted; wait until it is gone, and install the environment anew (docs/environments.md)"
+
+
+def _namespace(path: str) -> str:
+    """The namespace that a path is in; empty for what is in none, and for a namespace itself."""
+    found = re.search(r"/namespaces/([^/]+)/", path)
+    return found[1] if found is not None else ""
+
+
+def _untrusted(exc: BaseException) -> str | None:
+    """Why the server's certificate was not accepted; none if that is not what went wrong."""
+    seen: BaseException | None = exc
+    while seen is not None:
+        # urllib3 keeps the error within its own, the Kubernetes client only its text.
+        found = next((arg for arg in (seen, *seen.args) if isinstance(arg, ssl.SSLCertVerificationError)), None)
+        if found is not None:
+            return found.verify_message.rstrip(".")
+        seen = (
+            getattr(seen, "reason", None)
+            if isinstance(getattr(seen, "reason", None), BaseException)
+            else seen.__cause__ or seen.__context__
+        )
+    said = re.search(r"certificate verify failed: ([^(\]\n]{1,200})", str(exc))
+    return said[1].strip() if said is not None else None
 
 
 def _status(exc: ApiException) -> tuple[str, str]:

@@ -11,24 +11,9 @@ from pyhelm3 import errors as helm_errors
 from pyhelm3.command import Command
 
 from blocks.errors import HelmBusy, HelmConflict, HelmNotFound, HelmRejected, HelmUnreachable, PipelineError
+from blocks.helm.sentences import error_of, kind_of
 
 T = TypeVar("T")
-
-#: What Helm and client-go print when the API server is not to be had.
-_UNREACHABLE = (
-    "cluster unreachable",
-    "connection refused",
-    "i/o timeout",
-    "timed out",
-    "no such host",
-    "no route to host",
-    "tls handshake timeout",
-    "connection reset",
-    "unexpected eof",
-    '": eof',  # the connection was closed before there was an answer: Put "https://…": EOF
-    "etcdserver",
-    "service unavailable",
-)
 
 
 class HelmCommand(Command):  # type: ignore[misc]  # pyhelm3 has no type information
@@ -90,17 +75,14 @@ class HelmCommand(Command):  # type: ignore[misc]  # pyhelm3 has no type informa
         text = " ".join(exc.stderr.decode(errors="replace").split())
         # Warnings come before it on the same stream.
         sentence = text.rsplit("Error: ", 1)[-1]
-        lowered = text.lower()
         if isinstance(exc, helm_errors.ReleaseNotFoundError):
             return HelmNotFound(f"Helm refused: {sentence}.")
         # Helm says so for ever after one that was killed, too: whether somebody is at it, the lock and its age tell.
-        if "another operation (install/upgrade/rollback) is in progress" in lowered:
+        if "another operation (install/upgrade/rollback) is in progress" in text:
             return HelmBusy(f"Helm is busy: {sentence}.")
         if (conflict := field_conflict(sentence)) is not None:
             return conflict
-        if any(sign in lowered for sign in _UNREACHABLE):
-            return HelmUnreachable(f"Helm cannot reach the cluster: {sentence}.")
-        return HelmRejected(f"Helm refused: {sentence}.")
+        return error_of(kind_of(text), sentence)
 
 
 def field_conflict(sentence: str) -> HelmConflict | None:

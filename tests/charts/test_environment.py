@@ -165,7 +165,13 @@ class TestRights:
             (version,) = {document["apiVersion"] for document in documents if document["kind"] == kind}
             for verb in ("create", "update", "patch", "delete", "deletecollection"):
                 assert not granted([*role, *beyond], verb, version.rpartition("/")[0], _plural(kind)), f"{verb} {kind}"
-        assert all(set(rule["verbs"]) == {"list"} for rule in beyond)
+        # of what is in no namespace it lists nodes and pods, and sees of its own namespace whether it is being deleted
+        assert {(verb, resource) for rule in beyond for verb in rule["verbs"] for resource in rule["resources"]} == {
+            ("list", "nodes"),
+            ("list", "pods"),
+            ("get", "namespaces"),
+        }
+        assert [rule["resourceNames"] for rule in beyond if "namespaces" in rule["resources"]] == [["models"]]
         assert not any("*" in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]] for rule in [*role, *beyond])
 
     def test_the_viewer_reads_and_sees_no_secret(self, environment_chart: Any) -> None:

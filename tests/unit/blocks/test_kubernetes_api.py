@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import trustme
 from kubernetes.client import Configuration
 
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
@@ -29,6 +32,7 @@ class Answering:
     body: bytes = b"{}"
     silent_seconds: float = 0.0
     url: str = ""
+    otherwise: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
 
     def api(self, timeout_seconds: float = 5.0) -> KubernetesApi:
@@ -46,10 +50,11 @@ def server() -> Iterator[Answering]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             place = urlsplit(self.path)
             answering.asked.append((self.command, place.path, parse_qs(place.query)))
-            self.send_response(answering.status)
+            status, body = answering.otherwise.get(place.path, (answering.status, answering.body))
+            self.send_response(status)
             self.end_headers()
             time.sleep(answering.silent_seconds)
-            self.wfile.write(answering.body)
+            self.wfile.write(body)
 
         do_GET = do_POST = do_PATCH = do_DELETE = handle_any
 
@@ -138,3 +143,59 @@ def test_a_log_is_text_whatever_its_bytes(server: Answering) -> None:
 
     assert server.api().log("/pod", tailLines="400") == "loading �\n"
     assert server.asked == [("GET", "/pod/log", {"tailLines": ["400"]})]
+
+
+FORBIDDEN = {
+    "kind": "Status",
+    "reason": "Forbidden",
+    "message": 'resourcequotas is forbidden: User "u" cannot list resource "resourcequotas"',
+}
+
+
+@pytest.mark.parametrize(
+    ("namespace", "says"),
+    [
+        ((200, b'{"metadata": {"deletionTimestamp": "2026-11-30T19:26:37Z"}}'), "The namespace is being deleted; wait until it is gone"),
+        ((200, b'{"metadata": {}}'), "The cluster refused: resourcequotas is forbidden"),
+        ((403, b"{}"), "The cluster refused: resourcequotas is forbidden"),
+    ],
+)
+def test_rights_that_went_with_their_namespace_are_not_taken_for_missing_ones(
+    server: Answering, namespace: tuple[int, bytes], says: str
+) -> None:
+    server.status, server.body = 403, json.dumps(FORBIDDEN).encode()
+    server.otherwise["/api/v1/namespaces/here"] = namespace
+
+    with pytest.raises(ClusterRejected, match=says):
+        server.api().list(path_of("here", "resourcequotas"))
+
+
+def test_a_namespace_that_is_going_takes_nothing(server: Answering) -> None:
+    said = "pods is forbidden: unable to create new content in namespace here because it is being terminated"
+    server.status, server.body = 403, json.dumps({"reason": "Forbidden", "message": said}).encode()
+
+    with pytest.raises(ClusterRejected, match=r"^The namespace is being deleted; wait until it is gone, and install"):
+        server.api().create(JOBS, {})
+
+
+def test_credentials_that_are_not_accepted_are_final(server: Answering) -> None:
+    server.status, server.body = 401, json.dumps({"reason": "Unauthorized", "message": "Unauthorized"}).encode()
+
+    with pytest.raises(ClusterRejected, match=r"HTTP 401.*revoked or has expired, so renew it"):
+        server.api().list(JOBS)
+
+
+def test_a_certificate_of_another_authority_is_final(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+        http.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        configuration = Configuration(host=f"https://127.0.0.1:{http.server_port}")
+        configuration.ssl_ca_cert, configuration.retries = str(tmp_path / "ca.pem"), False
+
+        with pytest.raises(ClusterRejected, match=r"is not trusted .*another authority than the one that signed it.*renew the kubeconfig"):
+            KubernetesApi(configuration, 5.0).list(JOBS)
+        http.shutdown()
