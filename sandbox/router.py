@@ -1,7 +1,7 @@
 """The reference router: an OpenAI-compatible proxy in front of all models, which follows the registry as docs/router.md says.
 
-All routes are kept in memory and changed by notices; they are loaded again once a minute, and whenever the connection was lost. While it
-is lost the last known ones hold. Requests that are under way stay with the endpoint that they began with.
+All routes are kept in memory (`sandbox.routes`); while the registry is away the last known ones hold. Requests that are under way stay
+with the endpoint that they began with.
 
 Not emulated: authentication, retries, limits, and balancing between endpoints.
 """
@@ -9,57 +9,34 @@ Not emulated: authentication, retries, limits, and balancing between endpoints.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import json
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, NamedTuple
 
 import httpx
-import psycopg
-from psycopg.rows import class_row
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sandbox.routes import Place, Routes, json_object
 from sandbox.serving import HttpServer, LoopThread
 
 #: Base URL, headers to add, and how to check the server's certificate (None for plain HTTP) of an endpoint in the cluster.
 Target = tuple[str, Mapping[str, str], ssl.SSLContext | None]
-
-_ALL = b"""
-SELECT DISTINCT ON (model) model, endpoint, http_status, message
-FROM slipway_routes
-WHERE environment = %(environment)s AND organisation IS NOT DISTINCT FROM %(organisation)s
-ORDER BY model, preference, verified_at DESC NULLS LAST, updated_at DESC NULLS LAST
-"""
-_ONE = b"""
-SELECT %(model)s::text AS model, endpoint, http_status, message FROM route(%(model)s, NULL, %(environment)s, %(organisation)s)
-"""
-#: A peer that vanished without a word is given up after these seconds (TCP only).
-_GONE: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
-
-
-class _Place(NamedTuple):
-    model: str
-    endpoint: str | None
-    http_status: int
-    message: str | None
 
 
 class Router:
     """The router of one environment.
 
     Args:
-        dsn: The registry's database; a member of `slipway_router` is enough.
+        dsn: The registry's database; a member of `slipway_router` is enough. A pooler may lie between.
         resolve: Turns an endpoint (`name.namespace.svc.cluster.local:8000`) into how to reach it from here.
         loop: The loop to serve on.
         environment: Whose entries are served.
         organisation: Whose entries, where there are several organisations.
         resync_seconds: How often everything is loaded again.
+        direct_dsn: The same database past the pooler, where notices are heard.
     """
 
     def __init__(
@@ -71,14 +48,12 @@ class Router:
         *,
         organisation: str | None = None,
         resync_seconds: float = 60.0,
+        direct_dsn: str | None = None,
     ) -> None:
-        self._dsn = dsn
+        self.routes = Routes(dsn, environment, organisation=organisation, resync_seconds=resync_seconds, direct_dsn=direct_dsn)
         self._resolve = functools.cache(resolve)
         self._loop = loop
-        self._whose = {"environment": environment, "organisation": organisation}
-        self._resync_seconds = resync_seconds
-        self._places: dict[str, _Place] | None = None
-        self._tried = asyncio.Event()
+        self._environment = environment
         self._following: asyncio.Task[None] | None = None
         self._clients: dict[ssl.SSLContext | None, httpx.AsyncClient] = {}
         routes = [Route("/v1/models", self._models, methods=["GET"]), Route("/v1/{path:path}", self._forward, methods=["POST"])]
@@ -96,8 +71,8 @@ class Router:
         self._loop.run(self._end())
 
     async def _begin(self) -> None:
-        self._following = asyncio.create_task(self._follow())
-        await self._tried.wait()
+        self._following = asyncio.create_task(self.routes.follow())
+        await self.routes.tried.wait()
 
     async def _end(self) -> None:
         if self._following is not None:
@@ -106,53 +81,20 @@ class Router:
         while self._clients:
             await self._clients.popitem()[1].aclose()
 
-    async def _follow(self) -> None:
-        while True:
-            with contextlib.suppress(psycopg.Error):
-                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, connect_timeout=5, **_GONE) as connection:
-                    # Listening comes first: what changes between the two is then heard.
-                    await connection.execute("LISTEN slipway_routes")
-                    while True:
-                        await self._load(connection)
-                        await self._listen(connection)
-            self._tried.set()
-            await asyncio.sleep(0.5)
-
-    async def _load(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._places = {place.model: place for place in await self._read(connection, _ALL)}
-        self._tried.set()
-
-    async def _listen(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Follow the notices until it is time to load everything again."""
-        end = time.monotonic() + self._resync_seconds
-        while (left := end - time.monotonic()) > 0:
-            heard = {notice.payload async for notice in connection.notifies(timeout=left, stop_after=1)}
-            for told in map(_json_object, heard):
-                if "model" not in told:  # a name that is too long for a notice, or somebody's joke
-                    return
-                # A notice names the place and not the news: the row is read, so that late and doubled notices do no harm.
-                if {name: told.get(name) for name in self._whose} == self._whose and self._places is not None:
-                    (place,) = await self._read(connection, _ONE, model=str(told["model"]))
-                    self._places[place.model] = place
-
-    async def _read(self, connection: psycopg.AsyncConnection[Any], statement: bytes, **more: str) -> list[_Place]:
-        async with connection.cursor(row_factory=class_row(_Place)) as cursor:
-            return await (await cursor.execute(statement, {**self._whose, **more})).fetchall()
-
     async def _models(self, request: Request) -> Response:
-        if self._places is None:
+        if self.routes.places is None:
             return _error(503, "the registry cannot be reached")
-        names = sorted(place.model for place in self._places.values() if place.endpoint)
+        names = sorted(place.model for place in self.routes.places.values() if place.endpoint)
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "slipway"} for name in names]})
 
     async def _forward(self, request: Request) -> Response:
         body = await request.body()
-        model = _json_object(body).get("model")
+        model = json_object(body).get("model")
         if not isinstance(model, str):
             return _error(400, "the request body is not a JSON object that names a model", param="model")
-        if self._places is None:
+        if self.routes.places is None:
             return _error(503, "the registry cannot be reached")
-        place = self._places.get(model) or _Place(model, None, 404, f"model {model} is unknown in {self._whose['environment']}")
+        place = self.routes.places.get(model) or Place(model, None, 404, f"model {model} is unknown in {self._environment}")
         if place.endpoint is None:
             return _error(place.http_status, place.message or "", param="model")
         base, headers, context = self._resolve(place.endpoint)
@@ -179,14 +121,6 @@ async def _relayed(answer: httpx.Response) -> AsyncIterator[bytes]:
             yield chunk
     finally:
         await answer.aclose()
-
-
-def _json_object(text: str | bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _error(status: int, message: str, param: str | None = None) -> Response:

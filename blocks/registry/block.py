@@ -20,6 +20,11 @@ class Registry(Block):
     dsn: SecretStr = Field(
         title="Connection string", description="Such as postgresql://user:password@host:5432/database; PostgreSQL 15 or newer."
     )
+    direct_dsn: SecretStr | None = Field(
+        default=None,
+        title="Direct connection string",
+        description="The same database past a pooler, where routers listen for changes; only where the other one leads through a pooler.",
+    )
     connect_timeout_seconds: float = Field(
         default=5.0, gt=0, title="Connection time-out", description="Seconds to wait for a connection before the task is retried."
     )

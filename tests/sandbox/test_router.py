@@ -8,6 +8,7 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,7 @@ from blocks.registry import RegistryClient
 from sandbox.postgres import Postgres
 from sandbox.router import Router, Target
 from sandbox.serving import HttpServer, LoopThread
+from tests.support.pgbouncer import pooler_before
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
             client.migrate()
         with psycopg.connect(running.dsn) as connection:
             connection.execute("CREATE ROLE gateway LOGIN IN ROLE slipway_router")
+            connection.execute("CREATE ROLE pooled LOGIN IN ROLE slipway_router")
         yield running
 
 
@@ -300,6 +303,54 @@ def test_what_no_notice_told_is_found_by_loading_again(
             entries.execute("SET LOCAL session_replication_role = replica")  # no triggers, so no notice
             enter(entries, "tiny", "good:8000")
         until(lambda: listed(router) == ["tiny"])
+    finally:
+        router.close()
+
+
+@pytest.fixture(scope="module")
+def poolers(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A gateway's connection string through a pooler, by the pooler's mode."""
+    with ExitStack() as stack:
+        made = {}
+        for mode in ("transaction", "session"):
+            folder = tmp_path_factory.mktemp(mode)
+            pooler = stack.enter_context(pooler_before(folder, postgres.dsn, users=("postgres", "pooled"), mode=mode))
+            made[mode] = pooler.of(postgres.dsn, user="pooled")
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("direct", "unheard"),
+    [
+        (None, "a pooler lies between"),
+        ("transaction", "a pooler lies behind the direct address, too"),
+        ("nowhere", "the direct address cannot be reached"),
+        ("session", ""),
+        ("direct", ""),
+    ],
+)
+def test_behind_a_pooler_changes_are_heard_at_a_direct_address_or_asked_for(
+    loop: LoopThread,
+    postgres: Postgres,
+    poolers: dict[str, str],
+    entries: psycopg.Connection,
+    resolve: Callable[[str], Target],
+    direct: str | None,
+    unheard: str,
+) -> None:
+    addresses = {**poolers, "direct": gateway(postgres), "nowhere": make_conninfo(gateway(postgres), host="/nowhere"), None: None}
+    # Where notices are heard, nothing is asked for during the test.
+    router = Router(poolers["transaction"], resolve, loop, resync_seconds=0.2 if unheard else 600, direct_dsn=addresses[direct])
+    router.start()
+    try:
+        until(lambda: not unheard or unheard in router.routes.unheard)
+        assert bool(router.routes.unheard) == bool(unheard)
+        enter(entries, "tiny", "good:8000")
+        until(lambda: listed(router) == ["tiny"])
+        (listening,) = entries.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'pooled' AND query LIKE 'LISTEN slipway_routes%'"
+        ).fetchall()
+        assert listening[0] == 0 or not unheard
     finally:
         router.close()
 
