@@ -11,11 +11,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blocks.errors import NodeRejected, PipelineError
 from blocks.wording import many_lines
 from flows.errors import SpecInvalid
 from flows.node.report import say
+
+if TYPE_CHECKING:
+    from flows.node.sharing.sharing import Sharing
+    from flows.node.snapshot import Wanted
+    from flows.node.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,8 +81,36 @@ def _fetch(options: argparse.Namespace) -> None:
         timeout_seconds=options.timeout_seconds,
         patience=patience,
     )
-    fetched = fetch(store, wanted, space, policy)
-    say("complete", fetched=fetched, bytes=wanted.size_bytes, files=len(wanted.files))
+    sharing = _sharing(options, store, wanted)
+    fetched = fetch(store, wanted, space, policy, sharing)
+    facts = {} if sharing is None else {"hub_bytes": sharing.hub_bytes, "peer_bytes": sharing.peer_bytes}
+    say("complete", fetched=fetched, bytes=wanted.size_bytes, files=len(wanted.files), **facts)
+    if sharing is not None:
+        # The last word is said: whoever waits for this node waits no longer, and the others may still need it.
+        sharing.linger(patience.until)
+
+
+def _sharing(options: argparse.Namespace, store: Store, wanted: Wanted) -> Sharing | None:
+    """The other nodes, if there are any to share with."""
+    if options.share_secret is None:
+        return None
+    from flows.node.sharing.policy import SharePolicy, SwarmPolicy
+    from flows.node.sharing.sharing import Sharing
+
+    policy = SharePolicy(
+        rank=options.share_rank,
+        nodes=options.share_nodes,
+        names=tuple(options.share_with),
+        secret=options.share_secret,
+        bind=options.share_bind,
+        bytes_per_second=options.share_mbit * 1e6 / 8 if options.share_mbit else None,
+        swarm=SwarmPolicy(
+            meet_seconds=options.share_meet_seconds,
+            quiet_seconds=options.share_quiet_seconds,
+            linger_seconds=options.share_linger_seconds,
+        ),
+    )
+    return Sharing(store, wanted, policy, options.segment_bytes)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -124,6 +158,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--budget-seconds", type=float, default=300.0, help="longest row of failures")
     command.add_argument("--deadline-seconds", type=float, default=3600.0, help="no pause that a server asks for ends after that")
     command.add_argument("--plain-limit-bytes", type=int, default=50_000_000_000, help="larger files come by xet where the hub has them so")
+    command.add_argument(
+        "--share-secret", type=Path, help="share with other nodes: folder with the tls.crt and tls.key that all of them have"
+    )
+    command.add_argument("--share-rank", type=int, default=0, help="this node's number, from 0")
+    command.add_argument("--share-nodes", type=int, default=1, help="how many nodes there are")
+    command.add_argument("--share-with", type=_place, action="append", default=[], metavar="HOST:PORT", help="where the others are")
+    command.add_argument("--share-bind", type=_place, default=("0.0.0.0", 8444), metavar="ADDRESS:PORT", help="where to listen")  # noqa: S104
+    command.add_argument("--share-mbit", type=float, default=0, help="most megabits a second that are sent; 0 for no limit")
+    command.add_argument("--share-meet-seconds", type=float, default=10.0, help="longest wait for the others before the hub is asked")
+    command.add_argument("--share-quiet-seconds", type=float, default=15.0, help="who says nothing for so long is done without")
+    command.add_argument("--share-linger-seconds", type=float, default=600.0, help="how long one that lacks something is waited for")
     command.set_defaults(run=_fetch, fail=_say_failed)
 
     command = commands.add_parser("check", help="require that a folder is a certain snapshot")
@@ -146,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--timeout-seconds", type=float, default=60.0, help="how long the answer may take")
     command.set_defaults(run=_ask, fail=_print_sentence)
     return parser
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError("must be HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def _pages(text: str) -> int:

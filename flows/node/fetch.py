@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.node.missing import Missing
 from flows.node.policy import SpacePolicy, TransferPolicy
@@ -11,8 +12,11 @@ from flows.node.snapshot import Wanted, WantedFile, is_complete
 from flows.node.space import no_room, reserve
 from flows.node.store import Store, content_lock, snapshot_lock
 
+if TYPE_CHECKING:  # TLS and an HTTP server, for those that share
+    from flows.node.sharing.sharing import Sharing
 
-def fetch(store: Store, wanted: Wanted, space: SpacePolicy, transfer: TransferPolicy) -> bool:
+
+def fetch(store: Store, wanted: Wanted, space: SpacePolicy, transfer: TransferPolicy, sharing: Sharing | None = None) -> bool:
     """Have the snapshot in the store; whether anything had to be fetched.
 
     Idempotent, and may be killed at any byte. Jobs on one node take turns: by a lock on the snapshot, and by one on each content.
@@ -22,6 +26,8 @@ def fetch(store: Store, wanted: Wanted, space: SpacePolicy, transfer: TransferPo
         wanted: The snapshot.
         space: What stays free, and what is not removed for it.
         transfer: How bytes are moved.
+        sharing: The other nodes that it is shared with; none if it comes from the hub alone. What lies here is given to them until the
+            sharing is closed.
 
     Raises:
         DoesNotFit: The disk has no room.
@@ -33,6 +39,9 @@ def fetch(store: Store, wanted: Wanted, space: SpacePolicy, transfer: TransferPo
     with store.lock(snapshot_lock(folder)):
         if is_complete(folder, wanted):
             store.used(folder)
+            if sharing is not None:
+                sharing.begin(missing=(), whole={file.key for file in wanted.files})
+                sharing.complete()
             return False
         with no_room(store):
             with store.lock("store"):  # nothing is removed while it is decided what is there, and nobody else counts on the same room
@@ -41,11 +50,30 @@ def fetch(store: Store, wanted: Wanted, space: SpacePolicy, transfer: TransferPo
                 # What another Job fetches has its room already.
                 reserve(store, [each.file for each in missing if each.lock is not None], space)
             if missing:
-                sha256 |= _transfer(store, wanted, staged, missing, transfer)
+                shared = [each for each in missing if sharing is not None and each.lock is not None]
+                if sharing is not None:
+                    sharing.begin(missing={each.file.key for each in shared}, whole=sha256)
+                    sha256 |= _share(store, wanted, staged, shared, transfer, sharing)
+                # What another Job of this node brings is waited for last, when no lock is held that it may wait for.
+                if rest := [each for each in missing if each not in shared]:
+                    sha256 |= _transfer(store, wanted, staged, rest, transfer)
             # A scrub may have condemned a content since; it holds this lock, and publishing looks for it.
             with store.lock("store"):
                 store.publish(wanted, staged, {file.path: sha256[file.key] for file in wanted.files})
+    if sharing is not None:
+        sharing.complete()
     return True
+
+
+def _share(store: Store, wanted: Wanted, staged: Path, missing: list[Missing], policy: TransferPolicy, sharing: Sharing) -> dict[str, str]:
+    from flows.node.hub import Hub
+    from flows.node.sharing.transfer import SharedTransfer
+
+    size_bytes = sum(each.file.size_bytes for each in missing)
+    say("sharing", repository=wanted.repository, commit=wanted.commit, files=len(missing), bytes=size_bytes, nodes=sharing.policy.nodes)
+    transfer = SharedTransfer(store, Hub(wanted, policy.timeout_seconds), staged, missing, policy, Progress(size_bytes), sharing)
+    transfer.open()
+    return transfer.run()
 
 
 def _transfer(store: Store, wanted: Wanted, staged: Path, missing: list[Missing], policy: TransferPolicy) -> dict[str, str]:

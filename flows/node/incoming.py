@@ -75,7 +75,7 @@ class Incoming:
         self._by_xet = False
         self._tries = 1
         self._counted = 0
-        self._begin()
+        self._begin_hash()
 
     def bring(self, index: int, buffer: memoryview, connections: Connections) -> None:
         """Fetch, write and hash one segment; whoever hashes the last one concludes.
@@ -109,11 +109,14 @@ class Incoming:
 
     def _begin(self) -> None:
         """Forget what was hashed and counted."""
+        self._begin_hash()
+        self._count(-self._counted, arrived=False)
+
+    def _begin_hash(self) -> None:
         self._next = 0
         self._sha256 = hashlib.sha256()
         # Git hashes a blob with its kind and size in front.
         self._git = hashlib.sha1(f"blob {self.file.size_bytes}\0".encode(), usedforsecurity=False)
-        self._count(-self._counted, arrived=False)
 
     def _open(self, buffer: memoryview) -> None:
         if self._lock is None:
@@ -150,7 +153,7 @@ class Incoming:
         """
         hub, path, size_bytes = self._context.hub, self._paths[0], self.file.size_bytes
         start, length = self.part.span(index)
-        got, trial = 0, self._trial()
+        got, trial = 0, self._trial(index)
         while got < length:
             before, location, by_xet = got, None, self._by_xet
             try:
@@ -182,7 +185,7 @@ class Incoming:
                     if location is None or location.xet is None or by_xet:
                         raise
                     self._turn_to_xet("plain HTTP is refused")
-                    trial = self._trial()
+                    trial = self._trial(index)
 
     def _bytes(self, location: Location, start: int, view: memoryview, connections: Connections) -> Iterator[int]:
         size_bytes = self.file.size_bytes
@@ -240,7 +243,7 @@ class Incoming:
                 return
             say("whole", path=self._paths[0], why=why)
             self.part.give_up()
-            content, trial = whole_of(self.part.path), self._trial()
+            content, trial = whole_of(self.part.path), self._trial(None)
             while self._tries <= _MOST_TRIES:
                 self._begin()
                 self._next = -1  # nobody's turn: segments that still arrive are of no use
@@ -297,7 +300,7 @@ class Incoming:
             self._counted += size_bytes
         self._context.progress.add(size_bytes, arrived=arrived)
 
-    def _trial(self) -> Trial:
+    def _trial(self, _index: int | None) -> Trial:
         return Trial(self._context.policy.patience, f"{self._paths[0]} could not be fetched", self._context.stop)
 
     def _corrupt(self) -> SnapshotCorrupt:

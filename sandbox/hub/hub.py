@@ -29,6 +29,7 @@ class Hub:
         loop: The loop to serve on.
         page_size: How many entries a page of a tree has (1000 on the real hub).
         below: A path that all addresses of the hub lie below, as a mirror's may: `/hub`.
+        host: The address that it listens on.
 
     Attributes:
         tokens: Each known token with the gated and private repositories that it may read. A test changes it at will.
@@ -36,16 +37,16 @@ class Hub:
         faults: What goes wrong.
     """
 
-    def __init__(self, folder: Path, loop: LoopThread, *, page_size: int = 1000, below: str = "") -> None:
+    def __init__(self, folder: Path, loop: LoopThread, *, page_size: int = 1000, below: str = "", host: str = "127.0.0.1") -> None:
         self.tokens: dict[str, set[str]] = {}
         self.requests = RequestLog()
         self.faults = Faults()
         self._repositories = Repositories(folder)
         self._secret = secrets.token_bytes(16)
         self._link_age = 0
-        self._cdn = HttpServer(OriginApp("cdn", self._large_file, self.faults, self.requests), loop)
-        self._hub = HttpServer(OriginApp("hub", self._answer, self.faults, self.requests), loop)
-        self._cas = HttpServer(OriginApp("cas", lambda request: xet.answer(request), self.faults, self.requests), loop)
+        self._cdn = HttpServer(OriginApp("cdn", self._large_file, self.faults, self.requests), loop, host=host)
+        self._hub = HttpServer(OriginApp("hub", self._answer, self.faults, self.requests), loop, host=host)
+        self._cas = HttpServer(OriginApp("cas", lambda request: xet.answer(request), self.faults, self.requests), loop, host=host)
         self._has_cas = False
         self.url = f"{self._hub.url}{below}"
         self.cdn_url = self._cdn.url

@@ -6,6 +6,7 @@ import http.server
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -19,9 +20,11 @@ class Cdn:
 
     Args:
         folder: Where contents lie by their SHA-256.
+        host: The address that it listens on.
+        take: Waits until so many bytes may be sent.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", take: Callable[[int], None] = lambda _: None) -> None:
         self._lock = threading.Lock()
         self._sent = 0
         self._requests = 0
@@ -45,6 +48,7 @@ class Cdn:
                 self.wfile.flush()
                 with path.open("rb") as file:
                     while start <= end:
+                        take(min(1 << 20, end - start + 1))
                         try:
                             sent = os.sendfile(self.connection.fileno(), file.fileno(), start, min(1 << 20, end - start + 1))
                         except ConnectionError:
@@ -56,9 +60,9 @@ class Cdn:
             def log_message(self, *_: object) -> None:
                 return
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((host, 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property

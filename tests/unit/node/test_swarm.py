@@ -1,0 +1,117 @@
+"""Nodes share a snapshot: by the rules of the product, on a reckoned network."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.swarm import World, truth
+
+SEEDS = range(3)
+
+
+def proven(world: World, *, but: tuple[int, ...] = ()) -> bool:
+    """Whether every node (but these) has everything, as the hub has it."""
+    return all(
+        node.done_at is not None and all(node.disk.get(piece) == truth(piece) for piece in range(world.pieces.count))
+        for node in world.nodes
+        if node.rank not in but
+    )
+
+
+@pytest.mark.parametrize("nodes", [2, 4, 8])
+def test_the_hub_sends_each_byte_about_once(nodes: int) -> None:
+    world = World(nodes)
+    world.run()
+    assert proven(world)
+    assert world.hub_share <= 1.05
+    alone = World(1)
+    alone.run()
+    assert max(node.done_at or 0 for node in world.nodes) <= 1.25 * (alone.nodes[0].done_at or 0) + 2  # two seconds to meet
+
+
+def test_uplinks_are_used_evenly() -> None:
+    world = World(8)
+    world.run()
+    assert max(world.sent.values()) <= 1.6 * min(world.sent.values())
+
+
+def test_a_node_that_comes_afterwards_asks_the_hub_for_nothing() -> None:
+    world = World(9, holders=range(8))
+    world.run()
+    assert proven(world)
+    assert world.hub_share == 0
+    assert len(world.sent) == 8
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("moment", [0.5, 5, 15, 25, 31])
+def test_killed_at_any_moment_it_costs_only_what_it_alone_had(seed: int, moment: float) -> None:
+    world = World(4, seed=seed)
+    rank = seed % 4
+    world.at(moment, lambda: world.kill(rank, back_after=6))
+    world.run()
+    assert proven(world)
+    # Two streams in its hands, and what came between two questions of the others.
+    assert world.hub_share <= 1 + (2 * 2 + 4) / world.pieces.count + 0.05
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_that_never_comes_back_is_done_without(seed: int) -> None:
+    world = World(4, seed=seed)
+    world.at(3 + 4 * seed, lambda: world.kill(1))
+    world.run()
+    assert proven(world, but=(1,))
+
+
+@pytest.mark.parametrize("lie", ["sends", "claims", "misquotes"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_that_lies_is_found_and_not_asked_again(lie: str, seed: int) -> None:
+    world = World(5, seed=seed)
+    world.nodes[2].lies = lie
+    world.run()
+    assert proven(world, but=(2,))
+    for node in world.nodes:
+        # Whoever took nothing from it has nothing to say; nobody else is ever blamed.
+        assert not any(other.barred for other in node.swarm.others if other.rank != 2)
+    assert any(node.swarm.others[2].barred for node in world.nodes if node.rank != 2)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_that_sends_nothing_holds_nobody_up(seed: int) -> None:
+    world = World(4, seed=seed)
+    world.nodes[3].stalls = True
+    world.run()
+    assert proven(world)
+    assert max(node.done_at or 0 for node in world.nodes) < 200
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_both_sides_of_a_partition_end(seed: int) -> None:
+    world = World(6, seed=seed)
+    world.at(4 + seed, lambda: setattr(world, "cut", lambda one, other: (one < 3) != (other < 3)))
+    world.run()
+    assert proven(world)
+    assert world.hub_share <= 2.1  # what they had in hand when they met again, or never did
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_hub_may_go_when_each_byte_was_sent_once(seed: int) -> None:
+    world = World(5, seed=seed)
+    world.hub_is_up = lambda piece: world.hub_reads[piece] <= 1
+    world.run()
+    assert proven(world)
+
+
+def test_without_the_hub_all_end_with_one_error() -> None:
+    world = World(3)
+    world.hub_is_up = lambda piece: piece < 40
+    world.run()
+    assert all(node.failed == "HubUnreachable" for node in world.nodes)
+
+
+def test_one_that_is_late_finds_those_that_have_it() -> None:
+    world = World(3)
+    world.kill(2, back_after=60)
+    world.run()
+    assert proven(world)
+    assert world.hub_share <= 1.05
