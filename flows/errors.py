@@ -97,3 +97,15 @@ def raise_first(refusals: Sequence[Refusal], model: str) -> None:
         # The class decides the run's state and the command's exit code.
         raise type(first)(f"{first.message} ({more} more refusal(s): slipway plan {model} shows them.)", **first.facts)
     raise first
+
+
+def worst_of(errors: Sequence[PipelineError]) -> PipelineError | None:
+    """One error for all of them: of the first one's class, its sentence first, all others named behind it; none if there is none.
+
+    Args:
+        errors: The errors, the worst first: its class decides the run's state and the command's exit code.
+    """
+    if len(errors) < 2:
+        return next(iter(errors), None)
+    others = dict.fromkeys(error.message for error in errors[1:])
+    return with_sentence(errors[0], f"Also: {' '.join(others)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import flow, runtime
@@ -13,7 +14,7 @@ from blocks.facts.kinds import EventKind
 from blocks.registry import Entry, Registry
 from flows.delivery.drift import Drift, drift_page
 from flows.delivery.live import find_drift
-from flows.errors import Drifted, VerificationFailed
+from flows.errors import Drifted, VerificationFailed, worst_of
 from flows.naming import endpoint
 from flows.promotion.tasks import revalidate_entry
 from flows.record.tasks import live_entries, note, recall_candidate
@@ -28,7 +29,7 @@ from flows.text.markdown import Markdown, code, heads, md, page, row
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.summary import measurement_rows
 from flows.weights.nightly import scrub_nodes
-from flows.weights.scrub import ScrubReport, damaged
+from flows.weights.scrub import Scrubbed, mended, unmended
 
 #: Endpoints that are checked at the same time: enough to be quick, few enough not to disturb each other's latencies.
 AT_ONCE = 4
@@ -80,20 +81,42 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     await call(show_table, "revalidation-measurements", measurement_rows(proofs), md("Every measurement of the verification"))
     # Last, as it takes as long as reading all weights: the pages are there by then.
     scrubbed = await scrub_nodes(deployments, registry, entries, run_id) if scrub and entries else []
-    errored = [result for result in (*results.values(), *drifted.values(), *scrubbed) if isinstance(result, PipelineError)]
-    failed = {name: proof.verdict for name, proof in proofs.items() if proof.verdict.outcome != "passed"}
-    # One sentence ends the run, so the worst comes first: what users get, the disks, what is not as recorded, what was not seen.
-    if failed:
-        name, verdict = next(iter(failed.items()))
-        raise VerificationFailed(f"{len(failed)} of {len(entries)} live entries do not answer as they should; {name}: {verdict.message}.")
-    if sentence := damaged([report for report in scrubbed if isinstance(report, ScrubReport)]):
-        raise SnapshotCorrupt(sentence)
-    if drifts:
-        first = next(iter(drifts.values()))[0]
-        raise Drifted(f"{len(drifts)} of {len(entries)} live entries are not as they were recorded: {first.message}")
-    if errored:
-        raise errored[0]
+    unseen = [result for result in (*results.values(), *drifted.values()) if isinstance(result, PipelineError)]
+    if worst := worst_of(_wrong(len(entries), proofs, drifts, unseen, scrubbed)):
+        raise worst
     return {"checked": len(entries), "nodes_scrubbed": len(scrubbed)}
+
+
+def _wrong(
+    live: int,
+    proofs: Mapping[str, VerifiedEvidence],
+    drifts: Mapping[str, Sequence[Drift]],
+    unseen: Sequence[PipelineError],
+    scrubbed: Sequence[Scrubbed],
+) -> list[PipelineError]:
+    """Everything that is wrong, the worst first: what users get, weights that nobody can start from, what runs and is not what was
+    recorded, what was not seen, and what was wrong and is mended.
+
+    Args:
+        live: How many entries serve.
+        proofs: What was measured of them.
+        drifts: What is not as it was recorded.
+        unseen: Why something could not be looked at.
+        scrubbed: What was found on the nodes.
+    """
+    wrong: list[PipelineError] = []
+    if failed := [f"{name}: {proof.verdict.message}" for name, proof in proofs.items() if proof.verdict.outcome != "passed"]:
+        wrong.append(VerificationFailed(f"{len(failed)} of {live} live entries do not answer as they should; {'; '.join(failed)}."))
+    if sentence := unmended(scrubbed):
+        wrong.append(SnapshotCorrupt(sentence))
+    if drifts:
+        said = " ".join(drift.message for found in drifts.values() for drift in found)
+        wrong.append(Drifted(f"{len(drifts)} of {live} live entries are not as they were recorded: {said}"))
+    wrong += unseen
+    wrong += [one.error for one in scrubbed if one.report is None and one.error is not None]
+    if sentence := mended(scrubbed):
+        wrong.append(SnapshotCorrupt(sentence))
+    return wrong
 
 
 async def _revalidate_one(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> VerifiedEvidence:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from blocks.errors import PipelineError
 from flows.naming import scrub_job_name
 from flows.spec import Environment
 from flows.text.markdown import Markdown, md
@@ -76,9 +77,40 @@ def scrub_rows(reports: Mapping[str, str]) -> list[dict[str, Markdown]]:
     return [{"node": md("{}", node), "found": md("{}", sentence)} for node, sentence in reports.items()]
 
 
-def damaged(reports: Sequence[ScrubReport]) -> str:
-    """One sentence about the nodes whose weights are damaged; empty if none are."""
-    hit = [f"{report.node}: {', '.join(report.snapshots) or 'no snapshot'}" for report in reports if report.corrupt]
+@dataclass(frozen=True, kw_only=True)
+class Scrubbed:
+    """What the nightly run did on a node.
+
+    Attributes:
+        report: What was found; none if it could not be looked at.
+        error: Why it could not be looked at, or why what serves was not fetched again.
+    """
+
+    report: ScrubReport | None = None
+    error: PipelineError | None = None
+
+    @property
+    def message(self) -> str:
+        """The same for people."""
+        return "; ".join(each.message for each in (self.report, self.error) if each is not None)
+
+
+def unmended(scrubbed: Sequence[Scrubbed]) -> str:
+    """One sentence about the nodes whose weights are damaged and were not brought again; empty if there are none."""
+    hit = [f"{_of(one.report)}: {one.error.message}" for one in scrubbed if one.report is not None and one.error is not None]
+    if not hit:
+        return ""
+    lost = "were damaged and taken away, and could not be fetched again: no engine starts there."
+    return f"Weights on {len(hit)} node(s) {lost} {' '.join(hit)}"
+
+
+def mended(scrubbed: Sequence[Scrubbed]) -> str:
+    """One sentence about the nodes whose weights were damaged, and are whole again where they serve; empty if there are none."""
+    hit = [_of(one.report) for one in scrubbed if one.report is not None and one.report.corrupt and one.error is None]
     if not hit:
         return ""
     return f"Weights on {len(hit)} node(s) were damaged and taken away; those that serve were fetched again. {'; '.join(hit)}."
+
+
+def _of(report: ScrubReport) -> str:
+    return f"{report.node}: {', '.join(report.snapshots) or 'no snapshot'}"

@@ -73,7 +73,21 @@ def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> N
     weights.chmod(0o644)
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
 
-    # when the nightly run looks
+    # when the nightly run looks, and the engine talks nonsense besides
+    site.world.engine_faults.set(site.model, garbage=True)
+    worse = site.run(revalidate)
+
+    # then the worst comes first, and what was damaged is named all the same
+    assert worse.name == "Failed"
+    assert worse.message is not None
+    assert worse.message.startswith(f"1 of 1 live entries do not answer as they should; {site.model} in development: failed")
+    assert f"Also: Weights on 1 node(s) were damaged and taken away; those that serve were fetched again. gpu-1: {folder}." in worse.message
+    assert weights.read_bytes() == whole
+
+    # when they rot again and it answers well
+    site.world.engine_faults.clear()
+    weights.chmod(0o644)
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     run = site.start(revalidate)
     ended = site.leg(revalidate, run)
 
@@ -90,7 +104,7 @@ def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> N
     assert [row["node"] for row in json.loads(shown["scrub"])] == ["gpu-1"]
     # and the registry keeps it
     with site.registry() as registry:
-        (event,) = [event for event in registry.events.latest(limit=20) if event.kind == "scrubbed"]
+        event = next(event for event in registry.events.latest(limit=20) if event.kind == "scrubbed")
         evidence = registry.evidence.get(str(event.detail["evidence_sha256"])) or {}
     assert event.detail["snapshots"] == [folder]
     assert evidence["scrub"]["corrupt"] == [hashlib.sha256(whole).hexdigest()]  # type: ignore[index]

@@ -11,7 +11,7 @@ import pytest
 import blocks.errors
 import flows.errors
 from blocks.errors import PipelineError, Rejected, Transient
-from flows.errors import ERRORS, Refusal
+from flows.errors import ERRORS, Drifted, Refusal, VerificationFailed, worst_of
 from flows.runtime.states import ended
 from flows.spec.load import ROOT
 
@@ -72,3 +72,15 @@ def test_our_no_fails_a_run_and_a_technical_fault_makes_it_errored(error: Pipeli
 
     assert state.is_failed()
     assert (state.name, state.message) == (name, "no")
+
+
+def test_several_errors_are_one_with_the_worst_first_and_all_named() -> None:
+    worst, others = VerificationFailed("It fails.", evidence_sha256="a"), [Drifted("It drifted."), Drifted("It drifted.")]
+
+    told = worst_of([worst, *others])
+
+    assert worst_of([]) is None
+    assert worst_of([worst]) is worst
+    assert isinstance(told, VerificationFailed)
+    assert told.message == "It fails. Also: It drifted."
+    assert told.facts == worst.facts

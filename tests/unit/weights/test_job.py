@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from blocks.errors import HubUnreachable
 from flows.spec import Environment
 from flows.weights.prefetch import prefetch_files, prefetch_job, snapshot_digest_of
 from flows.weights.progress import fetched_bytes, progress, said
-from flows.weights.scrub import ScrubReport, damaged, scrub_job
+from flows.weights.scrub import Scrubbed, ScrubReport, mended, scrub_job, unmended
 from sandbox.kubernetes.admission.pod_security import violation
 from tests.support.examples import candidate, environment
 
@@ -135,8 +136,14 @@ def test_a_scrub_says_what_is_sound_what_is_left_and_what_is_damaged() -> None:
     assert sound.message == "7 contents, 3.00 GB, all sound"
     assert late.message == "7 contents, 3.00 GB, all sound; 4 are left for next time"
     assert rotten.message == "1 of 7 contents are damaged, in models/o--m/1"
-    assert damaged([sound, late]) == ""
-    assert "gpu-3: models/o--m/1" in damaged([sound, late, rotten])
+    assert mended([Scrubbed(report=sound), Scrubbed(report=late)]) == ""
+    whole_again = [Scrubbed(report=sound), Scrubbed(report=rotten)]
+    assert "gpu-3: models/o--m/1" in mended(whole_again)
+    assert unmended(whole_again) == ""
+    gone = [Scrubbed(report=rotten, error=HubUnreachable("The hub did not answer.")), Scrubbed(error=HubUnreachable("No."))]
+    assert "gpu-3: models/o--m/1: The hub did not answer." in unmended(gone)
+    assert mended(gone) == ""
+    assert gone[0].message == f"{rotten.message}; The hub did not answer."
     assert json.loads(json.dumps(rotten.document()))["corrupt"] == ["a" * 64]
 
 
