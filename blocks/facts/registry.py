@@ -222,3 +222,43 @@ class Verified(NamedTuple):
     fingerprint: str
     helm_revision: int | None
     event: Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryServer:
+    """What a connection string of the registry leads to, or one of its hosts.
+
+    Attributes:
+        address: Host and port, as the string has them.
+        problem: Why it cannot be used; empty if it can. The rest is unknown then.
+        version: Of PostgreSQL.
+        pooled: Whether a pooler lies between.
+        standby: Whether it follows a primary.
+        takes_writes: Whether it does.
+        behind_seconds: Time since the commit of the last transaction that a standby has; None of a primary, and of a standby without any.
+        synchronous: Whether a write is acknowledged only when a standby has it.
+    """
+
+    address: str
+    problem: str = ""
+    version: str = ""
+    pooled: bool = False
+    standby: bool = False
+    takes_writes: bool = False
+    behind_seconds: float | None = None
+    synchronous: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryPath:
+    """The way to the registry.
+
+    Attributes:
+        servers: What the hosts of its connection string are.
+        direct: What the direct one is; None if there is none.
+        heard: Whether a notice that is given on the one way is heard on the direct one.
+    """
+
+    servers: tuple[RegistryServer, ...] = ()
+    direct: RegistryServer | None = None
+    heard: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import say_json
+from flows.cli.output import say, say_json
 from flows.cli.shared import AsJson
 
 if TYPE_CHECKING:
@@ -33,11 +33,16 @@ def doctor(
     from flows.cli.console import PlainConsole
     from flows.doctor.gather import gather
     from flows.doctor.rules import symptoms
+    from flows.doctor.rules.registry import told as told_of_registry
     from flows.spec import Deployments
 
     deployments, told = Deployments.default(), PlainConsole(error=True)
     with told.status("Looking at Prefect, the registry and every environment ..."):
-        found = symptoms(asyncio.run(gather(deployments)))
+        facts = asyncio.run(gather(deployments))
+    found = symptoms(facts)
+    if facts.registry is not None:
+        # Beside the list, which scripts read.
+        say(told_of_registry(facts.registry), error=as_json)
     # Several symptoms may have one remedy.
     mended = {remedy: _mended(remedy) for remedy in dict.fromkeys(each.remedy for each in found) if fix and remedy is not None}
     done = {symptom: mended[symptom.remedy] for symptom in found if symptom.remedy in mended}

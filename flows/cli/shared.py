@@ -57,9 +57,9 @@ def open_registry(block_name: str | None = None) -> Iterator[RegistryClient]:
             yield client
         return
     from flows.runtime.prefect_api import PrefectApi
-    from flows.runtime.saved_blocks import registry_client, registry_name
+    from flows.runtime.saved_blocks import registry_name, saved_registry
 
-    with registry_client(PrefectApi(), block_name or registry_name()) as client:
+    with saved_registry(PrefectApi(), block_name or registry_name()).client() as client:
         yield client
 
 

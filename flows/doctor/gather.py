@@ -32,7 +32,7 @@ from flows.doctor.rules.facts import (
 from flows.errors import SpecInvalid
 from flows.recovery.orphans import EndedRun, has_failed
 from flows.runtime.prefect_api import PAGE, PrefectApi
-from flows.runtime.saved_blocks import block_settings, registry_client
+from flows.runtime.saved_blocks import block_settings, saved_registry
 from flows.spec import Deployments, Environment
 from flows.weights.job import RUN_LABEL
 
@@ -55,13 +55,16 @@ async def gather(deployments: Deployments) -> Facts:
     prefect = await asyncio.to_thread(prefect_facts, deployments, api=api)
     environments = deployments.environments()
     try:
-        registry = await asyncio.to_thread(registry_client, api, deployments.shared().registry)
+        saved = await asyncio.to_thread(saved_registry, api, deployments.shared().registry)
     except SpecInvalid:  # a missing block is among what was seen of Prefect
         return Facts(now=datetime.now(UTC), prefect=prefect)
+    path = await asyncio.to_thread(saved.path)
+    if not any(server.takes_writes for server in path.servers) and not all(server.problem for server in path.servers):
+        return Facts(now=datetime.now(UTC), prefect=prefect, registry=path)
     looks = await asyncio.gather(*(asyncio.to_thread(_environment, api, each) for each in environments))
     seen = dict(zip([each.name for each in environments], looks, strict=True))
     models = deployments.names("models")
-    facts = await asyncio.to_thread(_facts, api, registry, seen, prefect, models)
+    facts = replace(await asyncio.to_thread(_facts, api, saved.client(), seen, prefect, models), registry=path)
     if facts.migrations_missing or all(each.delivery != "argocd" for each in environments):
         return facts
     from flows.doctor.drift import drift_facts

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from blocks.facts.registry import RegistryPath
 from blocks.registry import RegistryClient
+from blocks.registry.path import look
 from flows.errors import SpecInvalid
 from flows.runtime.prefect_api import PrefectApi, required_block
 from flows.spec.folder import deployments_folder
@@ -52,15 +55,36 @@ def _plain(path: Path) -> dict[str, str]:
     return found if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()) else {}
 
 
-def registry_client(api: PrefectApi, name: str) -> RegistryClient:
-    """A client of the registry whose block has that name; use it as a context manager.
+@dataclass(frozen=True, kw_only=True)
+class SavedRegistry:
+    """What the block of a registry holds: without the block's own class, and so without pydantic."""
+
+    dsn: str = field(repr=False)
+    direct_dsn: str | None = field(repr=False)
+    connect_timeout_seconds: float
+
+    def client(self) -> RegistryClient:
+        """A client of the registry; use it as a context manager."""
+        return RegistryClient(self.dsn, connect_timeout_seconds=self.connect_timeout_seconds)
+
+    def path(self) -> RegistryPath:
+        """What lies on the way to it.
+
+        Raises:
+            RegistryRejected: A connection string cannot be read.
+        """
+        return look(self.dsn, self.direct_dsn, connect_timeout_seconds=self.connect_timeout_seconds)
+
+
+def saved_registry(api: PrefectApi, name: str) -> SavedRegistry:
+    """The registry whose block has that name.
 
     Raises:
         SpecInvalid: There is no such block, or Prefect cannot be asked.
     """
-    # Without the block's own class, and so without pydantic.
     fields = required_block(api, "slipway-registry", name, SHOWN["slipway-registry"])
-    return RegistryClient(str(fields["dsn"]), connect_timeout_seconds=float(fields.get("connect_timeout_seconds", 5.0)))
+    direct, seconds = fields.get("direct_dsn"), fields.get("connect_timeout_seconds", 5.0)
+    return SavedRegistry(dsn=str(fields["dsn"]), direct_dsn=str(direct) if direct else None, connect_timeout_seconds=float(seconds))
 
 
 def block_settings(api: PrefectApi, of: type[Settings], slug: str, name: str) -> Settings:

@@ -12,6 +12,7 @@ import pytest
 
 from blocks.errors import RegistryUnreachable
 from blocks.registry import RegistryClient
+from blocks.registry.path import look
 from tests.support.pgbouncer import Pooler, pooler_before
 from tests.support.standby import Pair, pair_in
 
@@ -63,6 +64,10 @@ def a_standby_is_not_mistaken_for_the_registry(pair: Pair) -> None:
         pass
     with RegistryClient(pair.standby.dsn + "&target_session_attrs=any") as client:
         assert client.entries() == []
+    primary, standby = look(pair.both()).servers
+    assert (primary.takes_writes, primary.synchronous, primary.standby, primary.behind_seconds) == (True, True, False, None)
+    assert (standby.takes_writes, standby.standby) == (False, True)
+    assert standby.behind_seconds is not None
     swapped = Pair(primary=pair.standby, standby=pair.primary, name=pair.name)
     with RegistryClient(swapped.both()) as client:
         assert client.events.add("notified", key="first the standby").kind == "notified"

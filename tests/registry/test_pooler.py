@@ -16,6 +16,7 @@ import pytest
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.registry import EntryKey, Gate, Health, Lock, RegistryClient
+from blocks.registry.path import look
 from tests.support.pgbouncer import Pooler, pooler_before
 
 if TYPE_CHECKING:
@@ -87,6 +88,18 @@ def left_behind(pooled: str) -> set[tuple[object, ...]]:
     with ExitStack() as stack:
         strangers = [stack.enter_context(psycopg.connect(pooled, prepare_threshold=None)) for _ in range(SIZE)]
         return {state for stranger in strangers for state in stranger.execute(_STATE).fetchall()}
+
+
+def test_it_is_seen_what_lies_between_and_whether_notices_are_heard(pooled: str, dsn: str) -> None:
+    past = look(pooled, dsn)
+    through = look(pooled, pooled)
+
+    (server,) = past.servers
+    assert (server.pooled, server.standby, server.takes_writes, server.problem) == (True, False, True, "")
+    assert past.direct is not None
+    assert (past.direct.pooled, past.heard) == (False, True)
+    assert through.direct is not None
+    assert (through.direct.pooled, through.heard) == (True, False)
 
 
 @pytest.mark.parametrize(

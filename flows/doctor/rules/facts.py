@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from blocks.facts import JobState, Pod
+from blocks.facts.registry import RegistryPath
 from flows.recovery.orphans import EndedRun
 
 
@@ -184,6 +185,7 @@ class Facts:
 
     Attributes:
         now: When it was looked at.
+        registry: What lies on the way to the registry; None if there is no block of it.
         migrations_missing: Migrations that were not applied.
         entries: All entries.
         locks: Locks that are held.
@@ -198,6 +200,7 @@ class Facts:
     """
 
     now: datetime
+    registry: RegistryPath | None = None
     migrations_missing: tuple[str, ...] = ()
     entries: tuple[EntryFact, ...] = ()
     locks: tuple[LockFact, ...] = ()

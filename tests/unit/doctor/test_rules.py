@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.facts import JobState
+from blocks.facts.registry import RegistryPath, RegistryServer
 from flows.doctor.rules import symptoms
 from flows.doctor.rules.facts import (
     DriftFact,
@@ -24,6 +25,7 @@ from flows.doctor.rules.facts import (
     UnfinishedFact,
     WantedDeployment,
 )
+from flows.doctor.rules.registry import told
 from flows.doctor.rules.symptom import ApplyAutomations, CleanUp, CloseRequest, DeleteJob, FreeLock, StartRun, Symptom, Unstick, WakeRun
 from flows.recovery.orphans import CANCELLED, EndedRun
 from tests.support.examples import BEGIN, pod
@@ -204,3 +206,42 @@ def test_drift_is_shown_with_what_mends_it_and_left_to_people(kind: str, says: s
     assert command in symptom.command
     # while a run is at it, it is no drift
     assert found(drifts=drifts, locks=(replace(LOCK, silent_seconds=4),), runs={"r1": LIVE}) == []
+
+
+PRIMARY = RegistryServer(address="db-a:5432", version="15.9", takes_writes=True)
+STANDBY = RegistryServer(address="db-b:5432", version="15.9", standby=True, behind_seconds=3.2)
+AWAY = RegistryServer(address="db-b:5432", problem="the registry at db-b:5432/models cannot be reached: connection refused")
+
+
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        (RegistryPath(servers=(PRIMARY, STANDBY)), set()),
+        (RegistryPath(servers=(STANDBY,)), {"registry-read-only"}),
+        (RegistryPath(servers=(replace(PRIMARY, takes_writes=False),)), {"registry-read-only"}),
+        (RegistryPath(servers=(PRIMARY, AWAY)), {"registry-host"}),
+        # Nothing can be looked at: the command ends with the reason.
+        (RegistryPath(servers=(AWAY,)), set()),
+        (RegistryPath(servers=(replace(PRIMARY, pooled=True),)), set()),
+        (RegistryPath(servers=(PRIMARY,), direct=PRIMARY, heard=True), set()),
+        (RegistryPath(servers=(PRIMARY,), direct=replace(PRIMARY, pooled=True)), {"no-notices"}),
+        (RegistryPath(servers=(PRIMARY,), direct=AWAY), {"no-notices"}),
+    ],
+)
+def test_the_way_to_the_registry(path: RegistryPath, kinds: set[str]) -> None:
+    assert {symptom.kind for symptom in symptoms(replace(WELL, registry=path))} == kinds
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (RegistryPath(servers=(PRIMARY,)), "a primary that takes writes, without waiting for a standby"),
+        (RegistryPath(servers=(replace(PRIMARY, synchronous=True),)), "takes writes, each when a standby has it"),
+        (RegistryPath(servers=(replace(PRIMARY, pooled=True),)), "without a direct address they ask every minute"),
+        (RegistryPath(servers=(replace(PRIMARY, pooled=True),), direct=PRIMARY, heard=True), "heard at the direct address"),
+        (RegistryPath(servers=(PRIMARY, STANDBY)), "db-b:5432 is a standby, whose last transaction is 3 s old"),
+        (RegistryPath(servers=(PRIMARY, AWAY)), "connection refused"),
+    ],
+)
+def test_what_lies_between_is_told(path: RegistryPath, said: str) -> None:
+    assert said in told(path)
