@@ -1,4 +1,4 @@
-"""The sweep: runs every two minutes and looks after the runs that no process watches: that wait for people, died, or were cancelled."""
+"""The sweep: every two minutes it looks after runs that no process watches (waiting, dead or cancelled), and seals the record."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from blocks.registry import OpenRequest, Registry
 from flows.approval.expiry import request_step
 from flows.approval.tasks.requests import close_request, formless_runs, open_requests, waiting_run, wake
 from flows.record.lock import alone
+from flows.record.tasks import seal
 from flows.recovery.cleanup import clean_up_ended
 from flows.recovery.resume import resume_crashed
 from flows.recovery.stalled import StallLimits
@@ -59,6 +60,7 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
         # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
         "Taking up what died": partial(resume_crashed, registry, deployments.names("models"), patience),
         "Cleaning up": partial(clean_up_ended, deployments, registry),
+        "Sealing the record": partial(_seal, registry),
     }
     for what, part in parts.items():
         try:
@@ -72,6 +74,10 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
         # After all of it was tried: one run that cannot be looked after keeps no other from it, and comes again in every round.
         raise wrong[0]
     return done
+
+
+async def _seal(registry: Registry) -> tuple[dict[str, int], list[PipelineError]]:
+    return {"sealed": await call(seal, registry)}, []
 
 
 async def _wake_formless(registry: Registry, seconds: float) -> tuple[dict[str, int], list[PipelineError]]:

@@ -53,6 +53,9 @@ class EventKind(StrEnum):
     REHEARSING = "rehearsing"  #: a run begins, with these models
     REHEARSED = "rehearsed"  #: a model went back and forward again, and how long each took
 
+    # The record itself (docs/registry.md).
+    SEALED = "sealed"  #: the ends of all chains that went on since the last seal; of no model
+
     # Approvals (docs/approvals.md).
     APPROVAL_REQUESTED = "approval_requested"  #: people are asked; names the evidence that they decide on
     APPROVED = "approved"  #: one approver said yes

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from blocks.facts.registry import STATUSES, Checked, Entry, EntryKey, Event, Failure, Lock, OpenRequest, Route, Status, TakenOut, Verified
 from blocks.registry.approvals import Gate
-from blocks.registry.audit import AuditReport, ChainHead
+from blocks.registry.audit import AuditReport
+from blocks.registry.chain import ChainHead
 from blocks.registry.client import RegistryClient
 from blocks.registry.health import Health
 

@@ -1,38 +1,31 @@
-"""The chain of events: recomputed without trusting the database, and written out for others to keep."""
+"""The chains of events: recomputed without trusting the database, sealed, and written out for others to keep.
+
+Each model in an environment has a chain. Chain 0 holds the seals, and what was recorded before there were others (migration 0011).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
-from psycopg.rows import class_row
+from psycopg.rows import BaseRowFactory, class_row, tuple_row
+from psycopg.types.json import Jsonb
 
+from blocks.facts.kinds import EventKind
+from blocks.facts.registry import Event
+from blocks.registry.chain import BEGINNING, ChainedEvent, ChainHead, link
 from blocks.registry.documents import digest
-from blocks.registry.session import Session
+from blocks.registry.session import Connection, Session, row, rows
 from blocks.registry.statements import statement
 
-#: What the first event of a chain follows.
-BEGINNING = "0" * 64
-
 #: Rows that are read from the database at a time.
-_BATCH = 2000
+_BATCH = 5000
 
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainHead:
-    """The last event of a chain: its place (1 is the first) and its hash. Noted elsewhere, it shows later that nothing was changed."""
-
-    position: int
-    hash: str
-
-    def __str__(self) -> str:
-        return f"{self.position}:{self.hash}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,64 +33,18 @@ class AuditReport:
     """What recomputing found.
 
     Attributes:
-        head: The end of the chain as far as it holds.
+        head: The end of chain 0 as far as it holds: the last seal.
         broken: What does not hold first, as a sentence; none if all of it does.
+        events: Events that were computed again.
+        unsealed: Events that no seal stands for yet: each is in its chain, but no noted end of chain 0 can show that it is missing.
+        unsealed_since: When the first of these happened; None if there are none.
     """
 
     head: ChainHead
     broken: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainedEvent:
-    """An event as it stands in the chain; `detail` is JSON text as the database writes it."""
-
-    previous_hash: str
-    chain_position: int
-    id: int
-    event_key: str
-    occurred_at: datetime
-    kind: str
-    organisation: str | None
-    model: str | None
-    environment: str | None
-    fingerprint: str | None
-    run_id: str | None
-    actor: str | None
-    detail: str
-    hash: str
-
-    def computed_hash(self) -> str:
-        """SHA-256 (hex) over the columns in their order, each as its length in bytes, a colon, its text and a comma; `-,` for NULL."""
-        # As the trigger writes it (migration 0003): PostgreSQL keeps microseconds.
-        moment = self.occurred_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        values = (
-            self.previous_hash,
-            str(self.chain_position),
-            str(self.id),
-            self.event_key,
-            moment,
-            self.kind,
-            self.organisation,
-            self.model,
-            self.environment,
-            self.fingerprint,
-            self.run_id,
-            self.actor,
-            self.detail,
-        )
-        whole = hashlib.sha256()
-        for value in values:
-            content = value.encode() if value is not None else None
-            whole.update(b"-," if content is None else b"%d:%s," % (len(content), content))
-        return whole.hexdigest()
-
-    def line(self) -> str:
-        """The event as a line of JSON."""
-        return json.dumps(
-            {**vars(self), "occurred_at": self.occurred_at.astimezone(UTC).isoformat(), "detail": json.loads(self.detail)},
-            ensure_ascii=False,
-        )
+    events: int = 0
+    unsealed: int = 0
+    unsealed_since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,51 +53,116 @@ class _Evidence:
     document: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    chain: int
+    place: str
+    position: int
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BrokenSeal:
+    seal: int
+    chain: int
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unsealed:
+    events: int
+    since: datetime | None
+
+
 class Audit:
-    """Checks and exports the record."""
+    """Checks, seals and exports the record."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    def seal(self) -> int:
+        """Record the ends of all chains that went on since the last seal; return how many these are. Without any, nothing is recorded."""
+        sealed = 0
+        while True:
+            values = dict.fromkeys(("event_key", "at", "organisation", "model", "environment", "fingerprint", "run_id", "actor"))
+            with self._session.transaction() as connection:
+                # What it says is the database's own: an empty document is sent (migration 0011).
+                event = row(connection, "add_event", Event, {**values, "kind": EventKind.SEALED, "detail": Jsonb({})})
+            if event is None:
+                return sealed
+            chains = event.detail["chains"]
+            sealed += len(chains) if isinstance(chains, list) else 0
+
     def verify(self, expected: ChainHead | None = None) -> AuditReport:
         """Recompute every event's hash, and every evidence document's.
 
+        Memory grows with the number of chains, not with that of events.
+
         Args:
-            expected: A head that was noted earlier: the chain must still hold it. Only that shows that the newest events were not removed,
-                or that the whole chain was not written anew by somebody who owns the database.
+            expected: An end of chain 0 that was noted earlier: it must still hold that. Only this shows that the record was not written
+                anew, or cut off together with its noted ends, by somebody who owns the database.
         """
-        head = ChainHead(position=0, hash=BEGINNING)
-        for event in self.chain():
-            if (broken := _break(event, head, expected)) is not None:
-                return AuditReport(head=head, broken=broken)
-            head = ChainHead(position=event.chain_position, hash=event.hash)
-        if expected is not None and expected.position > head.position:
-            missing = f"the chain ends at position {head.position}, but position {expected.position} was there before: events were removed"
-            return AuditReport(head=head, broken=missing)
-        for evidence in self._all("all_evidence", _Evidence):
-            if digest(evidence.document) != evidence.sha256:
-                return AuditReport(head=head, broken=f"evidence {evidence.sha256[:12]} is not what its hash says: it was altered")
-        return AuditReport(head=head)
+        with self._session.transaction() as connection:
+            connection.execute(statement("one_moment"))
+            report = _recomputed(connection, expected)
+            if report.broken is None:
+                for evidence in _all(connection, "all_evidence", class_row(_Evidence)):
+                    if digest(evidence.document) != evidence.sha256:
+                        return replace(report, broken=f"evidence {evidence.sha256[:12]} is not what its hash says: it was altered")
+        return report
 
     def chain(self) -> Iterator[ChainedEvent]:
-        """All events in the order of the chain; memory does not grow with their number."""
-        return self._all("chain", ChainedEvent)
-
-    def _all(self, name: str, shape: type[Row]) -> Iterator[Row]:
-        # A cursor of the server needs a transaction; both live as long as the iteration.
-        with self._session.transaction() as connection, connection.cursor(name=name, row_factory=class_row(shape)) as cursor:
-            cursor.itersize = _BATCH
-            yield from cursor.execute(statement(name))
+        """All events, chain by chain; memory does not grow with their number."""
+        with self._session.transaction() as connection:
+            yield from _all(connection, "chain", class_row(ChainedEvent))
 
 
-def _break(event: ChainedEvent, before: ChainHead, expected: ChainHead | None) -> str | None:
-    shown = f"event {event.id} ({event.kind}, {event.occurred_at:%Y-%m-%d %H:%M:%S}Z, position {event.chain_position})"
-    if event.chain_position != before.position + 1:
+def _recomputed(connection: Connection, expected: ChainHead | None) -> AuditReport:
+    report = AuditReport(head=ChainHead(position=0, hash=BEGINNING))
+    ends = {end.chain: end for end in rows(connection, "chain_ends", _End, {})}
+    for chain, texts in groupby(_all(connection, "chain_texts", tuple_row), key=itemgetter(0)):
+        position, before = 0, BEGINNING
+        for _, at, claimed, text in texts:
+            if at != position + 1 or link(chain, before, at, text) != claimed:
+                return replace(report, broken=_why(connection, chain, at, ChainHead(position=position, hash=before)))
+            position, before = at, claimed
+            if chain == 0 and expected is not None and expected.position == at and expected.hash != claimed:
+                return replace(report, broken=f"position {at} has another hash than was noted before: the chain was written anew")
+        head = ChainHead(position=position, hash=before)
+        report = replace(report, head=report.head if chain else head, events=report.events + position)
+        if (end := ends.pop(chain, None)) is None or (end.position, end.hash) != (position, before):
+            noted = f"position {end.position} was noted as its end" if end else "it is not among the chains"
+            return replace(report, broken=f"chain {chain} ends at position {position}, but {noted}: events were removed or added")
+    for end in ends.values():
+        if end.position:
+            return replace(report, broken=f"of the chain of {end.place} nothing is left: its {end.position} events were removed")
+    if expected is not None and expected.position > report.head.position:
+        missing = (
+            f"the chain ends at position {report.head.position}, but position {expected.position} was there before: events were removed"
+        )
+        return replace(report, broken=missing)
+    wrong = row(connection, "broken_seal", _BrokenSeal, {})
+    if wrong is not None:
+        other = f"the seal at position {wrong.seal} names another event at position {wrong.position} of chain {wrong.chain} than is there"
+        return replace(report, broken=f"{other}: that chain was cut off or written anew")
+    (unsealed,) = rows(connection, "unsealed", _Unsealed, {})
+    return replace(report, unsealed=unsealed.events, unsealed_since=unsealed.since)
+
+
+def _all(connection: Connection, name: str, shape: BaseRowFactory[Row]) -> Iterator[Row]:
+    # A cursor of the server needs a transaction; both live as long as the iteration.
+    with connection.cursor(name=name, row_factory=shape) as cursor:
+        cursor.itersize = _BATCH
+        yield from cursor.execute(statement(name))
+
+
+def _why(connection: Connection, chain: int, position: int, before: ChainHead) -> str:
+    event = row(connection, "chained_event", ChainedEvent, {"chain": chain, "position": position})
+    if event is None:
+        return f"position {position} of chain {chain} is there twice"
+    shown = f"event {event.id} ({event.kind}, {event.occurred_at:%Y-%m-%d %H:%M:%S}Z, position {position} of chain {chain})"
+    if position != before.position + 1:
         return f"{shown} follows position {before.position}: events between them were removed"
     if event.previous_hash != before.hash:
         return f"{shown} does not follow the event before it: one of them was altered or replaced"
-    if event.computed_hash() != event.hash:
-        return f"{shown} is not what its hash says: it was altered"
-    if expected is not None and expected.position == event.chain_position and expected.hash != event.hash:
-        return f"{shown} has another hash than was noted before: the chain was written anew"
-    return None
+    return f"{shown} is not what its hash says: it was altered"

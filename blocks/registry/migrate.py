@@ -26,8 +26,8 @@ def apply(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
     for migration in migrations:
         with connection.transaction():
             set_up(connection)
-            connection.execute(statement("lock_migrations"))
             connection.execute(statement("make_migrations_table"))
+            connection.execute(statement("lock_migrations"))
             # Read again under each lock: another migrator may have gone on in between.
             recorded = _recorded(connection, migrations)
             if migration.name in recorded:

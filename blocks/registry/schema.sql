@@ -53,7 +53,7 @@ CREATE INDEX slipway_entry_places ON model_registry_entries (
 );
 
 CREATE FUNCTION slipway_check_status_move() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     -- What a person took out comes back as it was, or by a fresh verification. What was superseded comes back by a release only.
@@ -63,7 +63,12 @@ BEGIN
     ) THEN
         RETURN NEW;
     END IF;
-    IF (OLD.deployment_status, NEW.deployment_status) NOT IN (
+    IF OLD.deployment_status IS NULL AND (NEW.deployment_environment IS NULL OR NEW.hub_revision IS NULL) THEN
+        RETURN NEW;  -- not Slipway's
+    END IF;
+    IF (coalesce(OLD.deployment_status, 'no status'), coalesce(NEW.deployment_status, 'no status')) NOT IN (
+        ('no status', 'pending'),
+        ('no status', 'deploying'),
         ('pending', 'deploying'),
         ('deploying', 'ready'),
         ('deploying', 'failed'),
@@ -77,18 +82,19 @@ BEGIN
         ('disabled', 'deploying')
     ) THEN
         RAISE EXCEPTION 'an entry cannot go from % to % (model %, environment %)',
-            OLD.deployment_status, NEW.deployment_status, NEW.model_name, NEW.deployment_environment
+            coalesce(OLD.deployment_status, 'no status'), coalesce(NEW.deployment_status, 'no status'),
+            NEW.model_name, NEW.deployment_environment
             USING ERRCODE = 'check_violation', CONSTRAINT = 'slipway_status_moves', TABLE = 'model_registry_entries';
     END IF;
     RETURN NEW;
 END
 $$;
 
--- Inserting is no move: a dump must load in any order. Rows without a status are not Slipway's.
+-- Inserting is no move: a dump must load in any order.
 CREATE TRIGGER slipway_status_moves
     BEFORE UPDATE ON model_registry_entries
     FOR EACH ROW
-    WHEN (OLD.deployment_status IS NOT NULL AND OLD.deployment_status IS DISTINCT FROM NEW.deployment_status AND NEW.deployment_status IS NOT NULL)
+    WHEN (OLD.deployment_status IS DISTINCT FROM NEW.deployment_status)
     EXECUTE FUNCTION slipway_check_status_move();
 
 COMMENT ON TABLE model_registry_entries IS 'Where each model is served. Rows with a deployment_environment and a hub_revision are kept by Slipway.';
@@ -142,8 +148,9 @@ CREATE TABLE slipway_events (
     chain_position bigint NOT NULL,
     previous_hash text NOT NULL,
     hash text NOT NULL,
+    chain bigint NOT NULL DEFAULT 0,
     CONSTRAINT slipway_events_pkey PRIMARY KEY (id),
-    CONSTRAINT slipway_events_chain UNIQUE (chain_position),
+    CONSTRAINT slipway_events_chain UNIQUE (chain, chain_position),
     CONSTRAINT slipway_events_once UNIQUE (event_key),
     CONSTRAINT slipway_events_kind_word CHECK (kind ~ '^[a-z][a-z0-9_]*$'),
     CONSTRAINT slipway_events_detail_object CHECK (jsonb_typeof(detail) = 'object')
@@ -160,12 +167,18 @@ CREATE FUNCTION slipway_chained(value text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN value IS NULL THEN '-,' ELSE octet_length(convert_to(value, 'UTF8'))::text || ':' || value || ',' END;
 
+CREATE FUNCTION slipway_place(organisation text, model text, environment text) RETURNS text
+LANGUAGE sql STABLE
+RETURN jsonb_build_array(organisation, model, environment)::text;
+
+-- Chain 0 is hashed without its number, as before there were others.
 CREATE FUNCTION slipway_event_hash(event slipway_events) RETURNS text
 LANGUAGE sql STABLE
 RETURN encode(
     sha256(
         convert_to(
-            slipway_chained(event.previous_hash)
+            CASE event.chain WHEN 0 THEN '' ELSE slipway_chained(event.chain::text) END
+            || slipway_chained(event.previous_hash)
             || slipway_chained(event.chain_position::text)
             || slipway_chained(event.id::text)
             || slipway_chained(event.event_key)
@@ -184,24 +197,119 @@ RETURN encode(
     'hex'
 );
 
-CREATE FUNCTION slipway_chain_event() RETURNS trigger
-LANGUAGE plpgsql
+-- Where each chain ends. Chain 0 holds the seals, and what is older than the other chains.
+CREATE TABLE slipway_chains (
+    chain bigint GENERATED ALWAYS AS IDENTITY,
+    place text NOT NULL,
+    position bigint NOT NULL DEFAULT 0,
+    hash text NOT NULL DEFAULT repeat('0', 64),
+    CONSTRAINT slipway_chains_pkey PRIMARY KEY (chain),
+    CONSTRAINT slipway_chains_place UNIQUE (place)
+)
+-- Room beside each row for the next one of it: then no index is written when a chain goes on.
+WITH (fillfactor = 50);
+
+CREATE TABLE slipway_sealed (
+    chain bigint NOT NULL,
+    position bigint NOT NULL,
+    CONSTRAINT slipway_sealed_pkey PRIMARY KEY (chain)
+)
+WITH (fillfactor = 50);
+
+INSERT INTO slipway_chains (chain, place) OVERRIDING SYSTEM VALUE VALUES (0, '*');
+
+-- The end of a place's chain, which nobody else moves before the end of the transaction.
+CREATE FUNCTION slipway_lock_chain(wanted text) RETURNS slipway_chains
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
+    found_chain slipway_chains;
+BEGIN
+    LOOP
+        SELECT * INTO found_chain FROM slipway_chains WHERE place = wanted FOR UPDATE;
+        IF FOUND THEN
+            RETURN found_chain;
+        END IF;
+        -- Somebody else who makes it at the same time is waited for, and it is found then.
+        INSERT INTO slipway_chains (place) VALUES (wanted) ON CONFLICT (place) DO NOTHING;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION slipway_turn(organisation text, model text, environment text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM slipway_lock_chain(slipway_place(organisation, model, environment));
+END
+$$;
+
+-- With its owner's rights: writers may neither read nor lock the ends of chains otherwise.
+CREATE FUNCTION slipway_chain_event() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    head slipway_chains;
     last record;
 BEGIN
-    -- One writer at a time, until its transaction ends: who is next must see the row that it follows.
-    PERFORM pg_advisory_xact_lock(hashtextextended('slipway_events', 0));
-    SELECT chain_position, hash INTO last FROM slipway_events ORDER BY chain_position DESC LIMIT 1;
-    NEW.chain_position := coalesce(last.chain_position, 0) + 1;
-    NEW.previous_hash := coalesce(last.hash, repeat('0', 64));
+    IF NEW.kind = 'sealed' THEN
+        -- What it says is not the writer's to choose: the ends of the chains that went on since the seal before, a thousand at the most.
+        NEW.organisation := NULL;
+        NEW.model_name := NULL;
+        NEW.environment := NULL;
+        NEW.candidate_fingerprint := NULL;
+        head := slipway_lock_chain('*');
+        SELECT jsonb_build_object('chains', jsonb_agg(jsonb_build_array(moved.chain, moved.position, moved.hash) ORDER BY moved.chain))
+        INTO NEW.detail
+        FROM (
+            SELECT c.chain, c.position, c.hash
+            FROM slipway_chains AS c
+            LEFT JOIN slipway_sealed AS s ON s.chain = c.chain
+            WHERE c.chain <> 0 AND c.position > coalesce(s.position, 0)
+            ORDER BY c.chain
+            LIMIT 1000
+        ) AS moved;
+        IF NEW.detail ->> 'chains' IS NULL THEN
+            RETURN NULL;  -- all are sealed
+        END IF;
+    ELSE
+        head := slipway_lock_chain(slipway_place(NEW.organisation, NEW.model_name, NEW.environment));
+    END IF;
+    -- Rows of this very statement are not in the chain's end yet.
+    SELECT e.chain_position, e.hash INTO last
+    FROM slipway_events AS e
+    WHERE e.chain = head.chain AND e.chain_position > head.position
+    ORDER BY e.chain_position DESC
+    LIMIT 1;
+    NEW.chain := head.chain;
+    NEW.chain_position := coalesce(last.chain_position, head.position) + 1;
+    NEW.previous_hash := coalesce(last.hash, head.hash);
     NEW.hash := slipway_event_hash(NEW);
     RETURN NEW;
 END
 $$;
 
+-- After the insert: a row whose key was there already is none, and moves no chain.
+CREATE FUNCTION slipway_move_chains() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    UPDATE slipway_chains AS c
+    SET position = latest.chain_position, hash = latest.hash
+    FROM (SELECT DISTINCT ON (a.chain) a.chain, a.chain_position, a.hash FROM added AS a ORDER BY a.chain, a.chain_position DESC) AS latest
+    WHERE c.chain = latest.chain;
+    INSERT INTO slipway_sealed (chain, position)
+    SELECT (sealed.part ->> 0)::bigint, max((sealed.part ->> 1)::bigint)
+    FROM added AS a, jsonb_array_elements(a.detail -> 'chains') AS sealed (part)
+    WHERE a.chain = 0
+    GROUP BY 1
+    ON CONFLICT (chain) DO UPDATE SET position = excluded.position;
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION slipway_refuse_change() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     RAISE EXCEPTION 'rows of % are never changed or removed (%)', TG_TABLE_NAME, TG_OP
@@ -225,6 +333,103 @@ CREATE TRIGGER slipway_events_chained
     BEFORE INSERT ON slipway_events
     FOR EACH ROW EXECUTE FUNCTION slipway_chain_event();
 
+CREATE TRIGGER slipway_events_counted
+    AFTER INSERT ON slipway_events
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION slipway_move_chains();
+
+-- Canonical JSON as the program writes it: keys sorted by code point, no white space, no escapes that are not needed, numbers as the
+-- shortest text that is the same double.
+CREATE FUNCTION slipway_canonical(document jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    number text;
+BEGIN
+    CASE jsonb_typeof(document)
+        WHEN 'object' THEN
+            RETURN (
+                SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || slipway_canonical(e.value), ',' ORDER BY e.key COLLATE "C"), '') || '}'
+                FROM jsonb_each(document) AS e
+            );
+        WHEN 'array' THEN
+            RETURN (
+                SELECT '[' || coalesce(string_agg(slipway_canonical(a.value), ',' ORDER BY a.place), '') || ']'
+                FROM jsonb_array_elements(document) WITH ORDINALITY AS a (value, place)
+            );
+        WHEN 'number' THEN
+            number := document::text;
+            -- Without a point it is an integer, of any length. PostgreSQL writes a double with an exponent from 1e15 on, Python from 1e16.
+            IF position('.' IN number) = 0 OR abs(number::numeric) >= 1e15 THEN
+                RETURN number;
+            END IF;
+            number := number::double precision::text;
+            RETURN CASE WHEN number ~ '[.e]' THEN number ELSE number || '.0' END;
+        ELSE
+            RETURN document::text;
+    END CASE;
+END
+$$;
+
+-- What a candidate's fingerprint is taken over (flows/spec/candidate.py): all of it but what was read of the model, and without what came
+-- to candidates later where it says nothing.
+CREATE FUNCTION slipway_fingerprint(document jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    identity jsonb := document - 'about';
+    engine jsonb := document -> 'engine';
+BEGIN
+    IF identity -> 'remote_code' = 'false' THEN identity := identity - 'remote_code'; END IF;
+    IF identity -> 'subfolder' = '""' THEN identity := identity - 'subfolder'; END IF;
+    IF jsonb_typeof(engine) = 'object' THEN
+        IF engine -> 'quantization' = '""' THEN engine := engine - 'quantization'; END IF;
+        IF engine -> 'speculative' = 'null' THEN engine := engine - 'speculative'; END IF;
+        IF engine -> 'load_format' = '"safetensors"' THEN engine := engine - 'load_format'; END IF;
+        IF engine -> 'variables' = '{}' THEN engine := engine - 'variables'; END IF;
+        identity := jsonb_set(identity, '{engine}', engine);
+    END IF;
+    RETURN encode(sha256(convert_to(slipway_canonical(identity), 'UTF8')), 'hex');
+END
+$$;
+
+CREATE FUNCTION slipway_check_candidate() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF NEW.fingerprint IS DISTINCT FROM slipway_fingerprint(NEW.document) THEN
+        RAISE EXCEPTION 'the fingerprint % is not that of its document', left(NEW.fingerprint, 12)
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'slipway_candidates_checked', TABLE = TG_TABLE_NAME;
+    END IF;
+    IF (NEW.model_name, NEW.hub_revision) IS DISTINCT FROM (NEW.document ->> 'model', NEW.document ->> 'commit') THEN
+        RAISE EXCEPTION 'candidate % is one of % at %, as its document says', left(NEW.fingerprint, 12),
+            coalesce(NEW.document ->> 'model', 'no model'), coalesce(NEW.document ->> 'commit', 'no commit')
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'slipway_candidates_checked', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION slipway_check_evidence() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF NEW.sha256 IS DISTINCT FROM encode(sha256(convert_to(slipway_canonical(NEW.document), 'UTF8')), 'hex') THEN
+        RAISE EXCEPTION 'the SHA-256 % is not that of its document', left(NEW.sha256, 12)
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'slipway_evidence_checked', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER slipway_candidates_checked
+    BEFORE INSERT ON slipway_candidates
+    FOR EACH ROW EXECUTE FUNCTION slipway_check_candidate();
+
+CREATE TRIGGER slipway_evidence_checked
+    BEFORE INSERT ON slipway_evidence
+    FOR EACH ROW EXECUTE FUNCTION slipway_check_evidence();
+
 -- What an approver's authenticator was last used for, and how often it was used wrongly.
 CREATE TABLE slipway_authenticators (
     approver text NOT NULL,
@@ -238,17 +443,27 @@ COMMENT ON TABLE slipway_candidates IS 'Every candidate that was ever released, 
 COMMENT ON TABLE slipway_evidence IS 'Verdict documents by the SHA-256 of their canonical JSON. Append-only.';
 COMMENT ON TABLE slipway_events IS 'What happened, in order of id. Append-only.';
 COMMENT ON COLUMN slipway_events.event_key IS 'Makes a repeated write harmless: the same key is recorded once.';
-COMMENT ON COLUMN slipway_events.chain_position IS 'Place in the chain, without gaps.';
-COMMENT ON COLUMN slipway_events.previous_hash IS 'Hash of the event before; zeros for the first.';
 COMMENT ON COLUMN slipway_events.hash IS 'SHA-256 (hex) of all other columns; slipway audit verify computes it again.';
-COMMENT ON TRIGGER slipway_events_chained ON slipway_events IS 'Sets place and hash, whatever the writer says.';
+COMMENT ON TABLE slipway_chains IS 'Where the chain of events of each model in an environment ends. Chain 0 holds the seals, and what is older than the others.';
+COMMENT ON COLUMN slipway_chains.place IS 'Organisation, model and environment as JSON; an asterisk for chain 0.';
+COMMENT ON COLUMN slipway_chains.position IS 'Of the last event; 0 if there is none.';
+COMMENT ON COLUMN slipway_chains.hash IS 'Of the last event; zeros if there is none.';
+COMMENT ON TABLE slipway_sealed IS 'How far each chain is sealed: named by an event of the kind sealed.';
+COMMENT ON COLUMN slipway_events.chain IS 'Which chain it is part of: slipway_chains.chain.';
+COMMENT ON COLUMN slipway_events.chain_position IS 'Place in its chain, without gaps.';
+COMMENT ON COLUMN slipway_events.previous_hash IS 'Hash of the event before in its chain; zeros for the first.';
+COMMENT ON TRIGGER slipway_events_chained ON slipway_events IS 'Sets chain, place and hash, whatever the writer says.';
+COMMENT ON TRIGGER slipway_events_counted ON slipway_events IS 'Notes where the chains end.';
+COMMENT ON FUNCTION slipway_turn IS 'Waits until nobody else writes of the model in the environment, and keeps others waiting until the end of the transaction.';
+COMMENT ON TRIGGER slipway_candidates_checked ON slipway_candidates IS 'Computes the fingerprint of the document, and refuses another one.';
+COMMENT ON TRIGGER slipway_evidence_checked ON slipway_evidence IS 'Computes the hash of the document, and refuses another one.';
 COMMENT ON TABLE slipway_authenticators IS 'Which one-time codes are used up, and who is locked out. Holds no secret.';
 COMMENT ON COLUMN slipway_authenticators.last_step IS 'Time step (30 s since 1970) of the last code that was accepted; older ones never are.';
 
 -- Narrower than a right to update the table: an operator may do these two things and no other.
 -- Both wait for their turn as every step of a release does, and return how many entries they moved.
 CREATE FUNCTION slipway_disable(model text, environment text, reason text, actor text, organisation text DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -258,9 +473,18 @@ BEGIN
     IF coalesce(btrim(slipway_disable.reason), '') = '' OR coalesce(btrim(slipway_disable.actor), '') = '' THEN
         RAISE EXCEPTION 'taking a model out needs a reason and a name' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended(
-        jsonb_build_array('slipway', slipway_disable.organisation, slipway_disable.model, slipway_disable.environment)::text, 0
-    ));
+    IF length(slipway_disable.reason) > 4000 OR length(slipway_disable.actor) > 200 THEN
+        RAISE EXCEPTION 'a reason has 4000 characters at the most, a name 200' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM model_registry_entries
+        WHERE model_name = slipway_disable.model
+            AND deployment_environment = slipway_disable.environment
+            AND coalesce(organisation, '') = coalesce(slipway_disable.organisation, '')
+    ) THEN
+        RETURN 0;
+    END IF;
+    PERFORM slipway_lock_chain(slipway_place(slipway_disable.organisation, slipway_disable.model, slipway_disable.environment));
     FOR moved IN
         UPDATE model_registry_entries
         SET deployment_status = 'disabled',
@@ -286,7 +510,7 @@ END
 $$;
 
 CREATE FUNCTION slipway_enable(model text, environment text, reason text, actor text, organisation text DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -296,9 +520,18 @@ BEGIN
     IF coalesce(btrim(slipway_enable.reason), '') = '' OR coalesce(btrim(slipway_enable.actor), '') = '' THEN
         RAISE EXCEPTION 'putting a model back needs a reason and a name' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended(
-        jsonb_build_array('slipway', slipway_enable.organisation, slipway_enable.model, slipway_enable.environment)::text, 0
-    ));
+    IF length(slipway_enable.reason) > 4000 OR length(slipway_enable.actor) > 200 THEN
+        RAISE EXCEPTION 'a reason has 4000 characters at the most, a name 200' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM model_registry_entries
+        WHERE model_name = slipway_enable.model
+            AND deployment_environment = slipway_enable.environment
+            AND coalesce(organisation, '') = coalesce(slipway_enable.organisation, '')
+    ) THEN
+        RETURN 0;
+    END IF;
+    PERFORM slipway_lock_chain(slipway_place(slipway_enable.organisation, slipway_enable.model, slipway_enable.environment));
     FOR moved IN
         UPDATE model_registry_entries
         SET deployment_status = disabled_from,
@@ -386,7 +619,7 @@ COMMENT ON FUNCTION route IS 'Where a model is served: always one row, with an e
 
 -- Names the place and not the news: whoever hears it reads the row, so that it does not matter in what order or how often it is heard.
 CREATE FUNCTION slipway_announce_route() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     place text;
@@ -443,13 +676,45 @@ COMMENT ON COLUMN slipway_locks.holder IS 'The flow run that holds it; null if n
 COMMENT ON COLUMN slipway_locks.fence IS 'Rises each time it is taken; a write with an older number is refused.';
 COMMENT ON COLUMN slipway_locks.heartbeat_at IS 'The last sign of life of its holder; without one for a minute, another run may take it over.';
 
+-- Numbers that only ever rise: with a lower one a lost holder would write again, or a used code would be good again.
+CREATE FUNCTION slipway_refuse_fall() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '% of % only ever rises', TG_ARGV[0], TG_TABLE_NAME USING ERRCODE = 'restrict_violation', TABLE = TG_TABLE_NAME;
+END
+$$;
+
+CREATE TRIGGER slipway_locks_rise
+    BEFORE UPDATE ON slipway_locks
+    FOR EACH ROW
+    WHEN (NEW.fence < OLD.fence)
+    EXECUTE FUNCTION slipway_refuse_fall('fence');
+
+CREATE TRIGGER slipway_authenticators_rise
+    BEFORE UPDATE ON slipway_authenticators
+    FOR EACH ROW
+    WHEN (NEW.last_step < OLD.last_step)
+    EXECUTE FUNCTION slipway_refuse_fall('last_step');
+
+COMMENT ON TRIGGER slipway_locks_rise ON slipway_locks IS 'Refuses a lower fence.';
+COMMENT ON TRIGGER slipway_authenticators_rise ON slipway_authenticators IS 'Refuses a lower last step.';
+
 GRANT USAGE ON SCHEMA public TO slipway_router, slipway_operator, slipway_admin;
 GRANT SELECT ON model_registry_entries, slipway_candidates, slipway_evidence, slipway_events TO slipway_operator, slipway_admin;
 
--- What is append-only may be added to. The present may be changed by who deploys, and only in our columns.
-GRANT INSERT ON slipway_candidates TO slipway_operator, slipway_admin;
-GRANT INSERT ON slipway_evidence, slipway_events TO slipway_admin;
-GRANT SELECT, INSERT, UPDATE ON slipway_authenticators TO slipway_admin;
+-- What is append-only may be added to. The present may be changed by who deploys, and only in our columns. All of it by columns: a right to
+-- a whole table would be one to lock it.
+GRANT INSERT (fingerprint, document, model_name, hub_revision) ON slipway_candidates TO slipway_operator, slipway_admin;
+GRANT INSERT (sha256, kind, document) ON slipway_evidence TO slipway_admin;
+GRANT
+    INSERT (event_key, occurred_at, kind, organisation, model_name, environment, candidate_fingerprint, run_id, actor, detail)
+    ON slipway_events TO slipway_admin;
+GRANT INSERT (approver), UPDATE (last_step, wrong_codes, locked_until) ON slipway_authenticators TO slipway_admin;
+GRANT
+    INSERT (organisation, model_name, environment, holder, fence, acquired_at, heartbeat_at),
+    UPDATE (holder, fence, acquired_at, heartbeat_at)
+    ON slipway_locks TO slipway_admin;
 GRANT
     INSERT (
         model_name, hub_revision, organisation, deployment_environment, deployment_namespace, deployment_endpoint, deployment_status,
@@ -467,7 +732,18 @@ GRANT EXECUTE ON FUNCTION slipway_disable, slipway_enable TO slipway_operator, s
 GRANT SELECT ON slipway_routes TO slipway_router, slipway_operator, slipway_admin;
 
 GRANT SELECT ON slipway_locks TO slipway_operator, slipway_admin;
-GRANT INSERT, UPDATE ON slipway_locks TO slipway_admin;
+GRANT SELECT ON slipway_authenticators TO slipway_admin;
 
 -- Whoever looks for what is wrong can see whether the schema is that of the program.
 GRANT SELECT ON slipway_migrations TO slipway_operator, slipway_admin;
+
+GRANT SELECT ON slipway_chains, slipway_sealed TO slipway_operator, slipway_admin;
+REVOKE ALL ON FUNCTION slipway_turn, slipway_lock_chain, slipway_chain_event, slipway_move_chains FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION slipway_turn TO slipway_admin;
+
+-- Whoever may execute a trigger's function may put it on a table of his own; route() alone is for everybody.
+REVOKE ALL ON FUNCTION
+    slipway_chained, slipway_event_hash, slipway_place, slipway_check_status_move, slipway_refuse_change, slipway_refuse_fall,
+    slipway_announce_route, slipway_canonical, slipway_fingerprint, slipway_check_candidate, slipway_check_evidence
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION slipway_canonical, slipway_fingerprint TO slipway_operator, slipway_admin;

@@ -176,7 +176,7 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute the chain of events again, and name the first one that was altered, removed or replaced."""
+    """Compute the chains of events again, and name the first one that was altered, removed or replaced."""
     from blocks.registry import ChainHead
 
     expected = None
@@ -188,9 +188,16 @@ def verify(
     with open_registry() as registry:
         report = registry.audit.verify(expected)
     if as_json:
-        say_json({"holds": report.broken is None, "broken": report.broken, "position": report.head.position, "hash": report.head.hash})
+        moment = report.unsealed_since.isoformat() if report.unsealed_since else None
+        sealed = {"events": report.events, "unsealed": report.unsealed, "unsealed_since": moment}
+        say_json(
+            {"holds": report.broken is None, "broken": report.broken, "position": report.head.position, "hash": report.head.hash, **sealed}
+        )
     elif report.broken is None:
-        say(f"The record holds: {report.head.position} events. Note its end elsewhere, for --expect:")
+        if report.unsealed_since is not None:
+            since = f"{report.unsealed_since:%Y-%m-%d %H:%M:%S}Z"
+            say(f"Not sealed yet: {report.unsealed} events, since {since}. The sweep seals them, or slipway audit seal.")
+        say(f"The record holds: {report.events} events. Note its end elsewhere, for --expect:")
         say(str(report.head))
     if report.broken is not None:
         say(f"slipway: the record does not hold: {report.broken}.", error=True)
@@ -198,8 +205,15 @@ def verify(
 
 
 @audit_app.command()
+def seal() -> None:
+    """Record the ends of all chains in one event, so that noting one hash is enough; the sweep does it every two minutes."""
+    with open_registry() as registry:
+        say(f"Sealed: {registry.audit.seal()} chains that went on since the last seal.")
+
+
+@audit_app.command()
 def export() -> None:
-    """Print all events in the order of the chain, a line of JSON each."""
+    """Print all events, chain by chain, a line of JSON each."""
     with open_registry() as registry:
         for event in registry.audit.chain():
             say_exactly(event.line())

@@ -24,6 +24,13 @@ def current_entry(registry: Registry, model: str, environment: str) -> Entry | N
 
 
 @step
+def seal(registry: Registry) -> int:
+    """Seal the chains of events that went on; how many these are."""
+    with registry.client() as client:
+        return client.audit.seal()
+
+
+@step
 def last_verified(registry: Registry, candidate: Candidate, environment: str) -> datetime | None:
     """When the candidate last passed a verification in the environment: the release's own, or a nightly one; none if it never did."""
     with registry.client() as client:

@@ -23,7 +23,8 @@ LABEL_LENGTH = 40
 #: How vLLM finds the weights: as most repositories have them, or in Mistral's own layout (`consolidated*.safetensors`, `params.json`).
 LoadFormat = Literal["safetensors", "mistral"]
 
-#: What came later to candidates and to their engine settings, as it is where it says nothing.
+#: What came later to candidates and to their engine settings, as it is where it says nothing. The database takes the fingerprint over the
+#: same (`slipway_fingerprint`, migration 0012): what is added here comes to it by a migration.
 _SAYS_NOTHING = (("remote_code", False), ("subfolder", ""))
 _ENGINE_SAYS_NOTHING: tuple[tuple[str, object], ...] = (
     ("quantization", ""),

@@ -90,11 +90,13 @@ def test_the_record_is_verified_and_exported(site: Site) -> None:
         for number in range(3):
             registry.events.add("step", run_id=f"r{number}")
 
+    assert "Not sealed yet: 3 events" in slipway("audit", "verify").stdout
+    assert "Sealed: 1 chains" in slipway("audit", "seal").stdout
     held = slipway("audit", "verify")
     assert held.exit_code == 0, held.output
     head = held.stdout.strip().splitlines()[-1]
     assert slipway("audit", "verify", "--expect", head).exit_code == 0
-    assert len(slipway("audit", "export").stdout.splitlines()) == 3
+    assert len(slipway("audit", "export").stdout.splitlines()) == 4
 
     with psycopg.connect(site.database, autocommit=True) as owner:
         owner.execute("ALTER TABLE slipway_events DISABLE TRIGGER ALL")

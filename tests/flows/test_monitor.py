@@ -13,6 +13,7 @@ from flows.health.tasks import Round, check_health
 from flows.monitor import monitor
 from flows.revalidate import revalidate
 from tests.flows.conftest import Site
+from tests.support.candidates import register
 
 
 def look(site: Site) -> Round:
@@ -63,8 +64,8 @@ def test_when_most_fail_at_once_nothing_is_changed_and_it_says_so(site: Site) ->
         (entry,) = registry.entries(model=site.model)
         for number in range(3):
             gone = f"gone-{number}.{entry.namespace}.svc.cluster.local:8000"
-            which = {"model": f"{site.model}-{number}", "environment": "development", "fingerprint": f"{number}" * 64, "run_id": "by-hand"}
-            registry.candidates.register(which["fingerprint"], {}, which["model"], "a" * 40)
+            model = f"{site.model}-{number}"
+            which = {"model": model, "environment": "development", "fingerprint": register(registry, model), "run_id": "by-hand"}
             registry.lifecycle.begin(**which, hub_revision="a" * 40, namespace="elsewhere", endpoint=gone)
             registry.lifecycle.mark_ready(**which, helm_revision=1, evidence_sha256=registry.evidence.save("verdict", {}))
         before = registry.entries(), registry.events.latest()

@@ -26,10 +26,11 @@ from flows.metrics.exporter import Exporter
 from sandbox.postgres import Postgres
 from tests.monitoring.conftest import CHART, only
 from tests.sandbox.engines import Engine, free_port, running_engine
+from tests.support.candidates import fingerprint, register
 
 Key = TypeVar("Key", bound=Hashable)
 
-FINGERPRINT = "f" * 64
+FINGERPRINT = fingerprint()
 
 #: What a pod of the engines' chart looks like to Prometheus before relabeling.
 POD = {
@@ -133,7 +134,7 @@ def watched(program: Path, folder: Path) -> Iterator[Watched]:
 
 def begin(registry: RegistryClient) -> None:
     """A model serves in production, and a run is about to change it."""
-    registry.candidates.register(FINGERPRINT, {"model": "tiny"}, "tiny", "a" * 40)
+    register(registry)
     place = {"model": "tiny", "environment": "production", "fingerprint": FINGERPRINT, "run_id": "run-1"}
     registry.lifecycle.begin(hub_revision="a" * 40, namespace="llm-production", endpoint="tiny.llm-production:8000", **place)
     evidence = registry.evidence.save("verification", {"outcome": "passed"})

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from blocks.registry import Entry, RegistryClient
+from blocks.registry.documents import digest
 from sandbox.postgres import Postgres
 
 
@@ -151,13 +152,16 @@ class Releases:
     model: str = "tiny"
     environment: str = "production"
 
+    def document(self, candidate: str) -> dict[str, object]:
+        return {"model": self.model, "commit": COMMITS[candidate[0]], "variant": candidate}
+
     def fingerprint(self, candidate: str) -> str:
-        return candidate * 32
+        return digest(self.document(candidate))
 
     def begin(self, candidate: str, run: str) -> Entry:
         commit = COMMITS[candidate[0]]
         fingerprint = self.fingerprint(candidate)
-        self.client.candidates.register(fingerprint, {"commit": commit, "variant": candidate}, self.model, commit)
+        self.client.candidates.register(fingerprint, self.document(candidate), self.model, commit)
         return self.client.lifecycle.begin(
             model=self.model,
             hub_revision=commit,
@@ -218,8 +222,9 @@ class Releases:
 
     def _kept(self, fingerprint: str) -> str:
         """The candidate; whatever is current or previous is kept on the nodes, in every history of these tests."""
-        assert fingerprint[:2] in self.kept()
-        return fingerprint[:2]
+        candidate = str((self.client.candidates.get(fingerprint) or {}).get("variant"))
+        assert candidate in self.kept()
+        return candidate
 
     def kinds(self) -> list[str]:
         """Kinds of all events, oldest first."""

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from blocks.registry import RegistryClient
-from blocks.registry.audit import ChainHead
+from blocks.registry.chain import BEGINNING, ChainHead
 from blocks.registry.migrate import apply
 from blocks.registry.statements import migrations
 
@@ -28,15 +28,32 @@ def chained(client: RegistryClient) -> list[int]:
     return sorted(event.id for event in client.events.latest())
 
 
-def test_an_untouched_record_holds_and_names_its_end(client: RegistryClient, chained: list[int], releases: Releases) -> None:
+def test_an_untouched_record_holds_and_its_seal_names_its_end(client: RegistryClient, chained: list[int], releases: Releases) -> None:
     releases.release("a1", "run-1")
+    unsealed = client.audit.verify()
+
+    assert client.audit.seal() == 2, "one chain of each place"
 
     report = client.audit.verify()
-
-    last = list(client.audit.chain())[-1]
-    assert report.broken is None
-    assert report.head == ChainHead(position=last.chain_position, hash=last.hash)
+    assert (unsealed.broken, unsealed.events, unsealed.unsealed) == (None, 7, 7)
+    assert unsealed.unsealed_since == min(event.occurred_at for event in client.events.latest())
+    assert (report.broken, report.events, report.unsealed, report.unsealed_since) == (None, 8, 0, None)
+    (seal,) = [event for event in client.audit.chain() if event.chain == 0]
+    assert report.head == ChainHead(position=1, hash=seal.hash)
     assert client.audit.verify(report.head).broken is None
+    # what is sealed is not sealed again
+    assert client.audit.seal() == 0
+    releases.degrade("a1")
+    assert client.audit.verify(report.head).unsealed == 1
+    assert client.audit.seal() == 1
+
+
+def test_what_a_seal_says_is_not_its_writers_to_choose(client: RegistryClient, sql: psycopg.Connection, chained: list[int]) -> None:
+    sql.execute("""INSERT INTO slipway_events (occurred_at, kind, model_name, detail) VALUES (now(), 'sealed', 'tiny', '{"chains": []}')""")
+
+    seal = next(client.audit.chain())
+    assert (seal.chain, seal.model, len(json.loads(seal.detail)["chains"])) == (0, None, 1)
+    assert (client.audit.verify().broken, client.audit.verify().unsealed) == (None, 0)
 
 
 def test_an_empty_record_holds(client: RegistryClient) -> None:
@@ -69,7 +86,6 @@ def test_a_superusers_change_of_any_column_is_found_and_named(
 
     assert report.broken is not None
     assert f"event {chained[2]} " in report.broken
-    assert report.head.position == 2
 
 
 def test_a_row_that_was_hashed_anew_breaks_the_one_after_it(client: RegistryClient, sql: psycopg.Connection, chained: list[int]) -> None:
@@ -94,18 +110,70 @@ def test_a_removed_row_is_found(client: RegistryClient, sql: psycopg.Connection,
     assert "removed" in report.broken
 
 
-def test_what_only_a_noted_head_shows(client: RegistryClient, sql: psycopg.Connection, chained: list[int]) -> None:
+FORGERIES = {
+    "the newest event was removed": ("DELETE FROM slipway_events WHERE id = (SELECT max(id) FROM slipway_events WHERE chain = 1)",),
+    "the newest event and the chain's end were": (
+        "DELETE FROM slipway_events WHERE chain = 1 AND chain_position = 5",
+        "UPDATE slipway_chains SET position = 4, hash = (SELECT hash FROM slipway_events WHERE chain_position = 4) WHERE chain = 1",
+    ),
+    "a whole chain was": ("DELETE FROM slipway_events WHERE chain = 1",),
+    "a whole chain was, and its end": ("DELETE FROM slipway_events WHERE chain = 1", "DELETE FROM slipway_chains WHERE chain = 1"),
+    "an event was put between others": (
+        "INSERT INTO slipway_events (occurred_at, kind, model_name, chain, chain_position, previous_hash, hash)"
+        " SELECT occurred_at, 'forged', model_name, 1, 6, hash, repeat('a', 64) FROM slipway_events WHERE chain_position = 5",
+    ),
+    "two changed places": (
+        "UPDATE slipway_events SET chain_position = 9 WHERE chain = 1 AND chain_position = 2",
+        "UPDATE slipway_events SET chain_position = 2 WHERE chain = 1 AND chain_position = 3",
+        "UPDATE slipway_events SET chain_position = 3 WHERE chain = 1 AND chain_position = 9",
+    ),
+    "one went to another chain": ("UPDATE slipway_events SET chain = 7, chain_position = 1 WHERE chain = 1 AND chain_position = 5",),
+    "the noted end was changed": ("UPDATE slipway_chains SET hash = repeat('b', 64) WHERE chain = 1",),
+    "a seal was changed": ("""UPDATE slipway_events SET detail = '{"chains": []}' WHERE chain = 0""",),
+    "a seal was changed and hashed anew": (
+        """UPDATE slipway_events SET detail = '{"chains": [[1, 4, "c"]]}' WHERE chain = 0""",
+        "UPDATE slipway_events AS e SET hash = slipway_event_hash(e) WHERE chain = 0",
+        "UPDATE slipway_chains SET hash = (SELECT hash FROM slipway_events WHERE chain = 0) WHERE chain = 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_what_the_owner_of_the_database_does_to_a_sealed_record_is_found(
+    client: RegistryClient, sql: psycopg.Connection, chained: list[int], forgery: str
+) -> None:
+    client.audit.seal()
+    assert client.audit.verify().broken is None
+    sql.execute("SET session_replication_role = replica")
+    for statement in FORGERIES[forgery]:
+        sql.execute(statement.encode())
+
+    assert client.audit.verify().broken is not None
+
+
+def test_what_only_a_noted_seal_shows(client: RegistryClient, sql: psycopg.Connection, chained: list[int]) -> None:
+    client.audit.seal()
     noted = client.audit.verify().head
-    sql.execute("ALTER TABLE slipway_events DISABLE TRIGGER ALL")
-    # the newest event taken away
-    sql.execute("DELETE FROM slipway_events WHERE id = %s", (chained[-1],))
+    # everything taken away, and the ends of the chains with it
+    sql.execute("SET session_replication_role = replica")
+    sql.execute("DELETE FROM slipway_events")
+    sql.execute("DELETE FROM slipway_sealed")
+    sql.execute("UPDATE slipway_chains SET position = 0, hash = %s", (BEGINNING,))
     assert client.audit.verify().broken is None
     assert "removed" in str(client.audit.verify(noted).broken)
-    # another one put in its place, well chained
-    sql.execute("ALTER TABLE slipway_events ENABLE TRIGGER ALL")
+    # another history in its place, well chained and sealed
+    sql.execute("SET session_replication_role = origin")
     client.events.add("step", model="tiny", run_id="forged")
+    client.audit.seal()
     assert client.audit.verify().broken is None
     assert "written anew" in str(client.audit.verify(noted).broken)
+
+
+def test_an_event_that_was_there_already_moves_no_chain(client: RegistryClient, chained: list[int]) -> None:
+    for _ in range(2):
+        client.events.add("step", model="tiny", run_id="r1", key="once")
+
+    assert (client.audit.verify().broken, client.audit.verify().events) == (None, 6)
 
 
 def test_altered_evidence_is_found(client: RegistryClient, sql: psycopg.Connection) -> None:
@@ -117,9 +185,12 @@ def test_altered_evidence_is_found(client: RegistryClient, sql: psycopg.Connecti
 
 
 def test_a_writer_cannot_choose_its_place(client: RegistryClient, sql: psycopg.Connection, chained: list[int]) -> None:
-    sql.execute("INSERT INTO slipway_events (occurred_at, kind, chain_position, previous_hash, hash) VALUES (now(), 'forged', 1, 'a', 'b')")
+    sql.execute(
+        "INSERT INTO slipway_events (occurred_at, kind, model_name, chain, chain_position, previous_hash, hash)"
+        " VALUES (now(), 'forged', 'tiny', 0, 1, 'a', 'b')"
+    )
 
-    assert [event.chain_position for event in client.audit.chain()] == [1, 2, 3, 4, 5, 6]
+    assert [(event.chain, event.chain_position) for event in client.audit.chain()] == [(1, position) for position in range(1, 7)]
     assert client.audit.verify().broken is None
 
 
@@ -139,26 +210,37 @@ def test_many_writers_make_one_chain(dsn: str) -> None:
         thread.join()
 
     with RegistryClient(dsn) as client:
-        assert client.audit.verify().head.position == 100
+        assert (client.audit.verify().broken, client.audit.verify().events) == (None, 100)
 
 
 def test_several_rows_of_one_statement_follow_each_other(client: RegistryClient, sql: psycopg.Connection) -> None:
     sql.execute("INSERT INTO slipway_events (occurred_at, kind) SELECT now(), 'step' FROM generate_series(1, 10)")
 
-    assert client.audit.verify().head.position == 10
+    assert (client.audit.verify().broken, client.audit.verify().events) == (None, 10)
 
 
-def test_events_from_before_the_chain_become_its_beginning(empty_dsn: str) -> None:
+@pytest.mark.parametrize("version", [2, 10])
+def test_the_chain_that_was_there_goes_on(empty_dsn: str, version: int) -> None:
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        apply(connection, migrations()[:2])
-        connection.execute("INSERT INTO slipway_events (occurred_at, kind) SELECT now(), 'step' FROM generate_series(1, 3)")
+        apply(connection, migrations()[:version])
+        connection.execute(
+            "INSERT INTO slipway_events (occurred_at, kind, model_name) SELECT now(), 'step', 'tiny' FROM generate_series(1, 3)"
+        )
+        noted = connection.execute("SELECT * FROM slipway_events ORDER BY id DESC LIMIT 1")
+        columns = [column.name for column in noted.description or ()]
+        last = dict(zip(columns, noted.fetchall()[0], strict=True))
 
     with RegistryClient(empty_dsn) as client:
         client.migrate()
-        client.events.add("step")
-        report = client.audit.verify()
+        client.events.add("step", model="tiny")
+        before = client.audit.verify()
+        client.audit.seal()
+        after = client.audit.verify(before.head)
 
-    assert (report.head.position, report.broken) == (4, None)
+        assert (before.head.position, before.broken, before.unsealed) == (3, None, 1)
+        assert (after.head.position, after.broken, after.unsealed) == (4, None, 0)
+        if "hash" in last:
+            assert client.audit.verify(ChainHead(position=3, hash=last["hash"])).broken is None
 
 
 def test_the_export_is_lines_of_json(client: RegistryClient, chained: list[int]) -> None:
@@ -179,4 +261,4 @@ def test_the_chain_is_read_in_batches(client: RegistryClient, sql: psycopg.Conne
 
     assert waiting() == 0
     assert sum(1 for _ in events) == 2999
-    assert client.audit.verify().head.position == 3001
+    assert (client.audit.verify().broken, client.audit.verify().events) == (None, 3001)

@@ -16,6 +16,7 @@ from blocks.errors import RegistryUnreachable
 from blocks.registry import Entry, RegistryClient
 from blocks.registry.documents import digest
 from sandbox.serving import LoopThread
+from tests.support.candidates import fingerprint, register
 
 if TYPE_CHECKING:
     from conftest import Databases, Releases
@@ -109,12 +110,12 @@ def verifying(releases: Releases) -> None:
 
 
 def registered(releases: Releases) -> None:
-    releases.client.candidates.register("f" * 64, {"x": 1}, "tiny", "a" * 40)
+    register(releases.client)
 
 
 def begin(releases: Releases) -> object:
     place = {"environment": "production", "namespace": "models", "endpoint": "tiny:8000"}
-    return releases.client.lifecycle.begin(model="tiny", hub_revision="a" * 40, fingerprint="f" * 64, run_id="run-1", **place)
+    return releases.client.lifecycle.begin(model="tiny", hub_revision="a" * 40, fingerprint=fingerprint(), run_id="run-1", **place)
 
 
 def mark_ready(releases: Releases) -> object:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,28 +14,90 @@ import pytest
 
 from blocks.errors import RegistryRejected
 from blocks.registry import RegistryClient
+from blocks.registry.documents import digest
+from flows.spec.candidate import Candidate, EngineSettings, Speculative
+from tests.support.candidates import register, told
+from tests.support.examples import candidate
 
 if TYPE_CHECKING:
     from conftest import Releases
 
 
 def test_a_candidate_is_registered_once_and_read_back(client: RegistryClient) -> None:
-    document = {"model": "tiny", "files": [{"path": "a", "size_bytes": 2**40}], "share": 0.9, "whole": 1.0, "name": "Größe ✓", "none": None}
+    files = [{"path": "a", "size_bytes": 2**40}]
+    document = told(
+        files=files, share=0.9, whole=1.0, small=1.5e-7, name='Größe ✓\u2028\t\x1f\x7f"\\', none=None, 漢={"b": [], "B": {}, "a": True}
+    )
+    fingerprint = digest(document)
 
-    client.candidates.register("f" * 64, document, "tiny", "a" * 40)
-    client.candidates.register("f" * 64, dict(reversed(document.items())), "tiny", "a" * 40)
+    client.candidates.register(fingerprint, document, "tiny", "a" * 40)
+    client.candidates.register(fingerprint, dict(reversed(document.items())), "tiny", "a" * 40)
 
-    assert client.candidates.get("f" * 64) == document
+    assert client.candidates.get(fingerprint) == document
     assert client.candidates.get("0" * 64) is None
 
 
-@pytest.mark.parametrize("other", [({"x": 2}, "tiny", "a" * 40), ({"x": 1}, "other", "a" * 40), ({"x": 1}, "tiny", "b" * 40)])
-def test_a_fingerprint_means_one_candidate(client: RegistryClient, other: tuple[dict[str, object], str, str]) -> None:
-    client.candidates.register("f" * 64, {"x": 1}, "tiny", "a" * 40)
+@pytest.mark.parametrize(
+    ("document", "model", "commit", "sentence"),
+    [
+        (told(x=2), "tiny", "a" * 40, "is not that of its document"),
+        (told(x=1, remote_code=True), "tiny", "a" * 40, "is not that of its document"),
+        (told(x=1), "other", "a" * 40, "is one of tiny at a{40}, as its document says"),
+        (told(x=1), "tiny", "b" * 40, "is one of tiny at a{40}, as its document says"),
+        (told(x=1, about={"architecture": "other"}), "tiny", "a" * 40, "is registered with another document"),
+    ],
+)
+def test_a_fingerprint_means_one_candidate(
+    client: RegistryClient, document: dict[str, object], model: str, commit: str, sentence: str
+) -> None:
+    named = register(client, x=1)
 
-    with pytest.raises(RegistryRejected, match="another document"):
-        client.candidates.register("f" * 64, *other)
-    assert client.candidates.get("f" * 64) == {"x": 1}
+    with pytest.raises(RegistryRejected, match=sentence):
+        client.candidates.register(named, document, model, commit)
+    assert client.candidates.get(named) == told(x=1)
+
+
+def test_the_database_takes_a_fingerprint_over_the_same_as_the_program(client: RegistryClient) -> None:
+    full = replace(
+        candidate(),
+        remote_code=True,
+        subfolder="deep",
+        engine=EngineSettings(
+            max_model_len=4096,
+            gpu_memory_utilization=0.00001,
+            quantization="fp8",
+            speculative=Speculative(method="mtp"),
+            load_format="mistral",
+            variables={"VLLM_X": "1"},
+            chat_template="{{ é }}",
+        ),
+    )
+    plain = candidate()
+
+    # with everything that came later, and with all of it saying nothing
+    for each in (full, plain, replace(plain, engine=replace(plain.engine, gpu_memory_utilization=1.0))):
+        client.candidates.register(each.fingerprint, each.document(), each.model, each.commit)
+        assert Candidate.from_document(client.candidates.get(each.fingerprint) or {}) == each
+
+
+@pytest.mark.parametrize(
+    "number", [0.0, 1.0, -0.5, 0.1, 1e-4, 9.99e-5, 5e-324, 123456.789, 999999999999999.9, 1e15 + 0.5, 2**53 - 0.5, 17, -(10**30)]
+)
+def test_the_database_writes_numbers_as_the_program(client: RegistryClient, sql: psycopg.Connection, number: float) -> None:
+    (written,) = sql.execute("SELECT slipway_canonical(%s::jsonb)", (json.dumps([number]),)).fetchall()
+
+    assert written == (json.dumps([number]),)
+    assert client.evidence.get(client.evidence.save("verdict", {"number": number})) == {"number": number}
+
+
+@pytest.mark.parametrize(
+    "table", ["slipway_candidates (fingerprint, model_name, hub_revision, document)", "slipway_evidence (sha256, kind, document)"]
+)
+def test_nobody_keeps_a_document_under_the_hash_of_another(sql: psycopg.Connection, table: str) -> None:
+    values = ["e" * 64, "tiny", "a" * 40][: table.count(",")]
+
+    with pytest.raises(psycopg.errors.CheckViolation, match="is not that of its document"):
+        sql.execute(f"INSERT INTO {table} VALUES ({'%s, ' * len(values)}'{{}}')".encode(), values)  # noqa: S608
 
 
 def test_evidence_is_found_by_the_hash_of_its_canonical_json(client: RegistryClient) -> None:

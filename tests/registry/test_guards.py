@@ -44,6 +44,22 @@ def test_the_status_machine(sql: psycopg.Connection) -> None:
     assert moved == ALLOWED
 
 
+def test_no_status_is_none_that_an_entry_can_be_moved_to(sql: psycopg.Connection) -> None:
+    insert = "INSERT INTO model_registry_entries (model_name, deployment_status, hub_revision, deployment_environment)"
+    insert += " VALUES (%s, %s, 'a', 'here')"
+    for status in STATUSES:
+        sql.execute(insert, (status, status))
+        with pytest.raises(psycopg.errors.CheckViolation, match=f"cannot go from {status} to no status"):
+            sql.execute("UPDATE model_registry_entries SET deployment_status = NULL WHERE model_name = %s", (status,))
+        sql.execute(insert, (f"none-{status}", None))
+        move = "UPDATE model_registry_entries SET deployment_status = %s WHERE model_name = %s"
+        if status in ("pending", "deploying"):
+            sql.execute(move, (status, f"none-{status}"))
+        else:
+            with pytest.raises(psycopg.errors.CheckViolation, match=f"cannot go from no status to {status}"):
+                sql.execute(move, (status, f"none-{status}"))
+
+
 def test_other_columns_change_freely(releases: Releases, sql: psycopg.Connection) -> None:
     releases.release("a1", "run-1")
 

@@ -12,6 +12,7 @@ import pytest
 
 from blocks.errors import RegistryRejected
 from blocks.registry import EntryKey, RegistryClient
+from tests.support.candidates import register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -311,15 +312,15 @@ def test_ready_needs_saved_evidence(releases: Releases, client: RegistryClient) 
 
 
 def test_begin_refuses_an_unregistered_candidate_and_a_wrong_revision_or_model(client: RegistryClient) -> None:
-    client.candidates.register("f" * 64, {}, "tiny", "a" * 40)
+    fingerprint = register(client)
     good = {"model": "tiny", "hub_revision": "a" * 40, "environment": "staging", "namespace": "n", "endpoint": "e", "run_id": "r"}
 
     with pytest.raises(RegistryRejected, match="not registered"):
         client.lifecycle.begin(**good, fingerprint="e" * 64)
     with pytest.raises(RegistryRejected, match="hub revision"):
-        client.lifecycle.begin(**good | {"hub_revision": "b" * 40}, fingerprint="f" * 64)
+        client.lifecycle.begin(**good | {"hub_revision": "b" * 40}, fingerprint=fingerprint)
     with pytest.raises(RegistryRejected, match="one of tiny, not of other"):
-        client.lifecycle.begin(**good | {"model": "other"}, fingerprint="f" * 64)
+        client.lifecycle.begin(**good | {"model": "other"}, fingerprint=fingerprint)
     assert client.entries() == []
     assert client.events.latest() == []
 

@@ -97,7 +97,7 @@ def test_a_run_that_starts_again_fences_its_former_process_off(client: RegistryC
 
 def write(releases: Releases, step: str, fence: int | None, run_id: str = "run-1") -> object:
     client, fingerprint = releases.client, releases.fingerprint("a1")
-    client.candidates.register(fingerprint, {"commit": "a" * 40}, "tiny", "a" * 40)
+    client.candidates.register(fingerprint, releases.document("a1"), "tiny", "a" * 40)
     who = {"model": "tiny", "environment": "production", "fingerprint": fingerprint, "run_id": run_id, "fence": fence}
     if step == "begin":
         return client.lifecycle.begin(**who, hub_revision="a" * 40, namespace="models", endpoint="tiny:8000")

@@ -100,6 +100,7 @@ def test_a_migrator_waits_for_the_one_before(
 
     thread = threading.Thread(target=migrate)
     with psycopg.connect(empty_dsn) as holder:
+        holder.execute(statement("make_migrations_table"))
         holder.execute(statement("lock_migrations"))
         thread.start()
         wait_until(lambda: waiting() == 1)

@@ -1,6 +1,6 @@
--- All events in the order of the chain, with what their hashes are made of.
+-- All events, chain by chain, with what their hashes are made of.
 SELECT
-    previous_hash, chain_position, id, event_key, occurred_at, kind, organisation, model_name AS model, environment,
+    chain, previous_hash, chain_position, id, event_key, occurred_at, kind, organisation, model_name AS model, environment,
     candidate_fingerprint AS fingerprint, run_id, actor, detail::text AS detail, hash
 FROM slipway_events
-ORDER BY chain_position;
+ORDER BY chain, chain_position;

@@ -1,2 +1,3 @@
--- One migrator at a time, until the end of its transaction. The number is the word "slipway" in ASCII.
-SELECT pg_advisory_xact_lock(x'736c6970776179'::bigint);
+-- One migrator at a time, until the end of its transaction. A table's lock and no advisory one, which any role could hold: for this one
+-- takes a right to change the table. Whoever reads it does not wait.
+LOCK TABLE slipway_migrations IN EXCLUSIVE MODE;

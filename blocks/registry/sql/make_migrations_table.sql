@@ -1,7 +1,14 @@
 -- The record of applied migrations; the only table that no migration makes.
-CREATE TABLE IF NOT EXISTS slipway_migrations (
-    name text NOT NULL,
-    sha256 text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT slipway_migrations_pkey PRIMARY KEY (name)
-);
+DO $$
+BEGIN
+    CREATE TABLE IF NOT EXISTS slipway_migrations (
+        name text NOT NULL,
+        sha256 text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT slipway_migrations_pkey PRIMARY KEY (name)
+    );
+EXCEPTION
+    -- Another migrator made it in the meantime.
+    WHEN unique_violation OR duplicate_table THEN NULL;
+END
+$$;

@@ -23,7 +23,8 @@ from flows.verification.measurement import Measurement
 from sandbox.prefect import ROOT
 from tests.attack.case import attacks
 from tests.attack.shared import Shared
-from tests.support.examples import digest, evidence, verdict
+from tests.support.candidates import register
+from tests.support.examples import evidence, verdict
 
 COMMANDS = "\x1b[2J\x1b]0;title\x07\x1b]8;;https://evil.example\x1b\\\x9b31m\r\x08\u202e\x7f"
 
@@ -140,8 +141,7 @@ def evidence_as_kept(shared: Shared) -> None:
 @attacks("slipway status shows a reason on its own line, whatever is in it, on a real terminal")
 def status_on_a_terminal(shared: Shared) -> None:
     registry, file = kept(shared)
-    fingerprint, commit = digest("candidate"), "a" * 40
-    registry.candidates.register(fingerprint, {"commit": commit}, "tiny", commit)
+    fingerprint, commit = register(registry), "a" * 40
     place = {"model": "tiny", "environment": "staging", "fingerprint": fingerprint, "run_id": "run"}
     registry.lifecycle.begin(hub_revision=commit, namespace="models", endpoint="tiny.models.svc.cluster.local:8000", **place)
     registry.lifecycle.mark_ready(helm_revision=1, evidence_sha256=registry.evidence.save("verdict", {"a": 1}), **place)

@@ -23,6 +23,7 @@ from flows.rollout.engine_log import read_log
 from flows.runtime.tasks import call, foreseen
 from tests.attack.case import attacks, refused
 from tests.attack.shared import Shared
+from tests.support.candidates import register
 from tests.support.moments import moments, overflow
 
 if TYPE_CHECKING:
@@ -145,8 +146,7 @@ def _raise_everything() -> None:
 @attacks("the last line of an engine's log is on record with the failure, whatever is in it")
 def last_line(shared: Shared) -> None:
     registry = shared.registry()
-    registry.candidates.register("f" * 64, {"commit": "a" * 40}, "tiny", "a" * 40)
-    place = {"model": "tiny", "environment": "here", "fingerprint": "f" * 64}
+    place = {"model": "tiny", "environment": "here", "fingerprint": register(registry)}
     for number, line in enumerate(("killed \0", "\ud800 killed", "\x1b]0;owned\x07", "\0" * 10_000, "💥" * 5000)):
         run = f"run-{number}"
         registry.lifecycle.begin(**place, hub_revision="a" * 40, namespace="llm", endpoint="tiny:8000", run_id=run)

@@ -12,18 +12,19 @@ from blocks.registry import RegistryClient
 from blocks.storable import storable
 from tests.attack.case import attacks, refused
 from tests.attack.shared import Shared
+from tests.support.candidates import fingerprint, register
 
 PLACE = {"model": "tiny", "environment": "here"}
 
 
-def begin(registry: RegistryClient, run: str, fingerprint: str = "f" * 64, fence: int | None = None) -> None:
-    registry.candidates.register(fingerprint, {"commit": "a" * 40, "variant": fingerprint[0]}, "tiny", "a" * 40)
+def begin(registry: RegistryClient, run: str, variant: str = "f", fence: int | None = None) -> None:
+    named = register(registry, variant=variant)
     where = {**PLACE, "hub_revision": "a" * 40, "namespace": "llm", "endpoint": "tiny:8000"}
-    registry.lifecycle.begin(**where, fingerprint=fingerprint, run_id=run, fence=fence)  # type: ignore[arg-type]
+    registry.lifecycle.begin(**where, fingerprint=named, run_id=run, fence=fence)  # type: ignore[arg-type]
 
 
-def ready(registry: RegistryClient, run: str, evidence: str, fingerprint: str = "f" * 64, fence: int | None = None) -> None:
-    who = {**PLACE, "fingerprint": fingerprint, "run_id": run, "fence": fence}
+def ready(registry: RegistryClient, run: str, evidence: str, variant: str = "f", fence: int | None = None) -> None:
+    who = {**PLACE, "fingerprint": fingerprint(variant=variant), "run_id": run, "fence": fence}
     registry.lifecycle.mark_ready(**who, helm_revision=1, evidence_sha256=evidence)  # type: ignore[arg-type]
 
 
@@ -51,7 +52,7 @@ def hashed_documents(shared: Shared) -> None:
 @attacks("no candidate is ready without a run that began with it and evidence that was saved")
 def ready_without_proof(shared: Shared) -> None:
     registry = shared.registry()
-    registry.candidates.register("f" * 64, {"commit": "a" * 40, "variant": "f"}, "tiny", "a" * 40)
+    register(registry, variant="f")
     evidence = registry.evidence.save("verification", {"outcome": "passed"})
     refused(RegistryRejected, ready, registry, "run-1", evidence)
     begin(registry, "run-1")
@@ -73,7 +74,7 @@ def lost_lock(shared: Shared) -> None:
     refused(RegistryRejected, ready, registry, "run-1", evidence, fence=first.fence)
     # nor under the number of who took over
     refused(RegistryRejected, ready, registry, "run-1", evidence, fence=second.fence)
-    refused(RegistryRejected, begin, registry, "run-3", "e" * 64)
+    refused(RegistryRejected, begin, registry, "run-3", "e")
 
 
 @attacks("a failure over what served takes both out of routing")
@@ -82,8 +83,8 @@ def failure_over_what_served(shared: Shared) -> None:
     evidence = registry.evidence.save("verification", {"outcome": "passed"})
     begin(registry, "run-1")
     ready(registry, "run-1", evidence)
-    begin(registry, "run-2", "e" * 64)
-    registry.lifecycle.mark_failed(**PLACE, fingerprint="e" * 64, reason="\0", run_id="run-2", cluster_changed=True)  # type: ignore[arg-type]
+    begin(registry, "run-2", "e")
+    registry.lifecycle.mark_failed(**PLACE, fingerprint=fingerprint(variant="e"), reason="\0", run_id="run-2", cluster_changed=True)  # type: ignore[arg-type]
     assert registry.route("tiny", "here").endpoint is None
     assert sorted(entry.status for entry in registry.entries("tiny")) != ["ready"]
 

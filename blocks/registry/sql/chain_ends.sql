@@ -1,0 +1,2 @@
+-- Where each chain ends, as its writers noted it.
+SELECT chain, place, position, hash FROM slipway_chains ORDER BY chain;
