@@ -18,8 +18,9 @@ from psycopg.types.json import Jsonb
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from blocks.registry.chain import BEGINNING, ChainedEvent, ChainHead, link
+from blocks.registry.connect import Connection
 from blocks.registry.documents import digest
-from blocks.registry.session import Connection, Session, row, rows
+from blocks.registry.session import Session, row, rows, set_up
 from blocks.registry.statements import statement
 
 #: Rows that are read from the database at a time.
@@ -85,9 +86,8 @@ class Audit:
         sealed = 0
         while True:
             values = dict.fromkeys(("event_key", "at", "organisation", "model", "environment", "fingerprint", "run_id", "actor"))
-            with self._session.transaction() as connection:
-                # What it says is the database's own: an empty document is sent (migration 0011).
-                event = row(connection, "add_event", Event, {**values, "kind": EventKind.SEALED, "detail": Jsonb({})})
+            # What it says is the database's own: an empty document is sent (migration 0011).
+            event = self._session.row("add_event", Event, {**values, "kind": EventKind.SEALED, "detail": Jsonb({})})
             if event is None:
                 return sealed
             chains = event.detail["chains"]
@@ -102,8 +102,9 @@ class Audit:
             expected: An end of chain 0 that was noted earlier: it must still hold that. Only this shows that the record was not written
                 anew, or cut off together with its noted ends, by somebody who owns the database.
         """
-        with self._session.transaction() as connection:
+        with self._session.connected() as connection, connection.transaction():
             connection.execute(statement("one_moment"))
+            set_up(connection)
             report = _recomputed(connection, expected)
             if report.broken is None:
                 for evidence in _all(connection, "all_evidence", class_row(_Evidence)):

@@ -16,7 +16,9 @@ import pytest
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.registry import EntryKey, Gate, Health, Lock, RegistryClient
+from blocks.registry.documents import digest
 from blocks.registry.path import look
+from tests.support.candidates import told
 from tests.support.pgbouncer import Pooler, pooler_before
 
 if TYPE_CHECKING:
@@ -141,7 +143,9 @@ def call(method: Callable[..., object], number: int) -> None:
 
 def arguments(method: Callable[..., object], number: int) -> dict[str, object]:
     """A value for each name that a parameter without a default has."""
-    model, run, fingerprint, commit = f"model-{number}", f"run-{number}", f"{number:064x}", "a" * 40
+    model, run, commit = f"model-{number}", f"run-{number}", "a" * 40
+    document = told(model, commit)
+    fingerprint = digest(document)
     gate = Gate(run_id=run, name="production", model=model, environment="production", fingerprint=fingerprint)
     key = EntryKey(organisation=None, model=model, hub_revision=commit, environment="production")
     parameters = inspect.signature(method).parameters
@@ -166,7 +170,7 @@ def arguments(method: Callable[..., object], number: int) -> dict[str, object]:
         "gate": gate.name if "gate" in parameters and parameters["gate"].annotation == "str" else gate,
         "number": 1,
         "detail": {"number": number},
-        "document": {"number": number},
+        "document": document,
         "prefix": "0123456789",
         "sha256": "0" * 64,
         "evidence_sha256": "0" * 64,
