@@ -14,7 +14,7 @@ from kubernetes.config import new_client_from_config
 
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
-from flows.spec import Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
+from flows.spec import BehaviourPolicy, Candidate, CheckSuite, Deployments, Environment, LatencyPolicy
 from flows.spec.load import ROOT
 from flows.verification.attempts import Attempts
 from flows.verification.golden import Reference
@@ -30,6 +30,9 @@ NODE = "gpu-1"
 TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
 DEPLOYMENTS = Deployments(root=ROOT / "deployments")
 
+FULL = DEPLOYMENTS.suite("full")
+#: A few checks, and a golden prompt of each kind: the text, the chat and the JSON.
+SHORT = replace(DEPLOYMENTS.suite("smoke"), golden=(FULL.golden[0], FULL.golden[4], FULL.golden[-1]))
 #: As short as it can be; the limits stay those of production.
 QUICK = LatencyPolicy(samples=20, max_samples=80, warmup=1, concurrency=(1, 4))
 
@@ -50,7 +53,7 @@ class Served:
 
     @property
     def environment(self) -> Environment:
-        return environment(namespace=self.namespace, latency=QUICK)
+        return environment(namespace=self.namespace, latency=QUICK, behaviour=BehaviourPolicy(runs=2))
 
     def start(self, files: dict[str, bytes]) -> None:
         """Serve these files as the candidate, and wait until they are served."""
@@ -118,7 +121,7 @@ class Served:
             replace(self.environment, **changes),
             self.name,
             address or self.address,
-            suite or DEPLOYMENTS.suite("full"),
+            suite or SHORT,
             reference,
             attempts or Attempts(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import resource
 import time
@@ -16,15 +17,17 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 
 from blocks.endpoint import Endpoint
 from blocks.errors import ClusterRejected, EndpointRejected, EndpointUnreachable
+from flows.runtime.tasks import looks
 from flows.spec import LatencyPolicy, StabilityPolicy
 from flows.verification.attempts import Attempts
 from flows.verification.golden import Reference
+from flows.verification.verdict import Verdict
 from sandbox.serving import HttpServer, LoopThread
-from tests.verification.conftest import Served, wrong
+from tests.verification.conftest import FULL, Served, wrong
 
 
 def test_a_good_model_passes_every_kind_of_check(served: Served) -> None:
-    verdict = served.verify()
+    verdict = served.verify(FULL)
 
     assert wrong(verdict) == {}
     assert verdict.outcome == "passed"
@@ -134,16 +137,24 @@ def test_the_same_commit_agrees_with_itself_and_is_told_from_what_differs(served
     assert (again.behaviour.exact_share, again.behaviour.max_nats) == (1.0, 0.0)
 
 
+def as_the_task_does(served: Served, attempts: Attempts) -> Verdict:
+    """A verdict: tried again where nothing answered, since whether a question meets the engine's end is a matter of moments."""
+    for _ in looks(30, time.sleep, 0.2):
+        with contextlib.suppress(EndpointUnreachable):
+            return served.verify(attempts=attempts)
+    return served.verify(attempts=attempts)
+
+
 def test_an_engine_that_dies_between_questions_fails_however_well_it_answers_afterwards(served: Served) -> None:
     attempts = Attempts()
     assert served.verify(attempts=attempts).outcome == "passed"
 
     # killed while it is asked: what was asked last breaks off, and the pod is started again
     served.faults(token_latency_seconds=0.02, exit_after_seconds=0.0)
-    died = served.verify(attempts=attempts)
+    died = as_the_task_does(served, attempts)
     served.world.engine_faults.clear()
     served.wait()
-    again = served.verify(attempts=attempts)
+    again = as_the_task_does(served, attempts)
 
     for verdict in (died, again):
         assert verdict.outcome == "failed"

@@ -24,9 +24,10 @@ from sandbox.engine.server import EngineServer
 from sandbox.models import Knowledge, altered, make_model
 from sandbox.serving import HttpServer, LoopThread
 from tests.support.examples import candidate
-from tests.verification.conftest import DEPLOYMENTS
+from tests.verification.conftest import FULL
 
-SUITE = DEPLOYMENTS.suite("full")
+SUITE = FULL
+PROBES_ALONE = replace(SUITE, golden=())
 OTHER_TEMPLATE = "{% for message in messages %}<|{{ message.role }}|> {{ message.content }}{% endfor %}<|assistant|>"
 
 Ask = Callable[..., Golden]
@@ -34,7 +35,7 @@ Ask = Callable[..., Golden]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Serves files with the stand-in engine and asks the golden prompts, three times."""
+    """Serves files with the stand-in engine and asks the golden prompts and the probes, twice."""
     with LoopThread() as loop:
 
         def asked(files: dict[str, bytes], *arguments: str, before: Golden | None = None, suite: CheckSuite = SUITE) -> Golden:
@@ -49,7 +50,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
                 with Endpoint(via="dns").client(f"{server.host}:{server.port}") as client:
                     questions = Questions(client, candidate())
                     questions.warm_up_detail()
-                    golden = questions.golden(suite, runs=3, before=[answer.probe for answer in before.probes] if before else [])
+                    golden = questions.golden(suite, runs=2, before=[answer.probe for answer in before.probes] if before else [])
             finally:
                 server.close()
             assert golden.problems == ()
@@ -117,16 +118,15 @@ def test_noise_on_all_weights_is_noticed(ask: Ask, before: Golden) -> None:
     def noisy(name: str, values: np.ndarray) -> np.ndarray:
         return (values * (1 + 0.01 * draw.standard_normal(values.shape))).astype(np.float32)
 
-    compared = behaviour(ask(altered(make_model(), noisy), before=before), before, commit="old")
+    compared = behaviour(ask(altered(make_model(), noisy), before=before, suite=PROBES_ALONE), before, commit="old")
 
     assert check_behaviour(compared, BehaviourPolicy()).outcome == "failed"
 
 
 def test_a_model_without_a_chat_template_is_asked_texts_alone(ask: Ask) -> None:
     files = {name: content for name, content in make_model().items() if name != "chat_template.jinja"}
-    suite = replace(SUITE, golden=tuple(golden for golden in SUITE.golden if golden.kind == "completion"))
 
-    probes = [answer.probe for answer in ask(files, suite=suite).probes]
+    probes = [answer.probe for answer in ask(files, suite=PROBES_ALONE).probes]
 
     assert probes
     assert not any(probe.chat for probe in probes)
@@ -144,7 +144,7 @@ def test_weights_of_less_precision_show_in_log_probabilities(ask: Ask, before: G
 
 
 def test_what_a_new_revision_learnt_is_shown_word_by_word(ask: Ask, before: Golden) -> None:
-    compared = behaviour(ask(make_model(knowledge=Knowledge().but(Italy="Milan"))), before)
+    compared = behaviour(ask(make_model(knowledge=Knowledge().but(Italy="Milan")), before=before), before)
 
     italy = next(difference for difference in compared.differences if difference.name == "capital-of-italy")
     assert (italy.before, italy.now, italy.first_token) == (" Rome.", " Milan.", 1)
