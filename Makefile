@@ -107,6 +107,7 @@ bench-rollback: setup ## Compare a rollback with `helm rollback` by hand: build/
 bench-verify: setup ## Which harm a comparison notices, and the load generator beside its peers: build/bench-*; with `make engine` a real engine, too
 	@$(BIN)/python -m tests.bench.power
 	@$(BIN)/python -m tests.bench.engine.power
+	@$(BIN)/python -m tests.bench.verification
 	@$(BIN)/python -m tests.bench.load.compare
 
 engine: $(ENGINE)/.ready ## Install a real vLLM (on the CPU) and guidellm beside the lock, 6 GB, for bench-verify (needs uv)

@@ -26,6 +26,7 @@ from flows.runtime.tasks import RESULTS, call, foreseen, run
 from flows.spec import Deployments
 from flows.spec.types import EnvironmentName
 from flows.text.markdown import Markdown, code, heads, md, page, row
+from flows.verification.attempts import Attempts
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.summary import measurement_rows
 from flows.weights.nightly import scrub_nodes
@@ -126,7 +127,7 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
     candidate = await call(recall_candidate, registry, entry.model, entry.environment, entry.fingerprint or "")
     address = entry.endpoint or endpoint(entry.model, environment.name, environment.namespace)
     blocks = await blocks_of(environment)
-    return await run(revalidate_entry, registry, blocks, environment, entry, candidate, address, suite, run_id)
+    return await run(revalidate_entry, registry, blocks, environment, entry, candidate, address, suite, run_id, Attempts())
 
 
 async def _drifts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -15,8 +16,11 @@ from blocks.endpoint.load import measure
 from blocks.errors import EndpointRejected, EndpointUnreachable
 from blocks.facts import Answer, EngineMetrics, Load, ServedModel
 
-#: More than any answer of a check has; what goes on for longer is not one.
-LARGEST_ANSWER_BYTES = 8 << 20
+#: More than an engine has to say about itself, in bytes; what goes on for longer is no engine.
+LARGEST_STATEMENT_BYTES = 8 << 20
+
+#: A request ends so long after httpx's own time-outs, in seconds: those tell a connection that cannot be had from a silent one.
+GRACE_SECONDS = 0.25
 
 
 def unauthorized(key_secret: str) -> str:
@@ -61,13 +65,22 @@ class EndpointClient:
         self._timeout_seconds = timeout_seconds
         self._key_secret = key_secret
         # No proxy of the environment: these are addresses of the cluster.
-        self._client = httpx.Client(base_url=base_url, headers=self._headers, verify=tls or True, timeout=timeout_seconds, trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=base_url, headers=self._headers, verify=tls or True, timeout=timeout_seconds, trust_env=False
+        )
+        # A loop of its own, for whichever threads ask: only there can a request be ended whatever trickles in, its head included.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"ask {endpoint}", daemon=True)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def health(self) -> int | None:
         """The HTTP status of `/health`; none where no answer came in time.
@@ -132,7 +145,7 @@ class EndpointClient:
         """
         begin = time.perf_counter()
         timeout_seconds = self._timeout_seconds * patience
-        status, content = self._request("POST", path, body, timeout_seconds)
+        status, content = self._request("POST", path, body, timeout_seconds, protocol.largest_answer(body))
         seconds = time.perf_counter() - begin
         if status is None:
             return Answer(status=None, seconds=seconds, error=f"no answer within {timeout_seconds:g} s")
@@ -175,29 +188,39 @@ class EndpointClient:
         return content
 
     def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+        most_bytes: int = LARGEST_STATEMENT_BYTES,
     ) -> tuple[int | None, bytes]:
         """Status and content; no status where the answer was not complete in time."""
-        timeout_seconds = timeout_seconds or self._timeout_seconds
-        deadline = time.monotonic() + timeout_seconds
+        exchanged = self._exchange(method, path, body, timeout_seconds or self._timeout_seconds, most_bytes)
+        return asyncio.run_coroutine_threadsafe(exchanged, self._loop).result()
+
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float, most_bytes: int
+    ) -> tuple[int | None, bytes]:
         content = bytearray()
         try:
-            # Streamed, though it is read whole: only so its size and its time can be limited.
-            with self._client.stream(method, path, json=body, timeout=timeout_seconds) as response:
-                # As it comes over the wire: unpacked, a few kilobytes may become gigabytes before anybody can count them.
-                if (packed := response.headers.get("content-encoding", "identity")) != "identity":
-                    raise EndpointRejected(
-                        f"{self._endpoint} answered {path} packed ({packed[:40]!r}), though it was asked not to; is it vLLM?"
-                    )
-                for piece in response.iter_raw():
-                    content += piece
-                    # httpx limits each silence and not the whole: a byte now and then would hold a check for ever.
-                    if time.monotonic() > deadline:
-                        return None, b""
-                    if len(content) > LARGEST_ANSWER_BYTES:
-                        raise EndpointRejected(f"{self._endpoint} answered {path} with more than {LARGEST_ANSWER_BYTES} bytes.")
+            # httpx limits each silence and not the whole: a byte now and then would hold a check for ever.
+            async with asyncio.timeout(timeout_seconds + GRACE_SECONDS):
+                # Streamed, though it is read whole: only so its size can be limited.
+                async with self._client.stream(method, path, json=body, timeout=timeout_seconds) as response:
+                    # As it comes over the wire: unpacked, a few kilobytes may become gigabytes before anybody can count them.
+                    if (packed := response.headers.get("content-encoding", "identity")).lower() != "identity":
+                        raise EndpointRejected(
+                            f"{self._endpoint} answered {path} packed ({packed[:40]!r}), though it was asked not to; is it vLLM?"
+                        )
+                    async for piece in response.aiter_raw():
+                        content += piece
+                        if len(content) > most_bytes:
+                            raise EndpointRejected(
+                                f"{self._endpoint} answered {path} with more than {most_bytes} bytes, and was asked for less; is it vLLM?"
+                            )
         # Connected and silent says something of the engine; a connection that cannot be had says it of the way there.
-        except (httpx.ReadTimeout, httpx.WriteTimeout):
+        except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError):
             return None, b""
         except httpx.HTTPError as exc:
             raise EndpointUnreachable(f"{self._endpoint} did not answer {path} ({type(exc).__name__}).") from exc

@@ -24,9 +24,6 @@ from blocks.errors import EndpointRejected
 from blocks.facts import Load, Sample
 from blocks.strict_json import loads
 
-#: More than an answer has, in bytes: what is said once, and what is said for each token (an event of vLLM's has about 300).
-_ONCE_BYTES, _TOKEN_BYTES = 64 << 10, 4 << 10
-
 #: After so many bad answers the loop ends: more of them tell nothing new.
 ENOUGH_BAD = 5
 
@@ -78,7 +75,7 @@ async def measure(
         headers=(("host", parts.netloc), ("content-type", "application/json"), *headers.items()),
     )
     # Encoded beforehand, so that encoding is not on anybody's clock.
-    left = iter([_Asked(json.dumps(body).encode(), bool(body.get("stream")), _largest(body)) for body in bodies])
+    left = iter([_Asked(json.dumps(body).encode(), bool(body.get("stream")), protocol.largest_answer(body)) for body in bodies])
     connections = [await _Connection.open(target, timeout_seconds) for _ in range(min(concurrency, len(bodies)))]
     taken = _Answers()
     begin = time.perf_counter()
@@ -100,34 +97,33 @@ class _Asked(NamedTuple):
     most_bytes: int
 
 
-def _largest(body: Mapping[str, Any]) -> int:
-    return _ONCE_BYTES + _TOKEN_BYTES * int(body.get("max_tokens") or 16)
-
-
 class _TooLong(Exception):
     """An answer that goes on beyond what was asked for."""
 
 
 async def _work(connection: _Connection, left: Iterator[_Asked], taken: _Answers, timeout_seconds: float, deadline: float) -> None:
-    for asked in left:
-        if taken.enough or time.perf_counter() > deadline:
-            return
-        begin = time.perf_counter()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                taken.add(await connection.post(asked))
-        except TimeoutError:
-            problem = f"no answer within {timeout_seconds:g} s"
-            taken.add(_Taken(status=None, seconds=time.perf_counter() - begin, problem=problem))
-            return
-        except _TooLong:
-            problem = f"it answers with more than {asked.most_bytes} bytes, and was asked for less"
-            taken.add(_Taken(status=0, seconds=time.perf_counter() - begin, problem=problem))
-            return
-        except (OSError, EOFError, h11.RemoteProtocolError) as exc:
-            problem = f"the connection broke ({type(exc).__name__})"
-            taken.add(_Taken(status=0, seconds=time.perf_counter() - begin, problem=problem))
-            return
+    try:
+        for asked in left:
+            if taken.enough or time.perf_counter() > deadline:
+                return
+            begin = time.perf_counter()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    taken.add(await connection.post(asked))
+            except TimeoutError:
+                taken.add(_Taken(status=None, seconds=time.perf_counter() - begin, problem=f"no answer within {timeout_seconds:g} s"))
+                return
+            except _TooLong:
+                problem = f"it answers with more than {asked.most_bytes} bytes, and was asked for less"
+                taken.add(_Taken(status=0, seconds=time.perf_counter() - begin, problem=problem))
+                return
+            except (OSError, EOFError, h11.RemoteProtocolError) as exc:
+                problem = f"the connection broke ({type(exc).__name__})"
+                taken.add(_Taken(status=0, seconds=time.perf_counter() - begin, problem=problem))
+                return
+    finally:
+        # At once and not with the others: whatever goes on to come in would be kept, and nobody reads it.
+        connection.close()
 
 
 class _Answers:

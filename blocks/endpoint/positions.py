@@ -15,8 +15,10 @@ from blocks.strict_json import NumberUnusable, finite
 #: Six places, as evidence keeps floats: what is measured now is as exact as what is recalled.
 PLACES = 6
 _NUMBERED = "token_id:"
-#: Far more than is asked for: a position is kept as it was told.
-_MOST_TOP = 64
+#: Far more than is asked for, and longer than any token, in characters: a position is kept as it was told.
+_MOST_TOP, _LONGEST_TOKEN = 64, 256
+#: No prompt that is asked has more positions than these, but for what a chat's template adds; what is beyond is not kept.
+_MOST_POSITIONS = 2048
 #: Natural logarithms of probabilities: vLLM 0.32 cuts them at -9999 (`entrypoints/openai`), and none is above 0 by more than rounding.
 _LOGPROBS = (-1e6, 1.0)
 
@@ -44,19 +46,23 @@ def read(given: Sequence[Mapping[str, Any] | None] | None) -> tuple[Position, ..
     Raises:
         ValueError, KeyError, TypeError, AttributeError, ArithmeticError: It is malformed.
     """
-    told = [entry for entry in given or [] if entry]
+    told = [entry for entry in given or [] if entry][:_MOST_POSITIONS]
     # The prompt's own token comes first, the likeliest after it (vLLM 0.32.0, `vllm/logprobs.py`).
     return tuple(_position(next(iter(entry)), {token: one["logprob"] for token, one in entry.items()}) for entry in told)
 
 
 def _entry(entry: Mapping[str, Any]) -> Position:
-    top = {other["token"]: other["logprob"] for other in entry.get("top_logprobs") or []}
+    others = entry.get("top_logprobs") or []
+    top: dict[str, Any] = {}
+    # Where an engine tells tokens by their text, several may have one; of these the likeliest, in whatever order noise puts them.
+    for other in sorted(others, key=lambda other: finite(other["logprob"])):
+        top[other["token"]] = other["logprob"]
     return _position(entry["token"], {**top, entry["token"]: entry["logprob"]})
 
 
 def _position(token: str, top: Mapping[str, Any]) -> Position:
-    if len(top) > _MOST_TOP:
-        raise ValueError("more likely tokens than were asked for")
+    if len(top) > _MOST_TOP or max(map(len, top)) > _LONGEST_TOKEN:
+        raise ValueError("more likely tokens than were asked for, or longer ones than there are")
     return Position(token=_plain(token), top={_plain(name): round(_logprob(value), PLACES) for name, value in top.items()})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +17,10 @@ MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError, Recurs
 
 DONE = "[DONE]"
 
+#: More than an answer has, in bytes: what is said once, and what is said for each token with its likeliest ones (an event of a stream has
+#: about 300, a position with six tokens about 500); and where the positions of its prompt are told, too.
+_ONCE_BYTES, _TOKEN_BYTES, _READ_BYTES = 64 << 10, 4 << 10, 8 << 20
+
 #: More than vLLM has to say about itself, in bytes. A completion may be longer; the client limits it.
 _LARGEST_STATEMENT = 4 << 20
 
@@ -26,13 +30,26 @@ _LONGEST_WORD = 1024
 #: The same of an error's message.
 _LONGEST_MESSAGE = 4096
 
+#: More calls than any answer to a check has: each is checked against a schema, and told.
+_MOST_CALLS = 64
+
 _GENERATED, _PREEMPTIONS, _CACHE = "vllm:generation_tokens_total", "vllm:num_preemptions_total", "vllm:kv_cache_usage_perc"
 #: vLLM counts every end of a request under this name, errors among them by `finished_reason`.
 _ERRORS = "vllm:request_success_total/error"
 _READ = (_GENERATED, _PREEMPTIONS, _CACHE, _ERRORS)
 _WANTED = tuple(name.partition("/")[0] for name in _READ)
-#: More than one for each engine and each way to end, on any node.
-_MOST_SERIES = 4096
+#: More than one for each engine and each way to end, on any node; and than one line of these has characters.
+_MOST_SERIES, _LONGEST_SERIES = 4096, 1024
+
+
+def largest_answer(body: Mapping[str, Any]) -> int:
+    """How many bytes an answer to this request may have; one that goes on for longer is none.
+
+    Args:
+        body: What is asked: so many tokens at most, and the positions of the prompt, or not.
+    """
+    # What a chat's template adds to a prompt is not known here.
+    return _READ_BYTES if "prompt_logprobs" in body else _ONCE_BYTES + _TOKEN_BYTES * int(body.get("max_tokens") or 16)
 
 
 def served_models(content: bytes, endpoint: str) -> tuple[ServedModel, ...]:
@@ -76,7 +93,7 @@ def tokens(content: bytes, endpoint: str) -> tuple[int, ...]:
 
 
 def metrics(content: bytes, endpoint: str) -> EngineMetrics:
-    """The series of `/metrics` that verification reads, summed over engines.
+    """The series of `/metrics` that verification reads: counts summed over engines, the cache of the engine that has it fullest.
 
     Raises:
         EndpointRejected: It is no Prometheus text, or not vLLM's.
@@ -87,15 +104,16 @@ def metrics(content: bytes, endpoint: str) -> EngineMetrics:
             raise ValueError("too long")
         # Only what is wanted is taken apart: a megabyte of anything else takes a second of CPU time, and this is asked twice a second.
         lines = [line for line in content.decode().split("\n") if line.startswith(_WANTED)]
-        if len(lines) > _MOST_SERIES:
-            raise ValueError("too many")
+        if len(lines) > _MOST_SERIES or max(map(len, lines), default=0) > _LONGEST_SERIES:
+            raise ValueError("too many, or too long")
         for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
                 reason = sample.labels.get("finished_reason")
                 key = f"{sample.name}/{reason}" if reason else sample.name
                 if key in _READ:
                     # Each by itself: a negative one would hide in a sum.
-                    sums[key] = sums.get(key, 0.0) + _positive(key, sample.value)
+                    value, before = _positive(key, sample.value), sums.get(key, 0.0)
+                    sums[key] = max(before, value) if key == _CACHE else before + value
         return EngineMetrics(
             generated_tokens=whole(int(sums[_GENERATED])),
             errors=whole(int(sums.get(_ERRORS, 0))),
@@ -154,16 +172,19 @@ def _whole(data: dict[str, Any], seconds: float) -> Answer:
         prompt_tokens=whole(usage["prompt_tokens"]),
         completion_tokens=whole(usage["completion_tokens"]),
         total_tokens=whole(usage["total_tokens"]),
-        tool_calls=tuple(
-            ToolCall(name=_word(call["function"]["name"]), arguments=_text(call["function"]["arguments"]))
-            for call in (message or {}).get("tool_calls") or ()
-        ),
+        tool_calls=_calls((message or {}).get("tool_calls") or []),
         tokens=tuple(position.token for position in said),
         logprobs=tuple(position.top[position.token] for position in said),
         said=said,
         # A completion tells its prompt's in the choice, a chat beside it.
         read=positions.read(choice.get("prompt_logprobs") or data.get("prompt_logprobs")),
     )
+
+
+def _calls(given: list[dict[str, Any]]) -> tuple[ToolCall, ...]:
+    if len(given) > _MOST_CALLS:
+        raise ValueError("more calls than anybody makes")
+    return tuple(ToolCall(name=_word(call["function"]["name"]), arguments=_text(call["function"]["arguments"])) for call in given)
 
 
 def events(content: bytes) -> Iterator[str]:

@@ -105,7 +105,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineMetrics:
-    """What an engine says of itself, summed over the engines of its pod.
+    """What the engines of a pod say of themselves: their counts together, and the fullest one's cache.
 
     Attributes:
         generated_tokens: Tokens generated since it started.

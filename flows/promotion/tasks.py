@@ -137,8 +137,11 @@ def revalidate_entry(
     address: str,
     suite: CheckSuite,
     run_id: str,
+    attempts: Attempts,
 ) -> VerifiedEvidence:
     """Verify once more what serves, and move its entry between `ready` and `degraded` by the verdict.
+
+    `attempts` is the flow's, so that one of this task that is retried goes on from the pods that the first one saw.
 
     Raises:
         ClusterUnreachable: The cluster did not answer; retried.
@@ -146,7 +149,7 @@ def revalidate_entry(
     reference = recall_reference(registry, candidate, environment)
     where = (candidate, environment, release_name(entry.model, environment.name), address)
     try:
-        verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference, Attempts())
+        verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference, attempts)
     # Even after the retries: then it is a verdict and no fault of the run, and the entry must leave `ready`.
     except EndpointUnreachable as exc:
         seen = Measurement(name="endpoint", kind="identity", outcome="failed", expected="an answer", seen=exc.message)

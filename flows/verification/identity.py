@@ -12,6 +12,9 @@ from flows.weights.prefetch import served_path, snapshot_digest_of
 LABEL = "slipway.dev/candidate"
 FINGERPRINT = "slipway.dev/fingerprint"
 
+#: So many of the names that are served instead are told.
+SHOWN = 8
+
 
 def serving(pods: Sequence[Pod]) -> list[Pod]:
     """The pods that take traffic."""
@@ -36,7 +39,7 @@ def check_models(listed: Mapping[str, Sequence[ServedModel]], candidate: Candida
     for who, models in listed.items():
         served = next((model for model in models if model.name == candidate.model), None)
         if served is None:
-            names = ", ".join(model.name for model in models) or "no model"
+            names = ", ".join([*(model.name for model in models[:SHOWN]), *(["…"] if len(models) > SHOWN else [])]) or "no model"
             return judged("identity", "identity", False, expected=expected, seen=f"{names} ({who})")
         if served.root != served_path(candidate) or served.max_model_len != candidate.engine.max_model_len:
             seen = f"{served.name} from {served.root} with {served.max_model_len} tokens ({who})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from blocks.cluster import Cluster, ClusterClient
 from blocks.endpoint import Endpoint, EndpointClient
-from blocks.errors import EndpointRejected, EndpointUnreachable, PipelineError
+from blocks.errors import EndpointRejected, EndpointUnreachable, PipelineError, Transient
 from blocks.facts import Pod
 from flows.record.phases import PodTimes, pod_times
 from flows.rollout.containers import container_finding
@@ -70,7 +70,11 @@ def measure(
         way = keyed(endpoint, pods, environment)
         with way.client(address) as client:
             verification = _Verification(pods, way, client, candidate, environment, helm_release, attempts)
-            return verification.run(suite, reference)
+            try:
+                return verification.run(suite, reference)
+            except Transient as exc:
+                attempts.ended.append(exc.message)
+                raise
 
 
 @dataclass(kw_only=True)
@@ -135,10 +139,9 @@ class _Verification:
             return seen.verdict()
         try:
             self._ask(pods, suite, reference)
-        except EndpointUnreachable as exc:
+        except EndpointUnreachable:
             # At the very first question nothing is known to have answered: the way there may be to blame as well.
             if not self._restarted(CRASH_SECONDS if seen.engine_version else 0.0):
-                self._attempts.ended.append(exc.message)
                 raise
             return seen.verdict()
         if not self._restarted(CRASH_SECONDS if self._troubled else 0.0):

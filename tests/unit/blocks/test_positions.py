@@ -40,6 +40,20 @@ def test_the_chosen_token_alone_and_nothing_are_read_as_that() -> None:
     assert said(None) == read(None) == read([None]) == read([None, {}]) == ()
 
 
+@pytest.mark.parametrize("ordered", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_several_tokens_with_one_text_the_likeliest_is_kept_in_whatever_order_they_come(ordered: list[int]) -> None:
+    told = [{"token": "\ufffd", "logprob": -1.2}, {"token": "\ufffd", "logprob": -1.3}, {"token": "b", "logprob": -2.0}]
+    entry = {"token": "a", "logprob": -0.9, "top_logprobs": [told[number] for number in ordered]}
+
+    assert said({"content": [entry]}) == (Position(token="a", top={"\ufffd": -1.2, "b": -2.0, "a": -0.9}),)
+
+
+def test_a_token_longer_than_any_is_malformed_and_a_prompt_longer_than_any_is_cut() -> None:
+    with pytest.raises(ValueError, match="longer ones than there are"):
+        said({"tokens": ["a" * 300], "token_logprobs": [-0.1]})
+    assert len(read([None, *[{"5": {"logprob": -0.1}}] * 5000])) == 2048
+
+
 @pytest.mark.parametrize("given", [{"tokens": ["a"], "token_logprobs": []}, {"content": [{"token": "a"}]}, {"tokens": 1}])
 def test_what_is_malformed_is_no_position(given: dict[str, object]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):

@@ -128,10 +128,37 @@ def test_what_an_engine_says_of_itself_is_bounded() -> None:
     assert len(protocol.refusal(500, json.dumps({"message": "no" * 10_000}).encode(), 0.1).error) < 5000
 
 
-def test_metrics_are_summed_over_engines() -> None:
+def test_counts_are_summed_over_engines_and_the_fullest_cache_is_told() -> None:
     told = protocol.metrics(METRICS, "tiny:8000")
+    two = protocol.metrics(METRICS + b'vllm:kv_cache_usage_perc{engine="1"} 0.7\nvllm:kv_cache_usage_perc{engine="2"} 0.6\n', "tiny:8000")
 
     assert (told.generated_tokens, told.errors, told.preemptions, told.kv_cache_usage) == (12, 2, 1, 0.25)
+    assert two.kv_cache_usage == 0.7
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"vllm:num_preemptions_total{" + b'a="1",' * 200_000 + b"} 1", b'vllm:num_preemptions_total{a="' + b"\\" * 2_000_000 + b'"} 1'],
+    ids=["labels", "escapes"],
+)
+def test_a_series_that_is_longer_than_any_costs_next_to_nothing(line: bytes) -> None:
+    begin = time.process_time()
+
+    with pytest.raises(EndpointRejected, match="none of vLLM's metrics"):
+        protocol.metrics(METRICS + line + b"\n", "tiny:8000")
+
+    assert time.process_time() - begin < 1.0
+
+
+def test_more_tool_calls_than_anybody_makes_are_no_completion() -> None:
+    call = {"function": {"name": "note", "arguments": "{}"}}
+
+    def calling(count: int) -> dict[str, object]:
+        return {"choices": [{"message": {"content": None, "tool_calls": [call] * count}, "finish_reason": "tool_calls"}], "usage": USAGE}
+
+    assert len(read(calling(2)).tool_calls) == 2
+    with pytest.raises(EndpointRejected, match="no completion"):
+        read(calling(65))
 
 
 def test_metrics_of_other_names_cost_next_to_nothing() -> None:
