@@ -11,7 +11,7 @@ from pydantic import Field
 
 from blocks.errors import ClusterRejected
 from blocks.facts.argocd import REFRESH, Application, application_fact
-from blocks.kubeconfig import load_configuration
+from blocks.kubeconfig import load_access
 from blocks.kubernetes_api import KubernetesApi, path_of
 
 #: Whose Applications these are; the version that every release of Argo CD has served.
@@ -48,7 +48,7 @@ class ArgoClient:
     """Reads Applications and asks Argo CD for refreshes and operations; it changes nothing else of them."""
 
     def __init__(self, block: Argo) -> None:
-        self._cluster = KubernetesApi(load_configuration(block.kubeconfig, block.context), block.timeout_seconds)
+        self._cluster = KubernetesApi(load_access(block.kubeconfig, block.context), block.timeout_seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -8,12 +8,13 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
+import urllib3
 import urllib3.exceptions
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.client.exceptions import ApiException
 
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable, PipelineError
+from blocks.kubeconfig import ClusterAccess
 
 
 class Document(dict[str, Any]):
@@ -49,23 +50,21 @@ def selector(labels: Mapping[str, str]) -> str:
 class KubernetesApi:
     """Calls the API server; what the clients of all blocks that do so have.
 
-    Who we are, TLS and proxies are the Kubernetes client's. Its methods and models are not used: they take longer to import than a look at
-    a cluster takes, in each run anew.
+    Not by the Kubernetes client, whose methods and models take longer to import than a look at a cluster takes, in each run anew.
 
     Args:
-        configuration: Where it is, and who we are.
+        access: Where it is, and who we are.
         timeout_seconds: How long one request may take.
     """
 
-    def __init__(self, configuration: Configuration, timeout_seconds: float) -> None:
-        self.host = str(configuration.host)
-        self._timeout = timeout_seconds
-        self._client = ApiClient(configuration)
+    def __init__(self, access: ClusterAccess, timeout_seconds: float) -> None:
+        self.host = access.host
+        self._access, self._timeout = access, timeout_seconds
         self._versions: dict[tuple[str, str], str] = {}
 
     def close(self) -> None:
         """Close all connections."""
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._access.pool.clear()
 
     def remember(self, namespace: str, name: str, version: str) -> None:
         """Note which version of an object was read last."""
@@ -186,26 +185,35 @@ class KubernetesApi:
         silent_seconds: float = 0,
     ) -> Iterator[Any]:
         """The answer, before its body is read; whatever goes wrong until the end of the block is one of our errors."""
+        headers = {"Accept": "application/json, */*", "User-Agent": "slipway", **self._access.headers()}
+        if body is not None:
+            headers["Content-Type"] = content_type
         try:
-            request = self._client.param_serialize(
-                method=method,
-                resource_path=path,
-                query_params=[*query.items()],
-                header_params={"Accept": "application/json, */*", "Content-Type": content_type},
-                body=dict(body) if body is not None else None,
-                auth_settings=["BearerToken"],
+            response = self._access.pool.request(
+                method,
+                f"{self.host}{path}" + (f"?{urlencode(query)}" if query else ""),
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout + silent_seconds),
+                preload_content=False,
+                # urllib3 would send a request again by itself, writes too: whoever repeats one looks first whether it arrived. Nor does it
+                # follow redirects then, with our token.
+                retries=False,
             )
-            answer = self._client.call_api(*request, _request_timeout=(self._timeout, self._timeout + silent_seconds))
             # A connection whose answer was read to its end is back in the pool by then; that of a watch ends here.
-            with closing(answer.response) as response:
+            with closing(response):
                 if not 200 <= response.status <= 299:
-                    raise ApiException(http_resp=answer, body=response.data.decode(errors="replace"))
+                    raise self._refusal(path, response.status, response.reason or "", response.data)
                 yield response
-        except (ApiException, urllib3.exceptions.HTTPError) as exc:
-            error = self._error(exc)
-            if error.facts.get("code") == 403 and (namespace := _namespace(path)) and self._is_going(namespace):
-                error = ClusterRejected(f"{_TERMINATING}: its rights went before it ({error.message}).", **error.facts)
-            raise error from exc
+        except urllib3.exceptions.HTTPError as exc:
+            if (why := _untrusted(exc)) is not None:
+                raise ClusterRejected(
+                    f"The certificate of the cluster at {self.host} is not trusted ({why}): the kubeconfig names another authority "
+                    "than the one that signed it, or another address, or it has expired; renew the kubeconfig."
+                ) from exc
+            raise ClusterUnreachable(
+                f"The cluster at {self.host} cannot be reached ({type(exc).__name__}); check the kubeconfig and the network."
+            ) from exc
 
     def _is_going(self, namespace: str) -> bool:
         """Whether the namespace is being deleted; no, if that cannot be told."""
@@ -214,30 +222,24 @@ class KubernetesApi:
         except PipelineError:
             return False
 
-    def _error(self, exc: Exception) -> PipelineError:
-        # The client makes an ApiException of a failed TLS handshake, with status 0.
-        if not isinstance(exc, ApiException) or not exc.status:
-            if (why := _untrusted(exc)) is not None:
-                return ClusterRejected(
-                    f"The certificate of the cluster at {self.host} is not trusted ({why}): the kubeconfig names another authority "
-                    "than the one that signed it, or another address, or it has expired; renew the kubeconfig."
-                )
-            return ClusterUnreachable(
-                f"The cluster at {self.host} cannot be reached ({type(exc).__name__}); check the kubeconfig and the network."
-            )
-        reason, message = _status(exc)
-        facts = {"code": exc.status, "reason": reason}
-        if exc.status == 409:
+    def _refusal(self, path: str, code: int, said: str, body: bytes) -> PipelineError:
+        reason, message = _status(body, said)
+        facts = {"code": code, "reason": reason}
+        if code == 409:
             return ClusterConflict(f"The cluster reports a conflict: {message}.", **facts)
         # 429: priority and fairness turns requests away while the server is busy. 500: etcd is slow, or has no leader.
-        if exc.status in (429, 500, 502, 503, 504):
-            return ClusterUnreachable(f"The cluster at {self.host} answered HTTP {exc.status}: {message}.", **facts)
-        if exc.status == 401:
+        if code in (429, 500, 502, 503, 504):
+            return ClusterUnreachable(f"The cluster at {self.host} answered HTTP {code}: {message}.", **facts)
+        if code == 401:
             return ClusterRejected(
                 f"The cluster at {self.host} does not accept the credentials of the kubeconfig (HTTP 401): the token or certificate was "
                 "revoked or has expired, so renew it.",
                 **facts,
             )
+        if code < 400:
+            return ClusterRejected(f"What answers at {self.host} is no Kubernetes API server (HTTP {code}); check the kubeconfig.", **facts)
+        if code == 403 and (namespace := _namespace(path)) and self._is_going(namespace):
+            return ClusterRejected(f"{_TERMINATING}: its rights went before it (The cluster refused: {message}.).", **facts)
         if "because it is being terminated" in message:
             return ClusterRejected(f"{_TERMINATING} ({message}).", **facts)
         return ClusterRejected(f"The cluster refused: {message}.", **facts)
@@ -256,7 +258,7 @@ def _untrusted(exc: BaseException) -> str | None:
     """Why the server's certificate was not accepted; none if that is not what went wrong."""
     seen: BaseException | None = exc
     while seen is not None:
-        # urllib3 keeps the error within its own, the Kubernetes client only its text.
+        # urllib3 keeps the error within its own.
         found = next((arg for arg in (seen, *seen.args) if isinstance(arg, ssl.SSLCertVerificationError)), None)
         if found is not None:
             return found.verify_message.rstrip(".")
@@ -269,10 +271,10 @@ def _untrusted(exc: BaseException) -> str | None:
     return said[1].strip() if said is not None else None
 
 
-def _status(exc: ApiException) -> tuple[str, str]:
+def _status(body: bytes, said: str) -> tuple[str, str]:
     try:
-        status = json.loads(exc.body or "")
-        return str(status.get("reason", "")), str(status.get("message", exc.reason)).rstrip(".")
+        status = json.loads(body)
+        return str(status.get("reason", "")), str(status.get("message", said)).rstrip(".")
     # A load balancer in between answers in its own words, without a Status object.
     except (TypeError, ValueError, AttributeError):
-        return "", str(exc.reason)
+        return "", said

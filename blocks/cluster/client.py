@@ -14,7 +14,7 @@ from blocks.cluster.nodes import Nodes
 from blocks.cluster.pods import Pods
 from blocks.cluster.rollouts import Rollouts
 from blocks.cluster.secrets import Secrets
-from blocks.kubeconfig import load_configuration
+from blocks.kubeconfig import load_access
 from blocks.kubernetes_api import KubernetesApi
 
 
@@ -48,7 +48,7 @@ class ClusterClient:
     """
 
     def __init__(self, settings: ClusterSettings) -> None:
-        self._api = api = KubernetesApi(load_configuration(settings.kubeconfig, settings.context), settings.timeout_seconds)
+        self._api = api = KubernetesApi(load_access(settings.kubeconfig, settings.context), settings.timeout_seconds)
         self.nodes = Nodes(api)
         self.pods = Pods(api)
         self.jobs = Jobs(api, self.pods)

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, SecretStr
 
 from blocks.endpoint.client import EndpointClient
 from blocks.errors import EndpointRejected
-from blocks.kubeconfig import bearer_headers, load_configuration, tls_context
+from blocks.kubeconfig import load_access
 
 # The domain behind `svc` is whatever the cluster was set up with.
 _SERVICE = re.compile(r"^(?P<service>[^.:]+)\.(?P<namespace>[^.:]+)\.svc\.[^:]+:(?P<port>\d+)$")
@@ -100,8 +100,8 @@ class Endpoint(Block):
         """
         if self.via == "dns":
             return EndpointAccess(api_server=None, headers=self._headers(), tls=None, key_secret=self._key_secret)
-        configuration = load_configuration(self.kubeconfig, self.context)
-        return EndpointAccess(api_server=str(configuration.host), headers=bearer_headers(configuration), tls=tls_context(configuration))
+        cluster = load_access(self.kubeconfig, self.context)
+        return EndpointAccess(api_server=cluster.host, headers=cluster.headers(), tls=cluster.tls)
 
     def _headers(self) -> dict[str, str]:
         return {} if self._key is None else {"Authorization": f"Bearer {self._key.get_secret_value()}"}

@@ -16,9 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from kubernetes.client import Configuration
+import urllib3
 
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
+from blocks.kubeconfig import ClusterAccess
 from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
 
 JOBS = path_of("here", "jobs", group="batch/v1")
@@ -36,9 +37,8 @@ class Answering:
     asked: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
 
     def api(self, timeout_seconds: float = 5.0) -> KubernetesApi:
-        configuration = Configuration(host=self.url)
-        configuration.retries = False
-        return KubernetesApi(configuration, timeout_seconds)
+        access = ClusterAccess(host=self.url, tls=None, pool=urllib3.PoolManager(), authorization=lambda: "Bearer mine")
+        return KubernetesApi(access, timeout_seconds)
 
 
 @pytest.fixture
@@ -108,6 +108,7 @@ def test_a_version_that_is_too_old_has_changed_since(server: Answering) -> None:
     [
         (200, b"<html>Sign in</html>", ClusterRejected, "is no Kubernetes API server"),
         (200, b"[]", ClusterRejected, "is no Kubernetes API server"),
+        (302, b"<html>Sign in</html>", ClusterRejected, "is no Kubernetes API server"),
         (401, b"", ClusterRejected, "does not accept the credentials"),
         (403, b'{"reason": "Forbidden", "message": "jobs is forbidden"}', ClusterRejected, "refused: jobs is forbidden."),
         (409, b'{"reason": "Conflict", "message": "it changed"}', ClusterConflict, "conflict: it changed."),
@@ -193,9 +194,10 @@ def test_a_certificate_of_another_authority_is_final(tmp_path: Path) -> None:
         http.socket = context.wrap_socket(http.socket, server_side=True)
         http.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-        configuration = Configuration(host=f"https://127.0.0.1:{http.server_port}")
-        configuration.ssl_ca_cert, configuration.retries = str(tmp_path / "ca.pem"), False
+        tls = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        pool = urllib3.PoolManager(ssl_context=tls)
+        access = ClusterAccess(host=f"https://127.0.0.1:{http.server_port}", tls=tls, pool=pool, authorization=lambda: None)
 
         with pytest.raises(ClusterRejected, match=r"is not trusted .*another authority than the one that signed it.*renew the kubeconfig"):
-            KubernetesApi(configuration, 5.0).list(JOBS)
+            KubernetesApi(access, 5.0).list(JOBS)
         http.shutdown()
