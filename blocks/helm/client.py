@@ -18,6 +18,9 @@ from blocks.errors import HelmNotFound, HelmRejected
 from blocks.facts import HelmRevision
 from blocks.helm.command import HelmCommand
 
+#: Revisions that Helm keeps of a release.
+_HISTORY_MAX = 10
+
 
 class HelmClient:
     """Runs `helm`. Each call is one or two processes of about 0.1 s; none of them waits for pods."""
@@ -61,15 +64,15 @@ class HelmClient:
         Raises:
             HelmRejected: The values do not match the chart's schema, or the chart refuses them.
         """
-        command = ["template", release, chart, "--namespace", namespace, "--values", values]
+        printed = self._command.run("template", release, chart, "--values", values, namespace=namespace)
         # A template that is switched off leaves an empty document.
-        return [document for document in yaml.safe_load_all(self._command.wait_for(self._command.run(command))) if document]
+        return [document for document in yaml.safe_load_all(printed) if document]
 
     def _packaged(self) -> dict[str, bytes]:
         if not (self._chart / "Chart.yaml").is_file():
             raise HelmRejected(f"There is no chart in {self._chart}: set the Helm block's chart to the folder that holds Chart.yaml.")
         with tempfile.TemporaryDirectory() as folder:
-            self._command.wait_for(self._command.run(["package", self._chart, "--destination", folder]))
+            self._command.run("package", self._chart, "--destination", folder)
             (package,) = Path(folder).glob("*.tgz")
             with tarfile.open(package) as archive:
                 return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]  # a file has content
@@ -118,16 +121,13 @@ class HelmClient:
         """
         # The namespace is the environment's own: who deploys models into it need not be let make namespaces.
         # Neither --wait nor --rollback-on-failure: once it has rolled back, nothing tells why the pods did not start.
-        call = self._command.install_or_upgrade(
-            release, self._chart, dict(values), namespace=namespace, create_namespace=False, force_conflicts=force_conflicts
-        )
-        return _revision(self._command.wait_for(call))
+        command = ["upgrade", release, self._chart, "--install", "--history-max", _HISTORY_MAX, "--output", "json", "--values", "-"]
+        printed = self._command.run(*command, *_forced(force_conflicts), namespace=namespace, stdin=json.dumps(values))
+        return _revision(json.loads(printed))
 
     def rollback(self, release: str, namespace: str, number: int, *, force_conflicts: bool = False) -> HelmRevision:
         """Make the release what it was at a Helm revision; does not wait for pods. Arguments and errors as of `upgrade`."""
-        # pyhelm3's own method does not know --force-conflicts.
-        command: list[Any] = ["rollback", release, number, "--namespace", namespace]
-        self._command.wait_for(self._command.run([*command, "--force-conflicts"] if force_conflicts else command))
+        self._command.run("rollback", release, number, *_forced(force_conflicts), namespace=namespace)
         # `helm rollback` prints a sentence and no JSON.
         current = self.current(release, namespace)
         if current is None:
@@ -143,12 +143,12 @@ class HelmClient:
             keep_history: Whether its revisions are kept, so that `rollback` can bring it back.
         """
         with suppress(HelmNotFound):
-            self._command.wait_for(self._command.uninstall(release, namespace=namespace, keep_history=keep_history))
+            self._command.run("uninstall", release, *(["--keep-history"] if keep_history else []), namespace=namespace)
 
     def releases(self, namespace: str) -> dict[str, str]:
         """Every release of the namespace and the status of its newest revision, in Helm's words; one process."""
         # Helm 4 lists those of every status unless it is told which, and no more than 256 unless it is told that there is no limit.
-        lines = self._command.wait_for(self._command.list(include_deployed=False, max_releases=0, namespace=namespace))
+        lines = self._command.read("list", "--max", 0, namespace=namespace)
         return {str(line["name"]): str(line["status"]) for line in lines}
 
     def revisions(self, release: str, namespace: str) -> Iterator[HelmRevision]:
@@ -157,7 +157,7 @@ class HelmClient:
         if newest is None:
             return
         yield newest
-        lines = self._command.wait_for(self._command.history(release, namespace=namespace))
+        lines = self._command.read("history", release, namespace=namespace)
         for number in sorted((int(line["revision"]) for line in lines), reverse=True):
             # Between the commands a newer one may have come, and the oldest been pruned (Helm keeps ten).
             if number < newest.revision and (found := self._status(release, namespace, number)) is not None:
@@ -165,9 +165,14 @@ class HelmClient:
 
     def _status(self, release: str, namespace: str, number: int | None = None) -> HelmRevision | None:
         try:
-            return _revision(self._command.wait_for(self._command.status(release, namespace=namespace, revision=number)))
+            of = [] if number is None else ["--revision", number]
+            return _revision(self._command.read("status", release, *of, namespace=namespace))
         except HelmNotFound:
             return None
+
+
+def _forced(force_conflicts: bool) -> list[str]:
+    return ["--force-conflicts"] if force_conflicts else []
 
 
 def values_digest(values: Mapping[str, Any]) -> str:

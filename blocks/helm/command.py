@@ -2,87 +2,93 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import re
-from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-from pyhelm3 import errors as helm_errors
-from pyhelm3.command import Command
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from blocks.errors import HelmBusy, HelmConflict, HelmNotFound, HelmRejected, HelmUnreachable, PipelineError
 from blocks.helm.sentences import error_of, kind_of
 
-T = TypeVar("T")
 
+@dataclass(frozen=True, kw_only=True)
+class HelmCommand:
+    """The command, and what all of its calls have in common.
 
-class HelmCommand(Command):  # type: ignore[misc]  # pyhelm3 has no type information
-    """pyhelm3's command line builder and parser, run without the shell that it would put in between, with our errors."""
+    Attributes:
+        executable: A name on PATH, or a path.
+        kubeconfig: Kubeconfig file; none uses the service account of the pod.
+        context: A context of that file; none uses its current one.
+        timeout_seconds: How long one call may take.
+    """
 
-    timeout_seconds: float = 120.0
+    executable: str
+    kubeconfig: Path | None
+    context: str | None
+    timeout_seconds: float
 
-    async def run(self, command: list[Any], input: bytes | None = None) -> bytes:  # pyhelm3's name
-        """Run helm with these arguments and return what it printed."""
-        arguments = [str(part) for part in command]
-        if self._kubeconfig:
-            arguments += ["--kubeconfig", str(self._kubeconfig)]
-        if self._kubecontext:
-            arguments += ["--kube-context", self._kubecontext]
-        process = await asyncio.create_subprocess_exec(
-            self._executable,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                stdout, stderr = await process.communicate(input)
-        finally:
-            if process.returncode is None:
-                # SIGTERM lets Helm write the end of its release record instead of leaving it pending.
-                process.terminate()
-                await process.wait()
-        if process.returncode != 0:
-            if b"release: not found" in stderr:
-                raise helm_errors.ReleaseNotFoundError(process.returncode, stdout, stderr)
-            raise helm_errors.Error(process.returncode, stdout, stderr)
-        return bytes(stdout)
-
-    def wait_for(self, call: Coroutine[Any, Any, T]) -> T:
-        """The result of one of this object's calls.
+    def run(self, *arguments: object, namespace: str | None = None, stdin: str | None = None) -> str:
+        """Run helm with these arguments; what it printed.
 
         Raises:
+            HelmNotFound: There is no such release, or no such revision of it.
             HelmBusy: Another operation holds the release; retried.
             HelmUnreachable: The cluster did not answer; retried.
-            HelmNotFound: There is no such release, or no such revision of it.
             HelmConflict: Somebody else owns fields that the chart sets.
             HelmRejected: Helm refused.
         """
+        command = [self.executable, *map(str, arguments)]
+        for option, value in (("--namespace", namespace), ("--kubeconfig", self.kubeconfig), ("--kube-context", self.context)):
+            if value:
+                command += [option, str(value)]
         try:
-            # pyhelm3 is asyncio and our tasks run in threads: each command has a loop of its own.
-            return asyncio.run(call)
-        except (helm_errors.Error, TimeoutError, OSError) as exc:
-            raise self._error(exc) from exc
+            status, stdout, stderr = self._outcome(command, stdin)
+        except (subprocess.TimeoutExpired, OSError) as exc:
+            raise self._not_run(exc) from exc
+        if status != 0:
+            raise _refusal(stderr)
+        return stdout
 
-    def _error(self, exc: Exception) -> PipelineError:
+    def read(self, *arguments: object, namespace: str) -> Any:
+        """What helm prints as JSON; errors as of `run`."""
+        return json.loads(self.run(*arguments, "--output", "json", namespace=namespace))
+
+    def _outcome(self, command: list[str], stdin: str | None) -> tuple[int, str, str]:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(  # no shell, and each argument is one
+            command, stdin=subprocess.DEVNULL if stdin is None else pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace"
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(stdin, timeout=self.timeout_seconds)
+            finally:
+                # SIGTERM lets Helm write the end of its release record instead of leaving it pending.
+                if process.poll() is None:
+                    process.terminate()
+        return process.returncode, stdout, stderr
+
+    def _not_run(self, exc: Exception) -> PipelineError:
         if isinstance(exc, FileNotFoundError):
-            return HelmRejected(f"The helm command {self._executable!r} is not there: install Helm 4, or set the Helm block's executable.")
-        if isinstance(exc, TimeoutError):
+            return HelmRejected(f"The helm command {self.executable!r} is not there: install Helm 4, or set the Helm block's executable.")
+        if isinstance(exc, subprocess.TimeoutExpired):
             return HelmUnreachable(f"helm did not end within {self.timeout_seconds:.0f} s; the cluster may be slow to answer.")
-        if not isinstance(exc, helm_errors.Error):
-            return HelmRejected(f"helm could not be run: {exc}.")
-        text = " ".join(exc.stderr.decode(errors="replace").split())
-        # Warnings come before it on the same stream.
-        sentence = text.rsplit("Error: ", 1)[-1]
-        if isinstance(exc, helm_errors.ReleaseNotFoundError):
-            return HelmNotFound(f"Helm refused: {sentence}.")
-        # Helm says so for ever after one that was killed, too: whether somebody is at it, the lock and its age tell.
-        if "another operation (install/upgrade/rollback) is in progress" in text:
-            return HelmBusy(f"Helm is busy: {sentence}.")
-        if (conflict := field_conflict(sentence)) is not None:
-            return conflict
-        return error_of(kind_of(text), sentence)
+        return HelmRejected(f"helm could not be run: {exc}.")
+
+
+def _refusal(stderr: str) -> PipelineError:
+    """Our error for what helm printed on its way out."""
+    text = " ".join(stderr.split())
+    # Warnings come before it on the same stream.
+    sentence = text.rsplit("Error: ", 1)[-1]
+    if "release: not found" in text:
+        return HelmNotFound(f"Helm refused: {sentence}.")
+    # Helm says so for ever after one that was killed, too: whether somebody is at it, the lock and its age tell.
+    if "another operation (install/upgrade/rollback) is in progress" in text:
+        return HelmBusy(f"Helm is busy: {sentence}.")
+    if (conflict := field_conflict(sentence)) is not None:
+        return conflict
+    return error_of(kind_of(text), sentence)
 
 
 def field_conflict(sentence: str) -> HelmConflict | None:

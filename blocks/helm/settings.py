@@ -26,6 +26,7 @@ class HelmSettings(BaseModel):
 
     def client(self) -> HelmClient:
         """A client for this Helm."""
-        command = HelmCommand(executable=self.executable, kubeconfig=self.kubeconfig, kubecontext=self.context)
-        command.timeout_seconds = self.timeout_seconds
+        command = HelmCommand(
+            executable=self.executable, kubeconfig=self.kubeconfig, context=self.context, timeout_seconds=self.timeout_seconds
+        )
         return HelmClient(command, self.chart, self.dead_after_seconds)
