@@ -18,6 +18,9 @@ from blocks.errors import HelmNotFound, HelmRejected
 from blocks.facts import HelmRevision
 from blocks.helm.command import HelmCommand
 
+#: Digests of charts by their folders, with what these held then.
+_DIGESTS: dict[Path, tuple[list[tuple[Path, int, int, int]], str]] = {}
+
 #: Revisions that Helm keeps of a release.
 _HISTORY_MAX = 10
 
@@ -40,11 +43,21 @@ class HelmClient:
         """SHA-256 of the chart's packaged content.
 
         `helm package` decides what belongs to the chart (`.helmignore`). Its archive holds times, so what is hashed is each
-        file's name and content in the order of names: the same chart has the same digest everywhere.
+        file's name and content in the order of names: the same chart has the same digest everywhere. Packed once, as long as no file
+        below the folder changes.
 
         Raises:
             HelmRejected: There is no chart, or it cannot be packaged.
         """
+        now = [
+            (path, found.st_mtime_ns, found.st_size, found.st_ino) for path in sorted(self._chart.rglob("*")) for found in [path.lstat()]
+        ]
+        known = _DIGESTS.get(self._chart)
+        if known is None or known[0] != now:
+            known = _DIGESTS[self._chart] = now, self._digest_now()
+        return known[1]
+
+    def _digest_now(self) -> str:
         digest = hashlib.sha256()
         for name, content in sorted(self._packaged().items()):
             digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
@@ -169,6 +182,11 @@ class HelmClient:
             return _revision(self._command.read("status", release, *of, namespace=namespace))
         except HelmNotFound:
             return None
+
+
+def _stamp(path: Path) -> tuple[Path, int, int, int]:
+    found = path.lstat()
+    return path, found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _forced(force_conflicts: bool) -> list[str]:

@@ -78,13 +78,13 @@ def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment
     """
     release, namespace = plan.helm_release, environment.namespace
     with helm.client() as client:
-        revisions = client.revisions(release, namespace)
-        newest = next(revisions, None)
+        newest = client.current(release, namespace)
         require_idle(newest, datetime.now(UTC), client.dead_after_seconds)
         if newest is not None and newest.status == "deployed" and newest.fingerprint == candidate.fingerprint:
             return newest
-        # Revisions come one by one, each by a process of its own: the search ends at the first that fits.
-        carrying = carried_before(revisions, candidate.fingerprint)
+        # Where nothing changed since the plan, it has found it; each look at a revision is a process of its own.
+        known = newest is not None and newest == plan.newest
+        carrying = plan.carrying if known else carried_before(client.revisions(release, namespace), candidate.fingerprint)
         if carrying is None:
             raise HelmRejected(
                 f"Helm release {release} keeps no revision with candidate {candidate.short}: release its hub revision "

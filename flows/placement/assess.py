@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from blocks.facts import GpuQuota, Node, Pod
+from blocks.facts import GpuQuota, HelmRevision, Node, Pod
 from flows import naming
 from flows.candidate.admission import refuse_licence
 from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
@@ -33,6 +33,8 @@ class ReleasePlan:
         interruption_seconds: How long nothing may answer meanwhile.
         replicas: Pods that shall serve.
         gpu: The GPU's name, where all of those nodes have the same one.
+        newest: Of a way back: the newest Helm revision when it was planned; none where there is none.
+        carrying: Of a way back: the Helm revision that carried the candidate; none if none is kept.
     """
 
     helm_release: str
@@ -43,6 +45,8 @@ class ReleasePlan:
     interruption_seconds: float
     replicas: int
     gpu: str = ""
+    newest: HelmRevision | None = None
+    carrying: HelmRevision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,6 @@ class ClusterState:
         pods: Pods of the current release of the model.
         quotas: The namespace's quotas of GPUs.
         claims: The namespace's claims that have a volume.
-        chart_digest: Digest of the chart that lies here now.
         replicas: Pods that shall serve, by the chart's values.
         grace_seconds: What an old pod may take to end, by the chart's values.
     """
@@ -65,7 +68,6 @@ class ClusterState:
     pods: tuple[Pod, ...]
     quotas: tuple[GpuQuota, ...]
     claims: tuple[str, ...]
-    chart_digest: str
     replicas: int
     grace_seconds: float
 
@@ -95,7 +97,7 @@ class Assessment:
     refusals: tuple[Refusal, ...]
 
 
-def assess(model: Model, candidate: Candidate, environment: Environment, seen: ClusterState) -> Assessment:
+def assess(model: Model, candidate: Candidate, environment: Environment, seen: ClusterState, chart_digest: str) -> Assessment:
     """Say what would happen to the candidate in the environment, and everything that speaks against it.
 
     Args:
@@ -103,13 +105,14 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: C
         candidate: What to release.
         environment: Where to.
         seen: What is there now.
+        chart_digest: Digest of the chart that lies here now.
 
     Raises:
         SpecInvalid: The model's name cannot become a DNS label.
     """
     target, about, engine = find_target(candidate, environment, seen.nodes), candidate.about, candidate.engine
     fit, way = None, None
-    refusals: list[Refusal] = [*_other_chart(candidate, seen.chart_digest), *_not_installed(environment, seen.claims)]
+    refusals: list[Refusal] = [*_other_chart(candidate, chart_digest), *_not_installed(environment, seen.claims)]
     if about is not None:
         refusals += refuse_licence(candidate.model, about, environment)
     refusals += target.refusals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import Any, get_args
 
 from prefect import task
@@ -24,12 +25,13 @@ from flows.text.markdown import md
 
 
 def _assess(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, environment: Environment) -> Assessment:
-    return rules.assess(model, candidate, environment, _cluster_state(cluster, helm, candidate, environment))
+    with helm.client() as charts:
+        chart_digest = charts.chart_digest()
+    return rules.assess(model, candidate, environment, _cluster_state(cluster, helm, candidate, environment), chart_digest)
 
 
 def _cluster_state(cluster: Cluster, helm: Helm, candidate: Candidate, environment: Environment) -> ClusterState:
     with helm.client() as charts:
-        chart_digest = charts.chart_digest()
         values = merged(merged(charts.default_values(), charts.environment_values(environment.name)), environment.values)
     wanted = wanted_replicas(values, environment)
     release_of = release_name(candidate.model, environment.name)
@@ -43,7 +45,6 @@ def _cluster_state(cluster: Cluster, helm: Helm, candidate: Candidate, environme
             pods=client.pods.list(environment.namespace, {"app.kubernetes.io/instance": release_of}),
             quotas=client.nodes.gpu_quotas(environment.namespace),
             claims=client.mounts.bound_claims(environment.namespace),
-            chart_digest=chart_digest,
             replicas=max(wanted.least, running.wanted if running is not None else 0),
             grace_seconds=wanted.grace_seconds,
         )
@@ -95,12 +96,13 @@ def plan_rollback(cluster: Cluster, helm: Helm, candidate: Candidate, environmen
     """
     seen = _cluster_state(cluster, helm, candidate, environment)
     with helm.client() as client:
-        carrying = carried_before(
-            client.revisions(release_name(candidate.model, environment.name), environment.namespace), candidate.fingerprint
-        )
+        revisions = client.revisions(release_name(candidate.model, environment.name), environment.namespace)
+        newest = next(revisions, None)
+        carrying = carried_before(chain([newest] if newest is not None else [], revisions), candidate.fingerprint)
     stored: Any = carrying.strategy if carrying is not None else None
     # A Helm revision brings its own number of pods back, whatever the files say now.
     if carrying is not None and carrying.replicas is not None:
         seen = replace(seen, replicas=carrying.replicas)
     # It was written by whichever chart was in use then, and may be a word that is no strategy of ours.
-    return rules.plan_rollback(candidate, environment, seen, stored if stored in get_args(StrategyName) else None)
+    plan = rules.plan_rollback(candidate, environment, seen, stored if stored in get_args(StrategyName) else None)
+    return replace(plan, newest=newest, carrying=carrying)

@@ -8,10 +8,11 @@ from flows.candidate.page import candidate_rows
 from flows.spec import Candidate
 from flows.text.markdown import Markdown, md, page
 from flows.verification.evidence import VerifiedEvidence
-from flows.verification.summary import verdict_rows
+from flows.verification.summary import measurement_table, verdict_rows
 
 
 def release_page(candidate: Candidate, verified: Mapping[str, VerifiedEvidence]) -> Markdown:
-    """The release: what is released, and what was found in each environment."""
+    """The release: what is released, what was found in each environment, and every measurement."""
     title = md("## {} at {}", candidate.model, candidate.commit[:12])
-    return page(title, md(""), *candidate_rows(candidate), md(""), *verdict_rows(verified))
+    measured = [md(""), md("### Every measurement"), md(""), *measurement_table(verified)] if verified else []
+    return page(title, md(""), *candidate_rows(candidate), md(""), *verdict_rows(verified), *measured)

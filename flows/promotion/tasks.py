@@ -18,7 +18,7 @@ from flows.promotion.page import release_page
 from flows.promotion.record import record_ready, record_revalidated
 from flows.record.phases import Stopwatch, phases
 from flows.rollout.tasks import await_rollout, shows_diagnosis
-from flows.runtime.artifacts import show_page, show_table
+from flows.runtime.artifacts import show_page
 from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import OBSERVES, patiently
 from flows.spec import Candidate, CheckSuite, Environment
@@ -26,7 +26,6 @@ from flows.text.markdown import md
 from flows.verification.attempts import Attempts
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Measurement
-from flows.verification.summary import measurement_rows
 from flows.verification.tasks.evidence import keep_evidence, recall_reference
 from flows.verification.tasks.verify import measure
 from flows.verification.verdict import judge
@@ -109,10 +108,9 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
     taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
     ref = keep_evidence(move.registry, candidate, environment, move.suite, reference, verdict, taken, move.run_id)
     proof = VerifiedEvidence(verdict=verdict, ref=ref)
-    key, found = release_name(candidate.model, "release"), {**verified, environment.name: proof}
     # Only shown: the registry has the evidence, and a candidate that was verified is not left unrecorded for want of a page.
-    show_page(key, release_page(candidate, found), md("What is released, and what was found"))
-    show_table(f"{key}-measurements", measurement_rows(found), md("Every measurement of the verification"))
+    page = release_page(candidate, {**verified, environment.name: proof})
+    show_page(release_name(candidate.model, "release"), page, md("What is released, and what was found"))
     return proof
 
 

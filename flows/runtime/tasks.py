@@ -17,21 +17,23 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from prefect import Task, runtime
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import State, StateDetails, TaskRun
+from prefect.client.schemas.objects import State, TaskRun, TaskRunPolicy, TaskRunResult
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.context import SyncClientContext
+from prefect.context import FlowRunContext, SyncClientContext, TagsContext
 from prefect.exceptions import CancelledRun, MissingContextError, PausedRun, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.serializers import JSONSerializer
-from prefect.states import Failed
-from prefect.utilities.annotations import allow_failure, quote
+from prefect.states import Pending
+from prefect.task_engine import run_task
+from prefect.utilities.annotations import quote
+from prefect.utilities.callables import get_call_parameters
 
 from blocks.errors import PipelineError, Transient, Unforeseen
 from blocks.wording import many_lines
@@ -229,8 +231,8 @@ def one_client() -> Iterator[None]:
         yield
 
 
-#: How the step before ended: each is drawn behind it, so that the graph is the pipeline and no tangle of whatever values they share.
-_BEFORE: ContextVar[State[Any] | None] = ContextVar("step_before", default=None)
+#: The task run of the step before: each is drawn behind it, so that the graph is the pipeline and no tangle of whatever values they share.
+_BEFORE: ContextVar[UUID | None] = ContextVar("step_before", default=None)
 
 
 async def go_on_drawing() -> None:
@@ -243,8 +245,7 @@ async def go_on_drawing() -> None:
         async with get_client() as client:
             latest = await client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC, limit=1)
         if latest:
-            # Only its id is drawn. Failed, as Prefect would look for what a completed step returned, which is kept nowhere.
-            _BEFORE.set(Failed(state_details=StateDetails(task_run_id=latest[0].id)))
+            _BEFORE.set(latest[0].id)
 
 
 async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -256,21 +257,43 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         Unforeseen: The task raised an error that is none of ours.
     """
     # Quoted: Prefect would look through every file of a candidate for futures, and draw an arrow for each value that it has seen before.
-    quoted = [quote(arg) for arg in args]
-    before = _BEFORE.get()
-    state: State[R] = await _in_thread(
-        task.__call__,
-        *quoted,
-        **{name: quote(arg) for name, arg in kwargs.items()},
-        return_state=True,
-        # Also behind one that failed: what puts things right comes after it.
-        wait_for=None if before is None else [allow_failure(before)],
-    )
-    _BEFORE.set(state)
+    parameters = get_call_parameters(task.fn, tuple(quote(arg) for arg in args), {name: quote(arg) for name, arg in kwargs.items()})
+    begun = _begun(task)
+    _BEFORE.set(begun.id)
+    state: State[R] = await _in_thread(partial(run_task, task, task_run=begun, parameters=parameters, return_type="state"))
     # Only what the task raised: where the call above raises, it is Prefect that is away.
     with _foreseen(task.name, _ENDINGS):
         # A task that returns a state of its own, as `skip` does, has no data.
         return await state.aresult() if state.data is not None else None  # type: ignore[return-value]
+
+
+def _begun(task: Task[P, R]) -> TaskRun:
+    """The task run as Prefect's engine would make it, behind the step before.
+
+    Made here, the first that Prefect hears of it is that it runs. It would else hear before that it is pending, of each step: an event, and
+    a row, which nobody ever sees, as none waits for anything.
+    """
+    flow_run, before = FlowRunContext.get(), _BEFORE.get()
+    pending: State[Any] = Pending()
+    return TaskRun(
+        id=uuid4(),
+        name=task.name,
+        flow_run_id=flow_run.flow_run.id if flow_run is not None and flow_run.flow_run is not None else None,
+        task_key=task.task_key,
+        dynamic_key=str(uuid4()),
+        task_version=task.version,
+        empirical_policy=TaskRunPolicy(
+            retries=task.retries, retry_delay=task.retry_delay_seconds, retry_jitter_factor=task.retry_jitter_factor
+        ),
+        tags=sorted({*task.tags, *TagsContext.get().current_tags}),
+        # Also behind one that failed: what puts things right comes after it.
+        task_inputs={} if before is None else {"wait_for": [TaskRunResult(id=before)]},
+        expected_start_time=pending.timestamp,
+        state_id=pending.id,
+        state_type=pending.type,
+        state_name=pending.name,
+        state=pending,
+    )
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

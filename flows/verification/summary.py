@@ -23,6 +23,12 @@ def measurement_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[dict[str, M
     ]
 
 
+def measurement_table(proofs: Mapping[str, VerifiedEvidence]) -> list[Markdown]:
+    """All measurements as the lines of a table on a page."""
+    rows = measurement_rows(proofs)
+    return [heads(*rows[0]), *(row(*each.values()) for each in rows)] if rows else []
+
+
 def verdict_rows(proofs: Mapping[str, VerifiedEvidence]) -> list[Markdown]:
     """The verdict of each environment, and beneath it what did not pass."""
     if not proofs:

@@ -54,7 +54,7 @@ def test_it_brings_back_what_served_before_a_failure_that_was_left_and_nothing_w
     assert ended.is_completed(), ended.message
     assert site.ask("The capital of France is") == " Paris."
     # what it does is shown; there is no progress to look at where all weights are
-    assert sorted(site.shown(run)) == [site.model + suffix for suffix in ("-release", "-release-measurements", "-rollback")]
+    assert sorted(site.shown(run)) == [site.model + suffix for suffix in ("-release", "-rollback")]
     assert "goes back" in site.shown(run)[f"{site.model}-rollback"]
     assert sorted(site.all_statuses()) == ["failed", "ready"]
 

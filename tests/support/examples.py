@@ -107,7 +107,6 @@ def cluster_state(*nodes: Node, **changes: Any) -> ClusterState:
         pods=(),
         quotas=(),
         claims=(STORE_CLAIM, WEIGHTS_CLAIM),
-        chart_digest=digest("chart"),
         replicas=1,
         grace_seconds=60.0,
     )

@@ -29,7 +29,7 @@ WHERE = "environments/staging/tiny-llama"
 
 
 def plan() -> ReleasePlan:
-    return plan_release(assess(model(), candidate(), environment(), cluster_state(node())))
+    return plan_release(assess(model(), candidate(), environment(), cluster_state(node()), digest("chart")))
 
 
 def release(before: str | None = None, **changes: Any) -> str:

@@ -38,8 +38,8 @@ QWEN3_30B_FP8 = {
 }
 
 
-def plan(made: Candidate, where: Environment, *nodes: Node, **seen: Any) -> ReleasePlan:
-    return plan_release(assess(model(), made, where, cluster_state(*nodes, **seen)))
+def plan(made: Candidate, where: Environment, *nodes: Node, chart: str = "chart", **seen: Any) -> ReleasePlan:
+    return plan_release(assess(model(), made, where, cluster_state(*nodes, **seen), digest(chart)))
 
 
 class TestRelease:
@@ -52,7 +52,7 @@ class TestRelease:
 
     def test_a_chart_that_changed_since_is_refused(self) -> None:
         with pytest.raises(PromotionRefused, match="staging: The chart changed"):
-            plan(candidate(), environment(), chart_digest=digest("another chart"))
+            plan(candidate(), environment(), chart="another chart")
 
     @pytest.mark.parametrize(
         ("claims", "missing"), [((), "slipway-store and slipway-weights"), (("other", "slipway-store"), "slipway-weights")]
@@ -65,7 +65,7 @@ class TestRelease:
         large = candidate(about=about(), engine=EngineSettings(max_model_len=200_000))
         where = environment(licences=("mit",))
 
-        assessment = assess(model(), large, where, cluster_state(node(gpus=1, disk_bytes=1000), gpus_taken={"gpu-1": 1}))
+        assessment = assess(model(), large, where, cluster_state(node(gpus=1, disk_bytes=1000), gpus_taken={"gpu-1": 1}), digest("chart"))
 
         kinds = ["licence", "disk", "max_model_len of tiny-llama is 200,000", "not enough free GPUs"]
         assert len(assessment.refusals) == len(kinds)
@@ -80,7 +80,7 @@ class TestRelease:
     def test_blocks_that_do_not_divide_are_refused_with_what_would_load(self, parallel: int, loads: bool) -> None:
         made = candidate(about=about(QWEN3_30B_FP8), engine=EngineSettings(max_model_len=256, tensor_parallel_size=parallel))
 
-        said = [refusal.message for refusal in assess(model(), made, environment(), cluster_state(node(gpus=8))).refusals]
+        said = [refusal.message for refusal in assess(model(), made, environment(), cluster_state(node(gpus=8)), digest("chart")).refusals]
 
         if loads:
             assert said == []
@@ -93,7 +93,7 @@ class TestRelease:
         made = candidate(about=about(QWEN3_30B_FP8), engine=EngineSettings(max_model_len=40_960))
         small = node(gpus=8, gpu_memory_bytes=12 * 2**30)
 
-        said = [refusal.message for refusal in assess(model(), made, environment(), cluster_state(small)).refusals]
+        said = [refusal.message for refusal in assess(model(), made, environment(), cluster_state(small), digest("chart")).refusals]
 
         assert len(said) == 1
         assert "does not fit one" in said[0]

@@ -10,7 +10,7 @@ from flows.placement.assess import Assessment, assess
 from flows.placement.page import environment_row, model_row, preview_page
 from flows.spec import ApprovalPolicy, EngineSettings
 from flows.text.markdown import md
-from tests.support.examples import about, candidate, cluster_state, environment, model, node, pod
+from tests.support.examples import about, candidate, cluster_state, digest, environment, model, node, pod
 
 ENGINE = EngineSettings(max_model_len=131_072)
 CANDIDATE = candidate(about=about(), engine=ENGINE)
@@ -18,7 +18,7 @@ CANDIDATE = candidate(about=about(), engine=ENGINE)
 
 def assessed(concurrency: int = 1, **changes: object) -> Assessment:
     where = environment(approval=ApprovalPolicy(required=True))
-    return assess(model(engine=ENGINE, concurrency=concurrency), CANDIDATE, where, cluster_state(**changes))  # type: ignore[arg-type]
+    return assess(model(engine=ENGINE, concurrency=concurrency), CANDIDATE, where, cluster_state(**changes), digest("chart"))  # type: ignore[arg-type]
 
 
 def test_what_would_happen_is_told_step_by_step() -> None:
@@ -62,7 +62,7 @@ def test_all_refusals_are_on_the_page_and_in_the_rows() -> None:
 
 def test_what_cannot_be_told_is_not_shown_as_a_number() -> None:
     unknown = replace(CANDIDATE, about=about({}))
-    assessment = assess(model(engine=ENGINE), unknown, environment(), cluster_state(node(ready=False)))
+    assessment = assess(model(engine=ENGINE), unknown, environment(), cluster_state(node(ready=False)), digest("chart"))
 
     assert "| staging | **refused** | cannot be told | cannot be told | no node |" in str(preview_page(unknown, [], [assessment]))
     assert environment_row(assessment)["needed_bytes"] is None

@@ -8,7 +8,7 @@ from blocks.facts import Pod
 from flows.errors import DoesNotFit
 from flows.placement.assess import assess, plan_release, plan_rollback
 from flows.spec import RolloutPolicy
-from tests.support.examples import candidate, cluster_state, environment, model, node, pod
+from tests.support.examples import candidate, cluster_state, digest, environment, model, node, pod
 
 OLD = tuple(pod("an-old-one", name=f"old-{number}") for number in range(2))
 
@@ -18,7 +18,7 @@ def way(gpus: int, pods: tuple[Pod, ...], replicas: int = 1, **policy: str) -> t
     taken = {"gpu-1": sum(each.gpus for each in pods)}
     seen = cluster_state(node(gpus=gpus), gpus_taken=taken, pods=pods, replicas=replicas)
     there = environment(rollout=RolloutPolicy(**policy))  # type: ignore[arg-type]
-    plan = plan_release(assess(model(), candidate(), there, seen))
+    plan = plan_release(assess(model(), candidate(), there, seen, digest("chart")))
     return plan.strategy, plan.interruption_seconds
 
 
