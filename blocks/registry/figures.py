@@ -31,7 +31,7 @@ class PlaceStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """An event with the verdict that it was recorded with.
+    """An event, and of a verification its verdict.
 
     Attributes:
         id: Of the event.

@@ -66,7 +66,7 @@ def _of_run(registry: RegistryClient, which: str, environment: str | None) -> st
     about = {event.environment: event.fingerprint for event in events if event.kind == EventKind.DEPLOYING}
     for event in events:
         if event.kind == EventKind.VERIFIED and event.fingerprint == about.get(event.environment, event.fingerprint):
-            return str(event.detail["evidence_sha256"])
+            return str(event.detail.get("evidence_sha256"))
     where = f" in {environment}" if environment else ""
     raise SpecInvalid(f"Run {which} has verified nothing{where} so far.")
 
@@ -79,9 +79,9 @@ def page(registry: RegistryClient, found: Found) -> str:
     """
     for event in registry.runs.events([found.evidence.run_id], [EventKind.VERIFIED]):
         if event.detail.get("evidence_sha256") == found.sha256:
-            document = registry.evidence.get(str(event.detail["page_sha256"]))
-            if document is not None:
-                return str(document["html"])
+            document = registry.evidence.get(str(event.detail.get("page_sha256")))
+            if document is not None and isinstance(html := document.get("html"), str):
+                return html
     raise SpecInvalid(f"The registry keeps no page of evidence {found.sha256[:12]}.")
 
 

@@ -155,7 +155,7 @@ class Exporter(Collector):
         # Written by whoever may write events, and read again at every start: what is no figure is left out, and ends nothing.
         environment, detail = outcome.environment or "", outcome.detail
         self._events.labels(environment, outcome.kind).inc()
-        if outcome.outcome is not None:
+        if outcome.outcome in _OUTCOMES:
             self._verdicts.labels(environment, outcome.outcome).inc()
         phases = detail.get("phases")
         for name, seconds in phases.items() if isinstance(phases, dict) else ():

@@ -9,6 +9,7 @@ from blocks.errors import PipelineError
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, StallLimits, resume_step
 from flows.recovery.tasks.resume import abandon, end_stalled, recall_pasts, resume_run, runs_to_look_at
+from flows.runtime.client import own_work_pool
 from flows.runtime.tasks import call, foreseen
 
 
@@ -22,7 +23,7 @@ async def resume_crashed(registry: Registry, models: Collection[str], patience: 
     wrong: list[PipelineError] = []
     # Twice: what is found dead in the first look has crashed in the second.
     for _ in range(2):
-        seen = await call(runs_to_look_at, registry, models, patience)
+        seen = await call(runs_to_look_at, registry, models, own_work_pool(), patience)
         pasts = await call(recall_pasts, registry, [each for each in seen if each.phase == "crashed"])
         found_dead = False
         for each in seen:

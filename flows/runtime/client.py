@@ -25,6 +25,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
@@ -173,6 +174,12 @@ def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
         return client.read_flow_run(run_id)
     except ObjectNotFound as exc:
         raise SpecInvalid(f"Prefect has no run {run_id}.") from exc
+
+
+def own_work_pool() -> str | None:
+    """The work pool of the run that this is called in; none outside of a run, or where it was started by hand."""
+    context = FlowRunContext.get()
+    return context.flow_run.work_pool_name if context is not None and context.flow_run is not None else None
 
 
 def all_runs(prefect: SyncPrefectClient, flows: Sequence[str], wanted: FlowRunFilter, *, page: int = PAGE) -> list[FlowRun]:

@@ -18,6 +18,9 @@ from flows.verification.power import Power, power_against
 
 WIDTH = 720.0
 
+#: What is longer is drawn at the edge, in seconds: thirty years.
+_LONGEST_SECONDS = 1e9
+
 
 def _ticks(scale: LogScale) -> Iterator[float]:
     """1, 2 and 5 times powers of ten within the scale."""
@@ -41,7 +44,8 @@ def latency_plot(levels: Sequence[LatencyLevel], limits: LatencyPolicy) -> Marku
     high = max(*everything, limits.p95_seconds) * 1.3
     height, left, top, bottom = 300.0, 52.0, 14.0, 252.0
     # A logarithm wants more than nothing.
-    x = LogScale(low=max(low, 1e-6), high=high, left=left, right=WIDTH - 16)
+    low = min(max(low, 1e-6), _LONGEST_SECONDS)
+    x = LogScale(low=low, high=max(min(high, _LONGEST_SECONDS), 2 * low), left=left, right=WIDTH - 16)
 
     def y(share: float) -> float:
         return round(bottom - share * (bottom - top), 2)
@@ -78,7 +82,7 @@ def _steps(ordered: Sequence[float], x: LogScale, y: Callable[[float], float], s
 def phases_plot(phases: Mapping[str, float], budget_seconds: float) -> Markup:
     """One bar for each phase, each beginning where the one before ended."""
     total = sum(phases.values())
-    if not total:
+    if not total or not math.isfinite(total):
         return Markup("")
     row, left, right = 22.0, 90.0, WIDTH - 80
     height, begin, parts = row * len(phases) + 34, 0.0, []
@@ -89,7 +93,8 @@ def phases_plot(phases: Mapping[str, float], budget_seconds: float) -> Markup:
         parts.append(rectangle(start, top + 3, width, row - 7, "phase"))
         parts.append(text(start + width + 6, top + 14, time(seconds), "start"))
         begin += seconds
-    share = f"{total / budget_seconds:.1%} of the budget of {time(budget_seconds)}"
+    budget = f"the budget of {time(budget_seconds)}"
+    share = f"{total / budget_seconds:.1%} of {budget}" if budget_seconds else budget
     parts.append(text(left, height - 8, f"{time(total)} in all, {share}", "start", "mark"))
     return _svg(height, parts, "Where the time of the release went")
 
@@ -102,7 +107,8 @@ def differences_plot(behaviour: Behaviour) -> Markup:
     tolerated = behaviour.tolerance_shift.max_nats if behaviour.tolerance_shift else behaviour.tolerance_nats
     rows = [(one, one.shift.max_nats if one.shift else one.max_nats) for one in (*behaviour.differences, *behaviour.probes)]
     row, left, right = 20.0, 190.0, WIDTH - 130
-    most = 1.15 * max(tolerated, *(nats for _, nats in rows), 0.0)
+    # Nothing at all may be tolerated, and nothing at all differ.
+    most = 1.15 * max(tolerated, *(nats for _, nats in rows), 0.0) or 1.0
     bottom = 6 + row * len(rows)
     mark = left + tolerated / most * (right - left)
     parts = [

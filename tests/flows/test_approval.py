@@ -10,15 +10,14 @@ import pytest
 import yaml
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Scheduled
-from pydantic import SecretStr
 
 from blocks.helm import Helm
-from blocks.registry import Registry, RegistryClient
 from flows.approval.tasks.requests import formless_runs
 from flows.release import release
 from flows.spec.load import ROOT
 from flows.sweep import sweep
 from tests.flows.conftest import Site
+from tests.flows.registries import another_registry
 from tests.support.moments import moments
 
 
@@ -27,14 +26,6 @@ def waiting(site: Site) -> FlowRun:
     """A release that waits before production."""
     site.only_production()
     return begin(site)
-
-
-def another_registry(site: Site) -> Registry:
-    """The registry of another Slipway that has its runs on the same Prefect."""
-    dsn = site.world.postgres.create_database(f"other_{site.name}")
-    with RegistryClient(dsn) as registry:
-        registry.migrate()
-    return Registry(dsn=SecretStr(dsn))
 
 
 def begin(site: Site, **parameters: str) -> FlowRun:

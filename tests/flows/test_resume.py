@@ -7,7 +7,11 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.states import Crashed, Pending, Running
+from pydantic import SecretStr
 
+from blocks.registry import Registry
+from flows.recovery.stalled import StallLimits
+from flows.recovery.tasks.resume import runs_to_look_at
 from flows.rehearse import rehearse
 from flows.release import release
 from flows.rollback import rollback
@@ -16,6 +20,7 @@ from flows.sweep import sweep
 from sandbox import models
 from tests.flows.conftest import Site
 from tests.flows.processes import executed, until
+from tests.flows.registries import another_registry
 
 
 def test_what_died_is_taken_up_again_and_what_waits_for_people_is_left_alone(site: Site) -> None:
@@ -36,6 +41,11 @@ def test_what_died_is_taken_up_again_and_what_waits_for_people_is_left_alone(sit
     # when the sweep comes by while they may still be alive, then it leaves all of them alone
     assert site.run(sweep).is_completed()
     assert [state(site, run) for run in (waiting, stuck, killed)] == ["Suspended", "Submitting", "Running"]
+
+    # another registry's sweep on the same Prefect has nothing to do with them, though its model has the same name
+    assert seen_by(another_registry(site), site, "another pool") == set()
+    # and one whose worker was moved to another pool still has what is on its record
+    assert seen_by(Registry(dsn=SecretStr(site.database)), site, "another pool") == {str(killed.id)}
 
     # when they have been silent for too long, then the two that died are to be started again
     assert site.run(sweep, silent_seconds=0, pending_seconds=0).is_completed()
@@ -172,6 +182,10 @@ def test_more_runs_than_one_answer_of_prefect_has_are_all_seen(site: Site) -> No
     for page in (2, 5, 200):
         assert {run.id for run in all_runs(site.client, ["release"], wanted, page=page)} == {run.id for run in runs}
     assert all_runs(site.client, ["rollback"], wanted) == []
+
+
+def seen_by(registry: Registry, site: Site, work_pool: str) -> set[str]:
+    return {run.run_id for run in runs_to_look_at(registry, [site.model], work_pool, StallLimits(running_seconds=0, pending_seconds=0))}
 
 
 def crash(site: Site, run: FlowRun) -> None:

@@ -1,4 +1,4 @@
-"""A release manager approves in the Prefect UI: real Chromium, real server and worker, both restarted while the run waits."""
+"""Two release managers approve, one in each of Prefect's UIs: real Chromium, real server and worker, both restarted while the run waits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from pydantic import SecretStr
 from rich.console import Console
@@ -46,7 +48,7 @@ TIMEOUT_SECONDS = 400
 
 @dataclass
 class Office:
-    """An installation of its own: Prefect with a worker, a world, and one approver."""
+    """An installation of its own: Prefect with a worker, a world, and two approvers."""
 
     prefect: Prefect
     world: World
@@ -70,7 +72,10 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
     shutil.copytree(ROOT / "deployments", deployments)
     path = deployments / "environments" / "production.yaml"
     production = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump({**production, "after": None, "namespace": "browser", "values": {"replicas": 1}}))
+    policy = {"after": None, "namespace": "browser", "values": {"replicas": 1}, "approval": {"required": True, "approvals": 2}}
+    path.write_text(yaml.safe_dump({**production, **policy}))
+    people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in ("demo", "desk")]
+    (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
     settings = {"SLIPWAY_DEPLOYMENTS": str(deployments)}
     with ExitStack() as stack:
         prefect = Prefect(tmp_path / "prefect", settings)
@@ -92,7 +97,8 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
             Endpoint(via="service-proxy", kubeconfig=kubeconfig),
         ):
             block.save("default")
-        save_authenticator("demo", secret)
+        for person in people:
+            save_authenticator(str(person["name"]), secret)
         made = Office(prefect=prefect, world=world, database=database, secret=secret)
         made.start_worker()
         prefect.run("--no-prompt", "deploy", "--name", "release")
@@ -101,7 +107,7 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
 
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; tests/flows/test_approval.py takes the same way over REST")
-def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
+def test_release_managers_approve_in_the_browser(office: Office) -> None:
     from playwright.sync_api import expect, sync_playwright
 
     # given a release that waits for approval
@@ -120,8 +126,7 @@ def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
         page.route("**/*", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)  # the form's text comes with a request of its own, and the machine may be busy
-        page.goto(f"{office.prefect.ui_url}/runs")
-        page.get_by_text("release tiny-llama main").first.click()
+        page.goto(f"{office.prefect.ui_url}/runs/flow-run/{run_id}")
         page.get_by_role("button", name="Resume").click()
         form = page.get_by_role("dialog")
         expect(form).to_contain_text("Release tiny-llama to production?")
@@ -135,6 +140,25 @@ def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
         page.screenshot(path=BUILD / "approval-form.png")
         form.get_by_role("button", name="Submit").click()
         expect(form).to_be_hidden()
+
+        # and another one in the UI that Prefect opens first, who forgets to decide at first
+        assert follower.until(lambda now: now.suspended and opened(run_id) == 2).suspended
+        page.goto(f"{office.prefect.ui_url}/v2/runs")
+        page.get_by_text("release tiny-llama main").first.click()
+        page.get_by_role("button", name="Open menu").click()
+        page.get_by_role("menuitem", name="Resume").click()
+        form = page.get_by_role("dialog")
+        expect(form).to_contain_text("demo approved at")
+        form.get_by_label("Approver").fill("desk")
+        form.get_by_label("Code").fill(current_code(office.secret, datetime.now(UTC)))
+        form.get_by_role("button", name="Resume").click()
+        expect(page.get_by_text("'decision' is a required property").first).to_be_visible()
+        form.get_by_role("button", name="Select Decision").click()
+        page.get_by_role("option", name="approve", exact=True).click()
+        page.screenshot(path=BUILD / "approval-form-v2.png")
+        form.get_by_role("button", name="Resume").click()
+        expect(form).to_be_hidden()
+
         # then the worker that came up since takes the release to production
         assert follower.until(lambda now: now.final).succeeded
         page.goto(f"{office.prefect.ui_url}/runs/flow-run/{run_id}")
@@ -143,11 +167,18 @@ def test_a_release_manager_approves_in_the_browser(office: Office) -> None:
         browser.close()
     with RegistryClient(office.database) as registry:
         assert [entry.status for entry in registry.entries(model=MODEL)] == ["ready"]
-        kinds = {event.kind: event for event in registry.events.latest(run_id=str(run_id))}
+        events = registry.events.latest(run_id=str(run_id))
         assert registry.audit.verify().broken is None
-    assert kinds["approved"].actor == "demo"
-    assert kinds["approved"].detail["reason"] == "verified in staging"
-    assert kinds["ready"].id > kinds["approval_granted"].id > kinds["approved"].id
+    approved = [(event.actor, event.detail.get("reason")) for event in reversed(events) if event.kind == "approved"]
+    assert approved == [("demo", "verified in staging"), ("desk", "")]
+    order = [event.kind for event in reversed(events) if event.kind in ("approved", "approval_granted", "ready")]
+    assert order == ["approved", "approved", "approval_granted", "ready"]
+
+
+def opened(run_id: UUID) -> int:
+    """How many forms the run has suspended itself with."""
+    with get_client(sync_client=True) as prefect:
+        return len(prefect.read_flow_run(run_id).empirical_policy.pause_keys or ())
 
 
 def field(form: Locator, name: str) -> Locator:

@@ -74,12 +74,11 @@ def test_the_status_of_each_model_in_each_environment(releases: Releases, client
 def test_verdicts_phases_and_bytes(releases: Releases, client: RegistryClient, watch: Watch) -> None:
     exporter = Exporter(client, clock=watch)
     assert ("slipway_verdicts_total", ("production", "passed")) not in scrape(exporter)
-    passed = client.evidence.save("verdict", {"verdict": {"outcome": "passed"}})
-    failed = client.evidence.save("verdict", {"verdict": {"outcome": "failed"}})
-    detail = {"evidence_sha256": passed, "phases": {"prefetch": 7.5, "rollout": 45}, "prefetch_bytes": 1000}
+    detail = {"phases": {"prefetch": 7.5, "rollout": 45}, "prefetch_bytes": 1000}
+    for outcome in ("passed", "passed", "failed", "a series of its own", None):
+        client.events.add("verified", environment="production", detail={"outcome": outcome})
     for _ in range(2):
         client.events.add("ready", model="tiny", environment="production", detail=detail)
-    client.events.add("degraded", model="tiny", environment="production", detail={"evidence_sha256": failed})
     client.events.add("verified", environment="staging", detail={"outcome": "inconclusive"})
     client.events.add("noted", detail={"phases": "none", "prefetch_bytes": None})
 
@@ -87,6 +86,7 @@ def test_verdicts_phases_and_bytes(releases: Releases, client: RegistryClient, w
     assert seen["slipway_verdicts_total", ("production", "passed")] == 2
     assert seen["slipway_verdicts_total", ("production", "failed")] == 1
     assert seen["slipway_verdicts_total", ("staging", "inconclusive")] == 1
+    assert ("slipway_verdicts_total", ("production", "a series of its own")) not in seen
     assert seen["slipway_events_total", ("production", "ready")] == 2
     assert seen["slipway_events_total", ("", "noted")] == 1
     assert seen["slipway_phase_seconds_sum", ("production", "prefetch")] == 15

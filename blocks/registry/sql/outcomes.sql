@@ -1,10 +1,9 @@
--- What ended, in the order of recording: the events after one of them, with the verdict that they tell or were recorded with.
+-- What ended, in the order of recording: the events after one of them, and of verifications what they came to.
 SELECT
-    e.id, e.occurred_at, e.kind, e.organisation, e.model_name AS model, e.environment, e.detail,
-    CASE e.kind WHEN 'verified' THEN e.detail ->> 'outcome' ELSE v.document -> 'verdict' ->> 'outcome' END AS outcome
-FROM slipway_events AS e
-LEFT JOIN slipway_evidence AS v ON v.sha256 = e.detail ->> 'evidence_sha256' AND v.kind = 'verdict'
-WHERE e.id > %(after_id)s
+    id, occurred_at, kind, organisation, model_name AS model, environment, detail,
+    CASE kind WHEN 'verified' THEN detail ->> 'outcome' END AS outcome
+FROM slipway_events
+WHERE id > %(after_id)s
 -- Not by time, which whoever records an event may give.
-ORDER BY e.id
+ORDER BY id
 LIMIT %(limit)s;

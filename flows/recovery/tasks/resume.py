@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
-from blocks.facts.kinds import EventKind
+from blocks.facts.kinds import BEGINNINGS, EventKind
 from blocks.registry import Registry
 from flows.recovery.stalled import Past, SeenRun, StallLimits, is_stalled, why_abandoned
 from flows.runtime.client import CHANGING, all_runs
@@ -38,8 +38,12 @@ _PHASES: dict[StateType, Literal["pending", "running", "cancelling", "crashed"]]
 
 
 @step
-def runs_to_look_at(registry: Registry, models: Collection[str], patience: StallLimits) -> list[SeenRun]:
-    """The runs that change an environment and are under way or crashed of late: of these models, and rehearsals that have begun.
+def runs_to_look_at(registry: Registry, models: Collection[str], work_pool: str | None, patience: StallLimits) -> list[SeenRun]:
+    """This registry's runs that change an environment and are under way or crashed of late.
+
+    Another registry's runs may be on the same Prefect, of a model of the same name. A run is this one's if it is on record here, which is
+    the first thing that it does where it changes anything. One that has not come so far is if it is of one of these models, and on this
+    work pool: each registry has one of its own (docs/operations.md).
 
     Two requests to Prefect (more from 200 runs on) and two to the registry, and one more for each run that seems silent by all of them.
     """
@@ -52,10 +56,14 @@ def runs_to_look_at(registry: Registry, models: Collection[str], patience: Stall
                 prefect, CHANGING, FlowRunFilter(state=_any_of(StateType.CRASHED), end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK))
             ),
         ]
-        # A rehearsal names no model. It is of this registry if that has it on record, which is the first thing that it does.
-        rehearsals = [str(run.id) for run in found if "model" not in run.parameters]
-        begun = {event.run_id for event in client.runs.events(rehearsals, [EventKind.REHEARSING])}
-        ours = [run for run in found if run.parameters.get("model") in models or str(run.id) in begun]
+        begun = client.runs.events([str(run.id) for run in found], [*BEGINNINGS, EventKind.REHEARSING])
+        recorded = {event.run_id for event in begun} | locks.keys()
+        ours = [
+            run
+            for run in found
+            # A rehearsal names no model; until it is on record, it has touched nothing, and another one comes next week.
+            if str(run.id) in recorded or (run.work_pool_name == work_pool and run.parameters.get("model") in models)
+        ]
         seen = [_seen(run, run.state, locks, now) for run in ours if run.state is not None]
         return [
             replace(run, sign_of_life=max(run.sign_of_life, _last_event(prefect, run.run_id)))

@@ -167,7 +167,7 @@ def changed_files() -> None:
 def other_pages() -> None:
     for text in FORGED:
         made = hostile(text)
-        assessment = assess(model(), made, environment(), cluster_state())
+        assessment = assess(model(), made, environment(), cluster_state(), digest("chart"))
         for page in (
             preview_page(made, [Refusal(text)], [assessment]),
             release_page(made, proofs(text)),
@@ -182,7 +182,7 @@ def tables() -> None:
     for text in FORGED:
         made = hostile(text)
         rows = [*measurement_rows(proofs(text)), model_row(made, [Refusal(text)])]
-        rows.append(environment_row(assess(model(), made, environment(), cluster_state())))
+        rows.append(environment_row(assess(model(), made, environment(), cluster_state(), digest("chart"))))
         for cell in [cell for row in rows for cell in row.values()]:
             assert not isinstance(cell, str), cell
             if isinstance(cell, Markdown):

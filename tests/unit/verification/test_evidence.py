@@ -179,3 +179,24 @@ def test_a_verdict_says_its_percentiles_only_where_they_were_measured() -> None:
 
     assert (nothing.p50_seconds, nothing.p95_seconds) == (None, None)
     assert VERDICTS["passed"].p50_seconds is not None
+
+
+def test_a_page_is_made_of_extremes_too() -> None:
+    made = evidence(verdict())
+    nothing = replace(made, phases=dict.fromkeys(made.phases, 0.0), limits=replace(made.limits, budget_seconds=0.0))
+    endless = replace(made, phases={"verify": 1e308, "record": 1e308})
+    behaviour = made.verdict.behaviour
+    assert behaviour is not None
+    assert behaviour.tolerance_shift is not None
+    tolerance = replace(behaviour.tolerance_shift, max_nats=0.0)
+    same = replace(behaviour, tolerance_nats=0.0, tolerance_shift=tolerance, differences=(), probes=())
+    level = made.verdict.latency[0]
+    slow = replace(level, samples_seconds=(0.0, 1e308, *level.samples_seconds[2:]))
+
+    for one in (
+        nothing,
+        endless,
+        replace(made, verdict=replace(made.verdict, behaviour=same)),
+        replace(made, verdict=replace(made.verdict, latency=(slow,))),
+    ):
+        assert "<html" in evidence_page(one, "0" * 64)
