@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-verify engine charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-spread bench-verify engine charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -91,6 +91,9 @@ bench-fit: setup ## Compare what a model takes with vLLM's own count and with hf
 
 bench-prefetch: setup ## Measure the fetch program against curl and hf download, into build/bench-prefetch.json
 	@$(BIN)/python -m tests.bench.prefetch $(ARGS)
+
+bench-spread: setup ## Compare one download for all nodes with each for itself and hf download, into build/bench-spread.json
+	@$(BIN)/python -m tests.bench.spread $(ARGS)
 
 bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 	@$(BIN)/python -m tests.bench.sandbox

@@ -13,6 +13,9 @@ MAX_RELEASE_NAME = 53
 #: The port that every endpoint serves on.
 PORT = 8000
 
+#: The port on which the Jobs of one prefetch speak to each other; `charts/environment` lets them.
+SHARE_PORT = 8444
+
 #: The claims that `charts/environment` puts into an environment's namespace: the nodes' weights, to write and only to read.
 STORE_CLAIM = "slipway-store"
 WEIGHTS_CLAIM = "slipway-weights"
@@ -52,6 +55,12 @@ def prefetch_job_name(run_id: str, fingerprint: str, node: str) -> str:
     # A node's name may have 253 characters, a Job's 63. Another candidate is another name: a Job's template is immutable (422).
     digest = hashlib.sha256(f"{run_id}/{node}".encode()).hexdigest()[:10]
     return f"prefetch-{fingerprint[:12]}-{digest}"
+
+
+def share_name(run_id: str, fingerprint: str, environment: str) -> str:
+    """Service and Secret of the Jobs that bring a candidate to the environment's nodes together, in a run."""
+    digest = hashlib.sha256(f"{run_id}/{environment}".encode()).hexdigest()[:10]
+    return f"share-{fingerprint[:12]}-{digest}"
 
 
 def scrub_job_name(run_id: str, node: str) -> str:

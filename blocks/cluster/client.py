@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, Field
 
 from blocks.cluster.documents import Documents
+from blocks.cluster.groups import Groups
 from blocks.cluster.jobs import Jobs
 from blocks.cluster.mounts import Mounts
 from blocks.cluster.nodes import Nodes
@@ -45,6 +46,7 @@ class ClusterClient:
         mounts: What pods mount, and what there is to be mounted.
         documents: Single objects as the API server has them.
         secrets: Single texts of Secrets.
+        groups: Pods that find and know each other.
     """
 
     def __init__(self, settings: ClusterSettings) -> None:
@@ -56,6 +58,7 @@ class ClusterClient:
         self.mounts = Mounts(api)
         self.documents = Documents(api)
         self.secrets = Secrets(api)
+        self.groups = Groups(api)
 
     def __enter__(self) -> Self:
         return self

@@ -55,7 +55,7 @@ def _fetch(options: argparse.Namespace) -> None:
     # Imported by the command that needs it: `check` is waited for at every start of an engine, and does without the hub's client.
     from flows.node.fetch import fetch
     from flows.node.policy import Patience, SpacePolicy, TransferPolicy
-    from flows.node.snapshot import Wanted
+    from flows.node.snapshot import Wanted, is_complete
     from flows.node.store import Store
 
     try:
@@ -82,6 +82,9 @@ def _fetch(options: argparse.Namespace) -> None:
         patience=patience,
     )
     sharing = _sharing(options, store, wanted)
+    if options.give_only and not is_complete(store.folder(wanted), wanted):
+        say("complete", fetched=False, bytes=0, files=0, hub_bytes=0, peer_bytes={})
+        return
     fetched = fetch(store, wanted, space, policy, sharing)
     facts = {} if sharing is None else {"hub_bytes": sharing.hub_bytes, "peer_bytes": sharing.peer_bytes}
     say("complete", fetched=fetched, bytes=wanted.size_bytes, files=len(wanted.files), **facts)
@@ -161,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--share-secret", type=Path, help="share with other nodes: folder with the tls.crt and tls.key that all of them have"
     )
+    command.add_argument("--give-only", action="store_true", help="fetch nothing: give what is here to those that share")
     command.add_argument("--share-rank", type=int, default=0, help="this node's number, from 0")
     command.add_argument("--share-nodes", type=int, default=1, help="how many nodes there are")
     command.add_argument("--share-with", type=_place, action="append", default=[], metavar="HOST:PORT", help="where the others are")

@@ -152,6 +152,12 @@ def _fit_row(assessment: Assessment) -> Markdown:
     )
 
 
+def _shared(assessment: Assessment) -> str:
+    if not assessment.environment.prefetch.share:
+        return ""
+    return "; nodes that have them give them, and all of them share one download"
+
+
 def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[Markdown]:
     """What would happen, step by step; or everything that speaks against it."""
     if assessment.refusals:
@@ -165,7 +171,7 @@ def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[
     return [
         *([md("- Only after it is verified in {}.", environment.after)] if environment.after else []),
         *([md("- Only after a person approves it.")] if environment.approval.required else []),
-        md("- {:,.1f} MB are brought to {}, unless they are there.", candidate.size_bytes / 1e6, names(plan.nodes)),
+        md("- {:,.1f} MB are brought to {}, unless they are there{}.", candidate.size_bytes / 1e6, names(plan.nodes), _shared(assessment)),
         md(
             "- Helm release {} in namespace {}: {}, {}.",
             code(plan.helm_release),

@@ -134,6 +134,8 @@ class PrefetchPolicy:
         disk_gib: Size of the disk that holds `store`, in GiB, where it is not the one that the kubelet counts as ephemeral storage.
         reserve_percent: Share of the node's disk that stays free; the kubelet evicts pods and deletes images above 85 % use.
         token_secret: A Secret in the namespace whose key `token` is the hub token; none for public models.
+        share: Whether nodes share one download, and those that have the weights give them to those that lack them.
+        share_mbit: The most that one node sends to others, in megabits (10^6) a second; none for no limit.
     """
 
     __pydantic_config__ = STRICT
@@ -144,6 +146,8 @@ class PrefetchPolicy:
     disk_gib: Annotated[float, Field(gt=0, le=1e7)] | None = None
     reserve_percent: Annotated[float, Field(ge=0, lt=100)] = 15
     token_secret: DnsLabel | None = None
+    share: bool = False
+    share_mbit: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,12 +36,13 @@ OUTSIDE: dict[str, Peer] = {
     "metadata service": Peer(address="169.254.169.254"),
     "metadata service by IPv6": Peer(address="fd00:ec2::254"),
 }
-PORTS = [(8000, "TCP"), (443, "TCP"), (53, "UDP"), (53, "TCP"), (22, "TCP"), (80, "TCP"), (8000, "UDP")]
+PORTS = [(8000, "TCP"), (443, "TCP"), (53, "UDP"), (53, "TCP"), (22, "TCP"), (80, "TCP"), (8000, "UDP"), (8444, "TCP"), (8444, "UDP")]
 
 #: Everything that passes, and nothing else does.
 DECLARED = {
     *((caller, "engine", 8000, "TCP") for caller in ("router", "prometheus", "verifier")),
     *((who, "dns", 53, protocol) for who in ("engine", "prefetch", "scrub", "stranger") for protocol in ("UDP", "TCP")),
+    ("prefetch", "prefetch", 8444, "TCP"),
     *(("prefetch", hub, 443, "TCP") for hub in ("api server", "internet", "internet by IPv6")),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import pytest
 
 from flows.weights.secret import share_secret
 from sandbox.hub import Hub
-from tests.prefetch.conftest import Ended, Node, Wanted, shards
+from tests.prefetch.conftest import SEGMENT, Ended, Node, Wanted, shards
+from tests.support.cache import CachingProxy
 
 #: Addresses of this machine that nobody else listens on, all with one port.
 PORT = 8444
@@ -82,3 +84,109 @@ def test_nodes_share_one_download(fleet: Any) -> None:
     said = [result.lines[-1] for result in results]
     assert hub.requests.bytes_sent("cdn") <= 1.15 * made.wanted[0].size_bytes
     assert all(line["peer_bytes"] for line in said)
+
+
+def test_one_that_has_it_gives_it_and_the_hub_is_not_asked(fleet: Any) -> None:
+    made = fleet(2, shards(3))
+    assert made.wanted[0].fetch().event == "complete"
+    hub = made.wanted[0].node.hub
+    hub.requests.clear()
+
+    # One of them knows the other's address alone: it is asked back.
+    giving, taking = made.run([0, 1])
+
+    assert [line["event"] for line in giving.lines] == ["complete"]
+    assert not giving.lines[0]["fetched"]
+    assert taking.lines[-1]["hub_bytes"] == 0
+    assert made.wanted[1].is_whole()
+    assert not [request for request in hub.requests if request.method == "GET"]
+
+
+def test_one_that_is_killed_at_any_moment_is_done_without_and_comes_back(fleet: Any) -> None:
+    made = fleet(3, shards(4, 5, size=60 * SEGMENT))
+    processes = [made.start(rank) for rank in range(3)]
+    while "progress" not in str(processes[1].stdout.readline()):
+        pass
+    processes[1].kill()
+    processes[1].communicate()
+
+    (again,) = made.run([1])
+
+    assert again.event == "complete"
+    assert [result.event for result in ended([processes[0], processes[2]])] == ["complete"] * 2
+    assert all(wanted.is_whole() for wanted in made.wanted)
+
+
+def test_a_stranger_gets_nothing_and_holds_nobody_up(fleet: Any, tmp_path: Path) -> None:
+    made = fleet(2, shards(6))
+    (foreign := tmp_path / "foreign").mkdir()
+    for name, text in share_secret().items():
+        (foreign / name).write_text(text)
+
+    results = made.run([0], share_meet_seconds=1, share_linger_seconds=1) + ended(
+        [made.start(0, share_linger_seconds=4), made.start(1, share_secret=foreign, share_meet_seconds=1, share_linger_seconds=1)]
+    )
+
+    assert [result.event for result in results] == ["complete"] * 3
+    # the other holds another key: it is told nothing, and comes to everything by the hub
+    assert results[2].lines[-1]["peer_bytes"] == {}
+    assert made.wanted[1].is_whole()
+
+
+def test_one_that_sends_other_bytes_than_it_claims_is_named_and_not_asked_again(fleet: Any) -> None:
+    made = fleet(2, shards(7))
+    assert made.wanted[0].fetch().event == "complete"
+    # given weights that were proven, and that the disk has changed since
+    path = next(path for path in made.wanted[0].folder.glob("*.safetensors"))
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(5 * SEGMENT)
+        file.write(b"another")
+
+    giving, taking = made.run([0, 1])
+
+    assert giving.event == taking.event == "complete"
+    assert {"event": "wrong", "path": path.name, "piece": 5, "node": 0} in taking.lines
+    assert made.wanted[1].is_whole()
+
+
+def test_a_hub_that_refuses_one_of_them_does_not_matter(fleet: Any) -> None:
+    made = fleet(2, shards(8))
+    made.wanted[1].node.variables["HF_ENDPOINT"] = "http://127.0.0.1:9"
+
+    results = made.run([0, 1])
+
+    assert [result.event for result in results] == ["complete"] * 2
+    assert results[1].lines[-1]["hub_bytes"] == 0
+    assert made.wanted[1].is_whole()
+
+
+def test_without_the_hub_all_end_with_its_error(fleet: Any) -> None:
+    made = fleet(2, shards(9))
+    for wanted in made.wanted:
+        wanted.node.variables["HF_ENDPOINT"] = "http://127.0.0.1:9"
+
+    for result in made.run([0, 1]):
+        assert (result.event, result.error) == ("failed", "HubUnreachable")
+
+
+def test_behind_a_caching_proxy_nodes_need_not_share(fleet: Any) -> None:
+    made = fleet(2, shards(10))
+    hub = made.wanted[0].node.hub
+    with CachingProxy().served() as proxy:
+        for wanted in made.wanted:
+            wanted.node.variables.update({"http_proxy": proxy.url, "no_proxy": ""})
+            assert wanted.fetch().event == "complete"
+            assert wanted.is_whole()
+        sent = hub.requests.bytes_sent("cdn")
+
+        # and a cache that keeps wrong bytes is found
+        place = next(place for place, kept in proxy.kept.items() if kept[0] == 206)
+        status, headers, body = proxy.kept[place]
+        proxy.kept[place] = (status, headers, bytes(len(body)))
+        shutil.rmtree(made.wanted[1].node.store)
+        corrupt = made.wanted[1].fetch()
+
+    weights = sum(len(content) for name, content in made.wanted[0].files.items() if name.endswith(".safetensors"))
+    assert sent == weights
+    assert (corrupt.event, corrupt.error) == ("failed", "SnapshotCorrupt")

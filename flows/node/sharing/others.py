@@ -139,6 +139,8 @@ class Others:
     def stalled(self, rank: int, now: float) -> None:
         """One did not send in time."""
         other = self._all[rank]
+        if now < other.resting_until:
+            return  # several were asked of it when it stalled: that is one stall
         other.stalls += 1
         other.resting_until = now + self._policy.rest_seconds * 2 ** min(other.stalls - 1, _MOST_DOUBLINGS)
 

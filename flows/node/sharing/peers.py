@@ -40,10 +40,12 @@ class Asker:
         name: The snapshot's.
         context: TLS.
         timeout_seconds: Longest silence.
+        own: The address that is asked from: others know by it where to ask back.
     """
 
-    def __init__(self, name: str, context: ssl.SSLContext, timeout_seconds: float) -> None:
+    def __init__(self, name: str, context: ssl.SSLContext, timeout_seconds: float, own: str) -> None:
         self._name = name
+        self._source = (own, 0) if own not in ("0.0.0.0", "::") else None  # noqa: S104
         self._context = context
         self._timeout = timeout_seconds
         self._open: dict[Address, http.client.HTTPSConnection] = {}
@@ -118,7 +120,7 @@ class Asker:
         if connection is None:
             while len(self._open) >= _MOST_KEPT:
                 self._close(next(iter(self._open)))
-            connection = http.client.HTTPSConnection(*address, timeout=self._timeout, context=self._context)
+            connection = http.client.HTTPSConnection(*address, timeout=self._timeout, context=self._context, source_address=self._source)
         self._open[address] = connection  # the last one is dropped last
         try:
             connection.request("GET", target)
@@ -164,8 +166,13 @@ class Listener:
         self._most = most
         self._closed = threading.Event()
         self._found: set[Address] = set()
+        self._met: set[Address] = set()
         self._asked: set[Address] = set()
         threading.Thread(target=self._resolve, daemon=True).start()
+
+    def meet(self, address: Address) -> None:
+        """Ask that one, too: it has asked us, and its name may not be known yet."""
+        self._met.add(address)
 
     def close(self) -> None:
         """Stop asking."""
@@ -179,6 +186,7 @@ class Listener:
                     found |= {(str(info[4][0]), port) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
                 except OSError:
                     continue  # no pod has an address yet
+            found |= self._met
             self._found = found
             for address in sorted(found - self._asked)[: max(0, self._most - len(self._asked))]:
                 self._asked.add(address)
@@ -197,6 +205,7 @@ class Listener:
                 self._lost(address)
                 failing_since = failing_since or time.monotonic()
                 # A pod that is gone has no name any more; another one may get its address.
+                self._met.discard(address)
                 if address not in self._found and time.monotonic() - failing_since > _RESOLVE_SECONDS:
                     break
             self._closed.wait(self._poll_seconds if failing_since is None else 2 * self._poll_seconds)

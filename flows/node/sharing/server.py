@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import json
 import os
@@ -52,8 +53,8 @@ class Holder(Protocol):
 
     name: str
 
-    def told(self, rank: int, life: str, since: int, *, complete: bool) -> Told:
-        """What another is told that has read so many claims of this life; `complete` is what it says of itself."""
+    def told(self, rank: int, life: str, since: int, *, complete: bool, host: str) -> Told:
+        """What another at that address is told that has read so many claims of this life; `complete` is what it says of itself."""
 
     def work(self, rank: int) -> int | None:
         """A piece that is left to another, which asks for work; none if there is none."""
@@ -85,7 +86,13 @@ class Server:
             pass
 
         Handler.holder, Handler.bucket, Handler.sends = holder, bucket, sends
-        self._server = _Listener(bind, Handler, context, most_connections)
+        try:
+            self._server = _Listener(bind, Handler, context, most_connections)
+        except OSError as exc:
+            # A kernel without IPv6 has no address for everybody but the old one.
+            if bind[0] != "::" or exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            self._server = _Listener(("0.0.0.0", bind[1]), Handler, context, most_connections)  # noqa: S104
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
 
     def close(self) -> None:
@@ -166,7 +173,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _tell(self, asked: dict[str, str]) -> None:
         try:
             rank, since = int(asked["rank"][:9]), int(asked["since"][:12])
-            told = self.holder.told(rank, asked.get("life", ""), since, complete=asked.get("complete") == "1")
+            complete, host = asked.get("complete") == "1", str(self.client_address[0])
+            told = self.holder.told(rank, asked.get("life", ""), since, complete=complete, host=host)
         except (KeyError, ValueError):
             self._refuse(400)
             return

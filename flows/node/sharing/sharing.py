@@ -126,7 +126,7 @@ class Sharing:
 
     def asker(self) -> Asker:
         """What one thread asks others with."""
-        return Asker(self.name, self._client, _SILENT_SECONDS)
+        return Asker(self.name, self._client, _SILENT_SECONDS, self.policy.bind[0])
 
     def place(self, rank: int) -> Address | None:
         """Where another was heard last."""
@@ -138,8 +138,10 @@ class Sharing:
         start = index * self._piece_bytes
         return start, min(self._piece_bytes, self.contents[content].size_bytes - start)
 
-    def told(self, rank: int, life: str, since: int, *, complete: bool) -> Told:
+    def told(self, rank: int, life: str, since: int, *, complete: bool, host: str) -> Told:
         """What another is told, and that it is done if it says so."""
+        if self._listener is not None and rank not in self._places and rank != self.policy.rank and 0 <= rank < self.policy.nodes:
+            self._listener.meet((host.removeprefix("::ffff:"), self.policy.bind[1]))
         with self.changed:
             if complete and rank != self.policy.rank and 0 <= rank < self.policy.nodes:
                 self.swarm.others[rank].complete = True

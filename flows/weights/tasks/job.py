@@ -62,7 +62,8 @@ def run_on_node(
         was_deleted = was_deleted or any(pod.terminating for pod in pods)
         # One line is enough: the last is the newest progress, or the end. What could not be read of the log is in the pod's status.
         line = said(client.jobs.log(namespace, name, lines=1).strip()) or said(last_words(pods))
-        if state is not None and state.outcome == "succeeded":
+        # The last word of a program that shares comes before its end: it stays for the others, and nobody waits for that.
+        if (state is not None and state.outcome == "succeeded") or (line.get("event") == "complete" and "peer_bytes" in line):
             return line
         if state is not None and state.outcome == "failed" and (kind := _ERRORS.get(str(line.get("error")))) is not None:
             raise kind(f"Node {node}: {line['message']}")
