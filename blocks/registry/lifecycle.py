@@ -7,19 +7,28 @@ after a cut connection it finds its own event and changes nothing. Which status 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+
+from psycopg.types.json import Jsonb
 
 from blocks.errors import RegistryRejected
 from blocks.facts.kinds import EventKind
-from blocks.facts.registry import Entry, Status
+from blocks.facts.registry import Entry
 from blocks.registry.documents import has_evidence
 from blocks.registry.repeated import repeated
-from blocks.registry.session import Session
-from blocks.registry.steps import Step, take_step
+from blocks.registry.session import Session, row
+from blocks.registry.steps import Step, candidate_of, take_step
+from blocks.storable import storable_document
 
 _SERVING = ("ready", "degraded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    holds: bool
 
 
 class Lifecycle:
@@ -207,13 +216,12 @@ class Lifecycle:
         actor: str | None = None,
         evidence_sha256: str | None = None,
         at: datetime | None = None,
-    ) -> Entry | None:
-        """Take the candidate that serves out of routing; return its entry, or None if it does not serve here (any longer)."""
-        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
-            # Without the lock's number: what is found bad is taken out while a release holds the lock, too.
-            if step.change("degrade_entry", reason=reason):
-                step.record(EventKind.DEGRADED, {"reason": reason, "evidence_sha256": evidence_sha256})
-            return _holding(step, fingerprint, "degraded")
+    ) -> bool:
+        """Take the candidate that serves out of routing; False if it does not serve here (any longer)."""
+        # Without the lock's number: what is found bad is taken out while a release holds the lock, too.
+        who = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
+        more = {"reason": reason, "degraded_by": None, "run_id": run_id, "actor": actor, "at": at}
+        return self._judge(who, EventKind.DEGRADED, {"reason": reason, "evidence_sha256": evidence_sha256}, **more)
 
     @repeated
     def mark_recovered(
@@ -228,16 +236,24 @@ class Lifecycle:
         evidence_sha256: str | None = None,
         degraded_by: str | None = None,
         at: datetime | None = None,
-    ) -> Entry | None:
-        """Route to a degraded candidate again, which was found good; return its entry, or None if it does not serve here (any longer).
+    ) -> bool:
+        """Route to a degraded candidate again, which was found good; False if it does not serve here (any longer).
 
         A candidate that lost its endpoint to a failed release comes back by a run that begins with it, not by this. With `degraded_by` only
         what that actor had degraded comes back: a health check must not overrule a verification.
         """
-        with self._step(model, environment, fingerprint, run_id, organisation, actor, at) as step:
-            if step.change("recover_entry", degraded_by=degraded_by):
-                step.record(EventKind.RECOVERED, {"evidence_sha256": evidence_sha256})
-            return _holding(step, fingerprint, "ready")
+        who = {"model": model, "environment": environment, "organisation": organisation, "fingerprint": fingerprint}
+        more = {"reason": None, "degraded_by": degraded_by, "run_id": run_id, "actor": actor, "at": at}
+        return self._judge(who, EventKind.RECOVERED, {"evidence_sha256": evidence_sha256}, **more)
+
+    def _judge(self, who: Mapping[str, object], kind: EventKind, detail: Mapping[str, object], **more: object) -> bool:
+        with self._session.connected() as connection:
+            held = row(connection, "judge", _Judged, {**who, **more, "kind": kind, "detail": Jsonb(storable_document(detail))})
+            if held is not None and held.holds:
+                return True
+            # Nothing of it serves here. It may never have been a candidate of this model.
+            candidate_of(connection, str(who["fingerprint"]), str(who["model"]))
+        return False
 
     @contextmanager
     def _step(
@@ -261,8 +277,3 @@ class Lifecycle:
                 actor=actor,
                 at=at,
             )
-
-
-def _holding(step: Step, fingerprint: str, status: Status) -> Entry | None:
-    entry = step.entry()
-    return entry if entry is not None and entry.fingerprint == fingerprint and entry.status == status else None

@@ -12,7 +12,7 @@ from blocks.errors import RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Entry, Event, TakenOut
 from blocks.registry.connect import Connection
-from blocks.registry.documents import canonical, stored_candidate
+from blocks.registry.documents import StoredCandidate, canonical, stored_candidate
 from blocks.registry.locks import require_lock
 from blocks.registry.session import change, row, rows
 from blocks.storable import storable_document
@@ -93,6 +93,18 @@ class Step:
         return row(self.connection, "overtaken", Event, {**self.who, "since_id": since.id})
 
 
+def candidate_of(connection: Connection, fingerprint: str, model: str) -> StoredCandidate:
+    """The candidate with that fingerprint.
+
+    Raises:
+        RegistryRejected: The candidate was never registered, or is one of another model.
+    """
+    candidate = stored_candidate(connection, fingerprint)
+    if candidate.model != model:
+        raise RegistryRejected(f"candidate {fingerprint[:12]} is one of {candidate.model}, not of {model}", fingerprint=fingerprint)
+    return candidate
+
+
 def take_step(
     connection: Connection,
     *,
@@ -112,9 +124,7 @@ def take_step(
     place = {"organisation": organisation, "model": model, "environment": environment}
     # The candidate is read after the lock, so that everything a step sees is of one moment.
     moment = row(connection, "lock_environment", _Moment, {**place, "at": at})
-    candidate = stored_candidate(connection, fingerprint)
-    if candidate.model != model:
-        raise RegistryRejected(f"candidate {fingerprint[:12]} is one of {candidate.model}, not of {model}", fingerprint=fingerprint)
+    candidate = candidate_of(connection, fingerprint, model)
     who = {
         "hub_revision": candidate.hub_revision,
         "fingerprint": fingerprint,

@@ -197,12 +197,20 @@ class Releases:
         )
 
     def degrade(self, candidate: str) -> Entry | None:
-        return self.client.lifecycle.mark_degraded(
-            model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate), reason="answers are wrong"
+        fingerprint = self.fingerprint(candidate)
+        held = self.client.lifecycle.mark_degraded(
+            model=self.model, environment=self.environment, fingerprint=fingerprint, reason="answers are wrong"
         )
+        return self._held(fingerprint, held)
 
     def recover(self, candidate: str) -> Entry | None:
-        return self.client.lifecycle.mark_recovered(model=self.model, environment=self.environment, fingerprint=self.fingerprint(candidate))
+        fingerprint = self.fingerprint(candidate)
+        return self._held(
+            fingerprint, self.client.lifecycle.mark_recovered(model=self.model, environment=self.environment, fingerprint=fingerprint)
+        )
+
+    def _held(self, fingerprint: str, held: bool) -> Entry | None:
+        return next(each for each in self.client.entries(self.model, self.environment) if each.fingerprint == fingerprint) if held else None
 
     def statuses(self) -> dict[str, str]:
         """Status by the first letter of the commit."""

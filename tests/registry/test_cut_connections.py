@@ -25,7 +25,8 @@ Moment = Literal["before", "after"]
 
 
 class Cutter:
-    """A TCP proxy before PostgreSQL. Armed, it cuts connections at their COMMIT: before the server gets it, or before the client hears."""
+    """A TCP proxy before PostgreSQL. Armed, it cuts connections at their COMMIT (a procedure's too): before the server gets
+    it, or before the client hears."""
 
     def __init__(self, dsn: str, loop: LoopThread) -> None:
         self._socket = f"{conninfo_to_dict(dsn)['host']}/.s.PGSQL.5432"
@@ -46,7 +47,7 @@ class Cutter:
         async def up() -> None:
             nonlocal swallow
             while data := await client.read(65536):
-                if self.left and b"COMMIT" in data:
+                if self.left and (b"COMMIT" in data or b"\nCALL" in data):
                     self.left -= 1
                     if self.armed == "before":
                         return
