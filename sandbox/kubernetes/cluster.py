@@ -33,6 +33,8 @@ class Cluster(WithNodes):
         options: How the agents behave in time.
         node_grace_seconds: How old a node's lease may be before the node counts as lost.
         job_backoff_seconds: The wait before a Job's first failed pod is replaced.
+        job_sync_seconds: How long after a change of its pods a Job is looked at.
+        patience_seconds: The longest wait before what was refused is tried again; Kubernetes waits for up to 1,000 s.
         port: The API server's port; 0 takes a free one.
 
     Attributes:
@@ -47,14 +49,20 @@ class Cluster(WithNodes):
         nodes: Sequence[NodeSpec],
         images: Mapping[str, Image],
         options: AgentOptions | None = None,
-        node_grace_seconds: float = 40.0,
+        node_grace_seconds: float = 50.0,
         job_backoff_seconds: float = 10.0,
+        job_sync_seconds: float = 1.0,
+        patience_seconds: float = 5.0,
         port: int = 0,
     ) -> None:
         self.server = ApiServer(folder, loop, port=port)
         self._loop = loop
         self._manager = ControllerManager(
-            self.server.local_client(), node_grace_seconds=node_grace_seconds, job_backoff_seconds=job_backoff_seconds
+            self.server.local_client(),
+            node_grace_seconds=node_grace_seconds,
+            job_backoff_seconds=job_backoff_seconds,
+            job_sync_seconds=job_sync_seconds,
+            patience_seconds=patience_seconds,
         )
         address = urlsplit(self.server.url)
         in_cluster = {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}

@@ -20,6 +20,7 @@ from sandbox.kubernetes.controllers.nodes import LEASE_NAMESPACE
 from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.meta.client import LEASES, NODES, PODS, HttpClient
 from sandbox.kubernetes.meta.errors import ApiError
+from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
 from sandbox.kubernetes.node.group import WithNodes
 from sandbox.serving import LoopThread
@@ -57,6 +58,7 @@ class OutsideCluster(WithNodes):
         subnet: str | None = None,
     ) -> None:
         self.kubeconfig = kubeconfig
+        self._folder = folder
         self._loop = loop
         self._client = loop.run(_connect(kubeconfig))
         self.url = self._client.url
@@ -76,6 +78,17 @@ class OutsideCluster(WithNodes):
             )
             for spec, share in zip(nodes, shares, strict=True)
         }
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate authority that clients are to trust, PEM, as the kubeconfig has it."""
+        authority = read_kubeconfig(self.kubeconfig).authority
+        if authority is None:
+            raise ValueError(f"{self.kubeconfig} names no certificate authority")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "ca.pem"
+        path.write_text(authority)
+        return path
 
     def client(self, user: str) -> Client:
         """A client for a further controller; it acts as the user of the kubeconfig, whoever it is for."""

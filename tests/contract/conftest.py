@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ def api(api_server: ApiServer | None, outside: Outside | None) -> Iterator[Api]:
     api.http.delete(f"/api/v1/namespaces/{api.namespace}")
     api.http.delete(f"/api/v1/nodes/{api.namespace}")
     api.close()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until it holds; on a real cluster much takes a moment until every part has heard of it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.01)
 
 
 def _wait_until_furnished(api: Api) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.contract.conftest import Api
+from tests.contract.conftest import Api, wait_for
 
 JSON = dict[str, Any]
 
@@ -20,13 +17,6 @@ def configmap(name: str, **more: Any) -> JSON:
 
 def pod(name: str, **spec: Any) -> JSON:
     return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i:1"}], **spec}}
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.01)
 
 
 def test_write_without_change_makes_no_new_version(api: Api) -> None:
@@ -175,7 +165,9 @@ def test_status_is_written_through_its_subresource_only(api: Api) -> None:
     api.patch("pods", "p/status", {"status": {"phase": "Running"}, "metadata": {"finalizers": ["x/y"]}})
     written = api.get("pods", "p").json()
     assert written["status"]["phase"] == "Running"
-    assert "finalizers" not in written["metadata"]
+    # A kubelet's word for its pods: what else of the metadata is the writer's to say is taken with it.
+    assert written["metadata"]["finalizers"] == ["x/y"]
+    api.patch("pods", "p", {"metadata": {"finalizers": None}})
 
 
 def test_eviction_respects_the_disruption_budget(api: Api) -> None:
@@ -207,6 +199,8 @@ def test_custom_resources_are_served_once_defined(api: Api) -> None:
     # Then its objects can be made, and fields that it does not know are refused or dropped
     widgets = f"{group}/v1/widgets"
     body = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1, "colour": "red"}}
+    # a moment after they are defined
+    wait_for(lambda: api.get(widgets).status_code == 200)
     refused = api.create(widgets, body, fieldValidation="Strict")
     made = api.made(widgets, body)
     assert 'unknown field "spec.colour"' in refused.json()["message"]
@@ -214,13 +208,17 @@ def test_custom_resources_are_served_once_defined(api: Api) -> None:
     assert api.patch(widgets, "w", {"spec": {"size": 2}}).json()["metadata"]["generation"] == 2
     # And they go with their definition
     api.http.delete(f"{definitions}/widgets.{group}")
-    assert api.get(widgets, "w").status_code == 404
+    wait_for(lambda: api.get(widgets, "w").status_code == 404)
 
 
 def test_events_of_the_new_group_are_the_old_ones(api: Api) -> None:
     regarding = {"kind": "Pod", "name": "p", "namespace": api.namespace}
     event = {"metadata": {"name": "e"}, "regarding": regarding, "note": "hello", "reason": "Said", "type": "Normal"}
-    api.made("events.k8s.io/v1/events", event)
+    untimed = api.create("events.k8s.io/v1/events", event)
+    assert untimed.status_code == 422
+    assert "eventTime" in [cause["field"] for cause in untimed.json()["details"]["causes"]]
+    by = {"reportingController": "example.com/tests", "reportingInstance": "tests-1", "action": "Saying"}
+    api.made("events.k8s.io/v1/events", {**event, **by, "eventTime": "2026-11-30T12:00:00.000000Z"})
     old = api.get("events", fieldSelector="reason=Said").json()["items"][0]
     assert (old["message"], old["involvedObject"]["name"]) == ("hello", "p")
     assert api.get("events.k8s.io/v1/events", "e").json()["note"] == "hello"

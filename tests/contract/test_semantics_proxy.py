@@ -75,12 +75,13 @@ def agent(api_loop: LoopThread, reachable_address: str) -> Iterator[HttpServer]:
 
 
 def publish(api: Api, name: str, host: str, port: int) -> None:
-    """A service with one ready endpoint."""
+    """A service with one ready endpoint: a pod's address, or the API server does not go there."""
     api.made("services", {"metadata": {"name": name}, "spec": {"ports": [{"name": "http", "port": 80, "targetPort": port}]}})
-    labels = {"kubernetes.io/service-name": name}
-    endpoint = {"addresses": [host], "conditions": {"ready": True}}
-    piece = {"metadata": {"name": f"{name}-1", "labels": labels}, "addressType": "IPv4", "endpoints": [endpoint]}
-    api.made("discovery.k8s.io/v1/endpointslices", {**piece, "ports": [{"name": "http", "port": port}]})
+    api.made("pods", {"metadata": {"name": f"{name}-1"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    api.patch("pods", f"{name}-1/status", {"status": {"podIP": host, "podIPs": [{"ip": host}]}})
+    target = {"kind": "Pod", "namespace": api.namespace, "name": f"{name}-1"}
+    subset = {"addresses": [{"ip": host, "targetRef": target}], "ports": [{"name": "http", "port": port}]}
+    api.made("endpoints", {"metadata": {"name": name}, "subsets": [subset]})
 
 
 def test_request_reaches_the_service_without_its_credentials(api: Api, backend: tuple[Backend, HttpServer]) -> None:
@@ -135,7 +136,38 @@ def test_nothing_behind_the_endpoint_is_said_in_kubernetes_words(api: Api, reach
 def test_port_that_the_service_lacks(api: Api, backend: tuple[Backend, HttpServer]) -> None:
     publish(api, "s", backend[1].host, backend[1].port)
     response = api.http.get(api.path("services", "s:9999/proxy/"))
-    assert (response.status_code, response.json()["message"]) == (503, 'no service port "9999" found for service "s"')
+    assert (response.status_code, response.json()["message"]) == (503, 'no service port 9999 found for service "s"')
+
+
+def test_a_service_is_reached_by_its_endpoints_and_the_name_of_its_port(api: Api, backend: tuple[Backend, HttpServer]) -> None:
+    publish(api, "s", backend[1].host, backend[1].port)
+
+    def said(name: str) -> tuple[int, str]:
+        answer = api.http.get(api.path("services", f"{name}/proxy/"))
+        return answer.status_code, answer.json().get("message", "")
+
+    assert said("http:s:http") == (200, "")
+    # its port has a name, and none was given
+    assert said("s") == (503, 'no endpoints available for service "s"')
+    assert said("s:nothing") == (503, 'no endpoints available for service "s:nothing"')
+    assert said("ftp:s:http") == (400, 'invalid service request "ftp:s:http"')
+    assert said("none:80") == (404, 'services "none" not found')
+    # a slice alone does not serve, nor does the address of what is no pod
+    api.made("services", {"metadata": {"name": "sliced"}, "spec": {"ports": [{"port": 80}]}})
+    piece = {"metadata": {"name": "sliced-1", "labels": {"kubernetes.io/service-name": "sliced"}}, "addressType": "IPv4"}
+    endpoint = {"addresses": ["192.0.2.7"], "conditions": {"ready": True}}
+    api.made("discovery.k8s.io/v1/endpointslices", {**piece, "endpoints": [endpoint], "ports": [{"port": backend[1].port}]})
+    assert said("sliced:80") == (404, 'services "sliced" not found')
+    api.made("endpoints", {"metadata": {"name": "sliced"}, "subsets": [{"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 80}]}]})
+    assert said("sliced:80") == (503, 'no endpoints available for service "sliced:80"')
+
+
+@pytest.mark.parametrize(("name", "value", "least"), [("limitBytes", "0", "0"), ("tailLines", "-1", "or equal to 0")])
+def test_a_part_of_a_log_that_cannot_be_is_refused(api: Api, agent: HttpServer, name: str, value: str, least: str) -> None:
+    make_pod_on_node(api, agent, "main")
+    refused = api.get("pods", "p/log", **{name: value})
+    assert (refused.status_code, refused.json()["details"]["causes"][0]["field"]) == (422, name)
+    assert refused.json()["message"].endswith(least)
 
 
 def make_pod_on_node(api: Api, agent: HttpServer, *containers: str) -> None:

@@ -36,7 +36,7 @@ IMAGES = {
     "web": Image(command=(sys.executable, "-c", WEB)),
     "python": Image(command=(sys.executable, "-c")),
 }
-QUICK = AgentOptions(restart_backoff_seconds=0.2, retry_seconds=0.2, lease_seconds=0.3, memory_check_seconds=0.1)
+QUICK = AgentOptions(settle_seconds=0.1, restart_backoff_seconds=0.2, retry_seconds=0.2, lease_seconds=0.3, memory_check_seconds=0.1)
 
 
 class Bench:

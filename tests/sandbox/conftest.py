@@ -28,7 +28,9 @@ def loop() -> Iterator[LoopThread]:
 @pytest.fixture(scope="session")
 def shared_cluster(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    with Cluster(folder, loop, nodes=[NodeSpec(name="node-1", gpus=8)], images=IMAGES, options=QUICK, job_backoff_seconds=0.2) as cluster:
+    with Cluster(
+        folder, loop, nodes=[NodeSpec(name="node-1", gpus=8)], images=IMAGES, options=QUICK, job_backoff_seconds=0.2, job_sync_seconds=0.1
+    ) as cluster:
         yield cluster
 
 

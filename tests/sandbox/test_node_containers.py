@@ -95,6 +95,7 @@ def test_an_image_that_nobody_has_is_waited_for(own_bench: Starter) -> None:
     bench = own_bench([NodeSpec(name="gpu-1")], images=images, options=AgentOptions(restart_backoff_seconds=1.0))
     bench.pod("web", "sleep 100", image="vllm/none:v1")
     unknown = (
+        "rpc error: code = NotFound desc = "
         'failed to pull and unpack image "docker.io/vllm/none:v1": failed to resolve reference "docker.io/vllm/none:v1": '
         "docker.io/vllm/none:v1: not found"
     )
@@ -122,7 +123,7 @@ def test_a_program_that_is_not_there_is_a_start_error(bench: Bench) -> None:
     ended = bench.wait_container("lost", lambda entry: "terminated" in entry["state"])["state"]["terminated"]
 
     assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
-    assert ended["message"].endswith('exec: "no-such-program": executable file not found in $PATH')
+    assert ended["message"].endswith('exec: "no-such-program": executable file not found in $PATH: unknown')
 
 
 def test_a_missing_secret_is_a_config_error_until_it_comes(bench: Bench) -> None:

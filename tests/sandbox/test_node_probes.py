@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.kubernetes.meta.client import PODS
 from sandbox.kubernetes.node.probes import Answer, Target, repeat
-from sandbox.kubernetes.node.process import Command
+from sandbox.kubernetes.node.process import Command, run_to_end
 from tests.sandbox.bench import Bench, conditions, wait_for
 
 Object = dict[str, Any]
@@ -117,7 +117,7 @@ def test_thresholds_and_the_initial_delay_count_as_in_a_kubelet(tmp_path: Path) 
 
     async def probe_all() -> float:
         async with httpx.AsyncClient() as http:
-            target = Target(container={}, ip="127.0.0.1", command=surroundings, rewrite=str, http=http)
+            target = Target(container={}, ip="127.0.0.1", command=surroundings, rewrite=str, http=http, execute=run_to_end)
             began = asyncio.get_running_loop().time()
             # When the container has run for most of the initial delay already
             await repeat(rules, target, age_seconds=0.9, decide=decide)

@@ -92,4 +92,4 @@ def test_a_program_that_is_not_there_is_a_start_error_all_the_same(bench: Bench)
     ended = bench.wait_container("lost", lambda entry: "terminated" in entry["state"])["state"]["terminated"]
 
     assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
-    assert ended["message"].endswith('exec: "no-such-program": executable file not found in $PATH')
+    assert ended["message"].endswith('exec: "no-such-program": executable file not found in $PATH: unknown')

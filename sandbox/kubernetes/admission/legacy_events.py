@@ -23,6 +23,12 @@ def to_core(body: Any) -> Any:
     return _renamed(body, _NEW_TO_CORE, "v1") if isinstance(body, dict) else body
 
 
+def missing(body: Any) -> list[str]:
+    """The fields that a new event of `events.k8s.io/v1` must have and this one has not."""
+    given = body if isinstance(body, dict) else {}
+    return [field for field in ("eventTime", "reportingController", "reportingInstance", "action", "reason") if not given.get(field)]
+
+
 def to_new(obj: JSON) -> JSON:
     """A stored event as `events.k8s.io/v1` shows it."""
     return _renamed(obj, _CORE_TO_NEW, "events.k8s.io/v1")

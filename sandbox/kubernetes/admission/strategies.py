@@ -163,10 +163,10 @@ def prepare_update(resource: Resource, subresource: str, before: JSON, after: JS
 
 
 def _status_metadata(resource: Resource, old: JSON, new: JSON) -> JSON:
-    """Writes of a status may change annotations, and labels where kubelets write them, and nothing else of the metadata."""
+    """Writes of a status may change annotations, and of pods and nodes all that is the writer's to say but the owners."""
     if resource.custom:
         return {**old, **({"managedFields": new["managedFields"]} if "managedFields" in new else {})}
-    fields = ("annotations", "managedFields", *(("labels",) if resource.key in ("/pods", "/nodes") else ()))
+    fields = ("annotations", "managedFields", *(("labels", "finalizers") if resource.key in ("/pods", "/nodes") else ()))
     kept = {key: value for key, value in old.items() if key not in fields}
     return {**kept, **{key: new[key] for key in fields if key in new}}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from sandbox.kubernetes.controllers.objects import is_active, is_ready, set_condition
+from sandbox.kubernetes.controllers.objects import is_deleting, is_finished, is_ready, set_condition
 from sandbox.kubernetes.controllers.view import Controller, View
 from sandbox.kubernetes.meta.client import DISRUPTION_BUDGETS, PODS, Object
 from sandbox.kubernetes.meta.selectors import matches_labels, selector_requirements
@@ -36,9 +36,9 @@ class DisruptionController(Controller):
         pods = [
             pod
             for pod in self.view.informer(PODS).list(budget["metadata"]["namespace"])
-            if is_active(pod) and matches_labels(requirements, pod)
+            if not is_finished(pod) and matches_labels(requirements, pod)
         ]
-        expected, healthy = len(pods), sum(is_ready(pod) for pod in pods)
+        expected, healthy = len(pods), sum(is_ready(pod) and not is_deleting(pod) for pod in pods)
         desired = _desired(budget["spec"], expected)
         allowed = max(0, healthy - desired) if expected else 0
         old = budget.get("status") or {}

@@ -6,7 +6,7 @@ Not emulated: rate limits (a real recorder drops events of a source that is too 
 from __future__ import annotations
 
 import asyncio
-import time
+import itertools
 from collections.abc import Mapping
 
 import httpx
@@ -14,6 +14,7 @@ import httpx
 from sandbox.kubernetes.controllers.objects import micro_time
 from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.meta.client import EVENTS, Object
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.meta.values import now
 
@@ -42,6 +43,7 @@ class EventRecorder:
         self._queue: asyncio.Queue[tuple[Object, str, str, str]] = asyncio.Queue()
         self._written: dict[tuple[str, ...], Object] = {}
         self._similar: dict[tuple[str, ...], int] = {}
+        self._numbers = itertools.count()
 
     def tell(self, about: Object, kind: str, reason: str, message: str, *, field_path: str | None = None) -> None:
         """Record an event.
@@ -110,11 +112,18 @@ class EventRecorder:
         path = EVENTS.one(metadata["namespace"], metadata["name"])
         return await self._client.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
 
+    def _unique(self) -> str:
+        # The time alone is not: of two events in one moment the second would be refused.
+        return f"{int(utc_now().timestamp() * 1_000_000):x}{next(self._numbers):x}"
+
     def _event(self, namespace: str, involved: Object, kind: str, reason: str, message: str) -> Object:
         event: Object = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{involved['name']}.{time.time_ns():x}", "namespace": namespace},
+            "metadata": {
+                "name": f"{involved['name']}.{int(utc_now().timestamp() * 1_000_000):x}{next(self._numbers):x}",
+                "namespace": namespace,
+            },
             "involvedObject": involved,
             "reason": reason,
             "message": message,

@@ -74,6 +74,9 @@ def misfit(pod: Object, node: Object, used: Amounts, volumes: Sequence[Object] =
     if not all(tolerates(pod, taint) for taint in taints):
         return Misfit(reasons=("node(s) had untolerated taint(s)",), hopeless=True)
     if not matches_node(pod, node):
+        if _asks_for_another(pod, node):
+            # The scheduler looks at the named nodes alone, and never gets to ask this one.
+            return Misfit(reasons=("node(s) didn't satisfy plugin(s) [NodeAffinity]",), hopeless=True)
         return Misfit(reasons=("node(s) didn't match Pod's node affinity/selector",), hopeless=True)
     free = allocatable(node)
     short = [
@@ -106,8 +109,29 @@ def matches_node(pod: Object, node: Object) -> bool:
     labels = node["metadata"].get("labels") or {}
     if any(labels.get(key) != value for key, value in (pod["spec"].get("nodeSelector") or {}).items()):
         return False
-    required = dig(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+    required = _required(pod)
     return required is None or _any_term(required, node)
+
+
+def _asks_for_another(pod: Object, node: Object) -> bool:
+    """Whether each of the pod's terms names nodes, and none of them this one."""
+    required = dig(
+        pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", default=[]
+    )
+    named = [_names(term) for term in required]
+    return bool(named) and all(names is not None and node["metadata"]["name"] not in names for names in named)
+
+
+def _required(pod: Object) -> list[Object] | None:
+    """The terms of the pod's required node affinity."""
+    affinity = dig(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+    return None if affinity is None else list(affinity)
+
+
+def _names(term: Object) -> set[str] | None:
+    """The nodes that a term names; none if it names none."""
+    fields = [item for item in term.get("matchFields") or [] if item["key"] == "metadata.name" and item["operator"] == "In"]
+    return {name for item in fields for name in item["values"]} if fields else None
 
 
 def _reaches(volume: Object, node: Object) -> bool:
@@ -136,7 +160,11 @@ def _matches(expressions: Iterable[Object], values: Mapping[str, str]) -> bool:
 
 def unbound_message(trouble: str, nodes: int) -> str:
     """The same sentence where a claim of the pod's rules out every node."""
-    return f"0/{nodes} nodes are available: {trouble}. preemption: 0/{nodes} nodes are available: {nodes} {NOT_HELPFUL}."
+    return (
+        f"0/{nodes} nodes are available: {trouble}. not found"
+        if trouble.endswith("not found")
+        else f"0/{nodes} nodes are available: {trouble}."
+    )
 
 
 def unschedulable_message(misfits: Sequence[Misfit], *, may_preempt: bool = True) -> str:

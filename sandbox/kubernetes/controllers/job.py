@@ -2,12 +2,16 @@
 
 Not emulated: Indexed completion mode, pod failure and success policies, `backoffLimitPerIndex`, and the tracking finalizer on pods:
 what a finished pod counted for is remembered in this process, so pods that vanish while no controller runs are not counted.
+
+A pod of a Job that is being deleted counts as failed from that moment, and even if it then succeeds, unless `podReplacementPolicy: Failed`
+waits for its end. What is decided and what is counted are told one after the other, and only then that the Job is over.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from sandbox.kubernetes.admission.informer import key_of
 from sandbox.kubernetes.controllers.objects import (
     age_seconds,
     condition,
@@ -17,11 +21,11 @@ from sandbox.kubernetes.controllers.objects import (
     is_deleting,
     is_finished,
     is_ready,
-    utc_now,
 )
 from sandbox.kubernetes.controllers.replicaset import first_to_go, pod_from_template
 from sandbox.kubernetes.controllers.view import Controller, View, owned
 from sandbox.kubernetes.meta.client import JOBS, PODS, Object
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.meta.values import clone, dig, now, parse_time
 
@@ -39,15 +43,20 @@ class JobController(Controller):
     Args:
         view: The cluster.
         backoff_seconds: The wait before the first failed pod is replaced; doubles with each failure. Kubernetes takes 10.
+        sync_seconds: How long after a change of its pods a Job is looked at; Kubernetes gathers them for a second.
     """
 
-    def __init__(self, view: View, *, backoff_seconds: float = 10.0) -> None:
+    retry_seconds = (1.0, 60.0)
+
+    def __init__(self, view: View, *, backoff_seconds: float = 10.0, sync_seconds: float = 1.0) -> None:
         super().__init__(view)
         self._backoff_seconds = backoff_seconds
+        self._sync_seconds = sync_seconds
         self._events = view.recorder("job-controller")
         self._counted: dict[str, dict[str, str]] = {}
+        #: When pods were asked to go, by Job and pod.
+        self._asked: dict[str, dict[str, datetime]] = {}
         self.watch(JOBS)
-        self.watch_dependents(PODS, "Job")
         view.informer(PODS).subscribe(self._pod_changed)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
@@ -56,17 +65,31 @@ class JobController(Controller):
         reference = controller_of(pod) if pod is not None else None
         if pod is None or reference is None or reference["kind"] != "Job":
             return
-        if is_finished(pod) or new is None:
+        key = f"{pod['metadata']['namespace']}/{reference['name']}"
+        self.queue.add_after(key, self._sync_seconds)
+        job = self.view.informer(JOBS).get(key)
+        waits = dig(job, "spec", "podReplacementPolicy") == "Failed"
+        if is_finished(pod) or new is None or (is_deleting(pod) and not waits):
             outcome = "succeeded" if dig(pod, "status", "phase") == "Succeeded" else "failed"
             self._counted.setdefault(reference["uid"], {}).setdefault(pod["metadata"]["uid"], outcome)
+        if is_deleting(pod):
+            self._asked.setdefault(reference["uid"], {}).setdefault(pod["metadata"]["uid"], utc_now())
 
     async def reconcile(self, key: str) -> float | None:
         """Bring one Job forward and write its status."""
         stored = self.view.informer(JOBS).get(key)
-        if stored is None or is_deleting(stored):
+        if stored is None:
             return None
         job = clone(stored)
         job["status"] = job.get("status") or {}
+        if is_deleting(stored):
+            pods = await owned(self.view, job, PODS)
+            if not _is_over(job) and not all(is_finished(pod) for pod in pods):
+                # Its pods go first, and are none of its failures.
+                before = [int(job["status"].get(kind, 0)) for kind in ("succeeded", "failed")]
+                self._count(job, pods, *before)
+                await self._told(stored, job)
+            return None
         if _is_over(job):
             return await self._expire(job)
         pods = await owned(self.view, job, PODS)
@@ -76,6 +99,7 @@ class JobController(Controller):
         again_seconds = self._start(job)
         verdict = self._verdict(job, pods, succeeded, failed, len(active))
         refused: ApiError | None = None
+        taken = active if verdict is not None else []
         if verdict is not None:
             _decide(job, verdict)
             await self._delete_pods(job, active, counts_as="failed" if verdict[0] == "FailureTarget" else "withdrawn")
@@ -85,14 +109,10 @@ class JobController(Controller):
         else:
             wait_seconds, refused = await self._top_up(job, active, succeeded, failed, pods)
             again_seconds = min((wait for wait in (again_seconds, wait_seconds) if wait is not None), default=None)
-        outcomes = list(self._counted.get(job["metadata"]["uid"], {}).values())
-        self._count(job, await owned(self.view, job, PODS), outcomes.count("succeeded"), outcomes.count("failed"))
-        self._conclude(job)
-        if job["status"] != stored.get("status"):
-            job = await self.view.replace(JOBS, job, "status")
-            if _is_over(job):
-                self._counted.pop(job["metadata"]["uid"], None)
-                return await self._expire(job)
+        job = await self._write(stored, job, len(taken))
+        if _is_over(job):
+            self._counted.pop(job["metadata"]["uid"], None)
+            return await self._expire(job)
         if refused is not None:
             raise refused
         return again_seconds
@@ -161,7 +181,7 @@ class JobController(Controller):
             leaving = sum(is_deleting(pod) and not is_finished(pod) for pod in pods)
         await self._delete_pods(job, first_to_go(active)[: max(0, len(active) - wanted)], counts_as="withdrawn")
         missing = wanted - len(active) - leaving
-        wait_seconds = self._backoff(pods, failed)
+        wait_seconds = self._backoff(job, pods, failed)
         if missing <= 0 or wait_seconds:
             return (wait_seconds if missing > 0 else None), None
         for _ in range(missing):
@@ -173,19 +193,43 @@ class JobController(Controller):
             self._events.tell(job, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")
         return None, None
 
-    def _backoff(self, pods: list[Object], failed: int) -> float | None:
+    def _backoff(self, job: Object, pods: list[Object], failed: int) -> float | None:
         """Seconds until a failed pod may be replaced; None when it may be now."""
         if not failed:
             return None
-        ends = [_finished_at(pod) for pod in pods if dig(pod, "status", "phase") == "Failed"]
+        ends = [parse_time(_finished_at(pod)) for pod in pods if dig(pod, "status", "phase") == "Failed"]
+        ends += self._asked.get(job["metadata"]["uid"], {}).values()
         if not ends:
             return None
         wait = timedelta(seconds=min(self._backoff_seconds * 2 ** (failed - 1), MAX_BACKOFF_SECONDS))
-        left = (max(parse_time(end) for end in ends) + wait - utc_now()).total_seconds()
+        left = (max(ends) + wait - utc_now()).total_seconds()
         return left if left > 0 else None
 
+    async def _write(self, stored: Object, job: Object, taken: int) -> Object:
+        """Tell first what is decided and which pods have ended, then how many that makes, and whether it is over."""
+        outcomes = self._counted.get(job["metadata"]["uid"], {})
+        pods = await owned(self.view, job, PODS)
+        before = {kind: int(dig(stored, "status", kind, default=0)) for kind in ("succeeded", "failed")}
+        counts = {kind: list(outcomes.values()).count(kind) for kind in before}
+        self._count(job, pods, before["succeeded"], before["failed"], taken)
+        new = {kind: [uid for uid, outcome in outcomes.items() if outcome == kind][before[kind] :] for kind in before}
+        job["status"]["uncountedTerminatedPods"] = {kind: uids for kind, uids in new.items() if uids}
+        if any(new.values()) or _is_decided(job):
+            job = await self._told(stored, job)
+            self._count(job, pods, counts["succeeded"], counts["failed"], taken)
+            if taken:
+                self.queue.add_after(key_of(job), self._sync_seconds)
+        self._conclude(job)
+        return await self._told(self.view.informer(JOBS).get(key_of(job)) or stored, job)
+
+    async def _told(self, known: Object, job: Object) -> Object:
+        """The Job with this status, as it is stored by now."""
+        if job["status"] == (known.get("status") or {}):
+            return job
+        return clone(await self.view.replace(JOBS, clone(job), "status"))
+
     @staticmethod
-    def _count(job: Object, pods: list[Object], succeeded: int, failed: int) -> None:
+    def _count(job: Object, pods: list[Object], succeeded: int, failed: int, taken: int = 0) -> None:
         status = job["status"]
         active = [pod for pod in pods if is_active(pod)]
         counts = {"active": len(active), "succeeded": succeeded, "failed": failed}
@@ -195,10 +239,11 @@ class JobController(Controller):
             else:
                 status.pop(name, None)
         status["ready"] = sum(is_ready(pod) for pod in active)
-        status["terminating"] = sum(is_deleting(pod) and not is_finished(pod) for pod in pods)
+        # What it has just told to go is on its way, even if it ran nowhere and is gone.
+        status["terminating"] = max(taken, sum(is_deleting(pod) and not is_finished(pod) for pod in pods))
         status["uncountedTerminatedPods"] = {}
-        if not status["conditions"]:
-            del status["conditions"]
+        if not status.get("conditions"):
+            status.pop("conditions", None)
 
     def _conclude(self, job: Object) -> None:
         """Write the final condition once every pod has stopped."""
@@ -225,13 +270,18 @@ class JobController(Controller):
         left_seconds = ttl_seconds - age_seconds(final["lastTransitionTime"])
         if left_seconds > 0:
             return float(left_seconds)
-        await self.view.delete(JOBS, job)
+        await self.view.delete(JOBS, job, propagation="Foreground")
+        self._asked.pop(job["metadata"]["uid"], None)
         self._counted.pop(job["metadata"]["uid"], None)
         return None
 
 
 def _is_over(job: Object) -> bool:
     return any((condition(job, kind) or {}).get("status") == "True" for kind in ("Complete", "Failed"))
+
+
+def _is_decided(job: Object) -> bool:
+    return any(condition(job, kind) is not None for kind in ("FailureTarget", "SuccessCriteriaMet"))
 
 
 def _decide(job: Object, verdict: tuple[str, str, str]) -> None:

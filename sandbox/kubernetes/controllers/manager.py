@@ -10,6 +10,7 @@ from sandbox.kubernetes.controllers.endpoints import EndpointsController
 from sandbox.kubernetes.controllers.garbage import GarbageCollector
 from sandbox.kubernetes.controllers.job import JobController
 from sandbox.kubernetes.controllers.nodes import NodeController
+from sandbox.kubernetes.controllers.queue import LAST_RETRY_SECONDS
 from sandbox.kubernetes.controllers.replicaset import ReplicaSetController
 from sandbox.kubernetes.controllers.scheduler import Scheduler
 from sandbox.kubernetes.controllers.view import Controller, View
@@ -24,14 +25,24 @@ class ControllerManager:
         client: The API server; the in-process client makes the controllers almost free.
         node_grace_seconds: How old a node's lease may be before the node counts as lost.
         job_backoff_seconds: The wait before a Job's first failed pod is replaced.
+        job_sync_seconds: How long after a change of its pods a Job is looked at.
+        patience_seconds: The longest wait before what was refused is tried again.
     """
 
-    def __init__(self, client: Client, *, node_grace_seconds: float = 40.0, job_backoff_seconds: float = 10.0) -> None:
-        self._view = View(client)
+    def __init__(
+        self,
+        client: Client,
+        *,
+        node_grace_seconds: float = 50.0,
+        job_backoff_seconds: float = 10.0,
+        job_sync_seconds: float = 1.0,
+        patience_seconds: float = LAST_RETRY_SECONDS,
+    ) -> None:
+        self._view = View(client, patience_seconds=patience_seconds)
         self._controllers: list[Controller] = [
             DeploymentController(self._view),
             ReplicaSetController(self._view),
-            JobController(self._view, backoff_seconds=job_backoff_seconds),
+            JobController(self._view, backoff_seconds=job_backoff_seconds, sync_seconds=job_sync_seconds),
             EndpointsController(self._view),
             DisruptionController(self._view),
             NodeController(self._view, grace_seconds=node_grace_seconds),

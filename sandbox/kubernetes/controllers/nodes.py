@@ -8,14 +8,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sandbox.kubernetes.controllers.fitting import tolerates
-from sandbox.kubernetes.controllers.objects import condition, is_deleting, is_ready, utc_now
+from sandbox.kubernetes.controllers.objects import condition, is_deleting, is_ready
 from sandbox.kubernetes.controllers.view import Controller, View
 from sandbox.kubernetes.meta.client import LEASES, NODES, PODS, Object
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.meta.values import clone, dig, now, parse_time
 
 LEASE_NAMESPACE = "kube-node-lease"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
 class NodeController(Controller):
@@ -23,10 +25,10 @@ class NodeController(Controller):
 
     Args:
         view: The cluster.
-        grace_seconds: How old a lease may be before its node counts as lost; Kubernetes waits 40.
+        grace_seconds: How old a lease may be before its node counts as lost; Kubernetes waits 50.
     """
 
-    def __init__(self, view: View, *, grace_seconds: float = 40.0) -> None:
+    def __init__(self, view: View, *, grace_seconds: float = 50.0) -> None:
         super().__init__(view)
         self._grace_seconds = grace_seconds
         self._events = view.recorder("node-controller")
@@ -84,9 +86,14 @@ class NodeController(Controller):
         state = (condition(node, "Ready") or {"status": "Unknown"})["status"]
         wanted = {"False": NOT_READY, "Unknown": UNREACHABLE}.get(state)
         taints = clone(dig(node, "spec", "taints", default=[]))
-        kept = [taint for taint in taints if taint["key"] not in (NOT_READY, UNREACHABLE) or taint["key"] == wanted]
+        cordoned = UNSCHEDULABLE if dig(node, "spec", "unschedulable") else None
+        kept = [
+            taint for taint in taints if taint["key"] not in (NOT_READY, UNREACHABLE, UNSCHEDULABLE) or taint["key"] in (wanted, cordoned)
+        ]
         if wanted is not None and not any(taint["key"] == wanted for taint in kept):
-            kept += [{"key": wanted, "effect": "NoSchedule"}, {"key": wanted, "effect": "NoExecute", "timeAdded": now()}]
+            kept += [{"key": wanted, "effect": effect, "timeAdded": now()} for effect in ("NoSchedule", "NoExecute")]
+        if cordoned is not None and not any(taint["key"] == cordoned for taint in kept):
+            kept.append({"key": cordoned, "effect": "NoSchedule", "timeAdded": now()})
         return node if kept == taints else await self.view.patch(NODES, node, {"spec": {"taints": kept}})
 
     async def _evict(self, node: Object) -> float | None:
@@ -105,6 +112,15 @@ class NodeController(Controller):
                 else:
                     message = f"Marking for deletion Pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
                     self._events.tell(pod, "Normal", "TaintManagerEviction", message)
+                    entry = {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "DeletionByTaintManager",
+                        "message": "Taint manager: deleting due to NoExecute taint",
+                        "lastTransitionTime": now(),
+                        "observedGeneration": pod["metadata"].get("generation", 1),
+                    }
+                    pod = await self.view.patch(PODS, pod, {"status": {"conditions": [entry]}}, "status", kind="strategic-merge")
                     await self.view.delete(PODS, pod)
         return min(waits, default=None)
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox.kubernetes.meta.client import Object
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.meta.values import dig, now, parse_time
 
 FINISHED_PHASES = ("Succeeded", "Failed")
-
-
-def utc_now() -> datetime:
-    """The time, aware."""
-    return datetime.now(UTC)
 
 
 def micro_time(moment: datetime | None = None) -> str:

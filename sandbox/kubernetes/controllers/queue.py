@@ -9,9 +9,9 @@ import httpx
 
 from sandbox.kubernetes.meta.errors import ApiError
 
-FIRST_RETRY_SECONDS = 0.01
-LAST_RETRY_SECONDS = 5.0
-"""Kubernetes doubles from 5 ms to 1,000 s; a stand-in that people wait for stops at five seconds."""
+FIRST_RETRY_SECONDS = 0.005
+LAST_RETRY_SECONDS = 1000.0
+"""Kubernetes doubles from 5 ms to 1,000 s."""
 
 
 class WorkQueue:
@@ -19,10 +19,17 @@ class WorkQueue:
 
     Args:
         reconcile: Works on one key; returns after how many seconds it wants to see the key again, or None.
+        retry_seconds: The wait before a key that failed is tried again, at first and at most; it doubles with each failure.
     """
 
-    def __init__(self, reconcile: Callable[[str], Awaitable[float | None]]) -> None:
+    def __init__(
+        self,
+        reconcile: Callable[[str], Awaitable[float | None]],
+        *,
+        retry_seconds: tuple[float, float] = (FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS),
+    ) -> None:
         self._reconcile = reconcile
+        self._retry_seconds = retry_seconds
         self._waiting: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -68,7 +75,8 @@ class WorkQueue:
         except (ApiError, httpx.HTTPError, OSError):
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
-            self.add_after(key, min(FIRST_RETRY_SECONDS * 2**failures, LAST_RETRY_SECONDS))
+            first, most = self._retry_seconds
+            self.add_after(key, min(first * 2 ** min(failures, 64), most))
             return
         self._failures.pop(key, None)
         if again_seconds is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from sandbox.kubernetes.admission.informer import Informer
 from sandbox.kubernetes.controllers.events import EventRecorder
 from sandbox.kubernetes.controllers.objects import controller_of, is_deleting, owner_reference
-from sandbox.kubernetes.controllers.queue import WorkQueue
+from sandbox.kubernetes.controllers.queue import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, WorkQueue
 from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.meta.client import Collection, Object
 from sandbox.kubernetes.meta.errors import ApiError
@@ -23,10 +23,15 @@ class View:
 
     Because a write is put into the local copy before the watch reports it, a controller that runs twice in a row never creates
     the same pod twice; Kubernetes keeps counts of expected events for the same purpose.
+
+    Args:
+        client: The API server.
+        patience_seconds: The longest wait before what failed is tried again, where people do not want to wait as long as Kubernetes does.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, patience_seconds: float = LAST_RETRY_SECONDS) -> None:
         self.client = client
+        self.patience_seconds = patience_seconds
         self._informers: dict[str, Informer] = {}
         self._recorders: list[EventRecorder] = []
 
@@ -98,9 +103,13 @@ class View:
 class Controller(ABC):
     """A controller: a queue of keys and what to do with one of them. Subclasses subscribe in their constructor."""
 
+    #: The wait before a key that failed is tried again, at first and at most.
+    retry_seconds = (FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS)
+
     def __init__(self, view: View) -> None:
         self.view = view
-        self.queue = WorkQueue(self.reconcile)
+        first, most = self.retry_seconds
+        self.queue = WorkQueue(self.reconcile, retry_seconds=(min(first, view.patience_seconds), min(most, view.patience_seconds)))
 
     @abstractmethod
     async def reconcile(self, key: str) -> float | None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+from sandbox.kubernetes.meta.clock import utc_now
+
 T = TypeVar("T")
 
 _SUFFIXES: Mapping[str, Decimal] = {
@@ -43,7 +45,7 @@ def clone(value: T) -> T:
 
 def now() -> str:
     """The time as Kubernetes writes it in metadata: UTC, whole seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_time(text: str) -> datetime:

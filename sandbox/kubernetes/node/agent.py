@@ -1,27 +1,17 @@
-"""The node agent: joins an API server as a node and runs the pods that are bound to it. It talks the Kubernetes API and nothing else."""
+"""The node agent: a kubelet with its own HTTP server, started and stopped from another thread."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from sandbox.kubernetes.admission.informer import Informer
-from sandbox.kubernetes.controllers.events import EventRecorder
-from sandbox.kubernetes.controllers.objects import is_deleting, is_finished
 from sandbox.kubernetes.meta.api import Client
-from sandbox.kubernetes.meta.client import PODS, Object
-from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node.addresses import Subnet, claim
 from sandbox.kubernetes.node.container import Container
-from sandbox.kubernetes.node.gpus import Gpus
-from sandbox.kubernetes.node.host import Host
 from sandbox.kubernetes.node.images import Image
-from sandbox.kubernetes.node.memory import enforce
-from sandbox.kubernetes.node.pod import PodWorker, remove_finished
+from sandbox.kubernetes.node.kubelet import Kubelet
 from sandbox.kubernetes.node.probes import probe_http_client
-from sandbox.kubernetes.node.process import Watchdog
-from sandbox.kubernetes.node.registration import Registration, allocatable
+from sandbox.kubernetes.node.process import LocalRuntime
 from sandbox.kubernetes.node.spec import AgentOptions, NodeSpec
 from sandbox.serving import HttpServer, LoopThread
 
@@ -63,12 +53,8 @@ class NodeAgent:
         self._options = options or AgentOptions()
         self._wanted_subnet = subnet
         self._variables = dict(variables or {})
-        self._workers: dict[str, PodWorker] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pod_tasks: dict[str, asyncio.Task[None]] = {}
-        self._subnet: Subnet | None = None
+        self._kubelet: Kubelet | None = None
         self._server: HttpServer | None = None
-        self._host: Host | None = None
 
     @property
     def running(self) -> bool:
@@ -78,102 +64,43 @@ class NodeAgent:
     def start(self) -> None:
         """Join the cluster; returns when the node is registered and ready. Not to be called on the loop itself."""
         self.disk.mkdir(parents=True, exist_ok=True)
-        self._subnet, self._server = claim(self._wanted_subnet, self._find, self._loop)
+        subnet, self._server = claim(self._wanted_subnet, self._find, self._loop)
         self._server.start()
-        self._loop.run(self._start(self._subnet, self._server.port))
+        self._loop.run(self._start(subnet, self._server.port))
 
     async def _start(self, subnet: Subnet, port: int) -> None:
-        recorder = EventRecorder(self._client, "kubelet", host=self.spec.name)
-        self._host = Host(
-            name=self.spec.name,
-            ip=subnet.node_ip,
-            client=self._client,
-            recorder=recorder,
+        self._kubelet = Kubelet(
+            self._client,
+            self.spec,
             images=self._images,
-            disk=self.disk,
             folder=self._folder,
-            allocatable=allocatable(self.spec),
             options=self._options,
-            watchdog=Watchdog(),
-            http=probe_http_client(),
-            gpus=Gpus(self.spec.gpus),
             variables=self._variables,
+            runtime=LocalRuntime(),
+            http=probe_http_client(),
         )
-        registration = Registration(self._client, self.spec, ip=subnet.node_ip, port=port, lease_seconds=self._options.lease_seconds)
-        node = await registration.register()
-        recorder.tell(node, "Normal", "Starting", "Starting kubelet.")
-        if not confine.available():
-            why = "This kernel has no Landlock of version 3 or later: nothing stops a container from writing to a read-only mount."
-            recorder.tell(node, "Warning", "ReadOnlyNotEnforced", why)
-        informer = Informer(self._client, PODS, query={"fieldSelector": f"spec.nodeName={self.spec.name}"})
-        informer.subscribe(self._pod_changed)
-        loops = (recorder.run(), registration.keep_alive(), enforce(self._containers, self._options.memory_check_seconds), informer.run())
-        self._tasks = {asyncio.create_task(loop) for loop in loops}
-        await informer.synced.wait()
+        await self._kubelet.start(subnet, port)
 
     def stop(self) -> None:
         """Leave without a word, as when a machine is switched off: all containers end, the API keeps what it last heard."""
         if self._server is None:
             return
-        self._loop.run(self._stop())
+        if self._kubelet is not None:
+            self._loop.run(self._kubelet.stop())
         self._server.close()
         self._server = None
 
-    async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*(worker.halt() for worker in self._workers.values()))
-        for task in self._pod_tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._pod_tasks.values(), return_exceptions=True)
-        self._tasks.clear()
-        self._workers.clear()
-        self._pod_tasks.clear()
-        if self._host is not None:
-            await self._host.http.aclose()
-            self._host.watchdog.close()
+    def freeze(self) -> None:
+        """Have the kubelet stand still, as if stopped or cut off: its containers run on, and nothing is heard of it."""
+        self._loop.run(self._stand(still=True))
 
-    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        pod = new or old
-        if pod is None or self._host is None:
-            return
-        uid = pod["metadata"]["uid"]
-        worker = self._workers.get(uid)
-        if worker is not None:
-            if new is None:
-                worker.vanish()
-            else:
-                worker.update(new)
-        elif new is not None:
-            self._accept(new)
+    def thaw(self) -> None:
+        """Have it go on."""
+        self._loop.run(self._stand(still=False))
 
-    def _accept(self, pod: Object) -> None:
-        assert self._host is not None
-        assert self._subnet is not None
-        uid = pod["metadata"]["uid"]
-        if is_finished(pod) and is_deleting(pod):
-            self._pod_tasks[uid] = asyncio.create_task(remove_finished(self._host, pod))
-            self._pod_tasks[uid].add_done_callback(lambda _: self._pod_tasks.pop(uid, None))
-            return
-        worker = PodWorker(self._host, pod, self._subnet.take({other.ip for other in self._workers.values()}))
-        self._workers[uid] = worker
-        # Its deletion began while no agent was here.
-        if is_deleting(pod):
-            worker.update(pod)
-        task = asyncio.create_task(worker.run())
-        self._pod_tasks[uid] = task
-        task.add_done_callback(lambda _: self._forget(uid))
-
-    def _forget(self, uid: str) -> None:
-        self._workers.pop(uid, None)
-        self._pod_tasks.pop(uid, None)
-
-    def _containers(self) -> Iterable[Container]:
-        return [container for worker in self._workers.values() for container in worker.containers]
+    async def _stand(self, *, still: bool) -> None:
+        if self._kubelet is not None:
+            self._kubelet.freeze() if still else self._kubelet.thaw()
 
     def _find(self, namespace: str, name: str) -> list[Container] | None:
-        for worker in self._workers.values():
-            metadata = worker.pod["metadata"]
-            if (metadata["namespace"], metadata["name"]) == (namespace, name):
-                return worker.containers
-        return None
+        return self._kubelet.find(namespace, name) if self._kubelet is not None else None

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from sandbox.kubernetes.meta.client import Object
 from sandbox.kubernetes.node.probes import Target, http_get
-from sandbox.kubernetes.node.process import run_to_end
 
 NO_LIMIT_SECONDS = 86_400.0
 """Hooks have no time limit of their own; the grace period, which the caller applies, ends them."""
@@ -24,10 +23,10 @@ async def pre_stop(spec: Object, target: Target, tell: Callable[[str, str, str],
     elif "exec" in hook:
         argv = tuple(target.rewrite(text) for text in hook["exec"]["command"])
         command = replace(target.command, argv=argv)
-        code, output = await run_to_end(command, NO_LIMIT_SECONDS)
+        code, _ = await target.execute(command, NO_LIMIT_SECONDS)
         if code:
-            tell("Warning", "FailedPreStopHook", f"PreStopHook failed: exit code {code}: {output[:200]}")
+            tell("Warning", "FailedPreStopHook", "PreStopHook failed")
     elif "httpGet" in hook:
         answer = await http_get(hook["httpGet"], target, NO_LIMIT_SECONDS)
         if not answer.ok:
-            tell("Warning", "FailedPreStopHook", f"PreStopHook failed: {answer.message}")
+            tell("Warning", "FailedPreStopHook", "PreStopHook failed")

@@ -12,7 +12,7 @@ from sandbox.kubernetes.controllers.events import EventRecorder
 from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.node.gpus import Gpus
 from sandbox.kubernetes.node.images import Image
-from sandbox.kubernetes.node.process import Watchdog
+from sandbox.kubernetes.node.process import Runtime
 from sandbox.kubernetes.node.spec import AgentOptions
 
 MAX_BACKOFF_SECONDS = 300.0
@@ -34,7 +34,7 @@ class Host:
         folder: Where pods have their folders and logs.
         allocatable: What the node has to give.
         options: Back-off and periods.
-        watchdog: Ends the containers when this process is gone.
+        runtime: Starts containers.
         http: The client for probes and hooks.
         gpus: Which GPU belongs to which container.
         variables: Environment variables for every container, e.g. where the API server is.
@@ -49,7 +49,7 @@ class Host:
     folder: Path
     allocatable: Mapping[str, str]
     options: AgentOptions
-    watchdog: Watchdog
+    runtime: Runtime
     http: httpx.AsyncClient
     gpus: Gpus
     variables: Mapping[str, str]
@@ -58,6 +58,11 @@ class Host:
     def pod_folder(self, uid: str) -> Path:
         """Where a pod's volumes, homes and logs are."""
         return self.folder / "pods" / uid
+
+    @property
+    def most_backoff_seconds(self) -> float:
+        """The longest wait before a crashed container is started again."""
+        return MAX_BACKOFF_SECONDS * self.options.restart_backoff_seconds / 10.0
 
     def backoff_seconds(self, attempt: int) -> float:
         """The wait before the given repetition (1 is the first)."""

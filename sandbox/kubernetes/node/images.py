@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,19 @@ def image_id(reference: str) -> str:
 def not_found_message(reference: str) -> str:
     """What the container runtime says about an image that is not there."""
     name = canonical(reference)
-    return f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": {name}: not found'
+    text = f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": {name}: not found'
+    return f"rpc error: code = NotFound desc = {text}"
+
+
+def invalid_name(reference: str) -> str | None:
+    """What the kubelet says about a reference that is none; nothing where it is one."""
+    if re.fullmatch(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*(:[A-Za-z0-9_.-]+)?(@sha256:[0-9a-f]{64})?", reference):
+        return None
+    # What stands before the first slash is a registry if it does not look like a part of a name.
+    first, _, rest = reference.partition("/")
+    name = (rest if rest and (first != first.lower() or re.search(r"[.:]", first)) else reference).partition(":")[0]
+    why = f"invalid reference format: repository name ({name}) must be lowercase" if name != name.lower() else "invalid reference format"
+    return f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": {why}'
 
 
 def load_images(path: Path) -> dict[str, Image]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sandbox.kubernetes.controllers.objects import utc_now
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.meta.values import parse_time
 
 TAIL_LINES = 80

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from sandbox.kubernetes.controllers.objects import FINISHED_PHASES, age_seconds, is_deleting
+from sandbox.kubernetes.controllers.objects import FINISHED_PHASES, age_seconds, find_condition, is_deleting
 from sandbox.kubernetes.meta.client import PODS, Object
 from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.meta.values import clone, dig, now
@@ -18,6 +18,12 @@ from sandbox.kubernetes.node.container import Container
 from sandbox.kubernetes.node.host import Host
 from sandbox.kubernetes.node.status import conditions_of, phase_of
 from sandbox.kubernetes.node.volumes import Volume, VolumeFailed, Volumes
+
+#: When the final phase of a pod that was deleted is told, as a share of the time until it is gone.
+FIRST_HALF = 0.4
+
+#: The longest wait before a volume that cannot be had is tried again.
+MAX_MOUNT_SECONDS = 122.0
 
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
@@ -42,6 +48,8 @@ class PodWorker:
         self._gone = False
         self._muted = False
         self._has_sandbox = False
+        self._settled = False
+        self._ending = False
         self._sent: Object | None = None
         status = self._pod.setdefault("status", {})
         status["podIP"], status["hostIP"] = ip, host.ip
@@ -82,6 +90,10 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """Take over a newer version of the pod; a deletion begins its end."""
         own_status = self._pod["status"]
+        if self._sent is not None and _readiness(pod.get("status") or {}) != _readiness(self._sent):
+            # Somebody else said otherwise, as the node's controller does while nothing is heard of the node.
+            self._sent = None
+            self._changes.set()
         self._pod = {**clone(pod), "status": {**clone(pod.get("status") or {}), **_addresses(own_status)}}
         if is_deleting(pod):
             self._deletion.set()
@@ -96,16 +108,18 @@ class PodWorker:
         publishing = asyncio.create_task(self._publish_changes())
         self._work = asyncio.create_task(self._run_containers())
         deadline = asyncio.create_task(self._keep_deadline())
+        settling = asyncio.create_task(self._settle())
         try:
             self._changes.set()
             # A finished pod stays in the API, with its logs on the node, until somebody deletes it.
             await self._deletion.wait()
             await self._end()
         finally:
-            for task in (publishing, self._work, deadline):
+            for task in (publishing, self._work, deadline, settling):
                 task.cancel()
-            await asyncio.gather(publishing, self._work, deadline, return_exceptions=True)
+            await asyncio.gather(publishing, self._work, deadline, settling, return_exceptions=True)
             for container in self.containers:
+                await container.close()
                 self._host.gpus.release(f"{self._pod['metadata']['uid']}/{container.name}")
 
     async def halt(self) -> None:
@@ -137,15 +151,21 @@ class PodWorker:
             await container.run()
             if not container.succeeded:
                 return
-        for container in self._containers:
-            if container.state == {"waiting": {"reason": "PodInitializing"}}:
-                container.state = {"waiting": {"reason": "ContainerCreating"}}
         async with asyncio.TaskGroup() as group:
             for container in self._containers:
                 group.create_task(container.run())
 
+    async def _settle(self) -> None:
+        """After the last container's end, the pod's."""
+        if self._work is not None:
+            await asyncio.wait({self._work})
+            await asyncio.sleep(self._host.options.settle_seconds)
+            self._settled = True
+            self._changes.set()
+
     async def _mount(self) -> dict[str, Volume]:
         volumes = Volumes(self._host.client, disk=self._host.disk, folder=self.folder, allocatable=self._host.allocatable)
+        wait_seconds = self._host.options.retry_seconds
         while True:
             try:
                 return await volumes.realise(self._pod)
@@ -153,7 +173,8 @@ class PodWorker:
                 self._tell("Warning", "FailedMount", str(exc))
             except httpx.HTTPError:
                 self._changes.set()
-            await asyncio.sleep(self._host.options.retry_seconds)
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 2, MAX_MOUNT_SECONDS)
 
     def _tell(self, kind: str, reason: str, message: str) -> None:
         self._host.recorder.tell(self._pod, kind, reason, message)
@@ -164,9 +185,20 @@ class PodWorker:
 
     async def _end(self) -> None:
         """Stop everything, report the last states, and remove the pod from the API."""
+        self._settled = True
+        self._ending = True
+        if any(not container.done for container in self.containers):
+            for container in self.containers:
+                container.stop_waiting()
         await self._stop_containers(self._grace_seconds())
         if not self._gone:
+            await asyncio.sleep(self._host.options.settle_seconds * FIRST_HALF)
+            self._ending = False
+            for container in self.containers:
+                container.give_up()
+                await container.close()
             await self._publish()
+            await asyncio.sleep(self._host.options.settle_seconds * (1 - FIRST_HALF))
             await self._remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -232,25 +264,39 @@ class PodWorker:
             delay_seconds = min(delay_seconds * 2, 5.0)
 
     def _status(self) -> Object:
-        phase = "Failed" if self._failed is not None else phase_of(self._init, self._containers)
+        final = phase = "Failed" if self._failed is not None else phase_of(self._init, self._containers)
+        if self._ending:
+            # What ends one after another is told when the last one has ended.
+            final = phase = dig(self._pod, "status", "phase", default="Pending")
+        if final in FINISHED_PHASES and not self._settled and self._failed is None:
+            # The containers' ends are told first, the pod's own one later.
+            phase = "Running" if any(container.has_run for container in self._containers) else "Pending"
         own = self._pod["status"]
         status: Object = {
             "phase": phase,
-            "conditions": conditions_of(self._pod, phase, self._init, self._containers, has_sandbox=self._has_sandbox),
+            "conditions": conditions_of(
+                self._pod, phase, final, self._init, self._containers, has_sandbox=self._has_sandbox, ending=self._ending
+            ),
             "hostIP": self._host.ip,
             "hostIPs": [{"ip": self._host.ip}],
             "startTime": own["startTime"],
-            "containerStatuses": [container.status for container in self._containers],
+            "containerStatuses": [container.told(ending=self._ending) for container in self._containers],
         }
         if generation := self._pod["metadata"].get("generation"):
             status["observedGeneration"] = generation
-        if self._has_sandbox:
+        # Told with the first container that runs, and kept.
+        if any(container.ran for container in self.containers):
             status |= {"podIP": self.ip, "podIPs": [{"ip": self.ip}]}
         if self._init:
             status["initContainerStatuses"] = [container.status for container in self._init]
         if self._failed is not None:
             status["reason"], status["message"] = self._failed
         return status
+
+
+def _readiness(status: Object) -> str | None:
+    found = find_condition(status.get("conditions") or [], "Ready")
+    return None if found is None else str(found["status"])
 
 
 def _addresses(status: Object) -> Object:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from sandbox.kubernetes.meta.client import Object
-from sandbox.kubernetes.node.process import Command, run_to_end
+from sandbox.kubernetes.node.process import Command
 
 MESSAGE_BYTES = 10 * 1024
 
@@ -43,6 +43,7 @@ class Target:
     command: Command
     rewrite: Callable[[str], str]
     http: httpx.AsyncClient
+    execute: Callable[[Command, float], Awaitable[tuple[int | None, str]]]
 
 
 async def ask(probe: Object, target: Target) -> Answer:
@@ -74,6 +75,8 @@ async def http_get(action: Object, target: Target, timeout_seconds: float) -> An
         return Answer(ok=False, message=f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
     except httpx.ConnectError:
         return Answer(ok=False, message=f'Get "{url}": dial tcp {host}:{port}: connect: connection refused')
+    except httpx.ReadError:
+        return Answer(ok=False, message=f'Get "{url}": read tcp {target.ip}:0->{host}:{port}: read: connection reset by peer')
     except httpx.HTTPError:
         return Answer(ok=False, message=f'Get "{url}": EOF')
     if 200 <= response.status_code < 400:
@@ -98,7 +101,7 @@ async def _connect(action: Object, target: Target, timeout_seconds: float) -> An
 async def _execute(action: Object, target: Target, timeout_seconds: float) -> Answer:
     argv = tuple(target.rewrite(text) for text in action.get("command") or [])
     command = replace(target.command, argv=argv)
-    code, output = await run_to_end(command, timeout_seconds)
+    code, output = await target.execute(command, timeout_seconds)
     if code is None:
         return Answer(ok=False, message=f'command "{" ".join(argv)}" timed out')
     return Answer(ok=code == 0, message=output[:MESSAGE_BYTES])

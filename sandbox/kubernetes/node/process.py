@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
-from sandbox.kubernetes.controllers.objects import utc_now
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node import watchdog as watchdog_program
 from sandbox.kubernetes.node.logs import LogFile
@@ -99,8 +100,67 @@ class Watchdog:
         self._process.wait(timeout=5)
 
 
-class Process:
+class Running(Protocol):
     """A running container."""
+
+    pid: int
+    started_at: datetime
+    ended: asyncio.Event
+
+    async def wait(self) -> Exit:
+        """Wait for its main process to end; everything else in it ends with that."""
+        ...
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the main process."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL to everything in it."""
+        ...
+
+
+class Runtime(Protocol):
+    """What starts containers, as containerd does for a kubelet."""
+
+    async def start(self, command: Command, log: LogFile) -> Running:
+        """Start a container.
+
+        Raises:
+            StartFailed: There is no such program, or it may not be executed.
+        """
+        ...
+
+    async def execute(self, command: Command, timeout_seconds: float) -> tuple[int | None, str]:
+        """Execute a probe or hook in a container's surroundings; its exit code (None: it took too long) and its output."""
+        ...
+
+    def close(self) -> None:
+        """End what still runs."""
+        ...
+
+
+class LocalRuntime:
+    """Runs containers as processes of this machine, which end with this one."""
+
+    def __init__(self) -> None:
+        self._watchdog = Watchdog()
+
+    async def start(self, command: Command, log: LogFile) -> Running:
+        """Start a container."""
+        return await Process.start(command, log, self._watchdog)
+
+    async def execute(self, command: Command, timeout_seconds: float) -> tuple[int | None, str]:
+        """Execute a probe or hook."""
+        return await run_to_end(command, timeout_seconds)
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._watchdog.close()
+
+
+class Process:
+    """A container that is a process group of this machine."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: LogFile, output: asyncio.ReadTransport, watchdog: Watchdog) -> None:
         self.pid = process.pid
@@ -132,7 +192,7 @@ class Process:
             )
         except OSError as exc:
             output.close()
-            raise StartFailed(_runtime_words(command.argv, exc)) from exc
+            raise StartFailed(runtime_words(command.argv, exc)) from exc
         finally:
             os.close(writing)
         watchdog.add(process.pid)
@@ -180,7 +240,7 @@ async def run_to_end(command: Command, timeout_seconds: float) -> tuple[int | No
             start_new_session=True,
         )
     except OSError as exc:
-        return 126, _runtime_words(command.argv, exc)
+        return 126, runtime_words(command.argv, exc)
     try:
         async with asyncio.timeout(timeout_seconds):
             output, _ = await process.communicate()
@@ -194,9 +254,12 @@ async def run_to_end(command: Command, timeout_seconds: float) -> tuple[int | No
             await process.wait()
 
 
-def _runtime_words(argv: Sequence[str], exc: OSError) -> str:
-    why = "executable file not found in $PATH" if isinstance(exc, FileNotFoundError) else (exc.strerror or str(exc)).lower()
+def runtime_words(argv: Sequence[str], exc: OSError) -> str:
+    """What the container runtime says about a program that cannot be started."""
+    why = (exc.strerror or str(exc)).lower()
+    if isinstance(exc, FileNotFoundError):
+        why = f"stat {argv[0]}: {why}" if "/" in argv[0] else "executable file not found in $PATH"
     return (
         "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
-        f'unable to start container process: exec: "{argv[0]}": {why}'
+        f'unable to start container process: exec: "{argv[0]}": {why}: unknown'
     )

@@ -56,6 +56,8 @@ def _answer(container: Container, pod: str, query: LogQuery, *, previous: bool) 
         path = container.log_path(last_run - 1)
     if not path.exists():
         reason = (container.state.get("waiting") or {}).get("reason", "ContainerCreating")
+        if reason in ("ErrImagePull", "ImagePullBackOff"):
+            reason = "trying and failing to pull image"
         message = f'container "{container.name}" in pod "{pod}" is waiting to start: {reason}\n'
         return PlainTextResponse(message, status_code=400)
     live = container.log if container.log is not None and container.log.path == path else None

@@ -40,13 +40,15 @@ class AgentOptions:
     """How an agent behaves in time. The defaults are a kubelet's; tests take shorter ones.
 
     Attributes:
+        settle_seconds: The wait between the end of a pod's last container and the pod's final phase.
         restart_backoff_seconds: The first wait before a crashed container or a missing image is tried again; doubles up to 300.
-        retry_seconds: The wait before a volume or a container that lacks its Secret is tried again.
+        retry_seconds: The first wait before a volume that cannot be had is tried again; doubles.
         lease_seconds: How often the node's lease is renewed.
         memory_check_seconds: How often memory is compared with its limit.
     """
 
+    settle_seconds: float = 1.0
     restart_backoff_seconds: float = 10.0
-    retry_seconds: float = 2.0
+    retry_seconds: float = 0.5
     lease_seconds: float = 10.0
     memory_check_seconds: float = 0.5

@@ -12,7 +12,7 @@ from sandbox.kubernetes.node.container import Container
 
 def phase_of(init: Sequence[Container], containers: Sequence[Container]) -> str:
     """The pod's phase."""
-    if any(container.done and not container.succeeded for container in init):
+    if any_failed(init):
         return "Failed"
     if not all(container.done for container in init):
         return "Pending"
@@ -22,18 +22,38 @@ def phase_of(init: Sequence[Container], containers: Sequence[Container]) -> str:
     return "Pending" if never_ran else "Running"
 
 
+def any_failed(init: Sequence[Container]) -> bool:
+    """Whether one of the init containers has failed for good."""
+    return any(container.done and not container.succeeded for container in init)
+
+
 def conditions_of(
-    pod: Object, phase: str, init: Sequence[Container], containers: Sequence[Container], *, has_sandbox: bool
+    pod: Object, phase: str, final: str, init: Sequence[Container], containers: Sequence[Container], *, has_sandbox: bool, ending: bool
 ) -> list[Object]:
-    """The conditions of the pod, with the transition times of those that did not change."""
+    """The conditions of the pod, with the transition times of those that did not change.
+
+    Args:
+        pod: The pod.
+        phase: The phase that is told.
+        final: The phase that it comes to: how it ended is told before that it ended.
+        init: Its init containers.
+        containers: Its containers.
+        has_sandbox: Whether it may start containers.
+        ending: Whether it is being ended.
+    """
     waiting = [container.name for container in init if not container.succeeded]
-    unready = [container.name for container in containers if not container.ready]
-    completed = phase == "Succeeded"
+    unready = [container.name for container in containers if not container.told(ending=ending)["ready"]]
+    completed = final == "Succeeded"
     incomplete = f"containers with incomplete status: [{' '.join(waiting)}]"
     initialized = _entry("Initialized", not waiting, "ContainersNotInitialized", incomplete)
-    not_ready = ("PodCompleted", None) if completed else ("PodFailed", None) if phase == "Failed" else _not_ready(unready)
+    if completed:
+        not_ready: tuple[str, str | None] = ("PodCompleted", None)
+    elif final == "Failed" and not all(container.lost for container in containers):
+        not_ready = ("PodFailed", None)
+    else:
+        not_ready = _not_ready(unready)
     wanted = [
-        _entry("PodReadyToStartContainers", has_sandbox and not completed and phase != "Failed"),
+        _entry("PodReadyToStartContainers", has_sandbox and phase not in ("Succeeded", "Failed")),
         initialized | ({"reason": "PodCompleted"} if completed and not waiting else {}),
         _entry("Ready", not unready and phase == "Running", *not_ready),
         _entry("ContainersReady", not unready and phase == "Running", *not_ready),

@@ -143,7 +143,7 @@ class Volumes:
             name = wanted.get("secretName") or wanted["name"]
             entries = await contents(self._client, word, namespace, name, optional=bool(wanted.get("optional")))
             if entries is not None:
-                _write_entries(folder, entries, wanted, mode)
+                _write_entries(folder, entries, kind, wanted, mode)
         for item in (source.get("downwardAPI") or {}).get("items") or []:
             if "fieldRef" in item:
                 value = field(pod, item["fieldRef"]["fieldPath"])
@@ -163,7 +163,7 @@ class Volumes:
         return str(answer["status"]["token"])
 
 
-def _write_entries(folder: Path, entries: Mapping[str, bytes], wanted: Object, mode: int) -> None:
+def _write_entries(folder: Path, entries: Mapping[str, bytes], kind: str, wanted: Object, mode: int) -> None:
     if (items := wanted.get("items")) is None:
         for key, value in entries.items():
             _write(folder / key, value, mode)
@@ -172,7 +172,8 @@ def _write_entries(folder: Path, entries: Mapping[str, bytes], wanted: Object, m
         if item["key"] in entries:
             _write(folder / item["path"], entries[item["key"]], item.get("mode", mode))
         elif not wanted.get("optional"):
-            raise MissingReference(f"references non-existent secret key: {item['key']}")
+            whose, key = ("configmap ", "config key") if kind == "configMap" else ("", "secret key")
+            raise MissingReference(f"{whose}references non-existent {key}: {item['key']}")
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -6,12 +6,13 @@ that tells it what to do. Not emulated: delays other than the pods' grace period
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sandbox.kubernetes.admission.requests import Request, Target
 from sandbox.kubernetes.admission.store import JSON, Store
 from sandbox.kubernetes.meta import errors
+from sandbox.kubernetes.meta.clock import utc_now
 from sandbox.kubernetes.meta.resources import Resource
 from sandbox.kubernetes.meta.values import clone, dig, now
 from sandbox.kubernetes.objects.listing import Filter
@@ -30,11 +31,19 @@ def delete(store: Store, request: Request, target: Target) -> JSON:
     if obj is None:
         raise errors.not_found(*resource.names, target.name)
     options = _options(request)
+    if resource.key == "batch/jobs" and "propagationPolicy" not in options and not obj["metadata"].get("finalizers"):
+        # For as long as there are Jobs: without a word their pods stay (registry/batch/job/strategy.go, `DefaultGarbageCollectionPolicy`).
+        options["propagationPolicy"] = "Orphan"
     _check_preconditions(resource, obj, options)
     left = _marked(resource, obj, options)
     if request.dry_run:
         return left or _gone(resource, obj)
     if left is None:
+        if resource.key == "/pods" and obj["metadata"].get("deletionGracePeriodSeconds") != 0:
+            # Its end is told before it is gone, whoever deletes it.
+            ending = clone(obj)
+            ending["metadata"] |= {"deletionGracePeriodSeconds": 0, "deletionTimestamp": obj["metadata"].get("deletionTimestamp", now())}
+            store.put(resource.key, target.namespace, target.name, ending)
         return _gone(resource, store.delete(resource.key, target.namespace, target.name))
     if left != obj:
         left = store.put(resource.key, target.namespace, target.name, left)
@@ -103,7 +112,7 @@ def _marked(resource: Resource, obj: JSON, options: dict[str, Any]) -> JSON | No
         return None
     if metadata.get("deletionGracePeriodSeconds") != grace:
         metadata["deletionGracePeriodSeconds"] = grace
-        ends = datetime.now(UTC) + timedelta(seconds=grace)
+        ends = utc_now() + timedelta(seconds=grace)
         metadata["deletionTimestamp"] = ends.strftime("%Y-%m-%dT%H:%M:%SZ") if grace else metadata.get("deletionTimestamp", now())
         if resource.generation and "generation" in metadata:
             metadata["generation"] += 1

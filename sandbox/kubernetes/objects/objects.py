@@ -171,13 +171,16 @@ class Objects:
         if dig(config, "metadata", "managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
         config = self._understand(request, target, clone(config))
+        live = self._store.get(resource.key, target.namespace, target.name)
+        if live is None and not target.subresource and not config["metadata"].get("name"):
+            why = f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+            raise errors.bad_request(why)
         if config["metadata"].setdefault("name", target.name) != target.name:
             raise errors.bad_request(
                 f"the name of the object ({config['metadata']['name']}) does not match the name on the URL ({target.name})"
             )
         manager = Manager(name=request.manager, operation="Apply", api_version=resource.api_version, subresource=target.subresource)
         force = request.query.get("force") == "true"
-        live = self._store.get(resource.key, target.namespace, target.name)
         if live is None and target.subresource:
             raise errors.not_found(*resource.names, target.name)
         kind = self._types.of(resource)

@@ -52,7 +52,7 @@ class HttpApp:
             connection.user = self._authenticate(headers)
             if "impersonate-user" in headers:
                 groups = tuple(value.decode() for name, value in scope["headers"] if name.lower() == b"impersonate-group")
-                connection.user = self._router.impersonated(connection.user, headers["impersonate-user"], groups)
+                connection.user = self._router.impersonated(connection.user, headers["impersonate-user"], groups, connection.request())
             await self._serve(connection)
         except ApiError as error:
             await connection.send_json(error.code, error.status)

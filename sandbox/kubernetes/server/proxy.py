@@ -7,6 +7,7 @@ links in HTML.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -55,33 +56,41 @@ class Proxy:
                 return self._node_address(target.name)
 
     def _service_address(self, target: Target) -> str:
+        """Where a Service leads, by its Endpoints: slices are not looked at, and an address must be a pod's (service/storage, 1.36)."""
         scheme, name, port = _split(target.name)
+        if scheme not in ("http", "https"):
+            raise errors.bad_request(f'invalid service request "{target.name}"')
         service = self._store.get("/services", target.namespace, name)
-        if service is None:
+        if port.isdecimal():
+            if service is None:
+                raise errors.not_found("services", "", name)
+            named = [item for item in dig(service, "spec", "ports", default=[]) if str(item["port"]) == port]
+            if not named:
+                raise errors.service_unavailable(f'no service port {port} found for service "{name}"')
+            port = named[0].get("name", "")
+        endpoints = self._store.get("/endpoints", target.namespace, name)
+        if endpoints is None:
             raise errors.not_found("services", "", name)
-        ports = dig(service, "spec", "ports", default=[])
-        chosen = [item for item in ports if port in (item.get("name"), str(item["port"]))] if port else ports[:1]
-        if not chosen:
-            raise errors.service_unavailable(f'no service port "{port}" found for service "{name}"')
-        endpoints = list(self._endpoints(target.namespace, name, chosen[0].get("name", "")))
-        if not endpoints:
+        subsets = endpoints.get("subsets") or []
+        if not subsets:
             raise errors.service_unavailable(f'no endpoints available for service "{name}"')
-        address, number = random.choice(endpoints)  # noqa: S311 - spreads load, guards nothing
+        found = [
+            (address["ip"], item["port"])
+            for subset in subsets
+            for item in subset.get("ports") or ()
+            if item.get("name", "") == port
+            for address in subset.get("addresses") or ()
+            if self._is_a_pods(target.namespace, address)
+        ]
+        if not found:
+            raise errors.service_unavailable(f'no endpoints available for service "{target.name}"')
+        address, number = random.choice(found)  # noqa: S311 - spreads load, guards nothing
         return f"{scheme}://{address}:{number}"
 
-    def _endpoints(self, namespace: str, service: str, port: str) -> set[tuple[str, int]]:
-        found = set()
-        for piece in self._store.objects("discovery.k8s.io/endpointslices", namespace):
-            if dig(piece, "metadata", "labels", "kubernetes.io/service-name") == service:
-                numbers = [item["port"] for item in piece.get("ports") or () if item.get("name", "") == port]
-                for endpoint in piece.get("endpoints") or ():
-                    if dig(endpoint, "conditions", "ready", default=True):
-                        found |= {(address, number) for address in endpoint["addresses"] for number in numbers}
-        endpoints = self._store.get("/endpoints", namespace, service)
-        for subset in (endpoints or {}).get("subsets", ()):
-            numbers = [item["port"] for item in subset.get("ports", ()) if item.get("name", "") == port]
-            found |= {(address["ip"], number) for address in subset.get("addresses", ()) for number in numbers}
-        return found
+    def _is_a_pods(self, namespace: str, address: Mapping[str, Any]) -> bool:
+        reference = address.get("targetRef") or {}
+        pod = self._store.get("/pods", namespace, reference.get("name", "")) if reference.get("namespace") == namespace else None
+        return pod is not None and address["ip"] in [item["ip"] for item in dig(pod, "status", "podIPs", default=[])]
 
     def _pod_address(self, target: Target) -> str:
         scheme, name, port = _split(target.name)
@@ -113,12 +122,13 @@ class Proxy:
         pod = self._store.get("/pods", target.namespace, target.name)
         if pod is None:
             raise errors.not_found("pods", "", target.name)
-        names = [item["name"] for field in ("containers", "initContainers") for item in pod["spec"].get(field, ())]
+        _check_options(request, target.name)
+        names = [item["name"] for field in ("initContainers", "containers") for item in pod["spec"].get(field, ())]
         container = request.query.get("container", "")
         if not container:
             main = [item["name"] for item in pod["spec"]["containers"]]
             if len(main) > 1:
-                raise errors.bad_request(f"a container name must be specified for pod {target.name}, choose one of: [{' '.join(main)}]")
+                raise errors.bad_request(f"a container name must be specified for pod {target.name}, choose one of: [{' '.join(names)}]")
             container = main[0]
         if container not in names:
             raise errors.bad_request(f"container {container} is not valid for pod {target.name}")
@@ -149,6 +159,19 @@ class Proxy:
         return ApiError(response.status_code, reasons.get(response.status_code, "InternalError"), text)
 
 
+def _check_options(request: Request, pod: str) -> None:
+    """Refuse numbers that no log has.
+
+    Raises:
+        ApiError: 422.
+    """
+    for name, least, words in (("limitBytes", 1, "greater than 0"), ("tailLines", 0, "greater than or equal to 0")):
+        text = request.query.get(name)
+        if text is not None and re.fullmatch(r"-?\d+", text) and int(text) < least:
+            cause = errors.Cause(field=name, reason="FieldValueInvalid", message=f"Invalid value: {text}: must be {words}")
+            raise errors.invalid("PodLogOptions", "", pod, [cause])
+
+
 def _split(name: str) -> tuple[str, str, str]:
     """The scheme, name and port of `[scheme:]name[:port]`."""
     parts = name.split(":")
@@ -163,6 +186,8 @@ def _words(exc: httpx.TransportError, url: httpx.URL) -> str:
         return f"dial tcp {where}: connect: connection refused"
     if isinstance(exc, httpx.TimeoutException):
         return f"dial tcp {where}: i/o timeout"
+    if isinstance(exc, httpx.ReadError):
+        return f"read tcp {where}: read: connection reset by peer"
     return "EOF"
 
 

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from sandbox.kubernetes.admission.access import Action, Authorizer, Tokens, User, denial
-from sandbox.kubernetes.admission.legacy_events import to_core, to_new
+from sandbox.kubernetes.admission.legacy_events import missing, to_core, to_new
 from sandbox.kubernetes.admission.requests import Request, Target, action, parse_path, verb
 from sandbox.kubernetes.admission.store import JSON, Store
 from sandbox.kubernetes.meta import errors
+from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.meta.resources import Registry
+from sandbox.kubernetes.meta.values import dig
 from sandbox.kubernetes.objects.deletion import delete, delete_collection
 from sandbox.kubernetes.objects.listing import Show, list_objects, open_watch
 from sandbox.kubernetes.objects.objects import APPLY_PATCH, Objects
@@ -52,17 +54,28 @@ class Router:
         self._discovery = discovery
         self._reviews = Reviews(tokens, authorizer)
 
-    def impersonated(self, user: User, name: str, groups: tuple[str, ...]) -> User:
+    def impersonated(self, user: User, name: str, groups: tuple[str, ...], request: Request) -> User:
         """The user that another one acts as, as `kubectl --as` asks for.
 
         Raises:
-            ApiError: 403; the user may not.
+            ApiError: 403; the user may not. It is said of the request: an API server asks first whether the user may do just that as
+                another one (constrained impersonation, which is not emulated beyond this).
         """
         for resource, wanted in (("users", name), *(("groups", group) for group in groups)):
             attempt = Action(verb="impersonate", resource=resource, name=wanted)
             if not self._authorizer.allowed(user, attempt):
-                raise errors.forbidden(resource, "", wanted, denial(user, attempt))
+                raise self._not_as_another(user, request)
         return User(name=name, groups=(*groups, "system:authenticated"))
+
+    def _not_as_another(self, user: User, request: Request) -> ApiError:
+        parts = request.path.strip("/").split("/")
+        if not (parts[0] == "api" and len(parts) > 2) and not (parts[0] == "apis" and len(parts) > 3):
+            asked = Action(verb=f"impersonate-on:user-info:{request.method.lower()}", path=request.path)
+            return errors.ApiError(403, "Forbidden", f"forbidden: {denial(user, asked)}", details={})
+        target = parse_path(request.path, self._registry)
+        asked = action(request, target)
+        asked = replace(asked, verb=f"impersonate-on:user-info:{asked.verb}")
+        return errors.forbidden(*target.resource.names, target.name, denial(user, asked))
 
     def authorized_target(self, request: Request) -> Target | None:
         """What the request is about, once its user is known to be allowed to; None for a path that is no resource's.
@@ -96,6 +109,9 @@ class Router:
         word = verb(request, target)
         show: Show = _as_it_is
         if target.resource.storage:
+            if word == "create" and (lacking := missing(request.body)):
+                causes = [errors.Cause(field=field, reason="FieldValueRequired", message="Required value") for field in lacking]
+                raise errors.invalid("Event", "", dig(request.body, "metadata", "name", default=""), causes)
             request.body, show = to_core(request.body), to_new
             if word not in ("list", "watch"):
                 stored = self._registry.by_path("", "v1", target.resource.plural)
@@ -120,8 +136,9 @@ class Router:
                 return Answer(body=delete_collection(self._store, request, target))
             case "create":
                 return Answer(code=201, body=show(self._objects.create(request, target).obj))
-        if request.content_type == APPLY_PATCH and self._store.get(target.resource.key, target.namespace, target.name) is None:
-            # An apply that makes the object needs both rights.
+        made = request.content_type == APPLY_PATCH and self._store.get(target.resource.key, target.namespace, target.name) is None
+        if made and dig(request.body, "metadata", "name"):
+            # An apply that makes the object needs both rights; one without a name is refused before that.
             self._authorize(request, target, replace(action(request, target), verb="create"))
         written = self._objects.update(request, target) if word == "update" else self._objects.patch(request, target)
         return Answer(code=201 if written.created else 200, body=show(written.obj))

@@ -9,31 +9,19 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import trustme
 import yaml
 
-from sandbox.kubernetes.admission.access import MASTERS, Authorizer, Tokens, User
-from sandbox.kubernetes.admission.admission import Admission
-from sandbox.kubernetes.admission.quota import Quotas
-from sandbox.kubernetes.admission.requests import Request
-from sandbox.kubernetes.admission.store import Store
+from sandbox.kubernetes.admission.access import MASTERS, User
 from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.meta.certificates import certificate_files
-from sandbox.kubernetes.meta.resources import Registry
-from sandbox.kubernetes.meta.types import Types
-from sandbox.kubernetes.meta.values import clone
-from sandbox.kubernetes.objects.objects import Objects
-from sandbox.kubernetes.objects.reactions import Definitions, Namespaces
 from sandbox.kubernetes.server.bootstrap import populate
 from sandbox.kubernetes.server.connection import Exchange
-from sandbox.kubernetes.server.discovery import Discovery
 from sandbox.kubernetes.server.http import HttpApp
+from sandbox.kubernetes.server.local import LocalApi
 from sandbox.kubernetes.server.proxy import Proxy
-from sandbox.kubernetes.server.routing import Router
 from sandbox.serving import HttpServer, LoopThread
 
 
@@ -60,22 +48,8 @@ class ApiServer:
         certificate = authority.issue_cert(host, "localhost", "kubernetes.default.svc")
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_file))
-        self.store = Store()
-        registry, types = Registry(), Types()
-        self._tokens = Tokens(self.store)
-        quotas = Quotas(self.store)
-        objects = Objects(self.store, types, Admission(self.store, quotas))
-        self.router = Router(
-            store=self.store,
-            registry=registry,
-            objects=objects,
-            tokens=self._tokens,
-            authorizer=Authorizer(self.store),
-            discovery=Discovery(registry),
-        )
-        Namespaces(self.store, registry, objects, self.ca_file.read_text())
-        Definitions(self.store, registry, types)
-        self.store.react(lambda change: quotas.refresh(change.key[0]) if change.key[0] else None)
+        self._local = LocalApi(self.ca_file.read_text())
+        self.store, self.router, self._tokens = self._local.store, self._local.router, self._local.tokens
         self._proxy = Proxy(self.store)
         self._app = HttpApp(self.router, self._tokens, self._proxy)
         with certificate_files(certificate) as files:
@@ -139,34 +113,4 @@ class ApiServer:
 
         To be used on the server's loop. Logs and proxied requests only go over HTTP: here they answer 405.
         """
-        return _LocalClient(self.router, User(name=user, groups=(MASTERS, "system:authenticated")))
-
-
-class _LocalClient:
-    def __init__(self, router: Router, user: User) -> None:
-        self._router = router
-        self._user = user
-        self._agent = user.name.rpartition(":")[2]
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        content_type: str = "application/json",
-    ) -> dict[str, Any]:
-        answer = self._router.answer(self._request(method, path, query, clone(body), content_type))
-        return clone(answer.body or {})
-
-    async def watch(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncIterator[dict[str, Any]]:
-        answer = self._router.answer(self._request("GET", path, {**(query or {}), "watch": "true"}, None, "application/json"))
-        assert answer.events is not None
-        async for event in answer.events:
-            yield clone(event)
-
-    def _request(self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str) -> Request:
-        return Request(
-            method=method, path=path, query=query or {}, body=body, content_type=content_type, user=self._user, agent=self._agent
-        )
+        return self._local.client(user)

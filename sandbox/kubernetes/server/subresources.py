@@ -11,6 +11,7 @@ from typing import Any
 from sandbox.kubernetes.admission.access import ISSUER, Tokens
 from sandbox.kubernetes.admission.requests import Request, Target
 from sandbox.kubernetes.admission.store import JSON, Store
+from sandbox.kubernetes.controllers.objects import is_ready
 from sandbox.kubernetes.meta import errors
 from sandbox.kubernetes.meta.patches import json_patch, merge_patch
 from sandbox.kubernetes.meta.selectors import format_selector, matches_labels, selector_requirements
@@ -109,12 +110,34 @@ def evict(store: Store, objects: Objects, request: Request, target: Target) -> J
     if len(budgets) > 1:
         message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
         raise errors.ApiError(500, "InternalError", message)
-    if budgets and dig(pod, "status", "phase") == "Running":
+    if budgets and dig(pod, "status", "phase") == "Running" and not _is_nobodys_loss(pod, budgets[0]):
         _spend(store, budgets[0], dry_run=request.dry_run)
+    if not request.dry_run:
+        _mark_evicted(objects, target, pod)
     options = dig(request.body, "deleteOptions", default={})
     pods = Target(resource=target.resource, namespace=target.namespace, name=target.name)
     delete(store, _with_body(request, options), pods)
     return SUCCESS
+
+
+def _is_nobodys_loss(pod: JSON, budget: JSON) -> bool:
+    """Whether the pod serves nothing, and may go without the budget's leave."""
+    if is_ready(pod):
+        return False
+    if dig(budget, "spec", "unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    healthy, wanted = (dig(budget, "status", field, default=0) for field in ("currentHealthy", "desiredHealthy"))
+    return bool(healthy >= wanted > 0)
+
+
+def _mark_evicted(objects: Objects, target: Target, pod: JSON) -> None:
+    """Say in the pod's status why it goes, before it does."""
+    marked = clone(pod)
+    conditions = [item for item in dig(marked, "status", "conditions", default=[]) if item["type"] != "DisruptionTarget"]
+    why = {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+    conditions.append({"type": "DisruptionTarget", "status": "True", "lastTransitionTime": now(), **why})
+    marked.setdefault("status", {})["conditions"] = conditions
+    objects.store_update(target.resource, target.namespace, target.name, marked)
 
 
 def _spend(store: Store, budget: JSON, *, dry_run: bool) -> None:
