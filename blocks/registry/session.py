@@ -88,7 +88,9 @@ class Session:
                 yield connection
         except PoolTimeout as error:
             self._reach()  # the pool does not tell why it has none
-            raise translate(error, self.address) from error
+            ours = translate(error, self.address)
+            ours.facts[ANSWER] = REFUSED  # there is one now
+            raise ours from error
         except psycopg.Error as error:
             ours = translate(error, self.address)
             if lent is not None and lent.closed:
