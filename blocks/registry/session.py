@@ -135,8 +135,9 @@ class Session:
     @contextmanager
     def _ran(self, name: str, parameters: Mapping[str, object], factory: RowFactory[Row]) -> Iterator[psycopg.Cursor[Row]]:
         with self.connected() as connection, connection.cursor(row_factory=factory) as cursor:
-            # One round trip. What is sent between two synchronisations is one transaction, with which the settings end.
-            with connection.pipeline():
+            # With the server itself one round trip: what is sent between two synchronisations is one transaction, with which the settings
+            # end. PgBouncer 1.18 loses a connection to the server now and then to such a pipeline that fails.
+            with connection.transaction() if connection.prepare_threshold is None else connection.pipeline():
                 set_up(connection)
                 cursor.execute(statement(name), _sent(parameters))
             yield cursor

@@ -31,6 +31,7 @@ pool_mode = {mode}
 default_pool_size = {size}
 max_client_conn = 1000
 server_lifetime = 3600
+query_wait_timeout = 20
 """
 
 
