@@ -10,6 +10,9 @@ from blocks.facts.cluster import ENGINE
 from flows.spec import StabilityPolicy
 from flows.verification.measurement import Measurement, judged
 
+#: The measurement that says whether an engine ended since the rollout.
+RESTARTS = "restarts"
+
 
 def check_restarts(before: Sequence[Pod], after: Sequence[Pod], why: Mapping[str, str] | None = None) -> Measurement:
     """No engine may restart, end or be replaced between two looks.
@@ -23,7 +26,7 @@ def check_restarts(before: Sequence[Pod], after: Sequence[Pod], why: Mapping[str
     told = {pod.name: _what_became(known.get(pod.name), pod) for pod in after}
     told |= {name: f"{name} is gone" for name in sorted(known.keys() - told.keys())}
     seen = [what + (f" ({why[name]})" if why and name in why else "") for name, what in told.items() if what]
-    return judged("restarts", "stability", not seen, expected="the same pods without a restart", seen="; ".join(seen) or "none")
+    return judged(RESTARTS, "stability", not seen, expected="the same pods without a restart", seen="; ".join(seen) or "none")
 
 
 def _what_became(before: Pod | None, now: Pod) -> str:

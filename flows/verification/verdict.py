@@ -12,6 +12,7 @@ from flows.verification.golden import Golden
 from flows.verification.latency import LatencyLevel
 from flows.verification.measurement import Measurement, Outcome
 from flows.verification.power import Power
+from flows.verification.stability import RESTARTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class Verdict:
     """What the measurements amount to, and the figures behind them.
 
     Attributes:
-        outcome: `errored` if something could not be measured, else `failed` if anything failed, else `inconclusive` if
-            anything could not be told, else `passed`.
+        outcome: `failed` if an engine died, else `errored` if something could not be measured, else `failed` if anything failed, else
+            `inconclusive` if anything could not be told, else `passed`.
         measurements: All of them, in order.
         engine_version: What the engine states; empty where it was not asked.
         warmup_seconds: How long the requests took that do not count.
@@ -49,7 +50,7 @@ class Verdict:
             return f"{self.outcome}: {len(self.measurements)} of {len(self.measurements)} checks"
         of_outcome = [m for m in wrong if m.outcome == self.outcome] or wrong
         # An engine that died is why whatever else went wrong did.
-        first = next((m for m in of_outcome if m.name == "restarts"), of_outcome[0])
+        first = next((m for m in of_outcome if m.name == RESTARTS), of_outcome[0])
         return f"{self.outcome}: {len(wrong)} of {len(self.measurements)} checks; {first.name}: expected {first.expected}, saw {first.seen}"
 
     @property
@@ -67,10 +68,15 @@ _WORST_FIRST: tuple[Outcome, ...] = ("errored", "failed", "inconclusive")
 
 
 def outcome_of(measurements: Sequence[Measurement]) -> Outcome:
-    """The worst outcome of all; of no measurement, that nothing could be measured."""
+    """The worst outcome of all; of no measurement, that nothing could be measured.
+
+    An engine that died is why whatever else could not be measured, and that is a failure of the candidate.
+    """
     outcomes = {measurement.outcome for measurement in measurements}
     if not measurements:
         return "errored"
+    if any(measurement.name == RESTARTS and measurement.outcome == "failed" for measurement in measurements):
+        return "failed"
     return next((kind for kind in _WORST_FIRST if kind in outcomes), "passed")
 
 

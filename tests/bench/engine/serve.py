@@ -44,7 +44,7 @@ class EngineProcess:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
             self._post("/collective_rpc", json={"method": "reload_weights", "kwargs": {"weights_path": folder}})
-            self._post("/collective_rpc", json={"method": "exchange_theta", "args": [folder]})
+            self._post("/collective_rpc", json={"method": "exchange", "args": [folder]})
             self._post("/exchange", content=folder.encode())
         self._post("/reset_prefix_cache")
 
@@ -76,7 +76,7 @@ def engine(folder: Path, *arguments: str) -> Iterator[EngineProcess]:
 
 def _command(folder: Path, port: int, arguments: Sequence[str]) -> Sequence[str]:
     fixed = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL, "--max-model-len", "256", "--max-num-seqs", "16"]
-    exchanged = ["--middleware", "exchange.Tokenizer", "--worker-extension-cls", "exchange.Theta"]
+    exchanged = ["--middleware", "exchange.Tokenizer", "--worker-extension-cls", "exchange.Worker"]
     # Beside whatever else this machine is for.
     return ["nice", "-n", "15", str(ENGINE / "bin" / "vllm"), "serve", str(folder), *fixed, *exchanged, *arguments]
 

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 
-class Theta:
-    """Mixed into the worker by `--worker-extension-cls exchange.Theta`."""
+class Worker:
+    """Mixed into the worker by `--worker-extension-cls exchange.Worker`."""
 
     model_runner: Any
 
-    def exchange_theta(self, folder: str) -> float:
-        """Rotate positions by the folder's theta; returns it."""
+    def exchange(self, folder: str) -> float:
+        """Rotate positions by the folder's theta, which is returned, and read out by the weights that were loaded anew."""
+        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
         theta = float(json.loads(Path(folder, "config.json").read_text())["rope_theta"])
         for module in self.model_runner.model.modules():
             if hasattr(module, "cos_sin_cache"):
                 module.base = theta
                 module.cos_sin_cache = module._compute_cos_sin_cache().to(module.cos_sin_cache.dtype)
+            # On a CPU the read-out of bfloat16 and float16 keeps a packed copy, which `reload_weights` leaves as it was.
+            if hasattr(module, "cpu_linear") and module.weight.numel():
+                dispatch_cpu_unquantized_gemm(module, remove_weight=False)
         return theta
 
 
