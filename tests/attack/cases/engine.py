@@ -15,12 +15,13 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from blocks.endpoint import EndpointAccess, protocol
+from blocks.endpoint import Endpoint, EndpointAccess, positions, protocol
 from blocks.endpoint.health import Probe, probe_all
 from blocks.endpoint.load import sample
 from blocks.errors import EndpointRejected, Unforeseen
 from flows.rollout.engine_log import read_log
 from flows.runtime.tasks import call, foreseen
+from sandbox.serving import LoopThread
 from tests.attack.case import attacks, refused
 from tests.attack.shared import Shared
 from tests.support.candidates import register
@@ -106,6 +107,46 @@ def slow_health() -> None:
         (found,) = asyncio.run(probe_all(here, [look], at_once=1, timeout_seconds=0.3))
         assert found is not None, "it counts as healthy"
         assert time.monotonic() - begin < 10, "it held the check"
+
+
+@attacks("a head that never ends holds no question, and no answer has more bytes than its tokens allow")
+def heads() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        if b"/health" in asked:
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x-more: 1\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+        writer.write(b"content-length: 300000\r\n\r\n" + b" " * 300_000)
+        writer.close()
+
+    with LoopThread("strangers") as loop:
+        server = loop.run(asyncio.start_server(answer, "127.0.0.1", 0))
+        with Endpoint(via="dns", timeout_seconds=0.2).client("{}:{}".format(*server.sockets[0].getsockname())) as client:
+            began = time.monotonic()
+            assert client.health() is None
+            assert time.monotonic() - began < 10
+            said = refused(EndpointRejected, client.complete, "tiny", "Hello", 8)
+        loop.loop.call_soon_threadsafe(server.close)
+    assert "more than 98304 bytes" in said, said
+
+
+@attacks("of several tokens with one text the likeliest counts, in whatever order; a token without end and calls by the thousand do not")
+def tokens_told() -> None:
+    twice = [{"token": "a", "logprob": -1.2}, {"token": "a", "logprob": -1.3}, {"token": "b", "logprob": -2}]
+    told = [
+        positions.said({"content": [{"token": "c", "logprob": -0.5, "top_logprobs": list(one)}]}) for one in itertools.permutations(twice)
+    ]
+    assert len(set(map(str, (one[0].top["a"] for one in told)))) == 1, told
+    refused(ValueError, positions.said, {"tokens": ["a" * 1000], "token_logprobs": [-0.1]})
+    message = {"content": "", "tool_calls": [{"function": {"name": "note", "arguments": "{}"}}] * 5000}
+    many = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {}})
+    began = time.process_time()
+    refused(EndpointRejected, protocol.answer, many.encode(), 0.1, streamed=False, endpoint="x", path="/v1/chat/completions")
+    assert time.process_time() - began < 1
 
 
 @attacks("whatever a step raises is an error of ours that names the step, and quotes nothing that a stranger said")

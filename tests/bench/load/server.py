@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: After so many requests the same times come again: whoever sends a multiple of it meets the same ones, in whatever order.
-CYCLE = 200
+CYCLE = 160
 
 _TEXT = {"object": "text_completion", "choices": [{"index": 0, "text": " word", "finish_reason": None}]}
 _LAST = {"object": "text_completion", "choices": [{"index": 0, "text": " word", "finish_reason": "length"}]}
@@ -55,8 +55,8 @@ CONSTANT = (
 AT_ONCE = Case(name="at once, 16 at a time", delay_seconds=0.0, concurrency=16)
 #: As an engine's: slow enough for a client in Python that takes milliseconds for each answer.
 LIKE_AN_ENGINE = (
-    Case(name="300 ms in 8 events, 4 at a time", delay_seconds=0.3, concurrency=4, streamed=True),
-    Case(name="about 300 ms, scattered, in 8 events, 4 at a time", delay_seconds=0.3, spread=0.5, concurrency=4, streamed=True),
+    Case(name="1 s in 8 events, 8 at a time", delay_seconds=1.0, concurrency=8, streamed=True),
+    Case(name="about 1 s, scattered, in 8 events, 8 at a time", delay_seconds=1.0, spread=0.5, concurrency=8, streamed=True),
 )
 CASES = (*CONSTANT, AT_ONCE, *LIKE_AN_ENGINE)
 
