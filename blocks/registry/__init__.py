@@ -13,6 +13,7 @@ from blocks.registry.approvals import Gate
 from blocks.registry.audit import AuditReport
 from blocks.registry.chain import ChainHead
 from blocks.registry.client import RegistryClient
+from blocks.registry.export import NotProven, proven, written
 from blocks.registry.health import Health
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "Gate",
     "Health",
     "Lock",
+    "NotProven",
     "OpenRequest",
     "Registry",
     "RegistryClient",
@@ -37,6 +39,8 @@ __all__ = [
     "Status",
     "TakenOut",
     "Verified",
+    "proven",
+    "written",
 ]
 
 

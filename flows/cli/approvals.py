@@ -7,7 +7,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from blocks.facts.kinds import EventKind
 from flows.cli.output import say, say_exactly, say_json
 from flows.cli.shared import AsJson, open_registry, require_prefect
 from flows.errors import SpecInvalid
+
+if TYPE_CHECKING:
+    from blocks.registry import AuditReport, ChainHead
 
 approver_app = typer.Typer(help="Who may approve.", no_args_is_help=True)
 audit_app = typer.Typer(help="The record of what happened.", no_args_is_help=True)
@@ -174,6 +177,7 @@ def verify(
     expect: Annotated[
         str | None, typer.Option(help="POSITION:HASH, as an earlier verification printed it: the record must still hold it.")
     ] = None,
+    file: Annotated[Path | None, typer.Option(help="An export: it alone is checked, and nothing is asked of a registry.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute the chains of events again, and name the first one that was altered, removed or replaced."""
@@ -185,8 +189,7 @@ def verify(
         if not re.fullmatch(r"[0-9]{1,18}", position) or not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise SpecInvalid(f"--expect {expect[:100]!r} is not POSITION:HASH; take it from an earlier slipway audit verify.")
         expected = ChainHead(position=int(position), hash=digest)
-    with open_registry() as registry:
-        report = registry.audit.verify(expected)
+    report = _of_file(file, expected) if file is not None else _of_registry(expected)
     if as_json:
         moment = report.unsealed_since.isoformat() if report.unsealed_since else None
         sealed = {"events": report.events, "unsealed": report.unsealed, "unsealed_since": moment}
@@ -204,6 +207,24 @@ def verify(
         sys.exit(1)
 
 
+def _of_registry(expected: ChainHead | None) -> AuditReport:
+    with open_registry() as registry:
+        return registry.audit.verify(expected)
+
+
+def _of_file(path: Path, expected: ChainHead | None) -> AuditReport:
+    from blocks.registry import AuditReport, ChainHead, NotProven, proven
+
+    try:
+        with path.open("rb") as lines:
+            events, head = proven(lines, expected)
+    except OSError as error:
+        raise SpecInvalid(f"{path} cannot be read: {error.strerror}.") from error
+    except NotProven as error:
+        return AuditReport(head=ChainHead(position=0, hash=""), broken=f"{path}: {error}")
+    return AuditReport(head=head, events=events)
+
+
 @audit_app.command()
 def seal() -> None:
     """Record the ends of all chains in one event, so that noting one hash is enough; the sweep does it every two minutes."""
@@ -213,7 +234,9 @@ def seal() -> None:
 
 @audit_app.command()
 def export() -> None:
-    """Print all events, chain by chain, a line of JSON each."""
+    """Print all events, chain by chain, a line of JSON each, and a last line that says how they end: slipway audit verify --file."""
+    from blocks.registry import written
+
     with open_registry() as registry:
-        for event in registry.audit.chain():
-            say_exactly(event.line())
+        for line in written(registry.audit.chain()):
+            say_exactly(line)

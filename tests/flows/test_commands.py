@@ -85,7 +85,7 @@ def test_a_secret_for_kubernetes_is_written_for_its_owner_only(site: Site, tmp_p
     assert read_authenticator(site.approver("ada")) is None
 
 
-def test_the_record_is_verified_and_exported(site: Site) -> None:
+def test_the_record_is_verified_and_exported(site: Site, tmp_path: Path) -> None:
     with site.registry() as registry:
         for number in range(3):
             registry.events.add("step", run_id=f"r{number}")
@@ -96,7 +96,10 @@ def test_the_record_is_verified_and_exported(site: Site) -> None:
     assert held.exit_code == 0, held.output
     head = held.stdout.strip().splitlines()[-1]
     assert slipway("audit", "verify", "--expect", head).exit_code == 0
-    assert len(slipway("audit", "export").stdout.splitlines()) == 4
+    exported = tmp_path / "events.jsonl"
+    exported.write_text(slipway("audit", "export").stdout)
+    assert len(exported.read_text().splitlines()) == 5
+    assert slipway("audit", "verify", "--file", str(exported), "--expect", head).exit_code == 0
 
     with psycopg.connect(site.database, autocommit=True) as owner:
         owner.execute("ALTER TABLE slipway_events DISABLE TRIGGER ALL")

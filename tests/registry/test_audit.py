@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from blocks.registry import RegistryClient
+from blocks.registry import NotProven, RegistryClient, proven, written
 from blocks.registry.chain import BEGINNING, ChainHead
 from blocks.registry.migrate import apply
 from blocks.registry.statements import migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conftest import Releases
 
 
@@ -249,6 +249,67 @@ def test_the_export_is_lines_of_json(client: RegistryClient, chained: list[int])
     assert [line["id"] for line in lines] == chained
     assert lines[3]["detail"] == {"number": 3, "text": "käse \"'\\ 漢"}
     assert lines[3]["previous_hash"] == lines[2]["hash"]
+
+
+@pytest.fixture
+def exported(client: RegistryClient, chained: list[int], sql: psycopg.Connection) -> list[bytes]:
+    """A sealed record as a file: the seal, five events of one chain, one of another, and the last line."""
+    sql.execute("""INSERT INTO slipway_events (occurred_at, kind, model_name, detail) VALUES (now(), 'step', 'other', '{"share": 1.50}')""")
+    client.audit.seal()
+    return [line.encode() + b"\n" for line in written(client.audit.chain())]
+
+
+def test_an_export_proves_itself(client: RegistryClient, exported: list[bytes]) -> None:
+    head = client.audit.verify().head
+
+    assert proven(exported) == (7, head)
+    assert proven(exported, head) == (7, head)
+    with pytest.raises(NotProven, match="written anew"):
+        proven(exported, ChainHead(position=1, hash="f" * 64))
+    with pytest.raises(NotProven, match="were removed"):
+        proven(exported, ChainHead(position=2, hash="f" * 64))
+
+
+def altered(lines: list[bytes], number: int, **changes: object) -> list[bytes]:
+    """The file with one line told otherwise."""
+    changed = json.dumps({**json.loads(lines[number]), **changes}, ensure_ascii=False).encode() + b"\n"
+    return [*lines[:number], changed, *lines[number + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda lines: altered(lines, 2, actor="mallory"), "line 3 .* was altered"),
+        (lambda lines: altered(lines, 2, detail={"number": 7}), "line 3 .* was altered"),
+        (lambda lines: altered(lines, 6, detail={"share": 2.5}), "line 7 is no event as it is exported"),
+        (lambda lines: altered(lines, 2, occurred_at="never"), "line 3 is no event"),
+        (lambda lines: altered(lines, 2, more=1), "line 3 is no event"),
+        (lambda lines: lines[:2] + lines[3:], "line 3 .* does not follow"),
+        (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "line 3 .* does not follow"),
+        (lambda lines: lines[:5] + lines[6:], "not that of the lines before it"),
+        (lambda lines: lines[:6] + lines[7:], "not that of the lines before it"),
+        (lambda lines: [*lines[:-2], *written_anew(lines[:-2])], "was sealed and is not there"),
+        (lambda lines: lines[:-1], "its last line is missing"),
+        (lambda lines: altered(lines, 7, events=6), "not that of the lines before it"),
+        (lambda lines: [*lines, lines[1]], "line 9 comes after the last line"),
+        (lambda lines: [b"\xff\n"], "line 1 is no JSON object"),
+        (lambda lines: [b"[" * 100_000], "line 1 is no JSON object"),
+        (lambda lines: [b"[]\n"], "line 1 is no JSON object"),
+        (lambda lines: [b"{}\n"], "line 1 is no event"),
+        (lambda lines: [], "its last line is missing"),
+    ],
+)
+def test_an_export_that_was_altered_is_found(exported: list[bytes], change: Callable[[list[bytes]], list[bytes]], sentence: str) -> None:
+    with pytest.raises(NotProven, match=sentence):
+        proven(change(exported))
+
+
+def written_anew(lines: list[bytes]) -> list[bytes]:
+    """A last line as it should be, of fewer lines."""
+    events = [json.loads(line) for line in lines]
+    ends = {str(event["chain"]): [event["chain_position"], event["hash"]] for event in events}
+    whole = hashlib.sha256(b"".join(lines)).hexdigest()
+    return [json.dumps({"format": "slipway-events/1", "events": len(lines), "ends": ends, "sha256": whole}).encode()]
 
 
 def test_the_chain_is_read_in_batches(client: RegistryClient, sql: psycopg.Connection, waiting: Callable[[], int]) -> None:
