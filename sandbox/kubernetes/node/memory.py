@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
@@ -17,17 +18,24 @@ from sandbox.kubernetes.node.container import Container
 def resident_bytes(pid: int) -> int:
     """The resident memory of a process and its descendants."""
     try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        own: int = psutil.Process(pid).memory_info().rss
+        children = _children(pid)
     except psutil.NoSuchProcess:
         return 0
-    total = 0
-    for member in family:
-        try:
-            total += member.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
+    return own + sum(map(resident_bytes, children))
+
+
+def _children(pid: int) -> list[int]:
+    """The process's children.
+
+    Raises:
+        psutil.NoSuchProcess: It is gone.
+    """
+    try:
+        # psutil reads every process of the machine to find them: for each container twice a second, a tenth of what the sandbox took.
+        return [int(child) for thread in Path(f"/proc/{pid}/task").iterdir() for child in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return [child.pid for child in psutil.Process(pid).children()]
 
 
 async def enforce(containers: Callable[[], Iterable[Container]], every_seconds: float) -> None:
