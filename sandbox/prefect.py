@@ -30,8 +30,8 @@ _FOREIGN = ("PREFECT_",)
 #: The checkout: `prefect.yaml` and `deployments/` are looked for there.
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Runs a module as `python -m` does, in an interpreter that looks for garbage seldom. Prefect's imports leave half a million objects behind:
-#: with Python's own thresholds, to go through them again and again was an eighth of the server's CPU and a fifth of its start (3.9.1).
+#: Runs a module as `python -m` does, in an interpreter that looks for garbage seldom. Prefect's imports leave half a million objects; to go
+#: through them again and again was, with Python's own thresholds, an eighth of the server's CPU and a fifth of its start (3.9.1).
 _RUN = """
 import gc, runpy, sys
 gc.set_threshold(50_000, 20, 100)

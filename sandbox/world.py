@@ -17,6 +17,7 @@ from typing import Self
 
 from sandbox.argocd.controller import ApplicationController
 from sandbox.engine.faults import EngineFaults
+from sandbox.forks import Forks
 from sandbox.hub import Hub
 from sandbox.kubernetes.cluster import AgentOptions, Cluster, NodeSpec
 from sandbox.kubernetes.node.images import Image
@@ -90,11 +91,15 @@ class World:
 
     def _start(self) -> None:
         self.engine_faults = EngineFaults(self.folder / "engine-faults.json")
+        # Imports are most of what the start of either costs.
+        forks = self._open.enter_context(Forks(("sandbox.engine", "flows.node"), ("flows.node.fetch",)))
         self.images = {
             ENGINE_IMAGE: Image(
-                command=(sys.executable, "-m", "sandbox.engine"), env={"SANDBOX_ENGINE_FAULTS": str(self.engine_faults.path)}
+                command=(sys.executable, "-m", "sandbox.engine"),
+                env={"SANDBOX_ENGINE_FAULTS": str(self.engine_faults.path)},
+                forks=forks,
             ),
-            PREFETCH_IMAGE: Image(command=(sys.executable, "-m", "flows.node"), env={}),
+            PREFETCH_IMAGE: Image(command=(sys.executable, "-m", "flows.node"), forks=forks),
             WORKER_IMAGE: Image(command=(), env={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}),
         }
         self.loop = self._open.enter_context(LoopThread())

@@ -8,7 +8,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from flows.node.layout import snapshot_folder
 from flows.spec import Candidate, SnapshotFile
 from flows.spec.load import ROOT
 from flows.weights.prefetch import prefetch_files
+from sandbox.forks import Forks
 from sandbox.hub import Hub
 from sandbox.hub.log import LoggedRequest
 from tests.support.examples import candidate
+from tests.support.forked import Forked
 
 REPOSITORY = "slipway-demo/tiny-llama"
 
@@ -71,6 +73,7 @@ class Node:
 
     folder: Path
     hub: Hub
+    forks: Forks
     options: dict[str, Any] = field(default_factory=lambda: dict(IMPATIENT))
     token: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
@@ -105,7 +108,10 @@ class Node:
             own["HF_TOKEN_PATH"] = f"{self.folder}/token"
         return own
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str) -> Forked | subprocess.Popen[str]:
+        """Start a command; the program itself as a fork of one interpreter: imports were half of what most of these tests took."""
+        if command[:3] == (sys.executable, "-m", "flows.node"):
+            return Forked(self.forks, "flows.node", command[3:], environment=self.environment(), folder=ROOT)
         return subprocess.Popen(
             command, env=self.environment(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -114,6 +120,7 @@ class Node:
         process = self.start(*command)
         said, complained = process.communicate(timeout=60)
         assert complained == "", complained
+        assert process.returncode is not None
         return Ended(process.returncode, [json.loads(line) for line in said.splitlines()])
 
     def scrub(self, **options: Any) -> Ended:
@@ -164,6 +171,12 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
     return [word for key, value in options.items() for word in (key if key.startswith("--") else f"--{key.replace('_', '-')}", str(value))]
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with Forks(("flows.node",), ("flows.node.fetch", "flows.node.scrub")) as forks:
+        yield forks
+
+
 @pytest.fixture
-def node(tmp_path: Path, hub: Hub) -> Node:
-    return Node(tmp_path, hub)
+def node(tmp_path: Path, hub: Hub, forks: Forks) -> Node:
+    return Node(tmp_path, hub, forks)

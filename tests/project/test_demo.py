@@ -22,8 +22,10 @@ TIMEOUT_SECONDS = 280
 def processes_of(folder: Path) -> list[str]:
     """Command lines of processes that work in or on the folder."""
     found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        text = " ".join([*(process.info["cmdline"] or []), *(f"{k}={v}" for k, v in (process.info["environ"] or {}).items())])
+    for process in psutil.process_iter(["cmdline", "cwd", "environ"]):
+        text = " ".join(
+            [process.info["cwd"] or "", *(process.info["cmdline"] or []), *(f"{k}={v}" for k, v in (process.info["environ"] or {}).items())]
+        )
         if str(folder) in text:
             found.append(" ".join(process.info["cmdline"] or []))
     return found

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sandbox import confine
 from sandbox.kubernetes.meta.client import CONFIG_MAPS, PODS
-from sandbox.kubernetes.node import confine
 from tests.sandbox.bench import Bench, wait_for
 
 Object = dict[str, Any]

@@ -61,7 +61,13 @@ async def command_of(
     # Only what the pod says has mount paths in it; the image's own values name files of this machine.
     env = {**base, **{key: rewriter.rewrite(value) for key, value in declared.items()}, VARIABLE: rewriter.described()}
     folder = Path(rewriter.rewrite(container["workingDir"])) if container.get("workingDir") else home
-    return Command(argv=argv, env=env, folder=folder if folder.is_dir() else home, writable=_writable(container, rewriter, home))
+    return Command(
+        argv=argv,
+        env=env,
+        folder=folder if folder.is_dir() else home,
+        writable=_writable(container, rewriter, home),
+        forks=None if container.get("command") else image.forks,
+    )
 
 
 def _writable(container: Object, rewriter: Rewriter, home: Path) -> tuple[Path, ...] | None:

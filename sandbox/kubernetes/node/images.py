@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sandbox.forks import Forks
+
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
@@ -17,10 +19,12 @@ class Image:
     Attributes:
         command: Plays the ENTRYPOINT: a container's `command` replaces it, its `args` follow it.
         env: Environment variables that the image brings.
+        forks: Where `command` is `python -m PROGRAM`, an interpreter that has imported it: each container is a fork of that.
     """
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    forks: Forks | None = None
 
 
 def repository(reference: str) -> str:

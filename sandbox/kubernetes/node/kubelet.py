@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 
+from sandbox import confine
 from sandbox.kubernetes.admission.informer import Informer
 from sandbox.kubernetes.controllers.events import EventRecorder
 from sandbox.kubernetes.controllers.objects import is_deleting, is_finished
 from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.meta.client import PODS, Object
-from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node.addresses import Subnet
 from sandbox.kubernetes.node.container import Container
 from sandbox.kubernetes.node.gate import Gate

@@ -16,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from sandbox import confine
+from sandbox.forks import Fork, Forks
 from sandbox.kubernetes.meta.clock import utc_now
-from sandbox.kubernetes.node import confine
 from sandbox.kubernetes.node import watchdog as watchdog_program
 from sandbox.kubernetes.node.logs import LogFile
 
@@ -35,12 +36,14 @@ class Command:
         env: The whole environment.
         folder: The working directory.
         writable: Where alone it may write, if it is to be held to that.
+        forks: What has imported the program already, where it is `python -m PROGRAM`.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     folder: Path
     writable: tuple[Path, ...] | None = None
+    forks: Forks | None = None
 
     def executed(self) -> tuple[str, ...]:
         """The arguments to execute: by way of `confine` where something must stay as it is and the kernel can see to that.
@@ -162,7 +165,7 @@ class LocalRuntime:
 class Process:
     """A container that is a process group of this machine."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: LogFile, output: asyncio.ReadTransport, watchdog: Watchdog) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Fork, log: LogFile, output: asyncio.ReadTransport, watchdog: Watchdog) -> None:
         self.pid = process.pid
         self.started_at = utc_now()
         self.ended = asyncio.Event()
@@ -181,15 +184,7 @@ class Process:
         reading, writing = os.pipe()
         output, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: log, os.fdopen(reading, "rb", buffering=0))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command.executed(),
-                env=dict(command.env),
-                cwd=command.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=writing,
-                stderr=writing,
-                start_new_session=True,
-            )
+            process = await _started(command, writing)
         except OSError as exc:
             output.close()
             raise StartFailed(runtime_words(command.argv, exc)) from exc
@@ -225,6 +220,24 @@ class Process:
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+async def _started(command: Command, output: int) -> asyncio.subprocess.Process | Fork:
+    if command.forks is not None:
+        _, _, program, *arguments = command.argv
+        writable = command.writable if confine.available() else None
+        return command.forks.start(
+            program, arguments, environment=command.env, folder=command.folder, stdout=output, stderr=output, writable=writable
+        )
+    return await asyncio.create_subprocess_exec(
+        *command.executed(),
+        env=dict(command.env),
+        cwd=command.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 async def run_to_end(command: Command, timeout_seconds: float) -> tuple[int | None, str]:
