@@ -12,7 +12,7 @@ from flows.spec.source import Place
 from flows.spec.types import STRICT
 
 #: A field below `metadata` or `spec` (RFC 6901).
-FieldPointer = Annotated[str, StringConstraints(pattern=r"^/(metadata|spec)(/([^/~]|~[01])+)+$", max_length=300)]
+FieldPointer = Annotated[str, StringConstraints(pattern=r"^/(metadata|spec)(/([^/~[:cntrl:]]|~[01])+)+$", max_length=300)]
 
 #: What is always compared, or another engine could serve under the candidate's name.
 _ENGINE = "/spec/template/spec/containers/0/image"

@@ -163,6 +163,29 @@ def places() -> None:
         refused(SpecInvalid, _load, namespace=namespace)
 
 
+@attacks("No difference that is ignored hides another engine, or reaches beyond fields of objects")
+def ignored_differences() -> None:
+    def load(*pointers: str) -> None:
+        _load(ignore_differences=[{"kind": "Deployment", "group": "apps", "json_pointers": list(pointers)}])
+
+    load("/spec/template/spec/priority", "/spec/template/spec/containers/1", "/metadata/annotations/example.com~1injected")
+    engine = "/spec/template/spec/containers/0/image"
+    parts = engine.split("/")
+    for pointer in ("/".join(parts[:length]) for length in range(2, len(parts) + 1)):
+        refused(SpecInvalid, load, pointer)
+    for pointer in ("", "/", "/status", "/data/x", "spec/x", "/spec//x", "/spec/~2", "/spec/x\n", f"/spec/{'x' * 300}"):
+        refused(SpecInvalid, load, pointer)
+    refused(SpecInvalid, load)
+    refused(SpecInvalid, _load, ignore_differences=[{"kind": "Deployment; rm", "json_pointers": ["/spec/x"]}])
+
+
+@attacks("A Secret that images are pulled with is named by a name")
+def pull_secrets() -> None:
+    _load(values={"image": {"pullSecrets": ["registry", "mirror.internal"]}})
+    for names in ("registry", [{"name": "registry"}], [1], [None], [True], ["../registry"], ["Registry"], [""], ["x" * 300], {"a": "b"}):
+        refused(SpecInvalid, _load, values={"image": {"pullSecrets": names}})
+
+
 @attacks("No number of an environment's file is without end")
 def numbers() -> None:
     endless = float("inf")
