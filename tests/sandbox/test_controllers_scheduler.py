@@ -155,6 +155,13 @@ def test_a_lost_node_is_marked_tainted_and_emptied_and_comes_back(own_bench: Sta
     assert conditions(bench.get(NODES, "gpu-1"))["Ready"]["status"] == "True"
     assert bench.container("stays")["restartCount"] == 1
 
+    # a kubelet that only stood still finds its containers as they were
+    bench.cluster.node("gpu-1").freeze()
+    bench.wait(PODS, "stays", lambda pod: conditions(pod)["Ready"]["status"] == "False")
+    bench.cluster.node("gpu-1").thaw()
+    bench.wait(PODS, "stays", lambda pod: conditions(pod)["Ready"]["status"] == "True")
+    assert bench.container("stays")["restartCount"] == 1
+
 
 def test_a_node_says_what_it_is(own_bench: Starter) -> None:
     bench = own_bench([NodeSpec(name="gpu-1", gpus=4, memory_bytes=32 * 2**30, cpus=8)])

@@ -12,6 +12,8 @@ import trustme
 import yaml
 
 from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
+from sandbox.kubernetes.outside import OutsideCluster
+from sandbox.serving import LoopThread
 
 
 def write(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> Path:
@@ -83,3 +85,12 @@ def test_what_authenticates_by_a_program_is_refused(tmp_path: Path) -> None:
 def test_a_cluster_whose_certificate_is_not_to_be_checked_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the cluster c sets insecure-skip-tls-verify, which"):
         read_kubeconfig(write(tmp_path, {"insecure-skip-tls-verify": True}, {"token": "t"}))
+
+
+def test_an_outside_cluster_tells_whom_to_trust_as_the_stand_in_does(tmp_path: Path) -> None:
+    authority = trustme.CA().cert_pem.bytes()
+    kubeconfig = write(tmp_path, {"certificate-authority-data": base64.b64encode(authority).decode()}, {"token": "x"})
+    with LoopThread() as loop:
+        cluster = OutsideCluster(kubeconfig, tmp_path / "cluster", loop, nodes=[], images={})
+        assert cluster.ca_file.read_bytes() == authority
+        cluster.close()
