@@ -617,6 +617,20 @@ END;
 
 COMMENT ON FUNCTION route IS 'Where a model is served: always one row, with an endpoint or with why there is none (http_status 404 or 503).';
 
+-- Of route() and not inlined: its plan is kept by the session of the server.
+CREATE FUNCTION route_through_pooler(
+    model text, hub_revision text DEFAULT NULL, environment text DEFAULT 'production', organisation text DEFAULT NULL
+)
+RETURNS TABLE (endpoint text, candidate text, status text, last_checked_at timestamptz, http_status integer, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT found.* FROM public.route($1, $2, $3, $4) AS found;
+END
+$$;
+
+COMMENT ON FUNCTION route_through_pooler IS 'The same as route, for connections without named statements, as behind a pooler.';
+
 -- Names the place and not the news: whoever hears it reads the row, so that it does not matter in what order or how often it is heard.
 CREATE FUNCTION slipway_announce_route() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
@@ -841,6 +855,8 @@ REVOKE ALL ON FUNCTION
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION slipway_canonical, slipway_fingerprint TO slipway_operator, slipway_admin;
 
+REVOKE ALL ON FUNCTION route_through_pooler FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION route_through_pooler TO slipway_router, slipway_operator, slipway_admin;
 REVOKE ALL ON FUNCTION slipway_judge FROM PUBLIC;
 REVOKE ALL ON PROCEDURE slipway_judge_together FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION slipway_judge TO slipway_admin;

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,6 +39,7 @@ from flows.metrics.exporter import FRESH_SECONDS, PAGE, PAGES, Exporter
 from sandbox.postgres import Postgres
 from sandbox.router import Router
 from sandbox.serving import HttpServer, LoopThread
+from tests.support.pgbouncer import pooler_before
 
 MODELS = 5_000
 REVISIONS = 10
@@ -194,6 +197,31 @@ def changes(dsn: str) -> Iterator[Line]:
             yield line(f"status changes, {threads} at once", statistics.median(rates), "per second", at_least=CHANGES_PER_SECOND)
 
 
+def pooled(postgres: Postgres, folder: Path) -> Iterator[Line]:
+    """Lookups through a PgBouncer in transaction mode, beside those on a connection of one's own in turns with them."""
+    ask = "SELECT endpoint, candidate, status, last_checked_at, http_status, message FROM {}(%s)"
+    chosen = random.Random(7)
+    with (
+        pooler_before(folder, postgres.dsn) as pooler,
+        psycopg.connect(postgres.dsn, autocommit=True) as own,
+        psycopg.connect(pooler.of(postgres.dsn), autocommit=True, prepare_threshold=None) as shared,
+    ):
+        ways = {
+            "route(), own connection": (own, ask.format("route")),
+            "route_through_pooler(), PgBouncer": (shared, ask.format("route_through_pooler")),
+            "route(), PgBouncer, unnamed": (shared, ask.format("route")),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(LOOKUPS):
+            for name, (connection, statement) in ways.items():
+                began = time.perf_counter()
+                connection.execute(statement.encode(), (f"model-{chosen.randint(1, MODELS)}",)).fetchall()
+                seconds[name].append(time.perf_counter() - began)
+    for name, measured in seconds.items():
+        yield line(f"{name}, P50", percentile(measured, 50), "seconds")
+        yield line(f"{name}, P99", percentile(measured, 99), "seconds")
+
+
 async def _answer(request: Request) -> Response:
     return PlainTextResponse("served")
 
@@ -311,7 +339,8 @@ def main() -> int:
         print(f"Filling a registry with {MODELS * REVISIONS * len(ENVIRONMENTS):,} entries and {EVENTS:,} events ...", flush=True)
         fill(postgres.dsn)
         dsn = postgres.dsn
-        parts = (lookups(dsn), propagation(postgres), changes(dsn), keeping(dsn), scraping(dsn), watching(postgres))
+        through = pooled(postgres, Path(folder)) if shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") else ()
+        parts = (lookups(dsn), through, propagation(postgres), changes(dsn), keeping(dsn), scraping(dsn), watching(postgres))
         for figure in itertools.chain.from_iterable(parts):
             results.write(json.dumps(figure) + "\n")
             shown = f"{float(str(figure['value'])):,.6g} {figure['unit']}".strip()
