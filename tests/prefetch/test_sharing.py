@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flows.weights.secret import share_secret
-from sandbox.hub import Hub
+from sandbox.hub import Fault, Hub
 from tests.prefetch.conftest import SEGMENT, Ended, Node, Wanted, shards
 from tests.support.cache import CachingProxy
 
@@ -190,3 +190,13 @@ def test_behind_a_caching_proxy_nodes_need_not_share(fleet: Any) -> None:
     weights = sum(len(content) for name, content in made.wanted[0].files.items() if name.endswith(".safetensors"))
     assert sent == weights
     assert (corrupt.event, corrupt.error) == ("failed", "SnapshotCorrupt")
+
+
+def test_a_hub_that_sends_no_parts_is_put_up_with(fleet: Any) -> None:
+    made = fleet(2, shards(11))
+    made.wanted[0].node.hub.faults.add(Fault(origin="cdn", path="*", ignore_range=True, times=None))
+
+    results = made.run([0, 1])
+
+    assert [result.event for result in results] == ["complete"] * 2
+    assert all(wanted.is_whole() for wanted in made.wanted)

@@ -53,6 +53,6 @@ class SharePolicy:
     bind: tuple[str, int]
     bytes_per_second: float | None
     hub_connections: int = 2
-    peer_connections: int = 4
+    peer_connections: int = 3
     poll_seconds: float = 0.5
     swarm: SwarmPolicy = SwarmPolicy()

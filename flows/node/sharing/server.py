@@ -134,7 +134,7 @@ class _Listener(http.server.ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         # Whatever serves on this node comes first; the kernel ranks a thread's disk by the same number (ioprio_set(2)).
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         # Here, in a thread of its own: a stranger that says nothing holds nobody up.
         request.settimeout(_HANDSHAKE_SECONDS)
         with self._context.wrap_socket(request, server_side=True) as secured:

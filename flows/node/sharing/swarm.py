@@ -65,7 +65,7 @@ class Swarm:
 
     def told(self, since: int, life: str) -> Told:
         """What another is told that has read so many claims of this life."""
-        begin = since if life == self._life and since <= len(self._told) else 0
+        begin = since if life == self._life and 0 <= since <= len(self._told) else 0
         return Told(
             rank=self._rank,
             life=self._life,

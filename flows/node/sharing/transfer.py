@@ -176,6 +176,7 @@ class SharedTransfer:
                         sharing.swarm.failed(piece)
                         sharing.swarm.alone(sharing.pieces.content(piece))
                     content.fetch_whole(exc.why, buffer, connections)
+                    sharing.forget(sharing.pieces.content(piece))  # what lay there in pieces is another file
                 except Superseded:
                     with sharing.changed:
                         sharing.swarm.failed(piece)
