@@ -37,12 +37,15 @@ def check_models(listed: Mapping[str, Sequence[ServedModel]], candidate: Candida
     expected = f"{candidate.model} from {served_path(candidate)} with {candidate.engine.max_model_len} tokens, on {len(listed) - 1} pod(s)"
     # The endpoint alone would not do: a Service answers for any of its pods.
     for who, models in listed.items():
-        served = next((model for model in models if model.name == candidate.model), None)
-        if served is None:
+        found = [model for model in models if model.name == candidate.model]
+        if not found:
             names = ", ".join([*(model.name for model in models[:SHOWN]), *(["…"] if len(models) > SHOWN else [])]) or "no model"
             return judged("identity", "identity", False, expected=expected, seen=f"{names} ({who})")
-        if served.root != served_path(candidate) or served.max_model_len != candidate.engine.max_model_len:
-            seen = f"{served.name} from {served.root} with {served.max_model_len} tokens ({who})"
+        right = (served_path(candidate), candidate.engine.max_model_len)
+        # All of that name: an adapter may be listed by it, too.
+        other = next((model for model in found if (model.root, model.max_model_len) != right), None)
+        if other is not None:
+            seen = f"{other.name} from {other.root} with {other.max_model_len} tokens ({who})"
             return judged("identity", "identity", False, expected=expected, seen=seen)
     return judged("identity", "identity", True, expected=expected, seen="the same everywhere")
 

@@ -23,6 +23,11 @@ def test_an_endpoint_that_serves_something_else_fails(change: dict[str, Any]) ->
     assert check_models({"the endpoint": bad, "pod-0": good}, candidate()).outcome == "failed"
     # an engine may serve under several names, and lists a line for each
     assert check_models({"the endpoint": [ServedModel(**{**right, "name": "alias"}), *good]}, candidate()).outcome == "passed"
+    # of several lines with its name all must be right, and of a thousand others a few are named
+    if change.keys() != {"name"}:
+        assert check_models({"the endpoint": [*good, *bad]}, candidate()).outcome == "failed"
+    others = [ServedModel(**{**right, "name": f"adapter-{number}"}) for number in range(1000)]
+    assert len(check_models({"the endpoint": others}, candidate()).seen) < 200
     # a Service answers for any of its pods: each is asked by itself
     measured = check_models({"the endpoint": good, "pod-0": good, "pod-1": bad}, candidate())
     assert (measured.outcome, measured.seen.endswith("(pod-1)")) == ("failed", True)
