@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from blocks.errors import PipelineError
+from blocks.hub import Hub
 from flows.approval.gate import Request, pass_gate, require_approved
 from flows.approval.rules import requester_refusal
 from flows.candidate.tasks import resolve
@@ -32,7 +34,7 @@ from flows.runtime.blocks import blocks_of_run
 from flows.runtime.json_logs import about
 from flows.runtime.states import ended
 from flows.runtime.tasks import RESULTS, call, foreseen, go_on_drawing, one_client, run
-from flows.spec import Candidate, Deployments
+from flows.spec import Candidate, Deployments, Model
 from flows.spec.types import EnvironmentName
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.tasks.evidence import record_phases
@@ -75,7 +77,7 @@ async def release(
 
 async def _release(model_name: str, revision: str, wanted: list[str], requester: str, keep_failed: bool) -> dict[str, Any]:
     about(model=model_name)
-    deployments, run_id, resolving = Deployments.default(), str(runtime.flow_run.id), Stopwatch()
+    deployments, run_id = Deployments.default(), str(runtime.flow_run.id)
     model = deployments.model(model_name)
     deployments.approvers()  # refuses a file that is wrong before anything is begun
     environments = chosen_environments(deployments.environments(), wanted or None)
@@ -97,9 +99,16 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
         for environment, of_environment in zip(environments, blocks, strict=True)
     ]
 
+    with registry.kept_open():
+        return await _through(deployments, model, revision, hub, contexts)
+
+
+async def _through(deployments: Deployments, model: Model, revision: str, hub: Hub, contexts: Sequence[Context]) -> dict[str, Any]:
+    """Take the revision through the environments, or go on where an earlier process of the run was."""
+    registry, run_id, resolving = contexts[0].registry, contexts[0].run_id, Stopwatch()
     with resolving.phase("resolve"):
         # A resumed run starts from the top, maybe days later: the branch may have moved, what it began with counts.
-        candidate = await call(begun_with, registry, model_name, run_id)
+        candidate = await call(begun_with, registry, model.name, run_id)
         if candidate is not None:
             await go_on_drawing()
         else:
@@ -117,7 +126,7 @@ async def _release(model_name: str, revision: str, wanted: list[str], requester:
             # Outside of the lock, which would go stale: while people are asked the run has no process that could keep it.
             await _require_promotable(context, candidate)
             grant = await pass_gate(asked, verified)
-        async with locked(registry, model_name, context.environment.name, run_id) as lock:
+        async with locked(registry, model.name, context.environment.name, run_id) as lock:
             # Again, now that nobody else changes it: people may have taken days.
             await _require_promotable(context, candidate)
             watch = Stopwatch(resolving.seconds)
@@ -146,7 +155,7 @@ def _request(deployments: Deployments, context: Context, candidate: Candidate) -
     )
 
 
-async def _left_to_do(contexts: list[Context], candidate: Candidate) -> tuple[dict[str, VerifiedEvidence], list[Context]]:
+async def _left_to_do(contexts: Sequence[Context], candidate: Candidate) -> tuple[dict[str, VerifiedEvidence], list[Context]]:
     """What this run verified before it was suspended or lost, by environment, and the environments that are still before it.
 
     Raises:

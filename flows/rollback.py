@@ -56,9 +56,10 @@ async def _rollback(model: str, environment: str, reason: str, actor: str, to: s
     about(model=model, environment=environment)
     run_id = str(runtime.flow_run.id)
     context = await rollback_context(model, environment, run_id, actor, reason)
-    async with locked(context.registry, model, environment, run_id) as lock:
-        # On record once it is chosen: a run that goes on after a kill goes back to the very same.
-        candidate = await call(rollback_target, context.registry, model, context.environment, to, run_id)
-        await roll_back_to(context, candidate, lock)
-        seconds = await call(record_rolled_back, context.registry, candidate, context.environment, actor, reason, False, run_id)
+    with context.registry.kept_open():
+        async with locked(context.registry, model, environment, run_id) as lock:
+            # On record once it is chosen: a run that goes on after a kill goes back to the very same.
+            candidate = await call(rollback_target, context.registry, model, context.environment, to, run_id)
+            await roll_back_to(context, candidate, lock)
+            seconds = await call(record_rolled_back, context.registry, candidate, context.environment, actor, reason, False, run_id)
     return {"candidate": candidate.fingerprint, "environment": environment, "seconds": seconds}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from blocks.facts import GpuQuota, HelmRevision, Node, Pod
 from flows import naming
 from flows.candidate.admission import refuse_licence
 from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
-from flows.fit.verdict import Fit
 from flows.placement.budget import LoadBudget, load_budget
 from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, find_capacity
-from flows.placement.engine import refuse_latency_window, refuse_parallelism
-from flows.placement.fit import judge_fit
-from flows.placement.memory import refuse_memory
 from flows.placement.nodes import Target, find_target
 from flows.placement.strategy import Current, Strategy, choose_rollback_strategy, choose_rollback_strategy_anew, choose_strategy
 from flows.spec import Candidate, Environment, Model
+
+if TYPE_CHECKING:
+    from flows.fit.verdict import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,11 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: C
     Raises:
         SpecInvalid: The model's name cannot become a DNS label.
     """
+    # A way back is not judged so, and does not wait for it.
+    from flows.placement.engine import refuse_latency_window, refuse_parallelism
+    from flows.placement.fit import judge_fit
+    from flows.placement.memory import refuse_memory
+
     target, about, engine = find_target(candidate, environment, seen.nodes), candidate.about, candidate.engine
     fit, way = None, None
     refusals: list[Refusal] = [*_other_chart(candidate, chart_digest), *_not_installed(environment, seen.claims)]

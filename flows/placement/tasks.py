@@ -16,7 +16,6 @@ from flows.placement import assess as rules
 from flows.placement.assess import Assessment, ClusterState, ReleasePlan
 from flows.placement.capacity import StrategyName
 from flows.placement.nodes import takes_pods
-from flows.placement.page import preview_page
 from flows.placement.replicas import wanted_replicas
 from flows.runtime.artifacts import show_page
 from flows.runtime.tasks import OBSERVES, step
@@ -72,6 +71,8 @@ def plan(cluster: Cluster, helm: Helm, model: Model, candidate: Candidate, envir
         ClusterUnreachable: The cluster did not answer; retried.
         ClusterRejected: Something may not be read; the message says what to grant.
     """
+    from flows.placement.page import preview_page  # not for a way back
+
     assessment = _assess(cluster, helm, model, candidate, environment)
     page = preview_page(candidate, (), [assessment])
     # Before it may refuse: the page has all that speaks against it, the error the first thing.

@@ -26,9 +26,6 @@ from flows.text.markdown import md
 from flows.verification.attempts import Attempts
 from flows.verification.evidence import VerifiedEvidence
 from flows.verification.measurement import Measurement
-from flows.verification.tasks.evidence import keep_evidence, recall_reference
-from flows.verification.tasks.verify import measure
-from flows.verification.verdict import judge
 from flows.weights.tasks.prefetch import prefetch_everywhere
 
 
@@ -91,6 +88,10 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
     Raises:
         EndpointUnreachable, ClusterUnreachable: Nothing answers; retried.
     """
+    # Nothing of it is needed before the cluster was changed: a way back is an emergency.
+    from flows.verification.tasks.evidence import keep_evidence, recall_reference
+    from flows.verification.tasks.verify import measure
+
     candidate, environment, plan = move.candidate, move.environment, move.plan
     with watch.phase("verify"):
         reference = recall_reference(move.registry, candidate, environment)
@@ -144,6 +145,10 @@ def revalidate_entry(
     Raises:
         ClusterUnreachable: The cluster did not answer; retried.
     """
+    from flows.verification.tasks.evidence import keep_evidence, recall_reference
+    from flows.verification.tasks.verify import measure
+    from flows.verification.verdict import judge
+
     reference = recall_reference(registry, candidate, environment)
     where = (candidate, environment, release_name(entry.model, environment.name), address)
     try:

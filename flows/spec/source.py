@@ -127,7 +127,7 @@ _PATTERNS = {
     r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "must be a DNS label: lower-case letters, digits and hyphens, 63 at most",
     r"^[a-z][a-z0-9]{0,19}$": "must be lower-case letters and digits, 20 at most, and begin with a letter",
     r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,94}[A-Za-z0-9])?$": "must be letters, digits, '.', '_' and '-', 96 at most, ending in neither sign",
-    r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$": "must be a hub repository as organisation/name",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$": "must be a hub repository as organisation/name",
     r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,4})?$": "must be a folder of the repository (NAME, NAME/NAME)",
     r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$": "must name the image by digest (repository@sha256:…), not by tag",
     r"^/[A-Za-z0-9._/-]+$": "must be an absolute path",

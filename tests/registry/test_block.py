@@ -6,8 +6,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
+from blocks.errors import RegistryRejected, RegistryUnreachable
 from blocks.registry import Registry
 
 if TYPE_CHECKING:
@@ -20,6 +23,26 @@ def test_the_block_makes_clients(dsn: str, releases: Releases) -> None:
 
     with block.client() as first, block.client() as second:
         assert first.current("tiny", "production") == second.current("tiny", "production") == releases.client.current("tiny", "production")
+
+
+def test_a_run_has_one_client_which_is_opened_once_it_can_be(dsn: str, releases: Releases) -> None:
+    block, away = Registry(dsn=SecretStr(dsn)), SecretStr(make_conninfo(dsn, dbname="nowhere"))
+
+    with block.kept_open():
+        right, block.dsn = block.dsn, away
+        with pytest.raises(RegistryRejected), block.client():
+            pass
+        block.dsn = right
+        with block.client() as first:
+            pass
+        with block.client() as second, block.client() as third:
+            assert first is second is third
+            assert third.entries() == []
+
+    with block.client() as after:
+        assert after is not first
+    with pytest.raises(RegistryUnreachable):
+        first.entries()
 
 
 def test_the_block_shows_no_secret() -> None:
