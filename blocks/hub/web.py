@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
@@ -92,6 +93,18 @@ class Web:
                 "The proxy that http_proxy, https_proxy or all_proxy names cannot be used: give it as http://HOST:PORT, with "
                 "user and password before the host if it wants them, and networks in no_proxy as 10.0.0.0/8."
             ) from exc
+        self._refuse_proxy()
+
+    def _refuse_proxy(self) -> None:
+        """Refuse a proxy that this client could speak TLS to, and the nodes cannot: what is planned must be fetched."""
+        proxies = getproxies()
+        scheme = self._own.scheme if proxies.get(self._own.scheme) else "all"
+        spoken, marked, _ = proxies.get(scheme, "").partition("://")
+        if marked and spoken.lower() != "http" and not proxy_bypass(self._own.host, proxies):
+            raise HubRejected(
+                f"The proxy that {scheme}_proxy names speaks {spoken[:20]!r}, which the nodes cannot: give one that speaks http, as "
+                "http://HOST:PORT."
+            )
 
     def close(self) -> None:
         """Close its connections."""

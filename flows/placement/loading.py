@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.fit.model import ConfiguredModel
+
 #: Methods that vLLM knows (`QuantizationMethods` in `quantization/__init__.py`), and names that it takes for one of them.
 _METHODS = frozenset({
     "awq", "auto-awq", "awq-marlin", "gptq", "auto-gptq", "gptq-marlin", "marlin", "moe-wna16", "fp8", "fp8-per-tensor", "fp8-per-block",
@@ -34,6 +36,9 @@ _SMALLEST = 32
 
 _MOST = 2**40
 
+#: Tokens that attention's kernels read at a time.
+_KERNEL_TOKENS = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
@@ -47,6 +52,8 @@ class Shards:
         expert_parallel: Whether experts stay whole.
         quantization: What the engine is told of quantisation; empty if nothing.
         deprecated: Whether it may load what it is about to drop.
+        block_size: Tokens that are allocated together; none lets the attention kernels choose.
+        hybrid_manager: Whether layers of several kinds are kept apart; without, all must be of one kind.
     """
 
     tensor_parallel: int
@@ -55,6 +62,8 @@ class Shards:
     expert_parallel: bool = False
     quantization: str = ""
     deprecated: bool = False
+    block_size: int | None = None
+    hybrid_manager: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +91,7 @@ def cannot_load(configuration: Mapping[str, Any], shards: Shards) -> str | None:
         shards: How they are to be shared out.
     """
     quantised = _quantised(configuration)
-    return _method(quantised, shards) or _act_order(quantised) or _uneven(configuration, quantised, shards)
+    return _method(quantised, shards) or _act_order(quantised) or _uneven(configuration, quantised, shards) or _apart(configuration, shards)
 
 
 def loads(configuration: Mapping[str, Any], shards: Shards) -> bool:
@@ -141,6 +150,23 @@ def _uneven(configuration: Mapping[str, Any], quantised: Mapping[str, Any], shar
             continue
         whole = " (--enable-expert-parallel would leave experts whole)" if rows.experts else ""
         return f"the {rows.number:,} rows of {rows.what} make {share:,} for each of {parallel} GPU(s), no whole {what} of {unit}{whole}"
+    return None
+
+
+def _apart(configuration: Mapping[str, Any], shards: Shards) -> str | None:
+    """Why its layers' caches cannot be kept as they are to be.
+
+    By `unify_hybrid_kv_cache_specs` (`v1/core/kv_cache_utils.py`): windows beside full attention become full, states do not. Attention's
+    kernels take blocks of multiples of 16 tokens (`get_supported_kernel_block_sizes` in `v1/attention/backends`).
+    """
+    odd = shards.block_size is not None and shards.block_size % _KERNEL_TOKENS != 0
+    if shards.hybrid_manager and not odd:
+        return None
+    shape = ConfiguredModel(dict(configuration)).shape
+    if odd and (shape is None or not shape.states_only):
+        return f"attention takes blocks of {_KERNEL_TOKENS} tokens and multiples, and --block-size is {shards.block_size}"
+    if not shards.hybrid_manager and shape is not None and shape.hybrid:
+        return "it has states beside attention, which must be kept apart: leave --disable-hybrid-kv-cache-manager out"
     return None
 
 

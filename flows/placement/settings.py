@@ -47,4 +47,6 @@ def shards_by(arguments: EngineArguments, tensor_parallel: int, quantization: st
         expert_parallel=arguments.expert_parallel,
         quantization=quantization,
         deprecated=arguments.deprecated_quantization,
+        block_size=arguments.block_size,
+        hybrid_manager=arguments.hybrid_kv_cache_manager is not False,
     )

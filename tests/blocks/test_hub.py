@@ -167,6 +167,21 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence_without_its_password(proxy:
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize(("variable", "named"), [("https_proxy", "https_proxy"), ("ALL_PROXY", "all_proxy")])
+def test_a_proxy_that_the_nodes_cannot_speak_to_is_refused_by_the_plan(variable: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "https://u:secret@proxy.corp:3129")
+
+    with pytest.raises(HubRejected, match=f"{named} names speaks 'https', which the nodes cannot: give one that speaks http") as caught:
+        Hub(endpoint="https://hub.example").client()
+    assert "secret" not in str(caught.value)
+
+    monkeypatch.setenv("no_proxy", "hub.example")
+    with Hub(endpoint="https://hub.example").client():
+        pass  # it goes around
+
+
 def test_the_plan_asks_through_a_proxy_with_a_password(hub: stand_in.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(REPOSITORY, models.make_model())
     monkeypatch.delenv("no_proxy", raising=False)

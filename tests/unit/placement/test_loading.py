@@ -182,3 +182,21 @@ _ANYTHING = st.recursive(
 @given(shape=st.dictionaries(st.sampled_from([*QWEN3_30B, "text_config", "thinker_config"]), _ANYTHING, max_size=5), quantised=_ANYTHING)
 def test_no_configuration_makes_a_traceback(shape: dict[str, Any], quantised: Any) -> None:
     cannot_load({**shape, "quantization_config": quantised}, Shards(tensor_parallel=4))
+
+
+def test_states_beside_attention_are_kept_apart() -> None:
+    layers = {"num_hidden_layers": 2, "layer_types": ["mamba", "attention"], "num_key_value_heads": 8, "max_position_embeddings": 4096}
+    mamba = {"mamba_expand": 2, "mamba_n_heads": 128, "mamba_d_head": 64, "mamba_d_state": 128, "mamba_n_groups": 1, "mamba_d_conv": 4}
+    granite = {**LLAMA_8B, **layers, **mamba, "model_type": "granitemoehybrid", "architectures": ["GraniteMoeHybridForCausalLM"]}
+
+    assert cannot_load(granite, Shards(tensor_parallel=1)) is None
+    assert "states beside attention" in str(cannot_load(granite, Shards(tensor_parallel=1, hybrid_manager=False)))
+    assert cannot_load(LLAMA_8B, Shards(tensor_parallel=1, hybrid_manager=False)) is None
+
+
+@pytest.mark.parametrize(("tokens", "loads"), [(16, True), (48, True), (256, True), (17, False), (1, False), (8, False)])
+def test_attention_takes_whole_blocks(tokens: int, loads: bool) -> None:
+    why = cannot_load(LLAMA_8B, Shards(tensor_parallel=1, block_size=tokens))
+
+    assert (why is None) == loads
+    assert loads or f"--block-size is {tokens}" in str(why)
