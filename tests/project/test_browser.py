@@ -53,7 +53,7 @@ class Office:
     prefect: Prefect
     world: World
     database: str
-    secret: str
+    secrets: dict[str, str]
 
     def start_worker(self) -> None:
         self.worker = self.prefect.start_worker("slipway")
@@ -82,7 +82,7 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
         shutil.copy(new_prefect_database, prefect.database)
         stack.enter_context(prefect)
         stack.enter_context(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: tmp_path / "home"}))
-        database, secret = world.postgres.create_database("browser"), new_secret()
+        database = world.postgres.create_database("browser")
         with RegistryClient(database) as registry:
             registry.migrate()
         world.hub.add("slipway-demo/tiny-llama", models.make_model())
@@ -97,9 +97,10 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
             Endpoint(via="service-proxy", kubeconfig=kubeconfig),
         ):
             block.save("default")
-        for person in people:
-            save_authenticator(str(person["name"]), secret)
-        made = Office(prefect=prefect, world=world, database=database, secret=secret)
+        secrets = {str(person["name"]): new_secret() for person in people}
+        for name, secret in secrets.items():
+            save_authenticator(name, secret)
+        made = Office(prefect=prefect, world=world, database=database, secrets=secrets)
         made.start_worker()
         prefect.run("--no-prompt", "deploy", "--name", "release")
         yield made
@@ -134,7 +135,7 @@ def test_release_managers_approve_in_the_browser(office: Office) -> None:
         field(form, "Decision").locator(".p-select-button__control").press("ArrowDown")
         page.get_by_role("option", name="approve", exact=True).click()
         field(form, "Approver").locator("textarea").fill("demo")
-        field(form, "Code").locator("textarea").fill(current_code(office.secret, datetime.now(UTC)))
+        field(form, "Code").locator("textarea").fill(current_code(office.secrets["demo"], datetime.now(UTC)))
         field(form, "Reason").locator("textarea").fill("verified in staging")
         BUILD.mkdir(exist_ok=True)
         page.screenshot(path=BUILD / "approval-form.png")
@@ -150,7 +151,7 @@ def test_release_managers_approve_in_the_browser(office: Office) -> None:
         form = page.get_by_role("dialog")
         expect(form).to_contain_text("demo approved at")
         form.get_by_label("Approver").fill("desk")
-        form.get_by_label("Code").fill(current_code(office.secret, datetime.now(UTC)))
+        form.get_by_label("Code").fill(current_code(office.secrets["desk"], datetime.now(UTC)))
         form.get_by_role("button", name="Resume").click()
         expect(page.get_by_text("'decision' is a required property").first).to_be_visible()
         form.get_by_role("button", name="Select Decision").click()
