@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import PipelineError
+from blocks.wording import visible
 from flows.cli.approvals import add_commands as add_approvals
 from flows.cli.doctor import add_commands as add_doctor
 from flows.cli.fit import add_commands as add_fit
@@ -251,12 +253,22 @@ add_doctor(app)
 add_fit(app)
 
 
+def _odd_option(argument: str) -> str | None:
+    """The name of an option with signs that no option has, which end lines, or command a terminal; none if it is none of these."""
+    found = re.match(r"-{1,2}[^\s=]+", argument)
+    return found[0] if found is not None and visible(found[0]) != found[0] else None
+
+
 def main() -> None:
     """Run the command; an error of ours is one sentence and an exit code."""
     # Prefect tells its server of every block that is loaded, and warns at the end of a short command that it is still telling.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     if wrong := next(no_text(sys.argv[1:]), None):
         say(f"slipway: the argument {wrong!r} is not UTF-8 text.", error=True)
+        sys.exit(WRONG)
+    # The parser would quote it as it is.
+    if (odd := next(filter(None, map(_odd_option, sys.argv[1:])), None)) is not None:
+        say(f"slipway: there is no option {odd[:100]}.", error=True)
         sys.exit(WRONG)
     try:
         app()

@@ -116,6 +116,16 @@ def errors() -> None:
     assert len(err.splitlines()) == 1, err
 
 
+@attacks("what is no command, option or value is quoted without anything that commands a terminal")
+def usage() -> None:
+    for arguments in ((COMMANDS,), ("status", f"--{COMMANDS}"), ("status", f"-{COMMANDS}"), ("fit", "x", "--concurrency", COMMANDS)):
+        code, out, err = said(*arguments)
+        assert code == 2, (arguments, code)
+        # The usage is several lines; of the rest, what shows nothing or turns others round is seen as a sign.
+        odd = {sign for sign in out + err if unicodedata.category(sign) in ("Cc", "Cf") and sign != "\n"}
+        assert odd == set(), (arguments, odd)
+
+
 @attacks("slipway evidence shows what a model answered without obeying it, on a real terminal")
 def evidence_on_a_terminal(shared: Shared) -> None:
     text = f"before{COMMANDS}after [/] [bold] [link=https://evil.example]x[/link]"

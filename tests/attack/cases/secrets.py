@@ -15,11 +15,13 @@ from unittest import mock
 
 from pydantic import SecretStr
 
+from blocks.argocd import Argo
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
 from blocks.errors import PipelineError, RolloutStalled
 from blocks.gitops import CommitMessage, GitOps
 from blocks.health_cache import HealthCache, Result
+from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry import Registry
 from blocks.secret_shapes import looks_secret, redacted
@@ -168,6 +170,31 @@ def kubeconfig() -> None:
         keeps(lambda: Endpoint(via="service-proxy", kubeconfig=path).client("a:1"), everywhere=False)
         path.write_text(f"users: [{CANARY}: [")
         keeps(lambda: Cluster(kubeconfig=path).client(), everywhere=False)
+
+
+@attacks("what helm prints of a kubeconfig or of values, and what Argo CD's cluster is reached with, is in no error")
+def delivery() -> None:
+    with TemporaryDirectory() as folder:
+        helm, said, kubeconfig = Path(folder, "helm"), Path(folder, "said"), Path(folder, "kubeconfig")
+        helm.write_text(f'#!/bin/sh\ncat "{said}" >&2\nexit 1\n')
+        helm.chmod(0o700)
+        block = Helm(executable=str(helm), chart=Path(folder), kubeconfig=kubeconfig)
+        for text in (f"cluster unreachable: {' '.join(WRITTEN)}", f"values don't meet the schema: {WRITTEN[-1]} {WRITTEN[5]}"):
+            said.write_text(f"Error: {text}")
+            keeps(lambda: block.client().current("tiny", "here"), everywhere=False)
+        user, server = {"client-key-data": CANARY, "password": CANARY, "username": "u"}, f"https://user:{CANARY}@{NOBODY}"
+        document = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": user}],
+        }
+        for kind in ({"token": CANARY}, user):
+            document["users"] = [{"name": "u", "user": kind}]
+            kubeconfig.write_text(json.dumps(document))
+            argo = Argo(kubeconfig=kubeconfig, timeout_seconds=1)
+            keeps(lambda argo=argo: argo.client().application("argocd", "tiny"), everywhere=False)
+        assert CANARY not in f"{block!r} {argo!r}"
 
 
 @attacks("Prefect's key, password and address are in no error of ours")
