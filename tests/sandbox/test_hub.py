@@ -217,8 +217,9 @@ def test_what_is_missing_is_named(hub: Hub, repo: str, tmp_path: Path) -> None:
         api(hub).model_info("slipway-demo/nothing")
     with pytest.raises(RepositoryNotFoundError):
         api(hub, TOKEN).model_info("slipway-demo/nothing")
-    with pytest.raises(RevisionNotFoundError):
-        api(hub).model_info(repo, revision="0" * 40)
+    for revision in ("0" * 40, "größe", "日本"):
+        with pytest.raises(RevisionNotFoundError):
+            api(hub).model_info(repo, revision=revision)
     with pytest.raises(RemoteEntryNotFoundError):
         api(hub).hf_hub_download(repo, "nothing.json", cache_dir=tmp_path)
 
