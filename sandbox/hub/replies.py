@@ -67,7 +67,8 @@ def json_reply(document: object, headers: Mapping[str, str] | None = None) -> Re
 def error_reply(status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:
     """Return an error as the hub sends it: clients read the two headers and not the body."""
     # A header holds ASCII alone, and what was asked for may hold anything.
-    marks = {"x-error-message": message.encode("unicode_escape").decode("ascii"), **({"x-error-code": code} if code else {}), **(headers or {})}
+    said = message.encode("unicode_escape").decode("ascii")
+    marks = {"x-error-message": said, **({"x-error-code": code} if code else {}), **(headers or {})}
     body = json.dumps({"error": message}).encode()
     return Reply(status=status, headers={"content-type": "application/json; charset=utf-8", **marks}, body=body)
 

@@ -43,7 +43,7 @@ BUILD = ROOT / "build"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MODEL = "tiny-llama"
 #: Server, worker and browser start twice on cores that others use too.
-TIMEOUT_SECONDS = 400
+TIMEOUT_SECONDS = 500
 
 
 @dataclass
@@ -151,17 +151,19 @@ def test_release_managers_approve_in_the_browser(office: Office) -> None:
         form = page.get_by_role("dialog")
         expect(form).to_contain_text("demo approved at")
         form.get_by_label("Approver").fill("desk")
-        form.get_by_label("Code").fill(current_code(office.secrets["desk"], datetime.now(UTC)))
+        form.get_by_label("Code").fill("000000")
         form.get_by_role("button", name="Resume").click()
         expect(page.get_by_text("'decision' is a required property").first).to_be_visible()
         form.get_by_role("button", name="Select Decision").click()
         page.get_by_role("option", name="approve", exact=True).click()
         page.screenshot(path=BUILD / "approval-form-v2.png")
+        form.get_by_label("Code").fill(current_code(office.secrets["desk"], datetime.now(UTC)))
         form.get_by_role("button", name="Resume").click()
         expect(form).to_be_hidden()
 
         # then the worker that came up since takes the release to production
-        assert follower.until(lambda now: now.final).succeeded
+        ended = follower.until(lambda now: now.final or (now.suspended and opened(run_id) > 2))
+        assert ended.succeeded, ended.message or "it asks again"
         page.goto(f"{office.prefect.ui_url}/runs/flow-run/{run_id}")
         expect(page.get_by_text("Completed").first).to_be_visible()
         page.screenshot(path=BUILD / "approval-done.png")
