@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -58,10 +59,28 @@ def outside(pytestconfig: pytest.Config) -> Outside | None:
     return pytestconfig.stash[OUTSIDE]
 
 
+#: Files whose tests take longest, each an installation of its own; the longest first.
+LONG = ("test_demo.py", "test_browser.py", "test_work_pool.py")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that take a minute each: at the end, one worker would be busy with them and the others idle."""
-    items.sort(key=lambda item: item.path.name not in ("test_demo.py", "test_browser.py", "test_work_pool.py"))
+    """Deal the tests that take longest out to the workers, each of which begins with its own: one would be busy with them at the end.
+
+    At first xdist gives each worker a slice of the list; what is stolen later comes from the end of one.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = sorted(
+        (item for item in items if item.path.name in LONG),
+        key=lambda item: ("leaves_nothing_behind" not in item.name, LONG.index(item.path.name)),
+    )
+    others = iter([item for item in items if item.path.name not in LONG])
+    dealt: list[pytest.Item] = []
+    for number in range(workers):
+        size = (len(items) - len(dealt)) // (workers - number)
+        own = long[number::workers]
+        dealt += [*own, *itertools.islice(others, max(size - len(own), 0))]
+    items[:] = [*dealt, *others]
 
 
 @pytest.fixture(scope="session")

@@ -59,28 +59,11 @@ def test_it_brings_back_what_served_before_a_failure_that_was_left_and_nothing_w
     assert sorted(site.all_statuses()) == ["failed", "ready"]
 
 
-def test_a_rollback_that_fails_leaves_the_environment_as_it_was(site: Site) -> None:
-    # given a candidate that passed once and would not pass today
-    first, second = two_releases(site)
-    suite = yaml.safe_load((site.deployments / "checks" / "smoke.yaml").read_text())
-    suite["checks"].append({"name": "news", "kind": "completion", "prompt": "The capital of Japan is", "expect": {"contains": "Kyoto"}})
-    (site.deployments / "checks" / "smoke.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
-
-    ended = site.run(rollback, model=site.model, **BACK)
-
-    assert ended.name == "Failed"
-    assert "news: expected text with 'Kyoto'" in str(ended.message)
-    assert f"went back to candidate {second[:12]}" in str(ended.message), ended.message
-    assert site.ask("The capital of Japan is") == " Kyoto."
-    with site.registry() as registry:
-        assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "failed", second: "ready"}
-
-
-def test_a_rehearsal_goes_back_and_forward_and_is_measured_and_a_candidate_can_be_named_by_its_fingerprint(site: Site) -> None:
+def test_a_rehearsal_goes_back_and_forward_and_a_rollback_that_fails_leaves_the_environment_as_it_was(site: Site) -> None:
     first, second = two_releases(site)
 
+    # when the way back is rehearsed, then it is gone in both directions, and measured
     ended = site.run(rehearse, environment="development")
-
     assert ended.is_completed(), ended.message
     with site.registry() as registry:
         assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "disabled", second: "ready"}
@@ -88,7 +71,20 @@ def test_a_rehearsal_goes_back_and_forward_and_is_measured_and_a_candidate_can_b
     assert rehearsed.fingerprint == second
     assert rehearsed.detail["within"] is True
     assert 0 < float(str(rehearsed.detail["back"])) <= float(str(rehearsed.detail["target_seconds"]))
-
     assert site.ask("The capital of Japan is") == " Kyoto."
+
+    # when a candidate is named by its fingerprint, then that is what serves
     assert site.run(rollback, model=site.model, to=first[:12], **BACK).is_completed()
     assert site.ask("The capital of Japan is") == " Tokyo."
+
+    # when the other one would not pass today, although it passed once, then what serves still does
+    suite = yaml.safe_load((site.deployments / "checks" / "smoke.yaml").read_text())
+    suite["checks"].append({"name": "news", "kind": "completion", "prompt": "The capital of Japan is", "expect": {"contains": "Tokyo"}})
+    (site.deployments / "checks" / "smoke.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    ended = site.run(rollback, model=site.model, to=second[:12], **BACK)
+    assert ended.name == "Failed"
+    assert "news: expected text with 'Tokyo'" in str(ended.message)
+    assert f"went back to candidate {first[:12]}" in str(ended.message), ended.message
+    assert site.ask("The capital of Japan is") == " Tokyo."
+    with site.registry() as registry:
+        assert {entry.fingerprint: entry.status for entry in registry.entries(model=site.model)} == {first: "ready", second: "failed"}

@@ -19,8 +19,8 @@ def routed(site: Site) -> str | None:
     return entry.fingerprint if entry is not None and endpoint is not None else None
 
 
-# Before anything is told; once the cluster is; with a verdict that nobody kept; with one that nobody recorded. `make attack` has them all.
-MOMENTS = ("end record_deploying", "end upgrade_release", "begin keep_evidence", "begin record_ready")
+# Before anything is told; once the cluster is; with a verdict that nobody recorded. `make attack` has them all.
+MOMENTS = ("end record_deploying", "end upgrade_release", "begin record_ready")
 
 
 def test_what_nobody_foresaw_is_recorded_and_put_right(site: Site) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.cli.demo import DemoFailed, _part
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable
+from sandbox.prefect import Prefect
 
 #: Everything takes about 60 s on two idle cores; the other tests run at the same time.
 TIMEOUT_SECONDS = 280
@@ -55,7 +57,6 @@ case "$1" in version) echo v4.9.9 ;; *) echo "Error: it rains" >&2; exit 1 ;; es
     [
         ("server", "the start of the Prefect server: The Prefect server did not start: it rains", "prefect/logs/server.log"),
         ("worker", "the release: the worker ended: it rains.", "prefect/logs/worker.log"),
-        ("deploy", "prefect deploy: prefect --no-prompt deploy --all failed: it rains", "prefect/logs/server.log"),
         ("helm", "helm install of the environments: helm ended with 1: Error: it rains", "demo.log"),
     ],
 )
@@ -88,6 +89,20 @@ def test_a_demo_that_fails_says_why_and_where_its_log_is(
     assert (state / log).read_text()
     assert "Traceback" not in done.stdout + done.stderr
     assert processes_of(state) == []
+
+
+def test_a_command_of_prefects_that_fails_is_named_with_its_first_and_last_line(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho clouds >&2; echo it rains >&2; exit 3\n")
+    python.chmod(0o755)
+
+    with pytest.raises(DemoFailed) as failed, _part("prefect deploy", tmp_path / "server.log"):
+        Prefect(tmp_path, python=str(python)).run("--no-prompt", "deploy", "--all")
+
+    assert (failed.value.part, failed.value.log) == ("prefect deploy", tmp_path / "server.log")
+    assert failed.value.why == "prefect --no-prompt deploy --all failed: it rains"
+    assert "clouds" in (tmp_path / "demo.log").read_text()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def test_a_version_that_is_too_old_has_changed_since(server: Answering) -> None:
 
     server.api().wait(JOBS, "here", "one", 60)
 
+    assert [(verb, path) for verb, path, _ in server.asked] == [("GET", JOBS)]
+
 
 @pytest.mark.parametrize(
     ("status", "body", "error", "said"),
@@ -137,6 +139,8 @@ def test_what_was_made_by_an_earlier_attempt(server: Answering) -> None:
     server.status, server.body = 409, b'{"reason": "AlreadyExists", "message": "jobs one already exists"}'
 
     server.api().create(JOBS, {"metadata": {"name": "one"}})
+
+    assert [(verb, path) for verb, path, _ in server.asked] == [("POST", JOBS)]
 
 
 def test_a_log_is_text_whatever_its_bytes(server: Answering) -> None:
