@@ -35,7 +35,7 @@ from flows.verification.behaviour import Reference
 from flows.verification.evidence import EvidenceRef
 from flows.verification.tasks.evidence import keep_evidence, recall_reference
 from flows.verification.verdict import judge
-from tests.support.examples import candidate, cluster_state, environment, model, node
+from tests.support.examples import candidate, cluster_state, digest, environment, model, node
 
 STAGING = environment()
 PRODUCTION = environment(name="production", namespace="llm-production", after="staging")
@@ -110,11 +110,11 @@ class Record:
         return shown["verdict_sha256"]
 
     def written_to_git(self, run: str = "release") -> str | None:
-        plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node())))
+        plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node()), digest("chart")))
         return provenance_of(self.client, Commit(candidate=NEW, environment=PRODUCTION, plan=plan, run_id=run)).evidence_sha256
 
     def approvers(self, run: str = "release") -> list[str]:
-        plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node())))
+        plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node()), digest("chart")))
         change = Commit(candidate=NEW, environment=PRODUCTION, plan=plan, run_id=run)
         return [approval.approver for approval in provenance_of(self.client, change).approvals]
 
@@ -267,7 +267,7 @@ def test_a_failure_comes_back_as_the_error_that_it_was(record: Record) -> None:
         cluster=Cluster(), helm=Helm(chart=ROOT / "charts" / "vllm-deployment"), endpoint=Endpoint()
     )  # a record is written without them
     context = Context(run_id="r1", registry=record.registry, hub_endpoint="", blocks=nothing, environment=PRODUCTION, suite=SUITE)
-    plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node())))
+    plan = plan_release(assess(model(), NEW, PRODUCTION, cluster_state(node()), digest("chart")))
     record_failed(context.move(NEW, plan, lock), HelmRejected("values: no"), None, None, deployed=True, endpoint_taken=True)
 
     failure = unsettled_failure(record.registry, NEW, PRODUCTION, "r1")
