@@ -1,7 +1,8 @@
 """What the registry costs at size: 100,000 entries and 1,000,000 events.
 
 `make bench-registry` prints the figures and writes them as JSON lines to `build/bench-registry.json`. The peer of a route lookup is a
-SELECT by primary key on the same connection, asked in turns with it; figures are medians over rounds. The database syncs to disk.
+SELECT by primary key on the same connection, asked in turns with it; that of a status change is the build before, in turns with this one.
+Figures are medians over rounds. The database syncs to disk.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import LiteralString
 
@@ -39,7 +40,8 @@ from flows.metrics.exporter import FRESH_SECONDS, PAGE, PAGES, Exporter
 from sandbox.postgres import Postgres
 from sandbox.router import Router
 from sandbox.serving import HttpServer, LoopThread
-from tests.support.pgbouncer import pooler_before
+from tests.bench.before import ROOT, checkout
+from tests.support.pgbouncer import Pooler, pooler_before
 
 MODELS = 5_000
 REVISIONS = 10
@@ -47,7 +49,10 @@ ENVIRONMENTS = ("staging", "production")
 EVENTS = 1_000_000
 ROUNDS = 7
 LOOKUPS = 3_000
-CHANGES = 400
+WRITERS = 8
+WRITING_SECONDS = 5
+WRITING_ROUNDS = 3
+AUDITS = 2
 PROPAGATIONS = 300
 ENDPOINTS = 1_000
 WATCH_ROUNDS = 5
@@ -57,7 +62,10 @@ RESULTS = Path("build") / "bench-registry.json"
 # What the project promises.
 LOOKUP_RATIO = 1.5
 LOOKUPS_PER_SECOND = 2_000
-CHANGES_PER_SECOND = 200
+CHANGES_PER_SECOND = 2_000
+CHANGES_RATIO = 8.0
+AUDIT_SECONDS = 10.0
+AUDIT_GROWTH_MB = 10.0
 PROPAGATION_SECONDS = 0.1
 WATCH_SECONDS = 10.0
 SCRAPE_SECONDS = 2.0
@@ -99,6 +107,9 @@ FROM generate_series(1, %(endpoints)s) AS number
 """
 
 Line = dict[str, object]
+
+#: One chain for all events, and a client that sends a statement after the other.
+BEFORE = "7ebc22d"
 
 
 def fill(dsn: str) -> None:
@@ -172,29 +183,85 @@ def lookups(dsn: str) -> Iterator[Line]:
         yield line("route() from one connection", done / (time.perf_counter() - began), "per second", at_least=LOOKUPS_PER_SECOND)
 
 
-def changes(dsn: str) -> Iterator[Line]:
-    """Status changes in a second, each a transaction with its event: by one client after the other, and by four threads."""
+def writing(postgres: Postgres) -> Iterator[Line]:
+    """Status changes in a second, each acknowledged on the disk: eight processes, in turns with the build before."""
+    with checkout(BEFORE) as before, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        now = _raced(postgres, "now", ROOT)
+        # The build before breaks behind a pooler: it depends on its session.
+        ways = {"before": (_raced(postgres, "before", before), before), "now": (now, ROOT)}
+        if shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+            Path(folder).chmod(0o755)
+            pooler = Pooler(Path(folder), postgres.dsn, size=WRITERS)
+            stack.callback(pooler.close)
+            pooler.wait(postgres.dsn)
+            ways["now, through PgBouncer"] = (pooler.of(now), ROOT)
+        rates: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(WRITING_ROUNDS):
+            for way, (dsn, tree) in ways.items():
+                rates[way].append(_race(dsn, tree))
+        for way, measured in rates.items():
+            bar = None if way == "before" else CHANGES_PER_SECOND
+            yield line(f"status changes, {WRITERS} writers, {way}", statistics.median(measured), "per second", at_least=bar)
+            if way != "before":
+                ratios = [after / then for after, then in zip(measured, rates["before"], strict=True)]
+                yield line(f"status changes, {way} to before", statistics.median(ratios), "", at_least=CHANGES_RATIO)
 
-    with RegistryClient(dsn) as client:
-        serving = {entry.model: entry for entry in client.entries(environment="staging", status="ready")}
-        models = itertools.cycle(sorted(serving))
 
-        def flip(_: int) -> None:
-            entry = serving[next(models)]
-            assert entry.fingerprint is not None
-            moved = client.lifecycle.mark_degraded(
-                model=entry.model, environment="staging", fingerprint=entry.fingerprint, reason="answers are wrong"
+def _raced(postgres: Postgres, build: str, tree: Path) -> str:
+    """A database of that build with a thousand entries of which each writer has its own; its connection string."""
+    dsn = postgres.create_database(f"raced_{build}")
+    migrate = "import sys; from blocks.registry import RegistryClient\nwith RegistryClient(sys.argv[1]) as client: client.migrate()"
+    subprocess.run([sys.executable, "-c", migrate, dsn], cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(_ENTRIES, {"models": 500, "revisions": 2, "environments": ["staging"]})
+        connection.execute(_CANDIDATES)
+        connection.execute("VACUUM ANALYZE")
+    return dsn
+
+
+def _race(dsn: str, tree: Path) -> float:
+    """Changes in a second of all writers."""
+    command = [sys.executable, str(ROOT / "tests" / "bench" / "flips.py"), dsn]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*command, str(number), str(WRITERS), str(WRITING_SECONDS)],
+                    cwd=tree, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                )
             )
-            assert moved is not None
+            for number in range(WRITERS)
+        ]  # fmt: skip
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        rate = 0.0
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        for writer in writers:
+            assert writer.stdout is not None
+            done, seconds = writer.stdout.readline().split()
+            rate += int(done) / float(seconds)
+    return rate
 
-        for threads in (1, 4):
-            rates = []
-            for _ in range(3):
-                with ThreadPoolExecutor(threads) as pool:
-                    began = time.perf_counter()
-                    list(pool.map(flip, range(CHANGES)))
-                    rates.append(CHANGES / (time.perf_counter() - began))
-            yield line(f"status changes, {threads} at once", statistics.median(rates), "per second", at_least=CHANGES_PER_SECOND)
+
+def auditing(dsn: str) -> Iterator[Line]:
+    """Recomputing the whole record, and what it costs in memory."""
+    with RegistryClient(dsn) as client:
+        client.audit.seal()
+        seconds, memory = [], []
+        for _ in range(AUDITS + 1):
+            began = time.perf_counter()
+            report = client.audit.verify()
+            seconds.append(time.perf_counter() - began)
+            memory.append(psutil.Process().memory_info().rss)
+            assert (report.broken, report.unsealed) == (None, 0)
+    yield line(f"audit verify, {EVENTS:,} events", statistics.median(seconds[1:]), "seconds", at_most=AUDIT_SECONDS)
+    yield line("audit verify, memory after it was done again", (memory[-1] - memory[0]) / 1e6, "MB", at_most=AUDIT_GROWTH_MB)
 
 
 def pooled(postgres: Postgres, folder: Path) -> Iterator[Line]:
@@ -340,7 +407,16 @@ def main() -> int:
         fill(postgres.dsn)
         dsn = postgres.dsn
         through = pooled(postgres, Path(folder)) if shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") else ()
-        parts = (lookups(dsn), through, propagation(postgres), changes(dsn), keeping(dsn), scraping(dsn), watching(postgres))
+        parts = (
+            lookups(dsn),
+            through,
+            propagation(postgres),
+            writing(postgres),
+            auditing(dsn),
+            keeping(dsn),
+            scraping(dsn),
+            watching(postgres),
+        )
         for figure in itertools.chain.from_iterable(parts):
             results.write(json.dumps(figure) + "\n")
             shown = f"{float(str(figure['value'])):,.6g} {figure['unit']}".strip()
