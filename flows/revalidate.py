@@ -43,8 +43,8 @@ async def revalidate(
 ) -> State[Any] | dict[str, Any]:
     """Verify every entry that serves, record it, and set `degraded` what fails (or `ready` again what recovered).
 
-    Where Argo CD delivers, look whether the Application, Git and the cluster are still what was recorded. Then hash what lies on the
-    nodes again; damaged weights are taken away, and fetched again where they serve.
+    Look whether the cluster is still what Helm rendered, or where Argo CD delivers, whether the Application, Git and the cluster are what
+    was recorded. Then hash what lies on the nodes again; damaged weights are taken away, and fetched again where they serve.
 
     Args:
         environments: Environments to check, for example production. Empty: all of them.
@@ -133,7 +133,7 @@ async def _revalidate_one(deployments: Deployments, registry: Registry, entry: E
 async def _drifts(
     deployments: Deployments, registry: Registry, entries: list[Entry], run_id: str
 ) -> dict[str, tuple[Drift, ...] | PipelineError]:
-    """What has drifted of each entry that Argo CD delivers, recorded as an event."""
+    """What has drifted of each entry, recorded as an event."""
     found: dict[str, tuple[Drift, ...] | PipelineError] = {}
     for entry in entries:
         try:
@@ -146,8 +146,6 @@ async def _drifts(
 
 async def _drift(deployments: Deployments, registry: Registry, entry: Entry, run_id: str) -> tuple[Drift, ...]:
     environment = deployments.environment(entry.environment)
-    if environment.delivery != "argocd":
-        return ()
     drifts = await find_drift(await blocks_of(environment), environment, entry)
     if drifts:
         detail = {"found": [{"kind": one.kind, "sentence": one.message, "difference": list(one.difference)} for one in drifts]}

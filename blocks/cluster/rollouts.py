@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from blocks.cluster.pods import Pods
 from blocks.facts import Pod, Rollout
@@ -21,11 +21,6 @@ class Rollouts:
     def wait(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
         self._api.wait(path_of(namespace, "deployments", group=_APPS), namespace, name, seconds)
-
-    def names(self, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
-        """Names of the Kubernetes Deployments that carry all these labels; one request."""
-        listed = self._api.list(path_of(namespace, "deployments", group=_APPS), labels=selector(labels))
-        return tuple(deployment.metadata.name for deployment in listed)
 
     def get(self, namespace: str, name: str) -> Rollout | None:
         """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""

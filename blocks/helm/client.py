@@ -81,6 +81,19 @@ class HelmClient:
         # A template that is switched off leaves an empty document.
         return [document for document in yaml.safe_load_all(printed) if document]
 
+    def manifest(self, release: str, namespace: str) -> list[dict[str, Any]]:
+        """What the newest Helm revision of the release rendered, as Helm keeps it; nothing where there is no release.
+
+        Raises:
+            HelmUnreachable: The cluster did not answer; retried.
+            HelmRejected: Helm refused.
+        """
+        try:
+            printed = self._command.run("get", "manifest", release, namespace=namespace)
+        except HelmNotFound:
+            return []
+        return [document for document in yaml.safe_load_all(printed) if document]
+
     def _packaged(self) -> dict[str, bytes]:
         if not (self._chart / "Chart.yaml").is_file():
             raise HelmRejected(f"There is no chart in {self._chart}: set the Helm block's chart to the folder that holds Chart.yaml.")

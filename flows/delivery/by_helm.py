@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from blocks.cluster import Cluster
 from blocks.errors import HelmConflict, HelmStuck
 from blocks.facts import HelmRevision
 from blocks.facts.kinds import EventKind
@@ -12,9 +14,11 @@ from blocks.helm import Helm
 from flows.delivery.helm import repair_release, roll_back_release, uninstall, upgrade_release
 from flows.delivery.move import DeliveredRevision, Move
 from flows.delivery.provenance import Provenance
+from flows.delivery.released import look_at_release, take_back
 from flows.naming import release_name
 from flows.record.tasks import note
 from flows.spec import Environment
+from flows.text.quantities import listed
 
 #: A killed operation and fields that somebody else owns: each may be in the way once, and the second may show only when the first is gone.
 _OBSTACLES = 2
@@ -25,6 +29,7 @@ class ByHelm:
     """The flow runs Helm."""
 
     helm: Helm
+    cluster: Cluster
     environment: Environment
 
     def shown(self, model: str) -> str:
@@ -53,6 +58,7 @@ class ByHelm:
     def _change(self, move: Move, change: Callable[..., HelmRevision]) -> DeliveredRevision:
         """Change the Helm release; what a killed operation left, or somebody did beside Helm, is recorded and put right first."""
         environment, release, force_conflicts = self.environment, move.plan.helm_release, False
+        change = partial(change, anew=self._take_back(move))
         for _ in range(_OBSTACLES):
             try:
                 return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
@@ -70,6 +76,17 @@ class ByHelm:
                 force_conflicts = True
         # With both obstacles gone, what is in the way now is for people: no third one is cleared.
         return _of_helm(change(self.helm, move.candidate, environment, move.plan, force_conflicts))
+
+    def _take_back(self, move: Move) -> bool:
+        """Whether what runs is not what was rendered, so that it must be applied again; what others added goes with that, on record."""
+        found = look_at_release(self.helm, self.cluster, self.environment, move.plan.helm_release)
+        if found.added and self.environment.drift.changes == "take_back":
+            take_back(self.cluster, self.environment, found)
+            said = f"{listed(found.owners)} set what the chart does not render ({listed(found.lines)})."
+            detail = {"found": said, "fields": list(found.lines), "owners": list(found.owners)}
+            note(move.registry, move.candidate, self.environment, EventKind.FIELDS_TAKEN_BACK, detail, move.run_id)
+            return True
+        return bool(found.changed)
 
 
 def _of_helm(revision: HelmRevision) -> DeliveredRevision:

@@ -19,7 +19,7 @@ def back_end(blocks: Blocks, environment: Environment) -> BackEnd:
     """What delivers to the environment: the one place that asks which it is."""
     # Blocks were loaded by `delivery` of the environment: these two are there only where it says argocd.
     if blocks.argocd is None:
-        return ByHelm(helm=blocks.helm, environment=environment)
+        return ByHelm(helm=blocks.helm, cluster=blocks.cluster, environment=environment)
     from flows.delivery.by_argo import ByArgo  # what it needs takes as long to import as all else of a rollback
 
     return ByArgo(

@@ -1,4 +1,4 @@
-"""What is not as it was recorded, where Argo CD delivers: Applications, Git and the cluster against each other. Facts in, findings out."""
+"""What is not as it was recorded: Applications, Git and the cluster against each other. Facts in, findings out."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Drift:
 
     Attributes:
         kind: `application`: missing, or not what it must be; `git`: Git is not what the registry says; `live`: the cluster is not what
-            Git says.
+            Git says; `rendered`: it is not what Helm rendered, where the flow runs Helm.
         message: What, and what to do.
         difference: The difference, line by line; nothing in it looks like a secret.
     """
 
-    kind: Literal["application", "git", "live"]
+    kind: Literal["application", "git", "live", "rendered"]
     message: str
     difference: tuple[str, ...] = ()
 
@@ -100,15 +100,20 @@ def shown(lines: Sequence[str]) -> tuple[str, ...]:
     return (*safe, f"… {more} more lines") if more > 0 else tuple(safe)
 
 
-def without(document: Any, ignored: Sequence[IgnoredDifference]) -> Any:
-    """The object without the fields in which it may differ."""
+def pointers_of(document: Mapping[str, Any], ignored: Sequence[IgnoredDifference]) -> list[str]:
+    """Where the object may differ."""
     group = str(document["apiVersion"]).rpartition("/")[0]
-    pointers = [
+    return [
         pointer
         for one in ignored
         if (one.kind, one.group) == (document["kind"], group) and one.name in ("", document["metadata"]["name"])
         for pointer in one.json_pointers
     ]
+
+
+def without(document: Any, ignored: Sequence[IgnoredDifference]) -> Any:
+    """The object without the fields in which it may differ."""
+    pointers = pointers_of(document, ignored)
     if not pointers:
         return document
     left = copy.deepcopy(document)
@@ -138,12 +143,12 @@ def different(wanted: Any, live: Any, place: str = "") -> list[str]:
     if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
         pairs = zip(wanted, live, strict=True)
         return [line for number, (below, there) in enumerate(pairs) for line in different(below, there, f"{place}[{number}]")]
-    if _same(wanted, live):
+    if is_same(wanted, live):
         return []
     return [f"{place.lstrip('.')}: Git {wanted!r}, live {live!r}"]
 
 
-def _same(wanted: Any, live: Any) -> bool:
+def is_same(wanted: Any, live: Any) -> bool:
     """Whether a server would keep them as one: nothing for empty, `1000m` for `1`, numbers for their text."""
     if not wanted and not live:
         return True

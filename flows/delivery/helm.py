@@ -18,7 +18,9 @@ from flows.spec import Candidate, Environment
 
 
 @step
-def upgrade_release(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
+def upgrade_release(
+    helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool, *, anew: bool = False
+) -> HelmRevision:
     """Make the environment's Helm release carry the candidate's values; return the Helm revision in place.
 
     Idempotent: a release that already carries these values is left alone.
@@ -29,6 +31,7 @@ def upgrade_release(helm: Helm, candidate: Candidate, environment: Environment, 
         environment: For whom.
         plan: Under which names.
         force_conflicts: Whether fields that the chart sets are taken from whoever changed them outside of Helm.
+        anew: Whether to apply it though it carries these values: what runs is not what they render to.
 
     Raises:
         HelmBusy: Another operation holds the release.
@@ -44,7 +47,7 @@ def upgrade_release(helm: Helm, candidate: Candidate, environment: Environment, 
         values = merged(client.environment_values(environment.name), chart_values(candidate, environment, plan))
         # By all values and not by the fingerprint: the environment's own are no part of that, and may have changed.
         # Only `deployed`: a revision that failed carries these values, too, though not all of it was applied.
-        if current is not None and current.status == "deployed" and current.values_sha256 == values_digest(values):
+        if current is not None and not anew and current.status == "deployed" and current.values_sha256 == values_digest(values):
             return current
         # No --wait and no --rollback-on-failure: a stalled rollout must stay visible for diagnosis, and going back is a
         # decision of its own.
@@ -65,7 +68,9 @@ def untouched_if_same(client: HelmClient, release: str, namespace: str, before: 
 
 
 @step
-def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool) -> HelmRevision:
+def roll_back_release(
+    helm: Helm, candidate: Candidate, environment: Environment, plan: ReleasePlan, force_conflicts: bool, *, anew: bool = False
+) -> HelmRevision:
     """Make the environment's Helm release what it was when it carried the candidate; return the Helm revision in place.
 
     Idempotent: a release that already carries the fingerprint is left alone. Arguments as of `upgrade_release`.
@@ -81,7 +86,7 @@ def roll_back_release(helm: Helm, candidate: Candidate, environment: Environment
         newest = client.current(release, namespace)
         require_idle(newest, datetime.now(UTC), client.dead_after_seconds)
         if newest is not None and newest.status == "deployed" and newest.fingerprint == candidate.fingerprint:
-            return newest
+            return client.rollback(release, namespace, newest.revision, force_conflicts=force_conflicts) if anew else newest
         # Where nothing changed since the plan, it has found it; each look at a revision is a process of its own.
         known = newest is not None and newest == plan.newest
         carrying = plan.carrying if known else carried_before(client.revisions(release, namespace), candidate.fingerprint)

@@ -15,6 +15,8 @@ from flows.delivery import git_files
 from flows.delivery.application import SyncPolicy, sync_policy
 from flows.delivery.drift import Drift, InGit, different, drifts, without
 from flows.delivery.git_files import CHART, RELEASE, VALUES
+from flows.delivery.released import look_at_release
+from flows.delivery.rendered import drift_of
 from flows.naming import release_name
 from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import call, step
@@ -102,13 +104,14 @@ def _differences(
 
 
 async def find_drift(blocks: Blocks, environment: Environment, entry: Entry) -> tuple[Drift, ...]:
-    """Everything of a live entry that is not as it was recorded; nothing where the flow runs Helm.
+    """Everything of a live entry that is not as it was recorded.
 
     Raises:
         PipelineError: It cannot be told: Git or the cluster cannot be reached or read.
     """
     if blocks.argocd is None:
-        return ()
+        release = await call(look_at_release, blocks.helm, blocks.cluster, environment, release_name(entry.model, environment.name))
+        return drift_of(release, f"{entry.model} in {environment.name}", environment)
     following = blocks.argocd
     policy = sync_policy(environment, entry.model, following.gitops.url, "")
     found: tuple[Drift, ...] = await call(

@@ -6,7 +6,7 @@ Nothing of Prefect is imported, which would take longer than all the looking; bu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,7 +15,9 @@ from blocks.cluster import ClusterSettings
 from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
 from blocks.helm import HelmSettings
+from blocks.kubernetes_api import Document
 from blocks.registry import RegistryClient
+from flows.delivery.rendered import Release, added, drift_of
 from flows.doctor.prefect_site import prefect_facts
 from flows.doctor.rules.facts import (
     EntryFact,
@@ -130,6 +132,7 @@ def _entries(client: RegistryClient) -> tuple[EntryFact, ...]:
             environment=entry.environment,
             status=entry.status,
             fingerprint=entry.fingerprint,
+            hub_revision=entry.hub_revision,
             last_checked_at=entry.last_health_check_at,
         )
         for entry in client.entries()
@@ -180,12 +183,27 @@ def _look(api: PrefectApi, environment: Environment) -> EnvironmentFacts:
     to_helm = block_settings(api, HelmSettings, "slipway-helm", environment.blocks)
     with to_cluster.client() as cluster, to_helm.client() as helm:
         nodes = cluster.nodes.list(environment.node_selector)
+        there = cluster.documents.list("apps/v1", "Deployment", namespace, _CHART)
         return EnvironmentFacts(
             namespace=namespace,
             by_helm=environment.delivery == "helm",
             releases=tuple(ReleaseFact(name=name, status=status) for name, status in helm.releases(namespace).items()),
-            deployments=cluster.rollouts.names(namespace, _CHART),
+            deployments=tuple(each.metadata.name for each in there),
+            set_by_others=dict(_set_by_others(environment, there)) if environment.delivery == "helm" else {},
             pods=cluster.pods.list(namespace, _CHART),
             jobs=cluster.jobs.list(namespace, _JOBS),
             ready_nodes=sum(node.ready and node.schedulable for node in nodes),
         )
+
+
+def _set_by_others(environment: Environment, deployments: Iterable[Document]) -> Iterator[tuple[str, str]]:
+    """What others set in the Kubernetes Deployments, by who owns their fields: name and sentence of each that has such.
+
+    It takes no further request. That somebody took a field away, or changed another kind of object, `revalidate` finds, which has each
+    rendered again.
+    """
+    for live in deployments:
+        if fields := added(live, environment.ignore_differences):
+            name = live.metadata.name
+            for drift in drift_of(Release(added=((live, fields),)), name, environment):
+                yield name, drift.message

@@ -10,9 +10,10 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.errors import EndpointUnreachable
+from blocks.errors import ClusterRejected, EndpointUnreachable, HelmRejected
 from blocks.registry import Entry, Registry
 from flows.delivery.move import DeliveredRevision, Move
+from flows.delivery.released import look_at_release
 from flows.naming import release_name
 from flows.promotion.page import release_page
 from flows.promotion.record import record_ready, record_revalidated
@@ -23,9 +24,10 @@ from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import OBSERVES, patiently
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.text.markdown import md
+from flows.text.quantities import listed
 from flows.verification.attempts import Attempts
 from flows.verification.evidence import VerifiedEvidence
-from flows.verification.measurement import Measurement
+from flows.verification.measurement import Measurement, judged
 from flows.weights.tasks.prefetch import prefetch_everywhere
 
 
@@ -105,6 +107,7 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
             move.suite,
             reference,
             attempts,
+            [as_rendered(move)] if environment.delivery == "helm" else (),
         )
     taken = phases(watch.seconds, verdict.pods, since, verdict.warmup_seconds)
     ref = keep_evidence(move.registry, candidate, environment, move.suite, reference, verdict, taken, move.run_id)
@@ -113,6 +116,19 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
     page = release_page(candidate, {**verified, environment.name: proof})
     show_page(release_name(candidate.model, "release"), page, md("What is released, and what was found"))
     return proof
+
+
+def as_rendered(move: Move) -> Measurement:
+    """Whether what runs is what Helm rendered: the delivery took back what was not, so whoever changed it did so since then."""
+    environment = move.environment
+    expected = "what Helm rendered, and nothing that others set beside it"
+    try:
+        found = look_at_release(move.blocks.helm, move.blocks.cluster, environment, move.plan.helm_release)
+    except (HelmRejected, ClusterRejected) as exc:
+        return Measurement(name="as-rendered", kind="identity", outcome="errored", expected=expected, seen=exc.message)
+    reported = environment.drift.changes == "report" and not found.changed
+    seen = f"{listed(found.lines, 5)}{' (reported)' if reported else ''}" if found.differs else "the same"
+    return judged("as-rendered", "identity", reported or not found.differs, expected=expected, seen=seen)
 
 
 @task(task_run_name="record {move.candidate.model} in {move.environment.name}", **OBSERVES)

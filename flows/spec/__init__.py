@@ -23,11 +23,12 @@ if TYPE_CHECKING:
         StabilityPolicy,
         Toleration,
     )
+    from flows.spec.foreign import DriftPolicy, InjectionPolicy, KnownContainer
     from flows.spec.load import Deployments
     from flows.spec.model import Model
     from flows.spec.shared import Shared
 
-_MODULES = ("approval", "candidate", "checks", "differences", "environment", "load", "model", "shared")
+_MODULES = ("approval", "candidate", "checks", "differences", "environment", "foreign", "load", "model", "shared")
 
 __all__ = [
     "ApprovalPolicy",
@@ -38,6 +39,7 @@ __all__ = [
     "Check",
     "CheckSuite",
     "Deployments",
+    "DriftPolicy",
     "EngineSettings",
     "Environment",
     "Expectation",
@@ -45,6 +47,8 @@ __all__ = [
     "Freeze",
     "GoldenPrompt",
     "IgnoredDifference",
+    "InjectionPolicy",
+    "KnownContainer",
     "LatencyPolicy",
     "LoadFormat",
     "Model",

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from flows.spec.approval import ApprovalPolicy
 from flows.spec.differences import IgnoredDifference
+from flows.spec.foreign import DriftPolicy, InjectionPolicy
 from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Licence, Seconds
 
 
@@ -162,7 +163,7 @@ class Environment:
             Argo CD delivers.
         delivery: Who changes the cluster: `helm`, run by the flow, or `argocd`, which follows the flow's commits.
         argocd_namespace: Where Argo CD's Applications lie.
-        ignore_differences: Fields in which the cluster may differ from Git there.
+        ignore_differences: Fields in which the cluster may differ from Git, or from what Helm rendered.
         node_selector: Labels of the nodes that may run the engine.
         tolerations: Their taints that its pods tolerate.
         gpu_memory_gib: Memory of one GPU of those nodes in GiB, where no label of theirs says it (`nvidia.com/gpu.memory`).
@@ -175,6 +176,8 @@ class Environment:
         behaviour: What becomes of answers that differ from before.
         rollout: How a candidate takes the place of another.
         failure: What becomes of it when a candidate fails there.
+        injected: What may be in a pod beside what the chart renders.
+        drift: What becomes of fields that somebody added to its Helm releases' objects.
         values: Further chart values (chart's own keys), below those that the pipeline sets.
     """
 
@@ -199,6 +202,8 @@ class Environment:
     behaviour: BehaviourPolicy = BehaviourPolicy()
     rollout: RolloutPolicy = RolloutPolicy()
     failure: FailurePolicy = FailurePolicy()
+    injected: InjectionPolicy = field(default_factory=InjectionPolicy)
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from blocks.facts import Pod, ServedModel
-from flows.spec import Candidate
+from blocks.facts import Container, Pod, ServedModel
+from blocks.wording import one_line
+from flows.rollout.containers import is_foreign
+from flows.spec import Candidate, InjectionPolicy
 from flows.verification.measurement import Measurement, judged
 from flows.weights.prefetch import served_path, snapshot_digest_of
 
@@ -87,6 +89,31 @@ def check_pods(pods: Sequence[Pod], candidate: Candidate) -> list[Measurement]:
         digest = snapshot_digest_of(candidate)
         checks.append(_all_have(pods, "pod-weights", f"weights that hash to {digest[:12]}", digest, demanded))
     return checks
+
+
+def check_containers(pods: Sequence[Pod], policy: InjectionPolicy) -> Measurement:
+    """Nothing may be in the pods but what the chart renders and what the environment knows; what else there is is named.
+
+    A container that was put in before the engine's, or stays beside it, changes nothing of which one is the engine: that is its name.
+    """
+    known = (
+        "and what the environment knows to be injected" if policy.known else "(injected.known of the environment's file names what may be)"
+    )
+    others = sorted({_described(each) for pod in pods for each in pod.containers if is_foreign(each) and not _is_known(each, policy)})
+    passed = not others or policy.others == "report"
+    seen = f"{'; '.join(others)}{' (reported)' if passed else ''}" if others else "no other"
+    return judged("pod-containers", "identity", passed, expected=f"no container but the chart's {known}", seen=seen)
+
+
+def _is_known(container: Container, policy: InjectionPolicy) -> bool:
+    return any(each.covers(container.name, container.image) for each in policy.known)
+
+
+_KINDS = {"main": "container", "init": "init container", "sidecar": "sidecar (init container)", "debug": "debug container"}
+
+
+def _described(container: Container) -> str:
+    return one_line(f"{_KINDS[container.kind]} {container.name} of {container.image}", 200)
 
 
 def _all_have(pods: Sequence[Pod], name: str, what: str, right: str, values: Sequence[str | None]) -> Measurement:

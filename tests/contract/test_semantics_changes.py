@@ -105,6 +105,33 @@ def test_a_field_that_its_owner_drops_goes_and_one_that_another_owns_stays(api: 
     assert {manager: set(fields) - {"."} for manager, fields in owners.items()} == {"one": {"f:yours"}, "two": {"f:ours"}}
 
 
+def test_a_field_that_is_given_to_a_manager_goes_with_its_next_apply(api: Api) -> None:
+    # Given a field that one manager applied, and one that another added
+    def apply(**query: str) -> JSON:
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"ours": "1"}}
+        return dict(api.patch("configmaps", "a", body, "apply-patch+yaml", fieldManager="one", force="true", **query).json())
+
+    apply()
+    api.patch("configmaps", "a", {"data": {"theirs": "1"}}, "merge-patch+json", fieldManager="two")
+    assert apply(dryRun="All")["data"] == {"ours": "1", "theirs": "1"}
+
+    # When the first is made the owner of both, which changes nothing else
+    seen = api.get("configmaps", "a").json()
+    (owners,) = [entry for entry in seen["metadata"]["managedFields"] if entry["manager"] == "one"]
+    owners["fieldsV1"]["f:data"]["f:theirs"] = {}
+    change = [
+        {"op": "replace", "path": "/metadata/managedFields", "value": [owners]},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": seen["metadata"]["resourceVersion"]},
+    ]
+    given = api.patch("configmaps", "a", change, "json-patch+json")
+    assert (given.status_code, given.json()["data"]) == (200, {"ours": "1", "theirs": "1"})
+    assert api.patch("configmaps", "a", change, "json-patch+json").status_code == 409  # changed since it was read
+
+    # Then its next apply, and a dry run of it, take away what it does not name
+    assert apply(dryRun="All")["data"] == {"ours": "1"}
+    assert apply()["data"] == {"ours": "1"}
+
+
 def test_a_cluster_role_may_be_given_within_one_namespace(api: Api) -> None:
     api.made("serviceaccounts", {"metadata": {"name": "viewer"}})
     token = api.http.post(api.path("serviceaccounts", "viewer/token"), json={"spec": {}}).json()["status"]["token"]

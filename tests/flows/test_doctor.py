@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from kubernetes.client import CoreV1Api
+from kubernetes.client import AppsV1Api, CoreV1Api
 from kubernetes.config import new_client_from_config
 from prefect.states import Cancelled
 from typer.testing import CliRunner
@@ -18,6 +18,7 @@ from blocks.cluster import Cluster
 from flows.cli.app import app
 from flows.doctor.prefect_site import prefect_facts
 from flows.doctor.rules.facts import WantedDeployment
+from flows.naming import release_name
 from flows.release import release
 from flows.spec import Deployments
 from flows.sweep import sweep
@@ -38,6 +39,18 @@ def doctor(site: Site, *options: str) -> dict[str, dict[str, Any]]:
 def test_what_does_not_fit_is_found_and_mended(site: Site) -> None:
     # given a model that serves, then everything fits
     assert site.release().is_completed()
+    assert doctor(site) == {}
+
+    # when somebody sets a field beside Helm, then it is told with its owner, and left to people
+    name, namespace = release_name(site.model, "development"), f"development-{site.name}"
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        apps = AppsV1Api(api)
+        apps.patch_namespaced_deployment(name, namespace, {"spec": {"minReadySeconds": 1}}, field_manager="kubectl-edit")
+        (drift,) = doctor(site).values()
+        apps.patch_namespaced_deployment(name, namespace, {"spec": {"minReadySeconds": None}}, field_manager="kubectl-edit")
+    assert (drift["kind"], drift["fixable"]) == ("drift-rendered", False)
+    assert f"Deployment/{name} .spec.minReadySeconds was set by kubectl-edit" in drift["sentence"]
+    assert drift["command"].startswith(f"slipway release {site.model} --revision ")
     assert doctor(site) == {}
 
     # when a run was cancelled and nobody cleaned up after it

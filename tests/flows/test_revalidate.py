@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 
+from kubernetes.client import AppsV1Api
+from kubernetes.config import new_client_from_config
+
+from flows.naming import release_name
 from flows.node.layout import snapshot_folder
 from flows.release import release
 from flows.revalidate import revalidate
@@ -111,3 +115,38 @@ def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> N
 
     # and the next night finds everything sound
     assert site.run(revalidate).is_completed()
+
+
+def test_what_somebody_sets_beside_helm_is_named_and_taken_back_by_the_next_release(site: Site) -> None:
+    # given a live entry, whose Kubernetes Deployment gets one more variable: Helm's own apply would leave it
+    assert site.release().is_completed()
+    namespace, name = site.namespaces[0], release_name(site.model, "development")
+    with new_client_from_config(str(site.world.cluster.kubeconfig)) as api:
+        apps = AppsV1Api(api)
+        more = {"spec": {"template": {"spec": {"containers": [{"name": "vllm", "env": [{"name": "VLLM_TRACE", "value": "1"}]}]}}}}
+        apps.patch_namespaced_deployment(name, namespace, more, field_manager="kubectl-set")
+
+        # when the nightly run looks
+        ended = site.run(revalidate, environments=["development"], scrub=False)
+
+        # then it names object, field, who set it, and the cure
+        assert ended.name == "Failed"
+        assert ended.message is not None
+        assert f"Deployment/{name} .spec.template.spec.containers[vllm].env[VLLM_TRACE] was set by kubectl-set" in ended.message
+        assert "release it again, which takes that back" in ended.message
+
+        # when it is released again
+        assert site.release().is_completed()
+
+        # then it is gone, on record, and the evidence says that what runs is what was rendered
+        (container,) = apps.read_namespaced_deployment(name, namespace).spec.template.spec.containers
+        assert "VLLM_TRACE" not in {variable.name for variable in container.env}
+    with site.registry() as registry:
+        events = registry.events.latest(model=site.model)
+        taken = next(event for event in events if event.kind == "fields_taken_back")
+        verified = next(event for event in events if event.kind == "verified")
+        evidence = registry.evidence.get(str(verified.detail["evidence_sha256"])) or {}
+    assert taken.detail["owners"] == ["kubectl-set"]
+    seen = {each["name"]: each["seen"] for each in evidence["verdict"]["measurements"]}  # type: ignore[index,call-overload]
+    assert (seen["as-rendered"], seen["pod-containers"]) == ("the same", "no other")
+    assert site.run(revalidate, environments=["development"], scrub=False).is_completed()

@@ -124,11 +124,13 @@ def test_every_key_of_the_specs_is_explained() -> None:
         ApprovalPolicy,
         Approver,
         BehaviourPolicy,
+        DriftPolicy,
         EngineSettings,
         Environment,
         Expectation,
         FailurePolicy,
         Freeze,
+        InjectionPolicy,
         LatencyPolicy,
         Model,
         PrefetchPolicy,
@@ -141,7 +143,8 @@ def test_every_key_of_the_specs_is_explained() -> None:
     prefixes = {EngineSettings: "engine.", LatencyPolicy: "latency.", PrefetchPolicy: "prefetch.", ApprovalPolicy: "approval."}
     prefixes |= {Freeze: "freezes[].", Approver: "approvers[]."}
     prefixes |= {StabilityPolicy: "stability.", BehaviourPolicy: "behaviour.", RolloutPolicy: "rollout.", FailurePolicy: "failure."}
-    nested = {"engine", "latency", "prefetch", "approval", "stability", "behaviour", "rollout", "failure"}
+    prefixes |= {InjectionPolicy: "injected.", DriftPolicy: "drift."}
+    nested = {"engine", "latency", "prefetch", "approval", "stability", "behaviour", "rollout", "failure", "injected", "drift"}
     for spec in (Model, Environment, Expectation, Shared, *prefixes):
         for field in fields(spec):
             if field.name not in nested:

@@ -20,6 +20,7 @@ class EntryFact:
     status: str
     fingerprint: str | None
     last_checked_at: datetime | None = None
+    hub_revision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ class EnvironmentFacts:
         by_helm: Whether the flow runs Helm; Argo CD makes no Helm releases.
         releases: Its Helm releases.
         deployments: Names of the chart's Kubernetes Deployments.
+        set_by_others: By their names, what others set in them beside Helm, as a sentence; those in which nobody did are left out.
         pods: The chart's pods.
         jobs: Slipway's Jobs on nodes.
         ready_nodes: Nodes that match the selector, are ready and take pods.
@@ -100,6 +102,7 @@ class EnvironmentFacts:
     by_helm: bool = True
     releases: tuple[ReleaseFact, ...] = ()
     deployments: tuple[str, ...] = ()
+    set_by_others: Mapping[str, str] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     jobs: tuple[JobState, ...] = ()
     ready_nodes: int = 1

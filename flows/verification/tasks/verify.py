@@ -19,7 +19,7 @@ from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.attempts import Attempts, check_attempts
 from flows.verification.behaviour import Behaviour, compare, incomparable, tolerance
 from flows.verification.golden import Golden, Reference
-from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
+from flows.verification.identity import check_containers, check_health, check_models, check_pods, check_version, serving
 from flows.verification.latency import LatencyLevel, check_latency, check_level, level
 from flows.verification.measurement import Measurement
 from flows.verification.power import Power, power
@@ -44,6 +44,7 @@ def measure(
     suite: CheckSuite,
     reference: Reference,
     attempts: Attempts,
+    known: Sequence[Measurement] = (),
 ) -> Verdict:
     """Judge whether the candidate answers at the address as it should. Reads only; a bad answer is a verdict, not an error.
 
@@ -61,6 +62,7 @@ def measure(
         suite: What is asked.
         reference: What the registry knows from before.
         attempts: The attempts at this verdict; the one that ends in an error is noted there.
+        known: What was measured before.
 
     Raises:
         EndpointUnreachable: Nothing answers, and no pod is known to have ended.
@@ -71,7 +73,7 @@ def measure(
         with way.client(address) as client:
             verification = _Verification(pods, way, client, candidate, environment, helm_release, attempts)
             try:
-                return verification.run(suite, reference)
+                return verification.run(suite, reference, known)
             except Transient as exc:
                 attempts.ended.append(exc.message)
                 raise
@@ -129,11 +131,12 @@ class _Verification:
         #: Whether something came, or did not, as it would of an engine that just died.
         self._troubled = False
 
-    def run(self, suite: CheckSuite, reference: Reference) -> Verdict:
+    def run(self, suite: CheckSuite, reference: Reference, known: Sequence[Measurement]) -> Verdict:
         seen, pods = self._seen, serving(self._pods())
         self._attempts.begin(pods)
         seen.pods = pod_times(pods)
         seen.measurements += [*check_attempts(self._attempts), *check_pods(pods, self._candidate)]
+        seen.measurements += [check_containers(pods, self._environment.injected), *known]
         # What has died since the rollout is not asked how it is now.
         if self._restarted(patience_seconds=0.0):
             return seen.verdict()

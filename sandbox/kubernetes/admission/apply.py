@@ -94,13 +94,15 @@ def track_update(before: JSON | None, after: JSON, kind: Type, manager: Manager,
 
     Args:
         before: The object before the write; None when it is created.
-        after: The object as written; its own `managedFields` only matter if it clears them with an empty list.
+        after: The object as written; its own `managedFields` count where it has some, and one empty entry clears them
+            (apimachinery/pkg/util/managedfields/internal/fieldmanager.go, decodeLiveOrNew).
         kind: The object's type.
         manager: Who writes.
         time: Now.
         status_apart: Whether the resource keeps its status for a subresource.
     """
-    owners = {} if after["metadata"].get("managedFields") == [{}] else _read(before)
+    given = after["metadata"].get("managedFields")
+    owners = {} if given == [{}] else _read(after if given else before)
     difference = compare(tracked(before or {}), tracked(after), kind)
     changed = _in_reach(difference.added | difference.modified, manager, status_apart)
     for other, entry in owners.items():

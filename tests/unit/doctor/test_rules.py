@@ -41,7 +41,7 @@ PODS = (pod(NEW[:40], labels={"slipway.dev/candidate": NEW[:40], "app.kubernetes
 STAGING = EnvironmentFacts(
     namespace="llm-staging", releases=(ReleaseFact(name=RELEASE, status="deployed"),), deployments=(RELEASE,), pods=PODS
 )
-ENTRY = EntryFact(model="tiny-llama", environment="staging", status="ready", fingerprint=NEW, last_checked_at=BEGIN)
+ENTRY = EntryFact(model="tiny-llama", environment="staging", hub_revision="c" * 40, status="ready", fingerprint=NEW, last_checked_at=BEGIN)
 SWEEP = WantedDeployment(entrypoint="flows.sweep.sweep", description="Looks after runs.", work_pool="slipway", crons=("*/2 * * * *",))
 PREFECT = PrefectFacts(
     wanted={"sweep": SWEEP},
@@ -185,6 +185,17 @@ def test_what_is_found_grows_with_what_is_wrong_and_not_with_models() -> None:
     assert [symptom.kind for symptom in found(entries=many, environments=in_staging(pods=pods, releases=(), deployments=()))] == [
         "unwatched"
     ]
+
+
+def test_what_others_set_beside_helm_is_shown_with_the_release_that_takes_it_back() -> None:
+    seen = in_staging(set_by_others={RELEASE: "It does not run as Helm rendered it.", "another": "Nobody's."})
+
+    (symptom,) = found(environments=seen)
+
+    assert (symptom.kind, symptom.about, symptom.remedy) == ("drift-rendered", "tiny-llama in staging", None)
+    assert symptom.message == "It does not run as Helm rendered it."
+    assert symptom.command == f"slipway release tiny-llama --revision {'c' * 40} --environment staging"
+    assert found(environments=seen, locks=(replace(LOCK, silent_seconds=4),), runs={"r1": LIVE}) == []
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,8 @@ def test_a_limit_that_is_no_number_is_refused(deployments: Deployments, line: st
             "ignore_differences: [{kind: Deployment, group: apps, json_pointers: [/spec/x, /spec/template/spec]}]",
             "ignore_differences[0].json_pointers[1]: is /spec/template/spec, in which the engine's image lies: name the field that differs",
         ),
+        ("injected: {known: [{name: Istio}]}", "injected.known[0].name: "),
+        ("injected: {known: [{name: proxy, image: 'a@sha256:0'}]}", "injected.known[0].image: "),
         ("ignore_differences: [{kind: Deployment, json_pointers: [spec]}]", "ignore_differences[0].json_pointers[0]: "),
         ("ignore_differences: [{kind: Deployment, json_pointers: []}]", "ignore_differences[0].json_pointers: "),
     ],

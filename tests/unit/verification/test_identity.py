@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from blocks.facts import ServedModel
-from flows.verification.identity import check_health, check_models, check_pods, check_version, serving
+from blocks.facts import Container, ServedModel
+from flows.spec import InjectionPolicy, KnownContainer
+from flows.verification.identity import check_containers, check_health, check_models, check_pods, check_version, serving
 from flows.weights.prefetch import mount_path, snapshot_digest_of
 from tests.support.examples import candidate, pod
 
@@ -61,6 +62,35 @@ def test_every_pod_must_be_the_candidates(wrong: dict[str, Any], fails: str) -> 
     measured = check_pods([right_pod(), right_pod(**wrong)], candidate())
 
     assert [m.name for m in measured if m.outcome == "failed"] == [fails]
+
+
+ENGINE = Container(name="vllm", image="engine@sha256:0")
+MESH = Container(name="istio-proxy", image="docker.io/istio/proxyv2:1.29", kind="sidecar")
+DEBUG = Container(name="debugger-x", image="busybox", kind="debug")
+
+
+@pytest.mark.parametrize(
+    ("containers", "policy", "outcome", "says"),
+    [
+        ((ENGINE,), {}, "passed", "no other"),
+        # named, and not taken for the engine, wherever it stands
+        ((MESH, ENGINE), {}, "passed", "sidecar (init container) istio-proxy of docker.io/istio/proxyv2:1.29 (reported)"),
+        ((MESH, ENGINE), {"others": "gate"}, "failed", "istio-proxy"),
+        ((MESH, ENGINE), {"others": "gate", "known": [{"name": "istio-proxy"}]}, "passed", "no other"),
+        ((MESH, ENGINE), {"others": "gate", "known": [{"name": "istio-proxy", "image": "docker.io/istio/proxyv2"}]}, "passed", "no other"),
+        # another program under a known name
+        ((MESH, ENGINE), {"others": "gate", "known": [{"name": "istio-proxy", "image": "docker.io/istio/proxy"}]}, "failed", "istio-proxy"),
+        ((ENGINE, DEBUG), {"others": "gate"}, "failed", "debug container debugger-x of busybox"),
+    ],
+)
+def test_what_is_injected_is_judged_by_the_environments_policy(
+    containers: tuple[Container, ...], policy: dict[str, Any], outcome: str, says: str
+) -> None:
+    known = tuple(KnownContainer(**each) for each in policy.get("known", ()))
+    measured = check_containers([right_pod(containers=containers)], InjectionPolicy(**{**policy, "known": known}))
+
+    assert measured.outcome == outcome
+    assert says in measured.seen
 
 
 def test_no_pod_is_no_candidate() -> None:
