@@ -83,7 +83,7 @@ def wrk(case: Case, port: int) -> Figures:
         lines, script = Path(folder, "bodies"), Path(folder, "post.lua")
         lines.write_text("\n".join(json.dumps(body) for body in bodies(case, 500)) + "\n")
         script.write_text(_LUA % lines)
-        command = _pinned("wrk", "-t1", f"-c{case.concurrency}", f"-d{seconds:.0f}s", "-s", str(script))
+        command = _pinned("wrk", "-t1", f"-c{case.concurrency}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script))
         done = subprocess.run([*command, f"http://127.0.0.1:{port}{COMPLETIONS}"], capture_output=True, text=True, check=True)
     told = dict(pair.split("=") for pair in done.stdout.strip().splitlines()[-1].split())
     assert told["bad"] == "0", done.stdout
