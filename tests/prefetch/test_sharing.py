@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from flows.spec.load import ROOT
 from flows.weights.secret import share_secret
+from sandbox.forks import Forks
 from sandbox.hub import Fault, Hub
 from tests.prefetch.conftest import SEGMENT, Ended, Node, Wanted, shards
 from tests.support.cache import CachingProxy
@@ -42,7 +45,15 @@ class Fleet:
             **options,
         }
         others = [word for number in range(len(self.wanted)) for word in ("--share-with", f"127.8.{self.host}.{number + 1}:{PORT}")]
-        return wanted.node.start(*wanted.command(**chosen), *others)
+        # Programs of their own, and no forks: each listens, and lives on with threads of its own.
+        return subprocess.Popen(
+            [*wanted.command(**chosen), *others],
+            env=wanted.node.environment(),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def run(self, ranks: Sequence[int], **options: Any) -> list[Ended]:
         return ended([self.start(rank, **options) for rank in ranks])
@@ -58,7 +69,7 @@ def ended(processes: Sequence[subprocess.Popen[str]]) -> list[Ended]:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, hub: Hub, worker_id: str) -> Any:
+def fleet(tmp_path: Path, hub: Hub, forks: Forks, worker_id: str) -> Any:
     def make(count: int, files: dict[str, bytes]) -> Fleet:
         secret = tmp_path / "secret"
         secret.mkdir()
@@ -67,7 +78,7 @@ def fleet(tmp_path: Path, hub: Hub, worker_id: str) -> Any:
         wanted = []
         for number in range(count):
             (folder := tmp_path / f"node-{number}").mkdir()
-            node = Node(folder, hub)
+            node = Node(folder, hub, forks)
             wanted.append(node.want(files) if not wanted else Wanted(node, wanted[0].candidate, files))
         return Fleet(wanted, secret, int("0" + "".join(c for c in worker_id if c.isdigit())))
 
@@ -105,8 +116,9 @@ def test_one_that_has_it_gives_it_and_the_hub_is_not_asked(fleet: Any) -> None:
 def test_one_that_is_killed_at_any_moment_is_done_without_and_comes_back(fleet: Any) -> None:
     made = fleet(3, shards(4, 5, size=60 * SEGMENT))
     processes = [made.start(rank) for rank in range(3)]
-    while "progress" not in str(processes[1].stdout.readline()):
-        pass
+    journals = made.wanted[1].node.store / ".parts"
+    while not any(len(path.read_text().splitlines()) > 4 for path in journals.glob("*.journal")):
+        time.sleep(0.01)
     processes[1].kill()
     processes[1].communicate()
 

@@ -42,7 +42,7 @@ class SharePolicy:
         bytes_per_second: The most that is sent to all others together; none for no limit.
         hub_connections: How many at once to the hub.
         peer_connections: How many at once to others.
-        poll_seconds: Between two questions for what another has.
+        poll_seconds: Between two questions for what another has, among up to eight nodes; among more it is longer, as all are asked.
         swarm: How long the others are waited for.
     """
 
@@ -56,3 +56,8 @@ class SharePolicy:
     peer_connections: int = 3
     poll_seconds: float = 0.5
     swarm: SwarmPolicy = SwarmPolicy()
+
+    @property
+    def pause_seconds(self) -> float:
+        """Between two questions to one of the others, in seconds."""
+        return self.poll_seconds * max(1.0, self.nodes / 8)

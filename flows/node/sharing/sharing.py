@@ -100,7 +100,7 @@ class Sharing:
             self._server = Server(self, policy.bind, self._server_context, policy.bytes_per_second, 2 * policy.nodes + 32)
         except OSError as exc:
             raise NodeRejected(f"The port {policy.bind[1]}, on which nodes share, cannot be had ({exc.strerror or exc}).") from exc
-        self._listener = Listener(policy.names, self.asker, self._hear, self._lost, policy.poll_seconds, 2 * policy.nodes + 8)
+        self._listener = Listener(policy.names, self.asker, self._hear, self._lost, policy.pause_seconds, 2 * policy.nodes + 8)
 
     def complete(self) -> None:
         """The snapshot lies here."""
