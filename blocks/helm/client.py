@@ -18,8 +18,8 @@ from blocks.errors import HelmNotFound, HelmRejected
 from blocks.facts import HelmRevision
 from blocks.helm.command import HelmCommand
 
-#: Digests of charts by their folders, with what these held then.
-_DIGESTS: dict[Path, tuple[list[tuple[Path, int, int, int]], str]] = {}
+#: Digests of charts by the command that packed them and their folders, with what these held then.
+_DIGESTS: dict[tuple[str, Path], tuple[list[tuple[Path, int, int, int]], str]] = {}
 
 #: Revisions that Helm keeps of a release.
 _HISTORY_MAX = 10
@@ -52,9 +52,10 @@ class HelmClient:
         now = [
             (path, found.st_mtime_ns, found.st_size, found.st_ino) for path in sorted(self._chart.rglob("*")) for found in [path.lstat()]
         ]
-        known = _DIGESTS.get(self._chart)
+        place = self._command.executable, self._chart
+        known = _DIGESTS.get(place)
         if known is None or known[0] != now:
-            known = _DIGESTS[self._chart] = now, self._digest_now()
+            known = _DIGESTS[place] = now, self._digest_now()
         return known[1]
 
     def _digest_now(self) -> str:
