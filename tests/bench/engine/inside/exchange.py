@@ -10,9 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-#: Matrices that vLLM keeps as one.
-_FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-
 
 class Worker:
     """Mixed into the worker by `--worker-extension-cls exchange.Worker`."""
@@ -20,33 +17,13 @@ class Worker:
     model_runner: Any
 
     def exchange(self, folder: str) -> float:
-        """Rotate positions by the folder's theta, which is returned, and pack its matrices anew where packed copies are kept."""
+        """Rotate positions by the folder's theta, which is returned."""
         theta = float(json.loads(Path(folder, "config.json").read_text())["rope_theta"])
-        for name, module in self.model_runner.model.named_modules():
+        for module in self.model_runner.model.modules():
             if hasattr(module, "cos_sin_cache"):
                 module.base = theta
                 module.cos_sin_cache = module._compute_cos_sin_cache().to(module.cos_sin_cache.dtype)
-            # On a CPU, in bfloat16 and float16, it calculates with packed copies, and `reload_weights` leaves these as they were.
-            if hasattr(module, "cpu_linear"):
-                _pack(name, module, Path(folder, "model.safetensors"))
         return theta
-
-
-def _pack(name: str, module: Any, path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-
-    stored = load_file(path)
-    inside, _, last = name.rpartition(".")
-    parts = [f"{inside}.{part}.weight".lstrip(".") for part in _FUSED.get(last, (last,))]
-    removed = not module.weight.numel()
-    values = torch.cat([stored[part] for part in parts]).to(module.weight.dtype)
-    if removed:
-        module.weight = torch.nn.Parameter(values, requires_grad=False)
-    else:
-        module.weight.data[: len(values)].copy_(values)
-    dispatch_cpu_unquantized_gemm(module, remove_weight=removed)
 
 
 class Tokenizer:
