@@ -5,8 +5,8 @@
 
 It takes an hour or two of one core, prints each attempt, writes it to `build/bench-engine.jsonl` and goes on behind the last one there when
 it is started again. Each seed is another model, so that harms without random numbers of their own have twenty cases, too. One engine serves
-all harms of files, which are exchanged while it runs; another type is another engine, and one model. The honest ones are engines that were started anew,
-with compiled code or without, with a prefix cache or without, each asked with a load beside it half of the time.
+all harms of files, which are exchanged while it runs; another type is another engine, and one model. The honest ones are engines that were
+started anew, with compiled code or without, with a prefix cache or without, each asked with a load beside it half of the time.
 """
 
 from __future__ import annotations
