@@ -48,7 +48,7 @@ class HelmCommand:
         except (subprocess.TimeoutExpired, OSError) as exc:
             raise self._not_run(exc) from exc
         if status != 0:
-            raise _refusal(stderr)
+            raise _refusal(status, stderr)
         return stdout
 
     def read(self, *arguments: object, namespace: str) -> Any:
@@ -76,19 +76,27 @@ class HelmCommand:
         return HelmRejected(f"helm could not be run: {exc}.")
 
 
-def _refusal(stderr: str) -> PipelineError:
-    """Our error for what helm printed on its way out."""
-    text = " ".join(stderr.split())
-    # Warnings come before it on the same stream.
-    sentence = text.rsplit("Error: ", 1)[-1]
-    if "release: not found" in text:
+def _refusal(status: int, stderr: str) -> PipelineError:
+    """Our error for how helm ended and what it printed on its way out."""
+    # Warnings come before it on the same stream, such as of a metrics API that does not answer: they are not why it ended.
+    begin = _ERROR.search(stderr)
+    sentence = " ".join(stderr[begin.end() if begin is not None else 0 :].split())
+    if status < 0:
+        return HelmUnreachable(f"helm was killed by signal {-status} before it had ended ({sentence or 'it said nothing'}).")
+    if not sentence:
+        return HelmRejected(f"helm ended with exit code {status} and did not say why.")
+    if "release: not found" in sentence:
         return HelmNotFound(f"Helm refused: {sentence}.")
     # Helm says so for ever after one that was killed, too: whether somebody is at it, the lock and its age tell.
-    if "another operation (install/upgrade/rollback) is in progress" in text:
+    if "another operation (install/upgrade/rollback) is in progress" in sentence:
         return HelmBusy(f"Helm is busy: {sentence}.")
     if (conflict := field_conflict(sentence)) is not None:
         return conflict
-    return error_of(kind_of(text), sentence)
+    return error_of(kind_of(sentence), sentence)
+
+
+#: What helm's last word begins with, which may quote others' on further lines.
+_ERROR = re.compile(r"^Error: ", re.MULTILINE)
 
 
 def field_conflict(sentence: str) -> HelmConflict | None:

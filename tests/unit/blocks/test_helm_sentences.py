@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from blocks.errors import HelmRejected, HelmUnreachable, Transient
+from blocks.errors import HelmNotFound, HelmRejected, HelmUnreachable, PipelineError, Transient
+from blocks.helm.command import HelmCommand
 from blocks.helm.sentences import error_of, kind_of, rows
 
 _FIRST = "kubernetes cluster unreachable: "
@@ -44,6 +47,13 @@ _FIRST = "kubernetes cluster unreachable: "
         ('secrets is forbidden: User "u" cannot list resource "secrets" in API group "" in the namespace "a"', "refused"),
         ("values don't meet the specifications of the schema(s) in the following chart(s)", "refused"),
         ('Deployment.apps "d" is invalid: spec.selector: Required value', "refused"),
+        # what a webhook says of its own is no word of Kubernetes
+        ('admission webhook "images" denied the request: image not found; connection refused, context deadline exceeded', "refused"),
+        ("UPGRADE FAILED: Unauthorized", "credentials"),
+        ("failed to create resource: Internal error occurred: resource quota evaluation timed out", "slow"),
+        ("client rate limiter Wait returned an error: rate: Wait(n=1) would exceed context deadline", "slow"),
+        ('Get "https://a/version": Gateway Timeout', "slow"),
+        ('Get "https://a/version": dial tcp: lookup a on 10.0.0.53:53: server misbehaving', "unreachable"),
         ("something that nobody has seen yet", None),
     ],
 )
@@ -66,6 +76,46 @@ def test_what_is_final_says_what_to_do() -> None:
 def test_words_that_are_not_known_are_said_to_be_so() -> None:
     assert "not known" in error_of(None, "a riddle").message
     assert "not known" not in error_of("refused", "is invalid").message
+
+
+STALE_METRICS = (
+    'E1201 memcache.go:265] "Unhandled Error" err="metrics.k8s.io/v1beta1: the server is currently unable to handle the request"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "error", "said"),
+    [
+        # a warning before it is not why it ended
+        (1, STALE_METRICS + 'Error: UPGRADE FAILED: Deployment.apps "d" is invalid: spec', HelmRejected, "refused: UPGRADE FAILED: Deploy"),
+        (1, STALE_METRICS + "Error: release: not found", HelmNotFound, "release: not found"),
+        # nor does it end with the last "Error: " that it quotes
+        (
+            1,
+            'Error: admission webhook "a" denied the request: \nError: no such label\n',
+            HelmRejected,
+            'webhook "a" denied the request: Error: no',
+        ),
+        (-9, "", HelmUnreachable, "killed by signal 9"),
+        (-15, STALE_METRICS, HelmUnreachable, "killed by signal 15"),
+        (2, "\n", HelmRejected, "exit code 2 and did not say why"),
+        (2, "panic: runtime error", HelmRejected, "panic: runtime error"),
+    ],
+)
+def test_how_helm_ends_is_read_from_its_last_word_alone(
+    status: int, stderr: str, error: type[PipelineError], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "stderr").write_text(stderr)
+    end = f"kill -{-status} $$" if status < 0 else f"exit {status}"
+    helm = tmp_path / "helm"
+    helm.write_text(f"#!/bin/sh\ncat {tmp_path}/stderr >&2\n{end}\n")
+    helm.chmod(0o755)
+
+    with pytest.raises(error) as told:
+        HelmCommand(executable=str(helm), kubeconfig=None, context=None, timeout_seconds=10).run("list")
+
+    assert type(told.value) is error
+    assert said in told.value.message
 
 
 def test_each_row_has_a_source_and_none_is_hidden_by_one_before_it() -> None:
