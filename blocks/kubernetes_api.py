@@ -227,8 +227,9 @@ class KubernetesApi:
         facts = {"code": code, "reason": reason}
         if code == 409:
             return ClusterConflict(f"The cluster reports a conflict: {message}.", **facts)
-        # 429: priority and fairness turns requests away while the server is busy. 500: etcd is slow, or has no leader.
-        if code in (429, 500, 502, 503, 504):
+        # 429: priority and fairness turns requests away while the server is busy. 500: etcd is slow, or has no leader. The API server has
+        # no others that pass; load balancers do: 408, and those above 504 (507, 520 to 530).
+        if code in (408, 429) or (code >= 500 and code not in (501, 505)):
             return ClusterUnreachable(f"The cluster at {self.host} answered HTTP {code}: {message}.", **facts)
         if code == 401:
             return ClusterRejected(
@@ -274,7 +275,7 @@ def _untrusted(exc: BaseException) -> str | None:
 def _status(body: bytes, said: str) -> tuple[str, str]:
     try:
         status = json.loads(body)
-        return str(status.get("reason", "")), str(status.get("message", said)).rstrip(".")
+        return str(status.get("reason") or ""), str(status.get("message") or said).rstrip(".")
     # A load balancer in between answers in its own words, without a Status object.
     except (TypeError, ValueError, AttributeError):
         return "", said

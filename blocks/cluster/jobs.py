@@ -61,15 +61,16 @@ class Jobs:
         listed = self._api.list(_path(namespace), labels=selector(labels))
         return tuple(read_job(job) for job in listed)
 
-    def log(self, namespace: str, name: str, lines: int) -> str:
-        """The last lines that the Job's newest pod wrote; empty if there is none to read."""
+    def log(self, namespace: str, name: str, container: str, lines: int) -> str:
+        """The last lines that this container of the Job's newest pod wrote; empty if there is none to read."""
         pods = self._api.list(path_of(namespace, "pods"), labels=selector({_JOB_NAME: name}))
         if not pods:
             return ""
         # Each attempt of a Job (`backoffLimit`) is a pod of its own.
         newest = max(pods, key=lambda pod: pod.metadata.creationTimestamp)
         try:
-            return self._api.log(path_of(namespace, "pods", newest.metadata.name), tailLines=str(lines))
+            # By its name: where something injects another, the API server asks which (400).
+            return self._api.log(path_of(namespace, "pods", newest.metadata.name), container=container, tailLines=str(lines))
         except (ClusterRejected, ClusterUnreachable):
             return ""  # the container has not begun, or its node is gone: the Job's own state tells more
 
@@ -77,9 +78,12 @@ class Jobs:
         """The Job's pods."""
         return self._pods.list(namespace, {_JOB_NAME: name})
 
-    def events(self, namespace: str, name: str) -> tuple[ClusterEvent, ...]:
-        """What was said about the Job itself, oldest first: a pod that the quota or a policy refuses never exists, and shows here alone."""
-        return events_of(self._api, namespace, "Job", name)
+    def events(self, namespace: str, name: str, uid: str) -> tuple[ClusterEvent, ...]:
+        """What was said about the Job itself, oldest first: a pod that the quota or a policy refuses never exists, and shows here alone.
+
+        Of that very Job: the events of one that was deleted stay for an hour, and the next attempt has its name.
+        """
+        return events_of(self._api, namespace, "Job", name, uid)
 
     def wait(self, namespace: str, name: str, seconds: float) -> None:
         """Wait until the Job changes since it was last looked at, `seconds` at most."""
@@ -105,4 +109,6 @@ def read_job(job: Document) -> JobState:
         message=(failed.message or "") if failed is not None else "",
         labels=dict(job.metadata.labels or {}),
         failing="FailureTarget" in holding and "Failed" not in holding,
+        uid=job.metadata.uid or "",
+        suspended=bool(job.spec.suspend) if job.spec is not None else False,
     )

@@ -50,9 +50,10 @@ class Pods:
             return ""
 
 
-def events_of(api: KubernetesApi, namespace: str, kind: str, name: str) -> tuple[ClusterEvent, ...]:
-    """What was said about an object, oldest first; one request."""
-    listed = api.list(path_of(namespace, "events"), fields=f"involvedObject.kind={kind},involvedObject.name={name}")
+def events_of(api: KubernetesApi, namespace: str, kind: str, name: str, uid: str = "") -> tuple[ClusterEvent, ...]:
+    """What was said about an object, oldest first; one request. With its uid, nothing of one of its name that was there before."""
+    which = f"involvedObject.kind={kind},involvedObject.name={name}" + (f",involvedObject.uid={uid}" if uid else "")
+    listed = api.list(path_of(namespace, "events"), fields=which)
     return read_events(listed)
 
 

@@ -60,10 +60,11 @@ class GpuQuota:
     used: int
 
 
-#: Containers of the chart's pods, by their names in `charts/vllm-deployment`: where they stand in the pod says nothing, as what is injected
-#: may be put before them.
+#: Containers of the chart's pods, by their names in `charts/vllm-deployment`, and those of the Jobs on nodes: where they stand in the pod
+#: says nothing, as what is injected may be put before them.
 ENGINE, CHECK_WEIGHTS, PREPARE_COMPILED = "vllm", "check-weights", "prepare-compiled"
-CHART_CONTAINERS = (ENGINE, CHECK_WEIGHTS, PREPARE_COMPILED)
+PREFETCH, SCRUB = "prefetch", "scrub"
+OWN_CONTAINERS = (ENGINE, CHECK_WEIGHTS, PREPARE_COMPILED, PREFETCH, SCRUB)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,8 @@ class JobState:
         message: The same as a sentence.
         labels: Its labels.
         failing: Whether it will fail (`FailureTarget`) as soon as its pods have ended, which on a silent node they do not.
+        uid: Tells it from another of its name, which was there before.
+        suspended: Whether somebody holds it back, such as a queue for batch jobs: it gets no pod until that is over.
     """
 
     name: str
@@ -85,6 +88,8 @@ class JobState:
     message: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     failing: bool = False
+    uid: str = ""
+    suspended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +184,9 @@ class Pod:
 
     @property
     def failed(self) -> Container | None:
-        """The container whose log says why the pod does not serve: one that ended in an error, the chart's own before what is injected."""
+        """The container whose log says why the pod does not serve: one that ended in an error, our own before what is injected."""
         ended = [c for c in self.containers if c.kind != "debug" and c.last_exit is not None and c.last_exit.code != 0]
-        return min(ended, key=lambda container: container.name not in CHART_CONTAINERS, default=None)
+        return min(ended, key=lambda container: container.name not in OWN_CONTAINERS, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

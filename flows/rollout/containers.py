@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from blocks.facts import Container, ContainerExit, Pod, Trouble
-from blocks.facts.cluster import CHART_CONTAINERS, CHECK_WEIGHTS, PREPARE_COMPILED
+from blocks.facts.cluster import CHECK_WEIGHTS, OWN_CONTAINERS, PREPARE_COMPILED
 from flows.rollout.engine_log import quoted, read_log
 from flows.rollout.finding import OTHERS_LEAVE_SECONDS, Category, Finding
 
@@ -40,7 +40,7 @@ def container_finding(trouble: Trouble) -> Finding | None:
     pod = trouble.pod
     if pod.problem.startswith("Evicted"):
         return _evicted(pod)
-    # The chart's own first: what is injected may fail because they do.
+    # Our own first: what is injected may fail because they do.
     for container in sorted(pod.containers, key=is_foreign):
         if container.kind != "debug" and (finding := _container(trouble, container)) is not None:
             return finding
@@ -48,8 +48,8 @@ def container_finding(trouble: Trouble) -> Finding | None:
 
 
 def is_foreign(container: Container) -> bool:
-    """Whether the chart renders no container of that name: something put it into the pod."""
-    return container.name not in CHART_CONTAINERS
+    """Whether neither the chart nor a Job on a node has a container of that name: something put it into the pod."""
+    return container.name not in OWN_CONTAINERS
 
 
 def has_given_up(container: Container) -> bool:
@@ -66,9 +66,14 @@ def _evicted(pod: Pod) -> Finding:
     category: Category = "node-disk-full"
     if "low on resource: memory" in pod.problem:
         category = "out-of-memory"
-    elif _OUTGROWN.search(pod.problem):
+    elif outgrew(pod):
         category = "scratch-full"
     return Finding(category, f"pod {pod.name}: {quoted(pod.problem).rstrip('. ')}", None, (quoted(pod.problem),))
+
+
+def outgrew(pod: Pod) -> bool:
+    """Whether its node threw the pod out for more disk than its own limits let it have: it would do so again."""
+    return _OUTGROWN.search(pod.problem) is not None
 
 
 def _container(trouble: Trouble, container: Container) -> Finding | None:

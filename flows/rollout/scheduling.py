@@ -21,9 +21,15 @@ _NO_NODE: tuple[tuple[Category, str], ...] = (
     ("node-disk-full", "node.kubernetes.io/disk-pressure"),
     ("no-gpu", "Insufficient nvidia.com/gpu"),
     ("no-room", "Insufficient"),
+    ("no-room", "Too many pods"),
+    ("no-room", "exceed max volume count"),
+    # Kubernetes' own taints, which it takes away again; no pod is meant to tolerate them.
+    ("no-room", "node.kubernetes.io/memory-pressure"),
+    ("no-room", "node.kubernetes.io/pid-pressure"),
     # A claim that is not there, or has no volume: what is mounted may come a moment after the pod that mounts it.
     ("container-refused", "persistentvolumeclaim "),
     ("container-refused", "unbound immediate PersistentVolumeClaims"),
+    ("container-refused", "didn't find available persistent volumes to bind"),
     ("no-matching-node", "didn't match Pod's node affinity/selector"),
     # The same of an affinity to a node by its name: that node is gone (Kubernetes 1.36).
     ("no-matching-node", "didn't satisfy plugin(s) [NodeAffinity]"),
@@ -64,9 +70,18 @@ def refused_pod_finding(problem: str, holders: Holders) -> Finding:
         # More than the quota has in all: it would not do if everybody else left.
         never = any(_is_more(amount, limits.get(name)) for name, amount in requested.items())
         return Finding("quota-exceeded", said, 0.0 if never else holders.patience_seconds(), evidence)
-    # A webhook that does not answer may answer soon; one that answers no says no again.
-    passing = "failed calling webhook" in problem or "context deadline exceeded" in problem
+    # A webhook that does not answer may answer soon; one that answers no says no again, whatever it quotes.
+    passing = "denied the request" not in problem and _PASSING.search(problem) is not None
     return Finding("admission-refused", said, OTHERS_LEAVE_SECONDS if passing else 0.0, evidence)
+
+
+#: What keeps a pod from being made for a moment only, and is tried again by whoever makes it: the API server is in trouble, a quota is
+#: new or was changed in between, the namespace's service account is not there yet (Kubernetes 1.36, apiserver/pkg/admission/plugin).
+_PASSING = re.compile(
+    r"failed calling webhook|context deadline exceeded|Internal error occurred|object has been modified|status unknown for quota"
+    r"|error looking up service account|etcdserver|timed out|Timeout: |connection refused|time allotted|too many requests"
+    r"|unable to handle the request"
+)
 
 
 def _is_more(amount: str, limit: str | None) -> bool:
@@ -77,9 +92,12 @@ def _is_more(amount: str, limit: str | None) -> bool:
 def scheduling_finding(trouble: Trouble, holders: Holders) -> Finding | None:
     """Why no node takes the pod; none if one has."""
     pod = trouble.pod
-    if pod.node is not None or not pod.problem.startswith("Unschedulable"):
+    if pod.node is not None or not pod.problem.startswith(("Unschedulable", "SchedulingGated")):
         return None
     evidence = (f"{pod.name}: {pod.problem}",)
+    if pod.problem.startswith("SchedulingGated"):
+        gated = f"pod {pod.name} is held back by what put a scheduling gate on it: {pod.problem.partition(': ')[2].rstrip('. ')}"
+        return Finding("admission-refused", gated, OTHERS_LEAVE_SECONDS, evidence)
     # What is said of preemption is no reason, only why that does not help.
     said = _PREEMPTION.split(pod.problem.partition(": ")[2], maxsplit=1)[0].rstrip(". ")
     category: Category = next((category for category, words in _NO_NODE if words in said), "no-matching-node")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from blocks.facts import ClusterEvent, JobState, Node, Pod, Trouble
-from flows.rollout.containers import container_finding
+from flows.rollout.containers import container_finding, is_foreign, outgrew
 from flows.rollout.diagnosis import Diagnosis, diagnosis, silent_nodes
 from flows.rollout.engine_log import quoted, read_log
 from flows.rollout.finding import OTHERS_LEAVE_SECONDS, Category, Finding
@@ -18,21 +20,48 @@ _REFUSED, _MADE = "FailedCreate", "SuccessfulCreate"
 _NOT_BY_ITSELF = ("ContainerStatusUnknown", "Unknown")
 _SIGNALLED = (137, 143)
 
+#: What the kubelet says of a whole pod that it threw out, or did not let begin although the scheduler had chosen its node
+#: (kubernetes/pkg/kubelet: eviction, preemption, nodeshutdown, lifecycle/predicate.go).
+_THROWN_OUT = re.compile(
+    r"(?:Evicted|Preempting|NodeShutdown|Shutdown|Terminated|NodeAffinity|NodePorts|OutOf\S+|UnexpectedAdmissionError): "
+)
+
 
 def begins(pods: Sequence[Pod]) -> bool:
     """Whether a pod of the Job is at work, so that there is nothing to look for."""
     return any(pod.phase != "Pending" for pod in pods)
 
 
-def obstacle(events: Sequence[ClusterEvent], troubles: Sequence[Trouble], nodes: Sequence[Node], node: str) -> Finding | None:
+def ended_beside_others(state: JobState | None, pods: Sequence[Pod]) -> JobState | None:
+    """Where the Job would stand without what is injected into its pod and goes on after its program has ended; none if nothing does.
+
+    A sidecar that is no init container keeps the Job from ever ending.
+    """
+    if state is None or state.outcome is not None or state.failing:
+        return None
+    for pod in pods:
+        main = [each for each in pod.containers if each.kind == "main" and not pod.terminating]
+        ended = next((each.last_exit for each in main if not is_foreign(each) and each.state == "terminated"), None)
+        if ended is not None and any(is_foreign(each) and each.state == "running" for each in main):
+            return replace(state, outcome="failed" if ended.code else "succeeded")
+    return None
+
+
+def obstacle(
+    state: JobState, events: Sequence[ClusterEvent], troubles: Sequence[Trouble], nodes: Sequence[Node], node: str
+) -> Finding | None:
     """Why the Job has not begun; none if it may just need its time.
 
     Args:
+        state: Where the Job stands.
         events: What was said about the Job, oldest first.
         troubles: What is to be seen of its pods that are not being deleted.
         nodes: All nodes.
         node: The one that it is to run on.
     """
+    if state.suspended:
+        held = f"Job {state.name} is suspended (spec.suspend), as a queue for batch jobs does"
+        return Finding("admission-refused", held, OTHERS_LEAVE_SECONDS, (held,))
     if not troubles:
         said = next((event for event in reversed(events) if event.reason in (_REFUSED, _MADE)), None)
         return refused_pod_finding(said.message, Holders()) if said is not None and said.reason == _REFUSED else None
@@ -56,6 +85,7 @@ _REMEDIES: dict[Category, str] = {
     "image-pull-denied": "Correct prefetch.image in the environment's file, or let the namespace pull from that registry.",
     "no-room": "Free memory or CPU on that node.",
     "no-matching-node": "Uncordon that node, tolerate its taints in the environment's file, or have node_selector leave it out.",
+    "scratch-full": "See whether a LimitRange of the namespace limits ephemeral storage: the program writes little beside the store.",
     "out-of-memory": "Look at what else is in the pod, and at the node: the program needs far less than its limit.",
 }
 
@@ -90,20 +120,21 @@ def lost(state: JobState | None, pods: Sequence[Pod], nodes: Sequence[Node], was
     # Its own deadline ends it for want of time, and takes its pods away.
     if state.outcome != "failed" or state.reason == "DeadlineExceeded":
         return ""
-    evicted = next((pod.problem for pod in pods if pod.problem.startswith("Evicted")), "")
-    if disrupted or evicted:
-        return quoted(disrupted or evicted).rstrip(". ")
+    thrown_out = next((pod.problem for pod in pods if pod.phase == "Failed" and _THROWN_OUT.match(pod.problem) and not outgrew(pod)), "")
+    if disrupted or thrown_out:
+        return quoted(disrupted or thrown_out).rstrip(". ")
     # One that is deleted counts as failed at once, whatever its program says afterwards (Kubernetes 1.36).
     if was_deleted or not pods:
         return "its pod was deleted"
-    exits = [each.last_exit for pod in pods for each in pod.containers if each.last_exit is not None]
+    # What is injected is killed whenever the program has ended.
+    exits = [each.last_exit for pod in pods for each in pod.containers if each.last_exit is not None and not is_foreign(each)]
     killed = next((one for one in exits if one.reason in _NOT_BY_ITSELF or (one.code in _SIGNALLED and one.reason != "OOMKilled")), None)
     return f"its process was killed ({killed.reason} with exit code {killed.code})" if killed is not None else ""
 
 
 def last_words(pods: Sequence[Pod]) -> str:
     """The last line that the program left in its pod's status, which can be read when its log cannot; empty if it left none."""
-    words = [each.last_exit.message for pod in pods for each in pod.containers if each.kind == "main" and each.last_exit is not None]
+    words = [each.last_exit.message for pod in pods for each in pod.containers if each.last_exit is not None and not is_foreign(each)]
     return next((lines[-1] for text in words if (lines := [line for line in text.splitlines() if line.strip()])), "")
 
 
@@ -113,7 +144,7 @@ def failure(troubles: Sequence[Trouble]) -> str:
         finding = container_finding(trouble)
         if finding is not None and finding.category != "crash-loop":
             return with_remedy(finding)
-        for each in trouble.pod.containers:
+        for each in sorted(trouble.pod.containers, key=is_foreign):
             if each.last_exit is not None and each.last_exit.code:
                 words = read_log(trouble.log) or read_log(each.last_exit.message)
                 said = f": {words.line}" if words is not None else ", and it left no word"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from blocks.facts.cluster import PREFETCH
 from flows.naming import SHARE_PORT, prefetch_job_name, share_name
 from flows.node.layout import snapshot_digest, snapshot_folder
 from flows.spec import Candidate, Environment
@@ -103,7 +104,7 @@ def prefetch_job(
         # Read by the program's group, as the token is.
         volumes.append({"name": "share", "secret": {"secretName": group, "defaultMode": 0o400}})
     container = {
-        "name": "prefetch",
+        "name": PREFETCH,
         "args": [
             *("fetch", "--request", f"{REQUEST_FOLDER}/request.json", "--store", STORE_MOUNT),
             *("--reserve-percent", f"{policy.reserve_percent:g}"),

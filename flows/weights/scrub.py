@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from blocks.errors import PipelineError
+from blocks.facts.cluster import SCRUB
 from flows.naming import scrub_job_name
 from flows.spec import Environment
 from flows.text.markdown import Markdown, md
@@ -65,7 +66,7 @@ def scrub_job(environment: Environment, node: str, run_id: str) -> dict[str, Any
     """The Job's manifest; the same run asks for the same Job again. It asks for little, and takes what nobody else wants."""
     limit_seconds = environment.prefetch.timeout_seconds * _TIME_SHARE
     container = {
-        "name": "scrub",
+        "name": SCRUB,
         "args": ["scrub", "--store", STORE_MOUNT, "--limit-seconds", f"{limit_seconds:g}"],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
     }

@@ -13,7 +13,7 @@ from flows.errors import DoesNotFit, SpecInvalid
 from flows.rollout.finding import Finding
 from flows.runtime.tasks import get_run_log, looks
 from flows.spec import Environment
-from flows.weights.obstacles import begins, diagnosis_of_job, failure, last_words, lost, obstacle, with_remedy
+from flows.weights.obstacles import begins, diagnosis_of_job, ended_beside_others, failure, last_words, lost, obstacle, with_remedy
 from flows.weights.progress import said
 
 #: Between two looks at the log, in seconds.
@@ -53,7 +53,7 @@ def run_on_node(
             in time.
     """
     name, namespace, limit = job["metadata"]["name"], environment.namespace, environment.prefetch.timeout_seconds
-    what = f"The Job {name} on node {node}"
+    what, program = f"The Job {name} on node {node}", job["spec"]["template"]["spec"]["containers"][0]["name"]
     client.jobs.create(namespace, job, files)
     was_deleted, problem, held = False, "", ""
     for waited in looks(limit, partial(client.jobs.wait, namespace, name), PAUSE_SECONDS):
@@ -61,7 +61,11 @@ def run_on_node(
         pods = client.jobs.pods(namespace, name)
         was_deleted = was_deleted or any(pod.terminating for pod in pods)
         # One line is enough: the last is the newest progress, or the end. What could not be read of the log is in the pod's status.
-        line = said(client.jobs.log(namespace, name, lines=1).strip()) or said(last_words(pods))
+        line = said(client.jobs.log(namespace, name, program, lines=1).strip()) or said(last_words(pods))
+        if (ended := ended_beside_others(state, pods)) is not None:
+            # Nobody waits for what was injected, and the next attempt must not find this one.
+            client.jobs.delete(namespace, name)
+            state = ended
         # The last word of a program that shares comes before its end: it stays for the others, and nobody waits for that.
         if (state is not None and state.outcome == "succeeded") or (line.get("event") == "complete" and "peer_bytes" in line):
             return line
@@ -73,7 +77,7 @@ def run_on_node(
         if state is not None and state.outcome == "failed":
             raise _failed(client, namespace, what, state, pods, problem)
         problem = "; ".join(pod.problem for pod in pods if pod.problem) or problem
-        if (finding := _obstacle(client, namespace, name, node, pods)) is not None:
+        if state is not None and (finding := _obstacle(client, namespace, state, node, pods)) is not None:
             problem = with_remedy(finding)
             if finding.patience_seconds is not None and waited >= finding.patience_seconds:
                 client.jobs.delete(namespace, name)
@@ -86,13 +90,13 @@ def run_on_node(
     raise errors.ClusterRejected(f"{what} did not end within {limit:.0f} s: {problem or 'it still runs'}.")
 
 
-def _obstacle(client: ClusterClient, namespace: str, name: str, node: str, pods: Sequence[Pod]) -> Finding | None:
+def _obstacle(client: ClusterClient, namespace: str, state: JobState, node: str, pods: Sequence[Pod]) -> Finding | None:
     if begins(pods):
         return None
     troubles = [client.pods.trouble(namespace, pod) for pod in pods if not pod.terminating]
     homeless = any(trouble.pod.node is None for trouble in troubles)
-    events = () if troubles else client.jobs.events(namespace, name)
-    return obstacle(events, troubles, client.nodes.list({}) if homeless else (), node)
+    events = () if troubles else client.jobs.events(namespace, state.name, state.uid)
+    return obstacle(state, events, troubles, client.nodes.list({}) if homeless else (), node)
 
 
 def _waited(finding: Finding) -> str:

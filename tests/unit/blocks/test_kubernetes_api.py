@@ -18,6 +18,8 @@ import pytest
 import trustme
 import urllib3
 
+from blocks.cluster.jobs import Jobs
+from blocks.cluster.pods import Pods
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
 from blocks.kubeconfig import ClusterAccess
 from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
@@ -115,6 +117,9 @@ def test_a_version_that_is_too_old_has_changed_since(server: Answering) -> None:
         (403, b'{"reason": "Forbidden", "message": "jobs is forbidden"}', ClusterRejected, "refused: jobs is forbidden."),
         (409, b'{"reason": "Conflict", "message": "it changed"}', ClusterConflict, "conflict: it changed."),
         (503, b"<html>no backend</html>", ClusterUnreachable, "answered HTTP 503"),
+        (408, b"<html>too slow</html>", ClusterUnreachable, "answered HTTP 408"),
+        (524, b"", ClusterUnreachable, "answered HTTP 524"),
+        (501, b'{"message": null}', ClusterRejected, "refused: Not Implemented"),
     ],
 )
 def test_what_an_answer_means(server: Answering, status: int, body: bytes, error: type[Exception], said: str) -> None:
@@ -205,3 +210,18 @@ def test_a_certificate_of_another_authority_is_final(tmp_path: Path) -> None:
         with pytest.raises(ClusterRejected, match=r"is not trusted .*another authority than the one that signed it.*renew the kubeconfig"):
             KubernetesApi(access, 5.0).list(JOBS)
         http.shutdown()
+
+
+def test_a_job_is_asked_about_by_uid_and_its_program_by_name(server: Answering) -> None:
+    pods = [{"metadata": {"name": "one-x", "creationTimestamp": "2026-01-01T00:00:00Z"}}]
+    server.body = json.dumps({"items": pods, "reason": "FailedCreate"}).encode()
+    api = server.api()
+    jobs = Jobs(api, Pods(api))
+
+    jobs.log("here", "one", "prefetch", lines=1)
+    server.body = b'{"items": []}'
+    assert jobs.events("here", "one", "the-second") == ()
+
+    (_, _, _), (_, path, log), (_, _, events) = server.asked
+    assert (path, log) == ("/api/v1/namespaces/here/pods/one-x/log", {"container": ["prefetch"], "tailLines": ["1"]})
+    assert events == {"fieldSelector": ["involvedObject.kind=Job,involvedObject.name=one,involvedObject.uid=the-second"]}

@@ -157,6 +157,16 @@ def test_a_full_disk_keeps_the_scheduler_away() -> None:
     assert found(full).category == "node-disk-full"
 
 
+@pytest.mark.parametrize(
+    "first",
+    ["1 Too many pods", "1 node(s) exceed max volume count", "1 node(s) had untolerated taint {node.kubernetes.io/memory-pressure: }"],
+)
+def test_a_node_that_is_full_for_now_is_waited_for(first: str) -> None:
+    full = found(homeless(f"0/5 nodes are available: {first}, 4 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/5 …"))
+
+    assert (full.category, full.patience_seconds) == ("no-room", 180)
+
+
 def test_a_thrown_out_pod_names_what_its_node_was_low_on() -> None:
     evicted = waiting_pod(LABEL, phase="Failed", problem="Evicted: The node was low on resource: ephemeral-storage.")
 
@@ -191,7 +201,12 @@ def test_a_full_quota_is_waited_for_and_a_small_one_is_not() -> None:
     [
         ('FailedCreate: pods "a" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true', 0),
         ('FailedCreate: admission webhook "policy" denied the request: no latest tags', 0),
+        ('FailedCreate: admission webhook "policy" denied the request: the scan timed out: connection refused', 0),
         ('FailedCreate: Internal error occurred: failed calling webhook "policy": connection refused', 180),
+        ('FailedCreate: pods "a" is forbidden: status unknown for quota: gpus, resources: requests.nvidia.com/gpu', 180),
+        ('FailedCreate: Operation cannot be fulfilled on resourcequotas "gpus": the object has been modified', 180),
+        ('FailedCreate: pods "a" is forbidden: error looking up service account x/default: serviceaccount "default" not found', 180),
+        ("FailedCreate: etcdserver: request timed out", 180),
     ],
 )
 def test_a_refused_pod_is_told_though_it_does_not_exist(problem: str, patience: float) -> None:

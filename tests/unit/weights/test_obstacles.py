@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from blocks.cluster.jobs import read_job
 from blocks.cluster.nodes import read_node
 from blocks.cluster.pods import read_events, read_pod
-from blocks.facts import ContainerExit, JobState, Pod, Trouble
+from blocks.facts import ClusterEvent, Container, ContainerExit, JobState, Pod, Trouble
+from blocks.kubernetes_api import Document
 from flows.rollout.finding import Finding
-from flows.weights.obstacles import begins, failure, last_words, lost, obstacle, with_remedy
+from flows.weights.obstacles import begins, ended_beside_others, failure, last_words, lost, obstacle, with_remedy
 from flows.weights.progress import said
 from tests.support.examples import crashed, node, pod, trouble
 from tests.support.recorded_kubelet import RECORDING, Moment, moments
@@ -25,8 +27,11 @@ def read(moment: Moment, name: str, at: str = "rk-1") -> tuple[JobState | None, 
     pods = [read_pod(one) for one in moment.of_kind("Pod") if (one.metadata.labels or {}).get("batch.kubernetes.io/job-name") == name]
     nodes = [read_node(one) for one in moment.of_kind("Node")] or [node("rk-1")]
     troubles = [Trouble(pod=each, events=read_events(moment.events("Pod", each.name))) for each in pods if not each.terminating]
-    found = None if begins(pods) else obstacle(read_events(moment.events("Job", name)), troubles, nodes, at)
-    return read_job(job) if job is not None else None, pods, found
+    state = read_job(job) if job is not None else None
+    found = None
+    if state is not None and not begins(pods):
+        found = obstacle(state, read_events(moment.events("Job", name)), troubles, nodes, at)
+    return state, pods, found
 
 
 def story(scene: str, name: str, at: str = "rk-1") -> list[tuple[float, str, str]]:
@@ -173,6 +178,10 @@ def test_a_program_that_ends_without_a_report_is_a_fault_of_its_own(ended: Pod, 
             pod("", phase="Failed", problem="Evicted: The node was low on resource: memory. "),
             "Evicted: The node was low on resource: memory",
         ),
+        # what the kubelet does not let begin, as others were quicker or a driver failed, has not been tried
+        (pod("", phase="Failed", problem="OutOfcpu: Node didn't have enough resource: cpu, requested: 1000"), "OutOfcpu: Node didn't"),
+        (pod("", phase="Failed", problem="UnexpectedAdmissionError: Allocate failed due to no devices"), "UnexpectedAdmissionError: "),
+        (pod("", phase="Failed", problem="Terminated: Pod was terminated in response to imminent node shutdown."), "node shutdown"),
         (None, "its pod was deleted"),
     ],
 )
@@ -180,3 +189,64 @@ def test_what_ended_it_from_outside_is_tried_again(ended: Pod | None, says: str)
     state = JobState(name="prefetch", outcome="failed", reason="BackoffLimitExceeded")
 
     assert says in lost(state, [ended] if ended is not None else [], [node()], was_deleted=False)
+
+
+def test_one_that_outgrew_its_own_limits_would_do_so_again() -> None:
+    state = JobState(name="prefetch", outcome="failed", reason="BackoffLimitExceeded")
+    problem = "Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 100Mi. "
+    ended = pod("", phase="Failed", problem=problem)
+
+    assert lost(state, [ended], [node()], was_deleted=False) == ""
+    assert "LimitRange" in failure([trouble(ended)])
+
+
+PROGRAM = crashed(name="prefetch", state="terminated", reason="Error", words="ImportError: no module", restarts=0)
+#: What a mesh injects: killed when the program has ended, or going on for ever where it is no init container.
+KILLED = Container(name="proxy", kind="sidecar", state="terminated", last_exit=ContainerExit(reason="Error", code=137, message="draining"))
+GOES_ON = Container(name="proxy", state="running")
+
+
+def test_what_becomes_of_an_injected_container_says_nothing_of_the_program() -> None:
+    ended = pod("", phase="Failed", containers=(KILLED, replace(KILLED, name="agent", kind="main"), PROGRAM))
+
+    assert lost(JobState(name="prefetch", outcome="failed", reason="BackoffLimitExceeded"), [ended], [node()], was_deleted=False) == ""
+    assert last_words([ended]) == "ImportError: no module"
+    assert failure([trouble(ended)]).startswith("container prefetch ended with exit code 1: ImportError")
+    assert ended.failed == PROGRAM
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_sidecar_that_goes_on_is_not_waited_for(code: int) -> None:
+    runs = JobState(name="prefetch", outcome=None)
+    ended = replace(PROGRAM, last_exit=ContainerExit(reason="Error", code=code))
+
+    assert ended_beside_others(runs, [pod("", containers=(GOES_ON, ended))]) == replace(runs, outcome="failed" if code else "succeeded")
+
+
+@pytest.mark.parametrize(
+    "containers",
+    [(PROGRAM,), (KILLED, PROGRAM), (GOES_ON, replace(PROGRAM, state="running")), (replace(GOES_ON, kind="sidecar"), PROGRAM), (GOES_ON,)],
+)
+def test_what_ends_by_itself_or_has_not_ended_is_waited_for(containers: tuple[Container, ...]) -> None:
+    assert ended_beside_others(JobState(name="prefetch", outcome=None), [pod("", containers=containers)]) is None
+
+
+def test_a_job_that_is_held_back_is_said_to_be() -> None:
+    job = {"metadata": {"name": "prefetch", "uid": "u"}, "spec": {"suspend": True}, "status": {}}
+    suspended = read_job(json.loads(json.dumps(job), object_hook=Document))
+    gated = trouble(pod("", phase="Pending", node=None, problem="SchedulingGated: Scheduling is blocked due to non-empty scheduling gates"))
+    running = JobState(name="prefetch", outcome=None)
+
+    for state, troubles, words in ((suspended, [], "is suspended (spec.suspend)"), (running, [gated], "non-empty scheduling gates")):
+        found = obstacle(state, [], troubles, [node()], "gpu-1")
+        assert found is not None
+        assert (found.category, found.patience_seconds) == ("admission-refused", 180)
+        assert words in found.message
+
+
+def test_a_quota_that_was_changed_in_between_is_waited_for() -> None:
+    said = 'Error creating: Operation cannot be fulfilled on resourcequotas "gpus": the object has been modified; please apply your changes'
+    found = obstacle(JobState(name="prefetch", outcome=None), [ClusterEvent(reason="FailedCreate", message=said)], [], [node()], "gpu-1")
+
+    assert found is not None
+    assert found.patience_seconds == 180
