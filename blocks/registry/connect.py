@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
+from time import monotonic
 from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import ConnectionPool
 
 from blocks.registry.statements import statement
 
@@ -16,6 +20,9 @@ NO_WRITES = "session is read-only"
 
 #: Seconds until a peer that vanished without a word counts as gone (TCP only).
 _GONE_AFTER_SECONDS = 15
+
+#: Seconds for which a connection that answered is taken at its word, as long as nothing comes from the server unasked.
+_FRESH_SECONDS = 1.0
 
 #: What a connection string may say otherwise.
 _DEFAULTS: dict[str, Any] = {
@@ -41,7 +48,12 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     As libpq does it, but that a server which is said to be read-only is asked: PgBouncer (1.18) goes on telling clients the
     `in_hot_standby` that it was told when it connected to the server, so that a standby that was promoted since would be refused.
+
+    Attributes:
+        used: When a call last ended well on it, by `time.monotonic`; `-inf` if none did.
     """
+
+    used: float = -inf
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
@@ -72,6 +84,19 @@ def servers(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     # One port may stand for all hosts.
     each = [{name: values[number % len(values)] for name, values in lists.items()} for number in range(several)]
     return [{**parameters, **server, "target_session_attrs": "any"} for server in each]
+
+
+def check(connection: Connection) -> None:
+    """Find out that a connection which lay in the pool is still there, for the price of a round trip only where there is doubt.
+
+    Raises:
+        psycopg.OperationalError: It is not.
+    """
+    # A server that ends a connection says so, and be it by closing it: that can be seen here without asking.
+    unasked = select.poll()
+    unasked.register(connection.fileno(), select.POLLIN)
+    if monotonic() - connection.used > _FRESH_SECONDS or unasked.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 def is_pooled(connection: Connection) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
@@ -16,7 +17,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from blocks.facts.kinds import GROUPS
-from blocks.registry.connect import Connection, connection_parameters, is_pooled
+from blocks.registry.connect import Connection, check, connection_parameters, is_pooled
 from blocks.registry.mapping import READ_ONLY, Address, translate
 from blocks.registry.repeated import ANSWER, LOST, REFUSED, repeated
 from blocks.registry.statements import statement
@@ -55,7 +56,7 @@ class Session:
             kwargs={**self._parameters, "autocommit": True, "prepare_threshold": None},
             configure=_configure,
             # A connection that was cut while it lay in the pool is replaced, not handed out.
-            check=ConnectionPool.check_connection,
+            check=check,
             min_size=0,
             max_size=_POOL_SIZE,
             timeout=patience_seconds,
@@ -86,6 +87,7 @@ class Session:
             with self._pool.connection() as connection:
                 lent = connection
                 yield connection
+                connection.used = monotonic()
         except PoolTimeout as error:
             self._reach()  # the pool does not tell why it has none
             ours = translate(error, self.address)
