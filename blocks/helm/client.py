@@ -79,8 +79,7 @@ class HelmClient:
             HelmRejected: The values do not match the chart's schema, or the chart refuses them.
         """
         printed = self._command.run("template", release, chart, "--values", values, namespace=namespace)
-        # A template that is switched off leaves an empty document.
-        return [document for document in yaml.safe_load_all(printed) if document]
+        return _documents(printed)
 
     def manifest(self, release: str, namespace: str) -> list[dict[str, Any]]:
         """What the newest Helm revision of the release rendered, as Helm keeps it; nothing where there is no release.
@@ -93,7 +92,7 @@ class HelmClient:
             printed = self._command.run("get", "manifest", release, namespace=namespace)
         except HelmNotFound:
             return []
-        return [document for document in yaml.safe_load_all(printed) if document]
+        return _documents(printed)
 
     def _packaged(self) -> dict[str, bytes]:
         if not (self._chart / "Chart.yaml").is_file():
@@ -196,6 +195,21 @@ class HelmClient:
             return _revision(self._command.read("status", release, *of, namespace=namespace))
         except HelmNotFound:
             return None
+
+
+class _Rendered(yaml.SafeLoader):
+    """Reads YAML as Kubernetes does: to it dates and a lone `=` are texts, which Helm therefore leaves without quotes."""
+
+
+_Rendered.yaml_implicit_resolvers = {
+    first: [(tag, words) for tag, words in known if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _documents(printed: str) -> list[dict[str, Any]]:
+    """The objects of a manifest; a template that is switched off leaves an empty document."""
+    return [document for document in yaml.load_all(printed, Loader=_Rendered) if document]  # a safe loader
 
 
 def _stamp(path: Path) -> tuple[Path, int, int, int]:

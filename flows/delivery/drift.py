@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -124,7 +125,7 @@ def without(document: Any, ignored: Sequence[IgnoredDifference]) -> Any:
             place = _below(place, part)
         if isinstance(place, dict):
             place.pop(last, None)
-        elif isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        elif isinstance(place, list) and _is_number(last, place):
             # Emptied and not taken out: those behind it keep their numbers.
             place[int(last)] = None
     return left
@@ -133,7 +134,12 @@ def without(document: Any, ignored: Sequence[IgnoredDifference]) -> Any:
 def _below(place: Any, part: str) -> Any:
     if isinstance(place, dict):
         return place.get(part)
-    return place[int(part)] if isinstance(place, list) and part.isdigit() and int(part) < len(place) else None
+    return place[int(part)] if isinstance(place, list) and _is_number(part, place) else None
+
+
+def _is_number(part: str, items: Sequence[Any]) -> bool:
+    """Whether this part of a pointer is an item's number, as RFC 6901 writes it."""
+    return re.fullmatch(r"0|[1-9][0-9]{0,5}", part) is not None and int(part) < len(items)
 
 
 def different(wanted: Any, live: Any, place: str = "") -> list[str]:

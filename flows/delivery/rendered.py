@@ -22,6 +22,9 @@ HELM = "helm"
 #: A field's place as `managedFields` has it: `f:spec`, `k:{"name":"vllm"}`, ….
 Path = tuple[str, ...]
 
+#: A client that does not say what it is called.
+_UNNAMED = "somebody without a name"
+
 #: `kubectl rollout restart` leaves this; it changes nothing of what runs.
 _HARMLESS = "f:kubectl.kubernetes.io/restartedAt"
 
@@ -86,20 +89,24 @@ def added(applied: Mapping[str, Any], ignored: Sequence[IgnoredDifference]) -> t
         ignored: Fields that may differ.
     """
     entries = _entries(applied)
-    helms = {path for entry in entries if entry["manager"] == HELM for path in _paths(entry["fieldsV1"])}
+    helms = {path for entry in entries if entry.get("manager") == HELM for path in _paths(entry.get("fieldsV1") or {})}
     pointers = pointers_of(applied, ignored)
     found: dict[Path, Added] = {}
     for entry in entries:
-        if entry["manager"] == HELM:
+        if entry.get("manager") == HELM:
             continue
-        own = {path for path in _paths(entry["fieldsV1"]) if path not in helms and path[-1] != _HARMLESS}
+        own = {path for path in _paths(entry.get("fieldsV1") or {}) if path not in helms and path[-1] != _HARMLESS}
         for path in sorted(own):
             # The whole of what is new, and not each field in it. The key of an item is Helm's as long as the item is.
-            if any(path[:depth] in own for depth in range(1, len(path))) or _is_key_of_helms(path, helms):
+            if any(path[:depth] in found for depth in range(1, len(path))) or _is_key_of_helms(path, helms):
                 continue
             place, pointer = _place(path, applied)
-            if not any(f"{pointer}/".startswith(f"{one}/") for one in pointers):
-                found[path] = Added(path=path, place=place, manager=str(entry["manager"]))
+            # A part of what is new may differ: then the rest of it is looked at, field by field.
+            opened = any(one.startswith(f"{pointer}/") for one in pointers) and any(
+                len(other) > len(path) and other[: len(path)] == path for other in own
+            )
+            if not opened and not any(f"{pointer}/".startswith(f"{one}/") for one in pointers):
+                found[path] = Added(path=path, place=place, manager=str(entry.get("manager") or _UNNAMED))
     return tuple(found.values())
 
 

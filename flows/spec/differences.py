@@ -11,8 +11,12 @@ from pydantic import Field, StringConstraints
 from flows.spec.source import Place
 from flows.spec.types import STRICT
 
-#: A field below `metadata` or `spec` (RFC 6901).
-FieldPointer = Annotated[str, StringConstraints(pattern=r"^/(metadata|spec)(/([^/~[:cntrl:]]|~[01])+)+$", max_length=300)]
+_PART = r"/([^/~[:cntrl:]]|~[01])+"
+
+#: A field below `metadata` or `spec`, or what OpenShift adds to each service account (RFC 6901).
+FieldPointer = Annotated[
+    str, StringConstraints(pattern=rf"^/((metadata|spec)({_PART})+|(secrets|imagePullSecrets)({_PART})*)$", max_length=300)
+]
 
 #: What is always compared, or another engine could serve under the candidate's name.
 _ENGINE = "/spec/template/spec/containers/0/image"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import HelmNotFound, HelmRejected, HelmUnreachable, PipelineError, Transient
+from blocks.helm.client import HelmClient
 from blocks.helm.command import HelmCommand
 from blocks.helm.sentences import error_of, kind_of, rows
 
@@ -116,6 +117,18 @@ def test_how_helm_ends_is_read_from_its_last_word_alone(
 
     assert type(told.value) is error
     assert said in told.value.message
+
+
+def test_a_manifest_is_read_as_kubernetes_reads_it(tmp_path: Path) -> None:
+    helm = tmp_path / "helm"
+    helm.write_text("#!/bin/sh\necho '{a: =, b: 2026-12-01, c: 2001-12-14 21:59:43.10 -5, d: 1, e: true}\n---\n---\nf: \"=\"'\n")
+    helm.chmod(0o755)
+    command = HelmCommand(executable=str(helm), kubeconfig=None, context=None, timeout_seconds=10)
+
+    first, second = HelmClient(command, tmp_path, 1.0).manifest("a", "b")
+
+    assert first == {"a": "=", "b": "2026-12-01", "c": "2001-12-14 21:59:43.10 -5", "d": 1, "e": True}
+    assert second == {"f": "="}
 
 
 def test_each_row_has_a_source_and_none_is_hidden_by_one_before_it() -> None:

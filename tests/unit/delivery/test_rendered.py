@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.delivery.drift import without
 from flows.delivery.rendered import added, changed, handed_over
 from flows.spec import IgnoredDifference
 
@@ -84,6 +85,38 @@ def test_what_kubectl_set_env_added_is_named_with_its_owner() -> None:
 )
 def test_what_belongs_there_is_no_drift(entries: tuple[dict[str, Any], ...]) -> None:
     assert added(deployment(*entries), ()) == ()
+
+
+def test_a_client_without_a_name_and_an_entry_without_fields_are_read() -> None:
+    unnamed, empty = entry("", SET_ENV), entry("kubectl", {})
+    del unnamed["manager"], empty["fieldsV1"]
+    live = deployment(unnamed, empty, env=("A", "B"))
+
+    (one,) = added(live, ())
+
+    assert one.manager == "somebody without a name"
+    assert handed_over(live, [one]) is not None
+
+
+def test_of_a_map_that_is_new_only_what_may_not_differ_is_named() -> None:
+    annotations = {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {".": {}, "f:mesh.io/on": {}, "f:note": {}}}}}}
+    live = deployment(entry("mesh", annotations))
+    ours, theirs = (f"/spec/template/metadata/annotations/{name}" for name in ("note", "mesh.io~1on"))
+
+    def places(*pointers: str) -> list[str]:
+        ignored = [IgnoredDifference(kind="Deployment", group="apps", json_pointers=pointers)] if pointers else []
+        return [one.place for one in added(live, ignored)]
+
+    assert places() == [".spec.template.metadata.annotations"]
+    assert places(theirs) == [".spec.template.metadata.annotations.note"]
+    assert places(ours, theirs) == []
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "00", "-1", "-", "9" * 200])
+def test_a_pointer_that_names_no_item_names_nothing(number: str) -> None:
+    pointer = IgnoredDifference(kind="Deployment", group="apps", json_pointers=(f"/spec/template/spec/containers/{number}/env",))
+
+    assert without(deployment(), [pointer]) == deployment()
 
 
 def test_what_an_apply_would_change_is_named_with_both_values() -> None:
