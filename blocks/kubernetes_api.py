@@ -17,6 +17,10 @@ from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable, 
 from blocks.kubeconfig import ClusterAccess
 
 
+#: Bytes of a log that are read; 400 lines of an engine are 0.1 MB.
+_LONGEST_LOG = 16 << 20
+
+
 class Document(dict[str, Any]):
     """An object as the API server has it, or a part of one: `pod.spec.nodeName` is that field, none where it is not set.
 
@@ -135,8 +139,9 @@ class KubernetesApi:
         return list(self.call("GET", path, {name: value for name, value in chosen.items() if value})["items"])
 
     def log(self, path: str, **query: str) -> str:
-        """A container's log as text: `path` is its pod's; errors as of `call`."""
-        with self._sent("GET", f"{path}/log", query) as response:
+        """A container's log as text, 16 MiB at most: `path` is its pod's; errors as of `call`."""
+        # Lines are the program's own, and may have no end.
+        with self._sent("GET", f"{path}/log", {"limitBytes": str(_LONGEST_LOG), **query}) as response:
             return str(response.data.decode(errors="replace"))
 
     def call(

@@ -83,7 +83,7 @@ def read_pod(pod: Document) -> Pod:
         gpus=requested_gpus(pod),
         problem=_problem(pod.status, conditions.get("PodScheduled"), containers),
         terminating=pod.metadata.deletionTimestamp is not None,
-        disrupted=f"{disruption.reason}: {disruption.message}" if disruption is not None and _holds(disruption) else "",
+        disrupted=_said(disruption) if disruption is not None and _holds(disruption) else "",
         containers=containers,
         annotations=dict(pod.metadata.annotations or {}),
         # The spec's: of an image by digest the status of a running container says `sha256:…` alone (containerd 1.6).
@@ -117,6 +117,11 @@ def _weights_digest(initial: list[Document]) -> str:
 
 def _holds(condition: Document | None) -> bool:
     return condition is not None and condition.status == "True"
+
+
+def _said(one: Document) -> str:
+    """A reason with its message; both may be left out."""
+    return f"{one.reason or 'no reason given'}: {one.message or 'without a word'}"
 
 
 _Kind = Literal["main", "init", "sidecar", "debug"]
@@ -184,9 +189,9 @@ def _gpus(container: Document) -> int:
 
 def _problem(pod: Document, scheduled: Document | None, containers: Sequence[Container]) -> str:
     if pod.phase == "Failed" and pod.reason:  # the node's own doing: Evicted, NodeShutdown, …
-        return f"{pod.reason}: {pod.message}"
+        return _said(pod)
     if scheduled is not None and scheduled.status == "False":
-        return f"{scheduled.reason}: {scheduled.message}"
+        return _said(scheduled)
     for container in containers:
         # What somebody started in the pod to look at it says nothing of the pod.
         if container.kind == "debug":
@@ -197,5 +202,5 @@ def _problem(pod: Document, scheduled: Document | None, containers: Sequence[Con
             before = f" (last exit: {last.reason} {last.code})" if last is not None else ""
             return f"{container.reason}: {container.message or container.name}{before}"
         if container.state == "terminated" and last is not None and last.code != 0:
-            return f"{container.reason}: exit code {last.code}"
+            return f"{container.reason or 'ended'}: exit code {last.code}"
     return ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from blocks import strict_json
 from flows.text.markdown import md
 from flows.text.progress import Progress
 
@@ -13,7 +13,7 @@ from flows.text.progress import Progress
 def said(line: str) -> Mapping[str, Any]:
     """What a line of the log says; nothing if it is not one of the program's."""
     try:
-        document = json.loads(line)
+        document = strict_json.loads(line)
     except ValueError:
         return {}
     return document if isinstance(document, dict) and "event" in document else {}
@@ -22,15 +22,21 @@ def said(line: str) -> Mapping[str, Any]:
 def progress(line: Mapping[str, Any], node: str) -> Progress | None:
     """How far the node is by this line; none if the line says nothing about that."""
     match line:
-        case {"event": "progress", "done_bytes": done, "total_bytes": total, "bytes_per_second": speed, "seconds_left": left}:
+        case {
+            "event": "progress",
+            "done_bytes": int() | float() as done,
+            "total_bytes": int() | float() as total,
+            "bytes_per_second": int() | float() as speed,
+            "seconds_left": int() | float() | None as left,
+        }:
             rest = "" if left is None else f", {_duration(left)} left"
             percent = min(100.0, 100 * done / max(1, total))
             return Progress(percent=percent, message=md("**{}**: {} of {}, {}/s{}", node, _size(done), _size(total), _size(speed), rest))
         case {"event": "waiting"}:
             return Progress(percent=0.0, message=md("**{}**: waits for another Job that fetches the same", node))
-        case {"event": "held", "message": why}:
+        case {"event": "held", "message": str(why)}:
             return Progress(percent=0.0, message=md("**{}**: cannot start yet: {}", node, why))
-        case {"event": "complete", "fetched": bool(fetched), "bytes": total}:
+        case {"event": "complete", "fetched": bool(fetched), "bytes": int() | float() as total}:
             how = "fetched and proven" if fetched else "was there already"
             return Progress(percent=100.0, message=md("**{}**: {} {}", node, _size(total), how))
     return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from blocks.errors import PipelineError
+from blocks.errors import ClusterUnreachable, PipelineError
 from blocks.facts.cluster import SCRUB
 from flows.naming import scrub_job_name
 from flows.spec import Environment
@@ -38,8 +38,14 @@ class ScrubReport:
     snapshots: tuple[str, ...]
 
     @classmethod
-    def of(cls, node: str, line: Mapping[str, Any]) -> ScrubReport:
-        """The report that the program's last word makes."""
+    def of(cls, node: str, job: str, line: Mapping[str, Any]) -> ScrubReport:
+        """The report that the program's last word makes.
+
+        Raises:
+            ClusterUnreachable: There is none: the log of a Job that has succeeded cannot be read now.
+        """
+        if line.get("event") != "complete":
+            raise ClusterUnreachable(f"What was found on node {node} cannot be read: the log of its Job {job} is not to be had.")
         return cls(
             node=node,
             contents=int(line["contents"]),

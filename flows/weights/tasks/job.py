@@ -70,7 +70,7 @@ def run_on_node(
         if (state is not None and state.outcome == "succeeded") or (line.get("event") == "complete" and "peer_bytes" in line):
             return line
         if state is not None and state.outcome == "failed" and (kind := _ERRORS.get(str(line.get("error")))) is not None:
-            raise kind(f"Node {node}: {line['message']}")
+            raise kind(f"Node {node}: {line.get('message', 'it does not say why')}")
         ends = state is None or state.failing or state.outcome is not None
         if why := lost(state, pods, client.nodes.list({}) if ends else (), was_deleted):
             raise errors.ClusterUnreachable(f"{what} was lost: {why}.")

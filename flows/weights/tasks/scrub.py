@@ -29,13 +29,14 @@ def scrub(cluster: Cluster, environment: Environment, node: str, run_id: str) ->
 
     Raises:
         NodeRejected: The node's disk cannot be read.
+        ClusterUnreachable: What it found cannot be read; retried.
         ClusterRejected: The Job cannot run, or did not end in time.
     """
     shown = ProgressArtifact(f"scrub-{node}")
     job = scrub_job(environment, node, run_id)
     with cluster.client() as client:
         last = run_on_node(client, environment, node, job, {}, lambda line: shown.show(progress(line, node)))
-    return ScrubReport.of(node, last)
+    return ScrubReport.of(node, job["metadata"]["name"], last)
 
 
 @step

@@ -152,7 +152,7 @@ def test_a_log_is_text_whatever_its_bytes(server: Answering) -> None:
     server.body = b"loading \xff\n"
 
     assert server.api().log("/pod", tailLines="400") == "loading �\n"
-    assert server.asked == [("GET", "/pod/log", {"tailLines": ["400"]})]
+    assert server.asked == [("GET", "/pod/log", {"tailLines": ["400"], "limitBytes": ["16777216"]})]
 
 
 FORBIDDEN = {
@@ -223,5 +223,8 @@ def test_a_job_is_asked_about_by_uid_and_its_program_by_name(server: Answering) 
     assert jobs.events("here", "one", "the-second") == ()
 
     (_, _, _), (_, path, log), (_, _, events) = server.asked
-    assert (path, log) == ("/api/v1/namespaces/here/pods/one-x/log", {"container": ["prefetch"], "tailLines": ["1"]})
+    assert (path, log) == (
+        "/api/v1/namespaces/here/pods/one-x/log",
+        {"container": ["prefetch"], "tailLines": ["1"], "limitBytes": ["16777216"]},
+    )
     assert events == {"fieldSelector": ["involvedObject.kind=Job,involvedObject.name=one,involvedObject.uid=the-second"]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocks.errors import HubUnreachable
+from blocks.errors import ClusterUnreachable, HubUnreachable
 from flows.spec import Environment
 from flows.weights.prefetch import prefetch_files, prefetch_job, snapshot_digest_of
 from flows.weights.progress import fetched_bytes, progress, said
@@ -113,14 +113,44 @@ def test_a_line_of_the_log_as_people_read_it(line: dict[str, object], percent: f
     assert (seen.percent, str(seen.message)) == (percent, sentence)
 
 
-@pytest.mark.parametrize("line", ["", "Traceback", "[]", "{}", '{"event": "failed"}', '{"event": "progress"}', "7"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "Traceback",
+        "[]",
+        "{}",
+        '{"event": "failed"}',
+        '{"event": "progress"}',
+        "7",
+        # what another image may say
+        "[" * 4096,
+        '{"event": ' + "[" * 4096,
+        '{"event": "progress", "done_bytes": "x", "total_bytes": 1, "bytes_per_second": 1, "seconds_left": null}',
+        '{"event": "progress", "done_bytes": NaN, "total_bytes": 1, "bytes_per_second": 1, "seconds_left": Infinity}',
+        '{"event": "complete", "fetched": true, "bytes": "all"}',
+        '{"event": "held", "message": {}}',
+    ],
+)
 def test_other_lines_say_nothing_about_progress(line: str) -> None:
     assert progress(said(line), "gpu-1") is None
 
 
 def report(node: str, *, corrupt: dict[str, str] | None = None, snapshots: tuple[str, ...] = (), skipped: int = 0) -> ScrubReport:
-    line = {"contents": 7, "size_bytes": 3e9, "skipped": skipped, "corrupt": corrupt or {}, "snapshots": list(snapshots)}
-    return ScrubReport.of(node, line)
+    line = {
+        "event": "complete",
+        "contents": 7,
+        "size_bytes": 3e9,
+        "skipped": skipped,
+        "corrupt": corrupt or {},
+        "snapshots": list(snapshots),
+    }
+    return ScrubReport.of(node, "scrub-1", line)
+
+
+def test_a_scrub_whose_log_cannot_be_read_is_asked_again() -> None:
+    with pytest.raises(ClusterUnreachable, match="node gpu-1 cannot be read: the log of its Job scrub-1"):
+        ScrubReport.of("gpu-1", "scrub-1", {})
 
 
 def test_only_a_snapshot_that_was_fetched_counts_its_bytes() -> None:
