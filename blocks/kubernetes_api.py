@@ -16,7 +16,6 @@ import urllib3.exceptions
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable, PipelineError
 from blocks.kubeconfig import ClusterAccess
 
-
 #: Bytes of a log that are read; 400 lines of an engine are 0.1 MB.
 _LONGEST_LOG = 16 << 20
 
