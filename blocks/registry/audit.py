@@ -5,6 +5,7 @@ Each model in an environment has a chain. Chain 0 holds the seals, and what was 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from psycopg.rows import BaseRowFactory, class_row, tuple_row
+from psycopg.rows import BaseRowFactory, class_row
 from psycopg.types.json import Jsonb
 
 from blocks.facts.kinds import EventKind
@@ -75,6 +76,15 @@ class _Unsealed:
     since: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wrong:
+    """The first event that does not follow from `before`, the last one that holds in its chain."""
+
+    chain: int
+    position: int
+    before: ChainHead
+
+
 class Audit:
     """Checks, seals and exports the record."""
 
@@ -119,21 +129,17 @@ class Audit:
 
 
 def _recomputed(connection: Connection, expected: ChainHead | None) -> AuditReport:
-    report = AuditReport(head=ChainHead(position=0, hash=BEGINNING))
     ends = {end.chain: end for end in rows(connection, "chain_ends", _End, {})}
-    for chain, texts in groupby(_all(connection, "chain_texts", tuple_row), key=itemgetter(0)):
-        position, before = 0, BEGINNING
-        for _, at, claimed, text in texts:
-            if at != position + 1 or link(chain, before, at, text) != claimed:
-                return replace(report, broken=_why(connection, chain, at, ChainHead(position=position, hash=before)))
-            position, before = at, claimed
-            if chain == 0 and expected is not None and expected.position == at and expected.hash != claimed:
-                return replace(report, broken=f"position {at} has another hash than was noted before: the chain was written anew")
-        head = ChainHead(position=position, hash=before)
-        report = replace(report, head=report.head if chain else head, events=report.events + position)
-        if (end := ends.pop(chain, None)) is None or (end.position, end.hash) != (position, before):
-            noted = f"position {end.position} was noted as its end" if end else "it is not among the chains"
-            return replace(report, broken=f"chain {chain} ends at position {position}, but {noted}: events were removed or added")
+    with connection.cursor() as cursor, cursor.copy(statement("chain_texts")) as copied:
+        copied.set_types(("int8", "int8", "text", "text"))
+        texts = copied.rows()
+        report, wrong = _followed(texts, ends, expected)
+        # The connection takes no question before it has told all of it.
+        deque(texts, maxlen=0)
+    if wrong is not None:
+        return replace(report, broken=_why(connection, wrong))
+    if report.broken is not None:
+        return report
     for end in ends.values():
         if end.position:
             return replace(report, broken=f"of the chain of {end.place} nothing is left: its {end.position} events were removed")
@@ -142,12 +148,34 @@ def _recomputed(connection: Connection, expected: ChainHead | None) -> AuditRepo
             f"the chain ends at position {report.head.position}, but position {expected.position} was there before: events were removed"
         )
         return replace(report, broken=missing)
-    wrong = row(connection, "broken_seal", _BrokenSeal, {})
-    if wrong is not None:
-        other = f"the seal at position {wrong.seal} names another event at position {wrong.position} of chain {wrong.chain} than is there"
+    broken = row(connection, "broken_seal", _BrokenSeal, {})
+    if broken is not None:
+        other = (
+            f"the seal at position {broken.seal} names another event at position {broken.position} of chain {broken.chain} than is there"
+        )
         return replace(report, broken=f"{other}: that chain was cut off or written anew")
     (unsealed,) = rows(connection, "unsealed", _Unsealed, {})
     return replace(report, unsealed=unsealed.events, unsealed_since=unsealed.since)
+
+
+def _followed(texts: Iterator[tuple[Any, ...]], ends: dict[int, _End], expected: ChainHead | None) -> tuple[AuditReport, _Wrong | None]:
+    """Follow all chains up to the first that does not hold; of `ends`, those stay whose chain was not there."""
+    report = AuditReport(head=ChainHead(position=0, hash=BEGINNING))
+    for chain, its in groupby(texts, key=itemgetter(0)):
+        position, before = 0, BEGINNING
+        for _, at, claimed, text in its:
+            if at != position + 1 or link(chain, before, at, text) != claimed:
+                return report, _Wrong(chain=chain, position=at, before=ChainHead(position=position, hash=before))
+            position, before = at, claimed
+            if chain == 0 and expected is not None and expected.position == at and expected.hash != claimed:
+                anew = f"position {at} has another hash than was noted before: the chain was written anew"
+                return replace(report, broken=anew), None
+        head = ChainHead(position=position, hash=before)
+        report = replace(report, head=report.head if chain else head, events=report.events + position)
+        if (end := ends.pop(chain, None)) is None or (end.position, end.hash) != (position, before):
+            noted = f"position {end.position} was noted as its end" if end else "it is not among the chains"
+            return replace(report, broken=f"chain {chain} ends at position {position}, but {noted}: events were removed or added"), None
+    return report, None
 
 
 def _all(connection: Connection, name: str, shape: BaseRowFactory[Row]) -> Iterator[Row]:
@@ -157,12 +185,12 @@ def _all(connection: Connection, name: str, shape: BaseRowFactory[Row]) -> Itera
         yield from cursor.execute(statement(name))
 
 
-def _why(connection: Connection, chain: int, position: int, before: ChainHead) -> str:
-    event = row(connection, "chained_event", ChainedEvent, {"chain": chain, "position": position})
+def _why(connection: Connection, wrong: _Wrong) -> str:
+    before, event = wrong.before, row(connection, "chained_event", ChainedEvent, {"chain": wrong.chain, "position": wrong.position})
     if event is None:
-        return f"position {position} of chain {chain} is there twice"
-    shown = f"event {event.id} ({event.kind}, {event.occurred_at:%Y-%m-%d %H:%M:%S}Z, position {position} of chain {chain})"
-    if position != before.position + 1:
+        return f"position {wrong.position} of chain {wrong.chain} is there twice"
+    shown = f"event {event.id} ({event.kind}, {event.occurred_at:%Y-%m-%d %H:%M:%S}Z, position {wrong.position} of chain {wrong.chain})"
+    if wrong.position != before.position + 1:
         return f"{shown} follows position {before.position}: events between them were removed"
     if event.previous_hash != before.hash:
         return f"{shown} does not follow the event before it: one of them was altered or replaced"
