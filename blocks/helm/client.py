@@ -198,13 +198,15 @@ class HelmClient:
 
 
 class _Rendered(yaml.SafeLoader):
-    """Reads YAML as Kubernetes does: to it dates and a lone `=` are texts, which Helm therefore leaves without quotes."""
+    """Reads YAML as Kubernetes does: to it dates, and a lone `=` or `<<`, are texts, which Helm therefore leaves without quotes."""
 
 
-_Rendered.yaml_implicit_resolvers = {
-    first: [(tag, words) for tag, words in known if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def _text(_: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
+for _tag in ("timestamp", "value", "merge"):
+    _Rendered.add_constructor(f"tag:yaml.org,2002:{_tag}", _text)
 
 
 def _documents(printed: str) -> list[dict[str, Any]]:

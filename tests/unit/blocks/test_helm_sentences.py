@@ -121,13 +121,13 @@ def test_how_helm_ends_is_read_from_its_last_word_alone(
 
 def test_a_manifest_is_read_as_kubernetes_reads_it(tmp_path: Path) -> None:
     helm = tmp_path / "helm"
-    helm.write_text("#!/bin/sh\necho '{a: =, b: 2026-12-01, c: 2001-12-14 21:59:43.10 -5, d: 1, e: true}\n---\n---\nf: \"=\"'\n")
+    helm.write_text("#!/bin/sh\necho '{a: =, b: 2026-12-01, c: 2001-12-14 21:59:43.10 -5, d: 1, e: true, g: <<}\n---\n---\nf: \"=\"'\n")
     helm.chmod(0o755)
     command = HelmCommand(executable=str(helm), kubeconfig=None, context=None, timeout_seconds=10)
 
     first, second = HelmClient(command, tmp_path, 1.0).manifest("a", "b")
 
-    assert first == {"a": "=", "b": "2026-12-01", "c": "2001-12-14 21:59:43.10 -5", "d": 1, "e": True}
+    assert first == {"a": "=", "b": "2026-12-01", "c": "2001-12-14 21:59:43.10 -5", "d": 1, "e": True, "g": "<<"}
     assert second == {"f": "="}
 
 
