@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from blocks.storable import storable_text
 from sandbox.routes import Place, Routes, json_object
 from sandbox.serving import HttpServer, LoopThread
 
@@ -94,7 +95,7 @@ class Router:
             return _error(400, "the request body is not a JSON object that names a model", param="model")
         if self.routes.places is None:
             return _error(503, "the registry cannot be reached")
-        place = self.routes.places.get(model) or Place(model, None, 404, f"model {model} is unknown in {self._environment}")
+        place = self.routes.places.get(model) or Place(model, None, 404, f"model {storable_text(model)} is unknown in {self._environment}")
         if place.endpoint is None:
             return _error(place.http_status, place.message or "", param="model")
         base, headers, context = self._resolve(place.endpoint)

@@ -17,6 +17,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 
+from blocks.storable import storable_text
+
 Connection = psycopg.AsyncConnection[Any]
 
 _ALL = b"""
@@ -141,8 +143,10 @@ class Routes:
                     return
                 # A notice names the place and not the news: the row is read, so that late and doubled notices do no harm.
                 if {name: told.get(name) for name in self._whose} == self._whose and self.places is not None:
-                    (place,) = await self._read(connection, _ONE, model=str(told["model"]))
+                    (place,) = await self._read(connection, _ONE, model=storable_text(str(told["model"])))
                     self.places[place.model] = place
+                    if place.http_status == 404:  # unknown, as is whatever is not there: whoever makes names up fills nothing
+                        del self.places[place.model]
 
     async def _read(self, connection: Connection, statement: bytes, **more: str) -> list[Place]:
         async with connection.cursor(row_factory=class_row(Place)) as cursor:
@@ -175,6 +179,6 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     """The object that the text is; an empty one if it is none."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -6,7 +6,8 @@ Each model in an environment has a chain. Chain 0 holds the seals, and what was 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -117,9 +118,10 @@ class Audit:
             set_up(connection)
             report = _recomputed(connection, expected)
             if report.broken is None:
-                for evidence in _all(connection, "all_evidence", class_row(_Evidence)):
-                    if digest(evidence.document) != evidence.sha256:
-                        return replace(report, broken=f"evidence {evidence.sha256[:12]} is not what its hash says: it was altered")
+                with closing(_all(connection, "all_evidence", class_row(_Evidence))) as saved:
+                    for evidence in saved:
+                        if digest(evidence.document) != evidence.sha256:
+                            return replace(report, broken=f"evidence {evidence.sha256[:12]} is not what its hash says: it was altered")
         return report
 
     def chain(self) -> Iterator[ChainedEvent]:
@@ -148,6 +150,9 @@ def _recomputed(connection: Connection, expected: ChainHead | None) -> AuditRepo
             f"the chain ends at position {report.head.position}, but position {expected.position} was there before: events were removed"
         )
         return replace(report, broken=missing)
+    misshapen = row(connection, "misshapen_seal", ChainHead, {})
+    if misshapen is not None:
+        return replace(report, broken=f"the seal at position {misshapen.position} does not name ends of chains: it was written anew")
     broken = row(connection, "broken_seal", _BrokenSeal, {})
     if broken is not None:
         other = (
@@ -178,7 +183,7 @@ def _followed(texts: Iterator[tuple[Any, ...]], ends: dict[int, _End], expected:
     return report, None
 
 
-def _all(connection: Connection, name: str, shape: BaseRowFactory[Row]) -> Iterator[Row]:
+def _all(connection: Connection, name: str, shape: BaseRowFactory[Row]) -> Generator[Row]:
     # A cursor of the server needs a transaction; both live as long as the iteration.
     with connection.cursor(name=name, row_factory=shape) as cursor:
         cursor.itersize = _BATCH

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from blocks.registry import jsonb
+
 #: What the first event of a chain follows.
 BEGINNING = "0" * 64
 
@@ -64,7 +66,7 @@ class ChainedEvent:
 
     def line(self) -> str:
         """The event as a line of JSON; `detail_text` is there where `detail` alone would not give the text that was hashed."""
-        detail = json.loads(self.detail)
+        detail = jsonb.read(self.detail)
         told = {**vars(self), "occurred_at": self.occurred_at.astimezone(UTC).isoformat(), "detail": detail}
         return json.dumps(told if _as_stored(detail) == self.detail else {**told, "detail_text": self.detail}, ensure_ascii=False)
 

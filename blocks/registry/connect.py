@@ -40,7 +40,9 @@ _DEFAULTS: dict[str, Any] = {
 def connection_parameters(dsn: str, *, connect_timeout_seconds: float) -> dict[str, Any]:
     """libpq's parameters: those of the connection string, and Slipway's where it says nothing."""
     # libpq counts whole seconds and takes one for two.
-    return {**_DEFAULTS, "connect_timeout": max(2, round(connect_timeout_seconds)), **conninfo_to_dict(dsn)}
+    timeout = max(2, round(connect_timeout_seconds))
+    # Whatever the database's encoding is: what it cannot keep is then refused by it, and what it keeps can be read.
+    return {**_DEFAULTS, "connect_timeout": timeout, **conninfo_to_dict(dsn), "client_encoding": "UTF8"}
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):

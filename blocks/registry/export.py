@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import datetime
 
+from blocks.registry import jsonb
 from blocks.registry.chain import BEGINNING, ChainedEvent, ChainHead
 
 #: Of the last line: which form the file has.
@@ -61,13 +62,13 @@ def proven(lines: Iterable[bytes], expected: ChainHead | None = None) -> tuple[i
         before = ends.get(event.chain, ChainHead(position=0, hash=BEGINNING))
         if (event.chain_position, event.previous_hash) != (before.position + 1, before.hash):
             raise NotProven(f"line {number} (event {event.id}) does not follow the event before it in chain {event.chain}")
-        if event.computed_hash() != event.hash:
+        if _computed(event, number) != event.hash:
             raise NotProven(f"line {number} (event {event.id}) is not what its hash says: it was altered")
         place = (event.chain, event.chain_position)
         if sealed.pop(place, event.hash) != event.hash or (expected and place == (0, expected.position) and event.hash != expected.hash):
             raise NotProven(f"line {number} (event {event.id}) has another hash than was sealed or noted: its chain was written anew")
         if event.chain == 0 and event.kind == "sealed":
-            sealed |= {(int(chain), int(position)): str(hash_) for chain, position, hash_ in json.loads(event.detail)["chains"]}
+            sealed |= _named(event, number)
         ends[event.chain] = ChainHead(position=event.chain_position, hash=event.hash)
         whole.update(line)
         count += 1
@@ -85,9 +86,27 @@ def proven(lines: Iterable[bytes], expected: ChainHead | None = None) -> tuple[i
     return count, head
 
 
+def _computed(event: ChainedEvent, number: int) -> str:
+    try:
+        return event.computed_hash()
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise NotProven(f"line {number} is no event as it is exported") from error
+
+
+def _named(seal: ChainedEvent, number: int) -> dict[tuple[int, int], str]:
+    try:
+        named = jsonb.read(seal.detail)["chains"]
+        ends = {(chain, position): hash_ for chain, position, hash_ in named}
+    except (KeyError, TypeError, ValueError):
+        named, ends = None, {}
+    if not isinstance(named, list) or any(list(map(type, (*place, hash_))) != [int, int, str] for place, hash_ in ends.items()):
+        raise NotProven(f"line {number} (event {seal.id}) is a seal that does not name ends of chains")
+    return ends
+
+
 def _object(line: bytes, number: int) -> dict[str, object]:
     try:
-        told = json.loads(line)
+        told = jsonb.read(line)
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
@@ -100,9 +119,11 @@ def _event(told: dict[str, object], number: int) -> ChainedEvent:
         detail = told.pop("detail")
         stored = told.pop("detail_text", None)
         text = json.dumps(detail, ensure_ascii=False) if stored is None else str(stored)
-        if json.loads(text) != detail or set(told) | {"detail"} != set(_NAMES):
+        if jsonb.read(text) != detail or set(told) | {"detail"} != set(_NAMES):
             raise NotProven(f"line {number} is no event as it is exported")
         moment = datetime.fromisoformat(str(told.pop("occurred_at")))
+        if not isinstance(told["chain"], int) or not isinstance(told["chain_position"], int):
+            raise NotProven(f"line {number} is no event as it is exported")
         return ChainedEvent(**told, occurred_at=moment, detail=text)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise NotProven(f"line {number} is no event as it is exported") from error

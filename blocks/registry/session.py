@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
@@ -17,6 +16,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from blocks.facts.kinds import GROUPS
+from blocks.registry import jsonb
 from blocks.registry.connect import Connection, check, connection_parameters, is_pooled
 from blocks.registry.mapping import READ_ONLY, Address, translate
 from blocks.registry.repeated import ANSWER, LOST, REFUSED, repeated
@@ -31,8 +31,8 @@ _POOL_SIZE = 4
 #: Seconds after which a connection is replaced.
 _OLDEST_SECONDS = 300.0
 
-#: Digits of an integer that is read as one.
-_LONGEST_INTEGER = 400
+#: Statements that have another form where they cannot have names.
+_POOLED = {"route": "route_through_pooler"}
 
 
 class Session:
@@ -139,9 +139,10 @@ class Session:
         with self.connected() as connection, connection.cursor(row_factory=factory) as cursor:
             # With the server itself one round trip: what is sent between two synchronisations is one transaction, with which the settings
             # end. PgBouncer 1.18 loses a connection to the server now and then to such a pipeline that fails.
-            with connection.transaction() if connection.prepare_threshold is None else connection.pipeline():
+            pooled = connection.prepare_threshold is None
+            with connection.transaction() if pooled else connection.pipeline():
                 set_up(connection)
-                cursor.execute(statement(name), _sent(parameters))
+                cursor.execute(statement(_POOLED.get(name, name) if pooled else name), _sent(parameters))
             yield cursor
 
 
@@ -183,7 +184,7 @@ def set_up(connection: Connection) -> None:
 
 
 def _configure(connection: Connection) -> None:
-    set_json_loads(_read, connection)
+    set_json_loads(jsonb.read, connection)
     connection.adapters.register_loader("timestamptz", _InUtc)
     # Named statements belong to a session of the server; from the fifth time on, they save planning.
     if not is_pooled(connection):
@@ -195,12 +196,3 @@ class _InUtc(TimestamptzLoader):
 
     def load(self, data: Buffer) -> datetime:
         return super().load(data).astimezone(UTC)
-
-
-def _read(text: str | bytes) -> Any:
-    return json.loads(text, parse_int=_integer)
-
-
-def _integer(digits: str) -> int | str:
-    # jsonb holds numbers of any length. Python refuses to read those of more than 4300 digits, and one event would stop whoever reads all.
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else f"an integer of {len(digits)} digits"

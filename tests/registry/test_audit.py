@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from blocks.registry import NotProven, RegistryClient, proven, written
-from blocks.registry.chain import BEGINNING, ChainHead
+from blocks.registry.chain import BEGINNING, ChainedEvent, ChainHead
 from blocks.registry.migrate import apply
 from blocks.registry.statements import migrations
 
@@ -130,6 +131,14 @@ FORGERIES = {
     "one went to another chain": ("UPDATE slipway_events SET chain = 7, chain_position = 1 WHERE chain = 1 AND chain_position = 5",),
     "the noted end was changed": ("UPDATE slipway_chains SET hash = repeat('b', 64) WHERE chain = 1",),
     "a seal was changed": ("""UPDATE slipway_events SET detail = '{"chains": []}' WHERE chain = 0""",),
+    **{
+        f"a seal was made {shape} and hashed anew": (
+            f"""UPDATE slipway_events SET detail = '{{"chains": {shape}}}' WHERE chain = 0""",  # noqa: S608
+            "UPDATE slipway_events AS e SET hash = slipway_event_hash(e) WHERE chain = 0",
+            "UPDATE slipway_chains SET hash = (SELECT hash FROM slipway_events WHERE chain = 0) WHERE chain = 0",
+        )
+        for shape in ("5", "{}", "null", "[5]", '[["a", 1, "b"]]', '[[1, 1.5, "c"]]', '[[1, 99999999999999999999, "c"]]')
+    },
     "a seal was changed and hashed anew": (
         """UPDATE slipway_events SET detail = '{"chains": [[1, 4, "c"]]}' WHERE chain = 0""",
         "UPDATE slipway_events AS e SET hash = slipway_event_hash(e) WHERE chain = 0",
@@ -292,6 +301,10 @@ def altered(lines: list[bytes], number: int, **changes: object) -> list[bytes]:
         (lambda lines: lines[:-1], "its last line is missing"),
         (lambda lines: altered(lines, 7, events=6), "not that of the lines before it"),
         (lambda lines: [*lines, lines[1]], "line 9 comes after the last line"),
+        (lambda lines: altered(lines, 2, event_key=5), "line 3 is no event"),
+        (lambda lines: altered(lines, 2, chain=[]), "line 3 is no event"),
+        (lambda lines: altered(lines, 2, occurred_at="0001-01-01T00:00:00+23:59"), "line 3 is no event"),
+        (lambda lines: [*lines[:2], lines[2].replace(b'"nightly"', rb'"\ud800"'), *lines[3:]], "line 3 is no event"),
         (lambda lines: [b"\xff\n"], "line 1 is no JSON object"),
         (lambda lines: [b"[" * 100_000], "line 1 is no JSON object"),
         (lambda lines: [b"[]\n"], "line 1 is no JSON object"),
@@ -302,6 +315,52 @@ def altered(lines: list[bytes], number: int, **changes: object) -> list[bytes]:
 def test_an_export_that_was_altered_is_found(exported: list[bytes], change: Callable[[list[bytes]], list[bytes]], sentence: str) -> None:
     with pytest.raises(NotProven, match=sentence):
         proven(change(exported))
+
+
+@pytest.mark.parametrize("chains", [None, {}, "x", [5], [["a", 1, "b"]], [[[], 1, "b"]]])
+def test_a_forged_seal_in_an_export_is_found(exported: list[bytes], chains: object) -> None:
+    event = next(iter(_events(altered(exported, 0, detail={"chains": chains}))))
+
+    with pytest.raises(NotProven, match=r"line 1 .* does not name ends of chains"):
+        proven(altered(exported, 0, detail={"chains": chains}, hash=event.computed_hash()))
+
+
+def _events(lines: list[bytes]) -> Iterator[ChainedEvent]:
+    for line in lines:
+        told = json.loads(line)
+        moment = datetime.fromisoformat(told["occurred_at"])
+        yield ChainedEvent(**{**told, "occurred_at": moment, "detail": json.dumps(told["detail"], ensure_ascii=False)})
+
+
+def test_a_number_of_many_digits_is_exported(client: RegistryClient, sql: psycopg.Connection) -> None:
+    sql.execute(
+        """INSERT INTO slipway_events (occurred_at, kind, detail) VALUES (now(), 'step', ('{"n": ' || repeat('9', 5000) || '}')::jsonb)"""
+    )
+
+    assert proven([line.encode() + b"\n" for line in written(client.audit.chain())])[0] == 1
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "12026-01-01", "0100-01-01 BC", "0001-01-01"])
+def test_a_time_that_no_reader_could_read_is_refused(client: RegistryClient, sql: psycopg.Connection, moment: str) -> None:
+    client.locks.take("tiny", "production", "run-1")
+    for statement in (
+        "INSERT INTO slipway_events (occurred_at, kind) VALUES (%s, 'step')",
+        "UPDATE slipway_locks SET heartbeat_at = %s",
+        "INSERT INTO slipway_authenticators (approver, locked_until) VALUES ('ada', %s)",
+        "INSERT INTO model_registry_entries (model_name, verified_at) VALUES ('tiny', %s)",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            sql.execute(statement.encode(), (moment,))
+
+
+def test_what_is_nested_deeper_than_readers_go_is_refused(client: RegistryClient, sql: psycopg.Connection) -> None:
+    insert = "INSERT INTO slipway_events (occurred_at, kind, detail) VALUES (now(), 'step', %s::jsonb)"
+    deepest = '{"a": ' + "[" * 190 + "]" * 190 + "}"
+    sql.execute(insert, (deepest,))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        sql.execute(insert, (deepest.replace("[]", "[" * 20 + "]" * 20),))
+
+    assert proven([line.encode() + b"\n" for line in written(client.audit.chain())])[0] == 1
 
 
 def written_anew(lines: list[bytes]) -> list[bytes]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from blocks.errors import RegistryRejected
 from blocks.registry import RegistryClient
@@ -235,3 +236,10 @@ def test_entries_are_filtered(releases: Releases, client: RegistryClient) -> Non
     assert commits(model="tiny", environment="production", status="disabled") == ["a"]
     assert commits(model="other") == []
     assert commits(environment="staging") == []
+
+
+def test_what_a_session_is_encoded_in_does_not_matter(dsn: str) -> None:
+    with RegistryClient(make_conninfo(dsn, client_encoding="LATIN1")) as client:
+        event = client.events.add("step", model="tiny", actor="漢", detail={"text": "käse 漢"})
+
+        assert (event.actor, event.detail) == ("漢", {"text": "käse 漢"})

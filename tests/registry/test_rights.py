@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - statements are made of names that the catalogue holds
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from blocks.registry import RegistryClient
+from blocks.registry.documents import digest
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -201,6 +203,23 @@ def test_numbers_that_only_rise(dsn_as: Callable[[str], str]) -> None:
         for statement in ("UPDATE slipway_locks SET fence = 1", "UPDATE slipway_authenticators SET last_step = 6"):
             with pytest.raises(psycopg.errors.RestrictViolation, match="only ever rises"):
                 pipeline.execute(statement.encode())
+
+
+def test_how_numbers_are_written_is_not_for_who_computes_a_fingerprint(dsn_as: Callable[[str], str]) -> None:
+    other = digest({"model": "tiny", "commit": "a" * 40, "share": 0.1})
+    document = json.dumps({"model": "tiny", "commit": "a" * 40, "share": 0.123456789})
+    insert = "INSERT INTO slipway_candidates (fingerprint, document, model_name, hub_revision) VALUES (%s, %s, 'tiny', repeat('a', 40))"
+    with psycopg.connect(dsn_as("slipway_operator"), autocommit=True) as operator:
+        operator.execute("SET extra_float_digits = -15")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            operator.execute(insert, (other, document))
+
+
+def test_what_was_superseded_cannot_be_said_to_have_been_taken_out(dsn_as: Callable[[str], str], releases: Releases) -> None:
+    releases.release("a1", "run-1")
+    releases.release("b1", "run-2")
+    with psycopg.connect(dsn_as("slipway_admin"), autocommit=True) as pipeline, pytest.raises(psycopg.errors.CheckViolation):
+        pipeline.execute("UPDATE model_registry_entries SET disabled_from = 'ready' WHERE deployment_status = 'disabled'")
 
 
 def test_a_reason_is_bounded(dsn_as: Callable[[str], str], releases: Releases) -> None:

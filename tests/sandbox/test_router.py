@@ -270,9 +270,9 @@ def test_a_request_without_a_model_is_refused(router: Router, model: object) -> 
     assert ask(router, model).status_code == 400
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 100_000, b'{"model": "\\ud800"}'])
 def test_a_body_that_is_not_a_json_object_is_refused(router: Router, body: bytes) -> None:
-    assert httpx.post(f"{router.url}/v1/completions", content=body).json()["error"]["code"] == 400
+    assert httpx.post(f"{router.url}/v1/completions", content=body).json()["error"]["code"] in (400, 404)
 
 
 def test_an_endpoint_that_does_not_answer_is_a_bad_gateway(router: Router, entries: psycopg.Connection) -> None:
@@ -284,13 +284,20 @@ def test_an_endpoint_that_does_not_answer_is_a_bad_gateway(router: Router, entri
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "BadGatewayError")
 
 
-@pytest.mark.parametrize("payload", ["{}", "no JSON", "[]", '{"model": 7}'])
+def named(model: str) -> str:
+    return f'{{"model": "{model}", "environment": "production", "organisation": null}}'
+
+
+@pytest.mark.parametrize(
+    "payload", ["{}", "no JSON", "[]", '{"model": 7}', "[" * 7000, named("\\ud800"), named("\\u0000"), named("made up")]
+)
 def test_a_notice_that_names_no_place_is_no_harm(router: Router, entries: psycopg.Connection, payload: str) -> None:
     enter(entries, "tiny", "good:8000")
     entries.execute("SELECT pg_notify('slipway_routes', %s)", (payload,))
     heard(router, entries)
 
     assert ask(router, "tiny").status_code == 201
+    assert set(router.routes.places or {}) == {"tiny"}
 
 
 def test_what_no_notice_told_is_found_by_loading_again(
