@@ -19,8 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from blocks.storable import storable_text
-from sandbox.routes import Place, Routes, json_object
+from sandbox.routes import Place, Routes, json_object, sendable
 from sandbox.serving import HttpServer, LoopThread
 
 #: Base URL, headers to add, and how to check the server's certificate (None for plain HTTP) of an endpoint in the cluster.
@@ -95,7 +94,7 @@ class Router:
             return _error(400, "the request body is not a JSON object that names a model", param="model")
         if self.routes.places is None:
             return _error(503, "the registry cannot be reached")
-        place = self.routes.places.get(model) or Place(model, None, 404, f"model {storable_text(model)} is unknown in {self._environment}")
+        place = self.routes.places.get(model) or Place(model, None, 404, f"model {sendable(model)} is unknown in {self._environment}")
         if place.endpoint is None:
             return _error(place.http_status, place.message or "", param="model")
         base, headers, context = self._resolve(place.endpoint)

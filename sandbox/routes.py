@@ -17,8 +17,6 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 
-from blocks.storable import storable_text
-
 Connection = psycopg.AsyncConnection[Any]
 
 _ALL = b"""
@@ -143,7 +141,7 @@ class Routes:
                     return
                 # A notice names the place and not the news: the row is read, so that late and doubled notices do no harm.
                 if {name: told.get(name) for name in self._whose} == self._whose and self.places is not None:
-                    (place,) = await self._read(connection, _ONE, model=storable_text(str(told["model"])))
+                    (place,) = await self._read(connection, _ONE, model=sendable(str(told["model"])))
                     self.places[place.model] = place
                     if place.http_status == 404:  # unknown, as is whatever is not there: whoever makes names up fills nothing
                         del self.places[place.model]
@@ -182,3 +180,8 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def sendable(text: str) -> str:
+    """The text without what can neither be asked for nor answered: half a surrogate pair, and NUL."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
