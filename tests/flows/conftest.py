@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -307,6 +307,23 @@ def site(world: World, prefect_deployments: dict[str, UUID], tmp_path: Path, mon
     """A site of its own: nothing that another test does can be seen in it."""
     with open_site(world, prefect_deployments, tmp_path, monkeypatch) as site:
         yield site
+
+
+@pytest.fixture(scope="module")
+def refusing(world: World, prefect_deployments: dict[str, UUID], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of a module's tests in which nothing is released."""
+    with pytest.MonkeyPatch.context() as patch, open_site(world, prefect_deployments, tmp_path_factory.mktemp("refusing"), patch) as site:
+        yield site
+
+
+@pytest.fixture
+def refusing_site(refusing: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """That site: files and revisions are a test's own, but not blocks, registry and namespaces, which it leaves as they are."""
+    deployments = tmp_path / "deployments"
+    shutil.copytree(refusing.deployments, deployments)
+    monkeypatch.setenv("SLIPWAY_DEPLOYMENTS", str(deployments))
+    yield replace(refusing, deployments=deployments)
+    refusing.publish()
 
 
 @contextmanager

@@ -72,13 +72,13 @@ def started_run(site: Site) -> FlowRun:
     pytest.fail("the command started no run")
 
 
-def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
-    run = site.start(plan, model=site.model)
+def test_a_plan_shows_the_numbers_and_touches_nothing(refusing_site: Site) -> None:
+    run = refusing_site.start(plan, model=refusing_site.model)
 
-    ended = site.leg(plan, run)
+    ended = refusing_site.leg(plan, run)
 
     assert ended.is_completed(), ended.message
-    key = release_name(site.model, "plan")
+    key = release_name(refusing_site.model, "plan")
     page = client.artifact(run.id, key)
     assert "| parameters | 797,832 in F32 |" in page
     assert "| licence | apache-2.0 |" in page
@@ -99,32 +99,32 @@ def test_a_plan_shows_the_numbers_and_touches_nothing(site: Site) -> None:
     assert rows["production"]["largest_context"] == 2048
     assert all(row["ok"] and row["refusals"] == "" for row in rows.values())
     # and neither the cluster nor the registry knows of it, nor were weights fetched
-    assert touched(site) == []
-    assert site.statuses() == {}
+    assert touched(refusing_site) == []
+    assert refusing_site.statuses() == {}
 
 
-def test_a_plan_shows_everything_that_speaks_against_a_release(site: Site) -> None:
+def test_a_plan_shows_everything_that_speaks_against_a_release(refusing_site: Site) -> None:
     # given a model that wants more than one thing that it must not
-    site.publish(pickle_beside=True, auto_map=True, licence="cc-by-nc-4.0")
-    engine(site, max_model_len=4096)
-    site.edit("environments/production.yaml", values={"replicas": 1000})
+    refusing_site.publish(pickle_beside=True, auto_map=True, licence="cc-by-nc-4.0")
+    engine(refusing_site, max_model_len=4096)
+    refusing_site.edit("environments/production.yaml", values={"replicas": 1000})
 
     # when it is planned
-    run = site.start(plan, model=site.model)
-    ended = site.leg(plan, run)
+    run = refusing_site.start(plan, model=refusing_site.model)
+    ended = refusing_site.leg(plan, run)
 
     # then the run fails with the first reason and the number of the others
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "holds pickled or otherwise unsafe weights (pytorch_model.bin)" in ended.message
-    assert f"(7 more refusal(s): slipway plan {site.model} shows them.)" in ended.message
+    assert f"(7 more refusal(s): slipway plan {refusing_site.model} shows them.)" in ended.message
     # and the page has them all
-    page = client.artifact(run.id, release_name(site.model, "plan"))
+    page = client.artifact(run.id, release_name(refusing_site.model, "plan"))
     assert "asks for code of its own to be run (config.json (auto_map), modeling_remembering.py)" in page
     assert page.count("has the licence cc-by-nc-4.0, which is not among the licences of deployments/environments/") == 2
     assert page.count("is 4,096, but the model was made for 2,048 tokens at the most") == 3
     assert page.count("There are not enough free GPUs: 1000 new pod(s)") == 1
-    assert touched(site) == []
+    assert touched(refusing_site) == []
 
 
 def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site: Site, prefect_api: str, tmp_path: Path) -> None:
@@ -178,25 +178,38 @@ def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site:
             lambda site: site.edit("environments/development.yaml", values={"replicas": 1000}),
             "development: There are not enough free GPUs: 1000 new pod(s) of {model} need 1 each",
         ),
-        (
-            lambda site: unclaim_store(site, "development"),
-            "has no volume for slipway-store: install the environment with helm install development",
-        ),
-        (lambda site: limit_gpus(site, "development", 0), "development: The namespace's ResourceQuota gpus has too few GPUs: 1 new pod(s)"),
     ],
-    ids=["memory", "code", "licence", "gpus", "environment", "quota"],
+    ids=["memory", "code", "licence", "gpus"],
 )
-def test_a_release_that_cannot_work_is_refused_before_anything_is_touched(site: Site, change: Any, says: str) -> None:
-    change(site)
+def test_a_release_that_cannot_work_is_refused_before_anything_is_touched(refusing_site: Site, change: Any, says: str) -> None:
+    change(refusing_site)
 
-    ended = site.release()
+    ended = refusing_site.release()
 
     assert ended.name == "Failed"
     assert ended.message is not None
-    assert says.format(model=site.model) in ended.message
+    assert says.format(model=refusing_site.model) in ended.message
     assert "\n" not in ended.message
+    assert refusing_site.statuses() == {}
+    assert refusing_site.pods() == ()
+    assert touched(refusing_site) == []
+
+
+def test_an_environment_that_lacks_something_is_refused_before_anything_is_touched(site: Site) -> None:
+    site.edit("environments/staging.yaml", after=None)
+    unclaim_store(site, "development")
+    limit_gpus(site, "staging", 0)
+
+    for environment, says in (
+        ("development", "has no volume for slipway-store: install the environment with helm install development"),
+        ("staging", "staging: The namespace's ResourceQuota gpus has too few GPUs: 1 new pod(s)"),
+    ):
+        ended = site.release(environment)
+        assert ended.name == "Failed"
+        assert says in str(ended.message)
+        assert "\n" not in str(ended.message)
+        assert site.pods(environment) == ()
     assert site.statuses() == {}
-    assert site.pods() == ()
     assert touched(site) == []
 
 

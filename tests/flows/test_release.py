@@ -136,13 +136,13 @@ def test_a_crash_while_loading_is_diagnosed(site: Site) -> None:
     assert "## " + site.model + " in development: gpu-out-of-memory" in site.shown(run)[f"{site.model}-release-diagnosis"]
 
 
-def test_staging_takes_only_what_development_verified(site: Site) -> None:
-    ended = site.release("staging")
+def test_staging_takes_only_what_development_verified(refusing_site: Site) -> None:
+    ended = refusing_site.release("staging")
 
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "nothing is verified in development" in ended.message
-    assert site.statuses() == {}
+    assert refusing_site.statuses() == {}
 
 
 @pytest.mark.parametrize(
@@ -154,78 +154,68 @@ def test_staging_takes_only_what_development_verified(site: Site) -> None:
     ],
     ids=["model", "revision", "environment"],
 )
-def test_what_does_not_exist_is_named(site: Site, parameters: dict[str, object], state: str, says: str) -> None:
-    ended = site.run(release, **{"model": site.model, **parameters})
+def test_what_does_not_exist_is_named(refusing_site: Site, parameters: dict[str, object], state: str, says: str) -> None:
+    ended = refusing_site.run(release, **{"model": refusing_site.model, **parameters})
 
     assert ended.name == state
     assert ended.message is not None
     assert says in ended.message
     assert "\n" not in ended.message
-    assert site.statuses() == {}
+    assert refusing_site.statuses() == {}
 
 
-def test_a_gated_repository_without_a_token_is_explained(site: Site) -> None:
-    site.world.hub.add(site.repository, models.make_model(), gated="manual")
+def test_a_gated_repository_without_a_token_is_explained(refusing_site: Site) -> None:
+    refusing_site.world.hub.add(refusing_site.repository, models.make_model(), gated="manual")
 
-    ended = site.release()
+    ended = refusing_site.release()
 
     assert ended.name == "Errored"
     assert ended.message is not None
     assert "is gated and no token is set" in ended.message
 
 
-def test_pickled_weights_are_refused_before_anything_is_touched(site: Site) -> None:
-    site.publish(pickle_beside=True)
+def test_pickled_weights_are_refused_before_anything_is_touched(refusing_site: Site) -> None:
+    refusing_site.publish(pickle_beside=True)
 
-    ended = site.release()
+    ended = refusing_site.release()
 
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "pytorch_model.bin" in ended.message
-    assert site.statuses() == {}
+    assert refusing_site.statuses() == {}
 
 
-def test_a_database_that_cannot_be_reached_is_named_without_its_password(site: Site) -> None:
-    unreachable = Registry(dsn=SecretStr("postgresql://slipway:hunter2@127.0.0.1:9/registry"), connect_timeout_seconds=1)
-    unreachable.save(site.blocks, overwrite=True)
+def test_a_block_that_was_never_saved_is_named(refusing_site: Site) -> None:
+    refusing_site.edit("environments/development.yaml", blocks="nowhere")
 
-    ended = site.release()
-
-    assert ended.name == "Errored"
-    assert ended.message is not None
-    assert "127.0.0.1" in ended.message
-    assert "hunter2" not in ended.message
-
-
-def test_a_cluster_that_cannot_be_reached_is_named(site: Site, tmp_path: Path) -> None:
-    nowhere = tmp_path / "kubeconfig"
-    text = site.world.cluster.kubeconfig.read_text()
-    nowhere.write_text(text.replace(site.world.cluster.url, "https://127.0.0.1:9"))
-    Cluster(kubeconfig=nowhere).save(site.blocks, overwrite=True)
-
-    ended = site.release()
-
-    assert ended.name == "Errored"
-    assert ended.message is not None
-    assert "https://127.0.0.1:9 cannot be reached" in ended.message
-    assert site.statuses() == {}
-
-
-def test_a_kubeconfig_that_does_not_exist_is_named(site: Site, tmp_path: Path) -> None:
-    Cluster(kubeconfig=tmp_path / "gone").save(site.blocks, overwrite=True)
-
-    ended = site.release()
-
-    assert ended.name == "Errored"
-    assert ended.message is not None
-    assert str(tmp_path / "gone") in ended.message
-
-
-def test_a_block_that_was_never_saved_is_named(site: Site) -> None:
-    site.edit("environments/development.yaml", blocks="nowhere")
-
-    ended = site.release()
+    ended = refusing_site.release()
 
     assert ended.name == "Failed"
     assert ended.message is not None
     assert "Prefect has no block slipway-cluster/nowhere" in ended.message
+
+
+def test_a_system_that_cannot_be_reached_is_named_and_no_password_is(site: Site, tmp_path: Path) -> None:
+    # given a cluster that is nowhere
+    nowhere = tmp_path / "kubeconfig"
+    text = site.world.cluster.kubeconfig.read_text()
+    nowhere.write_text(text.replace(site.world.cluster.url, "https://127.0.0.1:9"))
+    Cluster(kubeconfig=nowhere).save(site.blocks, overwrite=True)
+    ended = site.release()
+    assert ended.name == "Errored"
+    assert "https://127.0.0.1:9 cannot be reached" in str(ended.message)
+    assert site.statuses() == {}
+
+    # given a kubeconfig that does not exist
+    Cluster(kubeconfig=tmp_path / "gone").save(site.blocks, overwrite=True)
+    ended = site.release()
+    assert ended.name == "Errored"
+    assert str(tmp_path / "gone") in str(ended.message)
+
+    # given a database that is nowhere
+    unreachable = Registry(dsn=SecretStr("postgresql://slipway:hunter2@127.0.0.1:9/registry"), connect_timeout_seconds=1)
+    unreachable.save(site.blocks, overwrite=True)
+    ended = site.release()
+    assert ended.name == "Errored"
+    assert "127.0.0.1" in str(ended.message)
+    assert "hunter2" not in str(ended.message)
