@@ -10,7 +10,7 @@ from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, Failure
 from blocks.registry.session import Session
 
-#: Beginnings that are looked through for unfinished ones: weeks of releases, and a millisecond of the database's time.
+#: Beginnings that are looked through for unfinished ones, besides those of the candidates that do not serve as they should.
 _LATEST = 1000
 
 

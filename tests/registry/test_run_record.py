@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,31 @@ def test_what_a_clean_up_began_is_unfinished_until_it_is_done(client: RegistryCl
     # somebody retries the run: what it begins then is another matter
     releases.begin("a1", "r1")
     assert orphaned_runs(client) == ["r1"]
+
+
+def test_what_is_unfinished_is_found_however_much_was_begun_since(
+    client: RegistryClient, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocks.registry.run_record._LATEST", 1)
+    # given one place where a run ended nothing, one where it failed, and one where it was lost on its way back
+    begun, failed, going_back = (replace(releases, model=model) for model in ("begun", "failed", "going-back"))
+    begun.begin("a1", "r1")
+    failed.begin("a1", "r2")
+    failed.fail("a1", "r2")
+    going_back.release("a1", "r0")
+    going_back.begin("b1", "r3")
+    going_back.fail("b1", "r3")
+    going_back.begin("a1", "r3")
+    # and more releases since than are looked through
+    for candidate in ("a1", "b1", "c1"):
+        releases.release(candidate, f"later-{candidate}")
+
+    assert orphaned_runs(client) == ["r1", "r2", "r3"]
+
+    begun.ready("a1", "r1")
+    client.events.add("kept", model="failed", environment="production", run_id="r2")
+    going_back.ready("a1", "r3")
+    assert orphaned_runs(client) == []
 
 
 def test_a_run_is_overtaken_by_one_that_begins_after_its_own_last_deed(client: RegistryClient, releases: Releases) -> None:

@@ -1,10 +1,10 @@
 -- What runs began and recorded no end of, what failed after it was deployed and was not put right, and what a clean-up began and did not
--- finish; of the latest beginnings, oldest first. `detail.failed` tells the second kind.
+-- finish; of the latest beginnings, and of those of the candidates that do not serve as they should, however long ago. Oldest first.
+-- `detail.failed` tells the second kind.
 SELECT
     d.id, d.occurred_at, d.kind, d.organisation, d.model_name AS model, d.environment, d.candidate_fingerprint AS fingerprint,
     d.run_id, d.actor, d.detail || jsonb_build_object('failed', coalesce(later.failed, false)) AS detail
--- The kind as a literal: the index of migration 0009 holds these events alone, in this order.
-FROM (SELECT * FROM slipway_events WHERE kind = 'deploying' AND run_id IS NOT NULL ORDER BY id DESC LIMIT %(limit)s) AS d
+FROM slipway_events AS d
 LEFT JOIN LATERAL (
     SELECT
         bool_or(e.kind = ANY(%(steps)s)) AS went_on,
@@ -20,7 +20,22 @@ LEFT JOIN LATERAL (
         AND e.environment = d.environment
         AND e.organisation IS NOT DISTINCT FROM d.organisation
 ) AS later ON true
-WHERE NOT coalesce(later.cleaned_up, false)
+WHERE d.id IN (
+        -- The kind as a literal: the index of migration 0009 holds these events alone, in this order.
+        (SELECT id FROM slipway_events WHERE kind = 'deploying' AND run_id IS NOT NULL ORDER BY id DESC LIMIT %(limit)s)
+        UNION
+        SELECT b.id
+        FROM model_registry_entries AS r
+        JOIN slipway_events AS b
+            ON b.candidate_fingerprint = r.candidate_fingerprint
+            AND b.model_name = r.model_name
+            AND b.environment = r.deployment_environment
+            AND b.organisation IS NOT DISTINCT FROM r.organisation
+            AND b.kind = 'deploying'
+            AND b.run_id IS NOT NULL
+        WHERE r.deployment_status IN ('deploying', 'failed', 'degraded')
+    )
+    AND NOT coalesce(later.cleaned_up, false)
     AND (
         coalesce(later.cleaning_up, false)
         OR NOT coalesce(later.went_on, false)
