@@ -35,11 +35,12 @@ async def monitor() -> State[Any] | dict[str, Any]:
         with foreseen("Monitoring"):
             registry, ways, cache = await connections()
             endpoints = await asyncio.to_thread(ways.now, get_run_logger().warning)
-            # Not a concurrency limit of Prefect: a server that restarts may lose its slot, and each later run would be cancelled.
-            async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
-                if other is not None:
-                    return overtakes(other)
-                seen = await run(check_health_task, registry, endpoints, cache)
+            with registry.kept_open():
+                # Not a concurrency limit of Prefect: a server that restarts may lose its slot, and each later run would be cancelled.
+                async with alone(registry, "monitor", str(runtime.flow_run.id)) as other:
+                    if other is not None:
+                        return overtakes(other)
+                    seen = await run(check_health_task, registry, endpoints, cache)
         if seen.blind:
             raise VerificationInconclusive(seen.message)
     except PipelineError as exc:

@@ -9,6 +9,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
+from blocks.registry import Registry
 from flows.errors import NothingToRollBackTo, VerificationFailed
 from flows.record.lock import locked
 from flows.record.tasks import current_entry, give_back, recall_candidate
@@ -51,6 +52,11 @@ async def rehearse(environment: EnvironmentName = "staging", models: list[str] =
 
 async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     registry = await shared_registry(Deployments.default())
+    with registry.kept_open():
+        return await _rehearse_each(registry, environment, models)
+
+
+async def _rehearse_each(registry: Registry, environment: str, models: list[str]) -> dict[str, Any]:
     taken: dict[str, dict[str, float]] = {}
     failed: list[PipelineError] = []
     run_id = str(runtime.flow_run.id)
@@ -62,7 +68,7 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
                 if seconds is not None:
                     await call(give_back, registry, model, environment, run_id)
                 else:
-                    seconds = await _one(model, environment, run_id)
+                    seconds = await _one(registry, model, environment, run_id)
         except PipelineError as exc:
             failed.append(exc)
         else:
@@ -78,18 +84,19 @@ async def _rehearse(environment: str, models: list[str]) -> dict[str, Any]:
     return taken
 
 
-async def _one(model: str, environment: str, run_id: str) -> dict[str, float] | None:
+async def _one(registry: Registry, model: str, environment: str, run_id: str) -> dict[str, float] | None:
     """Both ways of one model, in seconds; none if there is nothing to go back to."""
-    context = await rollback_context(model, environment, run_id, _REHEARSAL, "")
-    async with locked(context.registry, model, environment, run_id) as lock:
-        chosen = await call(choose_rehearsal, context.registry, model, environment, run_id)
+    # The registry that is kept open, not the block that was looked up for this model.
+    context = replace(await rollback_context(model, environment, run_id, _REHEARSAL, ""), registry=registry)
+    async with locked(registry, model, environment, run_id) as lock:
+        chosen = await call(choose_rehearsal, registry, model, environment, run_id)
         if chosen is None:
             return None
-        now = await call(current_entry, context.registry, model, environment)
+        now = await call(current_entry, registry, model, environment)
         if now is not None and now.fingerprint not in chosen:  # the run was lost on the way, and somebody went on meanwhile
             raise NothingToRollBackTo(f"{model} in {environment} serves another candidate by now; the rehearsal leaves it there.")
-        current, previous = [await call(recall_candidate, context.registry, model, environment, each) for each in chosen]
+        current, previous = [await call(recall_candidate, registry, model, environment, each) for each in chosen]
         # Under one lock both ways: nobody gets between them.
         await roll_back_to(replace(context, reason="the rehearsal goes back"), previous, lock)
         await roll_back_to(replace(context, reason="the rehearsal goes forward again"), current, lock)
-        return await call(record_rehearsed, context.registry, current, previous, context.environment, run_id)
+        return await call(record_rehearsed, registry, current, previous, context.environment, run_id)

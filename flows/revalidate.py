@@ -62,6 +62,11 @@ async def _revalidate(wanted: list[str], scrub: bool) -> dict[str, Any]:
     registry = await shared_registry(deployments)
     for name in wanted:
         deployments.environment(name)  # refuses a name that is not one
+    with registry.kept_open():
+        return await _revalidate_live(deployments, registry, wanted, scrub)
+
+
+async def _revalidate_live(deployments: Deployments, registry: Registry, wanted: list[str], scrub: bool) -> dict[str, Any]:
     run_id = str(runtime.flow_run.id)
     entries = [e for e in await call(live_entries, registry) if not wanted or e.environment in wanted]
     room = asyncio.Semaphore(AT_ONCE)

@@ -42,11 +42,12 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_
             deployments = Deployments.default()
             registry = await shared_registry(deployments)
             patience = StallLimits(running_seconds=silent_seconds, pending_seconds=pending_seconds)
-            # Not a concurrency limit of Prefect: see `alone`.
-            async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
-                if other is not None:
-                    return overtakes(other)
-                return await _sweep(deployments, registry, patience, form_seconds)
+            with registry.kept_open():
+                # Not a concurrency limit of Prefect: see `alone`.
+                async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
+                    if other is not None:
+                        return overtakes(other)
+                    return await _sweep(deployments, registry, patience, form_seconds)
     except PipelineError as exc:
         return ended(exc)
 
