@@ -48,7 +48,7 @@ test: setup ## Run the whole test suite
 test-prefect: setup $(OTHER)/.ready ## Run the tests that meet Prefect on another version of it: VERSION=3.9.0
 	@$(OTHER)/bin/python -m pytest $(or $(ARGS),tests/flows tests/unit/runtime tests/project/test_schedules.py)
 
-test-upgrade: setup $(OTHER)/.ready ## Suspend a run on an earlier Prefect and answer it on this one: VERSION=3.8.8
+test-upgrade: setup $(OTHER)/.ready ## Release on an earlier Prefect until people are asked, and to production on this one: VERSION=3.8.8
 	@$(BIN)/python -m tests.upgrade $(CURDIR)/$(OTHER)/bin/python
 
 $(OTHER)/.ready: requirements.lock

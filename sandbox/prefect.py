@@ -53,6 +53,7 @@ class Prefect:
         folder: Where its database, logs and results lie.
         settings: Further environment variables for the server and everything that talks to it.
         python: The interpreter whose Prefect it is; this one unless another is named.
+        port: Where it listens; a free one unless it takes the place of another server.
 
     Attributes:
         api_url: Where its API is.
@@ -60,10 +61,12 @@ class Prefect:
         database: The file of its SQLite; one that is there is used.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, python: str = sys.executable) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, *, python: str = sys.executable, port: int | None = None
+    ) -> None:
         self.folder = folder
         self.python = python
-        self.port = _free_port()
+        self.port = port or _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self.ui_url = f"http://127.0.0.1:{self.port}"
         self.database = folder / "prefect.db"
