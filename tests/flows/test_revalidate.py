@@ -16,6 +16,9 @@ from tests.flows.conftest import Site
 
 
 def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site: Site) -> None:
+    # where nothing is live, nothing is wrong
+    assert site.run(revalidate, scrub=False).is_completed()
+
     # given a live entry that answers
     assert site.release().is_completed()
     assert site.run(revalidate, scrub=False).is_completed()
@@ -49,20 +52,12 @@ def test_what_answers_wrongly_is_degraded_and_what_recovers_is_ready_again(site:
         kinds = [event.kind for event in registry.events.latest(model=site.model)]
     assert kinds[:4] == ["recovered", "verified", "degraded", "verified"]
 
-
-def test_only_the_named_environments_are_looked_at_and_an_endpoint_that_errs_is_degraded(site: Site) -> None:
-    assert site.release().is_completed()
+    # when its endpoint errs, then that is seen where its environment is looked at
     site.world.engine_faults.set(site.model, error_status=500)
-
     assert site.run(revalidate, environments=["production"], scrub=False).is_completed()
     assert site.statuses() == {"development": "ready"}
-
     assert site.run(revalidate, environments=["development"], scrub=False).name == "Failed"
     assert site.statuses() == {"development": "degraded"}
-
-
-def test_nothing_live_is_nothing_wrong(site: Site) -> None:
-    assert site.run(revalidate, scrub=False).is_completed()
 
 
 def test_damaged_weights_are_found_taken_away_and_fetched_again(site: Site) -> None:
