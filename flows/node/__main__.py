@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -81,6 +82,7 @@ def _fetch(options: argparse.Namespace) -> None:
         timeout_seconds=options.timeout_seconds,
         patience=patience,
     )
+    _allow_open_files()
     sharing = _sharing(options, store, wanted)
     if options.give_only and not is_complete(store.folder(wanted), wanted):
         say("complete", fetched=False, bytes=0, files=0, hub_bytes=0, peer_bytes={})
@@ -91,6 +93,12 @@ def _fetch(options: argparse.Namespace) -> None:
     if sharing is not None:
         # The last word is said: whoever waits for this node waits no longer, and the others may still need it.
         sharing.linger(patience.until)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets us: each content has a lock, and those that are shared are all open. Many runtimes begin at 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _sharing(options: argparse.Namespace, store: Store, wanted: Wanted) -> Sharing | None:

@@ -230,7 +230,7 @@ class Incoming:
             self._tries += 1
         if self._tries > _MOST_TRIES:
             self.part.discard()
-            raise self._corrupt()
+            raise self.corrupt()
         self._begin()
         self.part.distrust()
         self._context.again(self)
@@ -257,7 +257,7 @@ class Incoming:
                     return
                 content.unlink()
                 self._tries += 1
-            raise self._corrupt()
+            raise self.corrupt()
 
     def _write_whole(self, content: Path, buffer: memoryview, connections: Connections) -> None:
         hub, path = self._context.hub, self._paths[0]
@@ -303,7 +303,8 @@ class Incoming:
     def _trial(self, _index: int | None) -> Trial:
         return Trial(self._context.policy.patience, f"{self._paths[0]} could not be fetched", self._context.stop)
 
-    def _corrupt(self) -> SnapshotCorrupt:
+    def corrupt(self) -> SnapshotCorrupt:
+        """The error that it is not what the hub says."""
         found = self._sha256 if self.file.algorithm == "sha256" else self._git
         return SnapshotCorrupt(
             f"{self._paths[0]} is not what the hub says it is: {self.file.algorithm} {found.hexdigest()[:12]}…, expected "

@@ -24,6 +24,7 @@ class Part:
 
     Attributes:
         kept: Segments that an earlier process has left.
+        noted: What that process noted of some of them.
     """
 
     def __init__(self, path: Path, size_bytes: int, segment_bytes: int, *, given: bool = False) -> None:
@@ -31,6 +32,7 @@ class Part:
         self.size_bytes = size_bytes
         self.segment_bytes = segment_bytes
         self.kept: set[int] = set()
+        self.noted: dict[int, str] = {}
         self._given = given
         self._journal = journal_of(path)
         self._file = -1
@@ -64,7 +66,10 @@ class Part:
         if not lines or lines[0] != head:
             self._journal.write_text(head + "\n")
             lines = [head]
-        self.kept = {int(line) for line in lines[1:]}
+        for line in lines[1:]:
+            index, _, note = line.partition(" ")
+            self.kept.add(int(index))
+            self.noted[int(index)] = note
         self._notes = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def _open_direct(self) -> None:
@@ -76,8 +81,14 @@ class Part:
             if exc.errno != errno.EINVAL:  # this file system has no such thing
                 raise
 
-    def write(self, index: int, view: memoryview) -> None:
-        """Write a segment and note it. `view` should begin on a page: what can then goes past the page cache."""
+    def write(self, index: int, view: memoryview, note: str = "") -> None:
+        """Write a segment and note it. `view` should begin on a page: what can then goes past the page cache.
+
+        Args:
+            index: Its number.
+            view: Its bytes.
+            note: A word about it, for the process that finds it.
+        """
         start, length = self.span(index)
         done = 0
         if self._past_cache:
@@ -96,7 +107,7 @@ class Part:
             # Now, and not all of it in the end: what is left to the kernel comes when everybody waits for it.
             os.fdatasync(self._file)
         # After the bytes, and appended in one write: killed in between, the segment is only fetched again.
-        os.write(self._notes, f"{index}\n".encode())
+        os.write(self._notes, f"{index} {note}".rstrip().encode() + b"\n")
 
     def read(self, index: int, view: memoryview) -> int:
         """Read a segment back; its length."""
@@ -108,7 +119,7 @@ class Part:
 
     def distrust(self) -> None:
         """Forget which segments are there; their places are written over."""
-        self.kept = set()
+        self.kept, self.noted = set(), {}
         os.ftruncate(self._notes, 0)
         os.write(self._notes, f"{self._head}\n".encode())
 

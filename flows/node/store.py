@@ -100,10 +100,14 @@ class Store:
                 found[f"{line['algorithm']}-{line['digest']}"] = str(line["sha256"])
         return found
 
+    def staging(self, wanted: Wanted) -> Path:
+        """Where the snapshot is put together."""
+        folder = self.folder(wanted)
+        return folder.with_name(folder.name + STAGED)
+
     def staged(self, wanted: Wanted) -> Path:
         """An empty folder in which the snapshot can be put together."""
-        folder = self.folder(wanted)
-        staged = folder.with_name(folder.name + STAGED)
+        staged = self.staging(wanted)
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         return staged

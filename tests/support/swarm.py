@@ -42,6 +42,7 @@ class Node:
         swarm: Its rules.
         disk: Pieces by their number.
         sources: Who sent each; none for the hub.
+        noted: Those that it read from the hub itself, in this process or an earlier one.
         lies: How what it sends or claims is wrong: `sends`, `claims` or `misquotes`; empty if it is honest.
         stalls: Whether it sends nothing of what it is asked for.
         dead: Whether its process is gone.
@@ -54,6 +55,7 @@ class Node:
     swarm: Swarm
     disk: dict[int, str] = field(default_factory=dict)
     sources: dict[int, int | None] = field(default_factory=dict)
+    noted: set[int] = field(default_factory=set)
     claimed: dict[int, Claim] = field(default_factory=dict)
     lies: str = ""
     stalls: bool = False
@@ -151,6 +153,9 @@ class World:
         for piece in node.disk:
             node.swarm.kept(piece)
             node.sources[piece] = None
+        for piece in old.noted:
+            node.noted.add(piece)
+            node.swarm.claimed(piece, Claim(sha256=hashed(node.disk[piece]), origin=node.rank))
         self.nodes[old.rank] = node
         self._check(node)
         self._tick(node)
@@ -229,6 +234,8 @@ class World:
 
     def _arrived(self, node: Node, piece: int, value: str, source: int | None, claim: Claim) -> None:
         node.disk[piece], node.sources[piece], node.claimed[piece] = value, source, claim
+        if source is None:
+            node.noted.add(piece)
         node.swarm.got(piece, claim, self.now)
         self._check(node)
         self._start(node)
@@ -245,7 +252,7 @@ class World:
                     if node.disk[piece] != truth(piece) and source is not None:
                         node.swarm.wrong(piece, node.claimed[piece], source)
                         node.disk[piece] = truth(piece)
-                        node.swarm.corrected(piece, Claim(sha256=hashed(truth(piece)), origin=node.rank))
+                        node.swarm.claimed(piece, Claim(sha256=hashed(truth(piece)), origin=node.rank))
             node.swarm.proven(content)
         if len(node.disk) == self.pieces.count and node.done_at is None:
             node.done_at = self.now

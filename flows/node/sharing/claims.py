@@ -13,6 +13,7 @@ from typing import Any
 MOST_CLAIMS = 2048
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LIFE = re.compile(r"[0-9a-z.]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class Told:
                 raise ValueError("too many claims")
             return cls(
                 rank=_below(document["rank"], nodes),
-                life=str(document["life"])[:64],
+                life=_life(document["life"]),
                 begin=_below(document["begin"], 1 << 40),
                 claims=claims,
                 reading=frozenset(_below(piece, pieces.count) for piece in document["reading"]),
@@ -126,6 +127,13 @@ class Pieces:
 def _below(value: Any, end: int) -> int:
     if type(value) is not int or not 0 <= value < end:
         raise ValueError(f"{value!r:.40} is not among {end}")
+    return value
+
+
+def _life(value: Any) -> str:
+    # It is sent back in an address.
+    if not isinstance(value, str) or not _LIFE.fullmatch(value):
+        raise ValueError("a process without a name")
     return value
 
 

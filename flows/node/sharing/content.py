@@ -26,7 +26,9 @@ class Links:
     Attributes:
         has_come: Whether another has the piece meanwhile.
         wrong: The hub says otherwise of a piece than a claim of a sender; the rank of the node that is to blame.
-        corrected: The piece is right now, by this claim.
+        claimed: What a piece that is here hashes to: one that was wrong and is right now, or one of an earlier process.
+        lost: A piece of an earlier process is not what that one noted.
+        brought: So many bytes came from the hub.
         proven: It is whole.
         kept: Pieces that lie here from an earlier process.
         rank: This node's own.
@@ -34,7 +36,9 @@ class Links:
 
     has_come: Callable[[int], bool] = lambda _: False
     wrong: Callable[[int, Claim, int], int] = lambda _piece, _claim, sender: sender
-    corrected: Callable[[int, Claim], None] = lambda _piece, _claim: None
+    claimed: Callable[[int, Claim], None] = lambda _piece, _claim: None
+    lost: Callable[[int], None] = lambda _: None
+    brought: Callable[[int], None] = lambda _: None
     proven: Callable[[], None] = lambda: None
     kept: Callable[[int], None] = lambda _: None
     rank: int = 0
@@ -57,15 +61,35 @@ class SharedContent(Incoming):
         #: Pieces that came from others, or from nobody knows whom: each with its claim and sender, until the whole is proven.
         self._foreign: dict[int, tuple[Claim, int] | None] = {}
         self._is_hashing = False
+        self._is_contested = False
 
     def open_shared(self, buffer: memoryview) -> None:
         """Open it: what an earlier process left is there, though nobody knows whose it was."""
         with self._opening:
             self._open(buffer)
         for index in self.part.kept:
-            self._there.add(index)
-            self._foreign[index] = None
+            if not self.part.noted.get(index):
+                self._there.add(index)
+                self._foreign[index] = None
             self._links.kept(index)
+
+    def begin(self, buffer: memoryview) -> None:
+        """Go on with what an earlier process left; an empty content is whole at once.
+
+        What that process read from the hub itself it noted with its hash: if that is what lies here, it is given on.
+        """
+        for index, sha256 in sorted(self.part.noted.items()):
+            if not sha256 or self._is_done or self._context.stop.is_set():
+                continue
+            view = buffer[: self.part.read(index, buffer)]
+            if hashlib.sha256(view).hexdigest() != sha256:  # torn, as the node lost its power
+                self._count(-len(view), arrived=False)
+                self._links.lost(index)
+                continue
+            self._foreign[index] = None
+            self._links.claimed(index, Claim(sha256=sha256, origin=self._links.rank))
+            self.go_on(buffer, fresh=index)
+        self.go_on(buffer, None if self.file.size_bytes else 0)
 
     def read_from_hub(self, index: int, view: memoryview, connections: Connections) -> None:
         """Have a piece's bytes from the hub.
@@ -92,10 +116,11 @@ class SharedContent(Incoming):
         """
         if self._is_done:
             return False
-        self.part.write(index, view)
         if sender is not None:
             self._foreign[index] = (claim, sender)
-            self._count(len(view))
+            super()._count(len(view))
+        # Of what came from a third another process could not say whose word it is.
+        self.part.write(index, view, claim.sha256 if sender is None else "")
         return True
 
     def go_on(self, buffer: memoryview, fresh: int | None = None) -> None:
@@ -129,6 +154,7 @@ class SharedContent(Incoming):
 
     def _conclude_shared(self, buffer: memoryview) -> None:
         if not self._is_right() and self._foreign:
+            self._is_contested = True
             self._ask_again(buffer)
             for index in range(self.part.segments):
                 self._hash(buffer[: self.part.read(index, buffer)])
@@ -150,7 +176,7 @@ class SharedContent(Incoming):
                     if given is not None:
                         accused = self._links.wrong(index, *given)
                         say("wrong", path=self._paths[0], piece=index, node=accused)
-                    self._links.corrected(index, Claim(sha256=sha256, origin=self._links.rank))
+                    self._links.claimed(index, Claim(sha256=sha256, origin=self._links.rank))
         finally:
             connections.close()
         self._foreign.clear()
@@ -170,8 +196,14 @@ class SharedContent(Incoming):
         super()._done(sha256)
         self._links.proven()
 
+    def _count(self, size_bytes: int, *, arrived: bool = True) -> None:
+        super()._count(size_bytes, arrived=arrived)
+        if arrived:
+            self._links.brought(size_bytes)
+
     def _trial(self, index: int | None) -> Trial:
-        if index is None:
+        # What is contested is asked of the hub and of nobody else, however many have it.
+        if index is None or self._is_contested:
             return super()._trial(index)
         return _SharedTrial(self._context, self._paths[0], lambda: self._links.has_come(index))
 

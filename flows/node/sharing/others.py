@@ -30,6 +30,7 @@ class Other:
         asked: Pieces that it is asked for now.
         resting_until: When it may be asked again.
         stalls: How often in a row it did not send.
+        busy_since: Since when it says that it is busy; none if it sent since.
         barred: Whether it is not asked for anything any more.
     """
 
@@ -46,6 +47,7 @@ class Other:
     asked: int = 0
     resting_until: float = 0.0
     stalls: int = 0
+    busy_since: float | None = None
     barred: bool = False
 
     @property
@@ -90,7 +92,7 @@ class Others:
         if other.life != told.life:
             # Another process: what the one before had in its hands is gone.
             other.life, other.read, other.claims, other.reading, other.whole = told.life, 0, {}, {}, set()
-            other.stalls, other.resting_until = 0, 0.0
+            other.stalls, other.busy_since, other.resting_until = 0, None, 0.0
         fresh = set()
         # An answer that was overtaken by a later one begins before what was read.
         for piece, claim in told.claims[max(0, other.read - told.begin) :] if told.begin <= other.read else ():
@@ -136,11 +138,15 @@ class Others:
                 found.append(other)
         return found if len(first_hand) <= 1 else []
 
-    def stalled(self, rank: int, now: float) -> None:
-        """One did not send in time."""
+    def stalled(self, rank: int, now: float, *, busy: bool) -> None:
+        """One did not send in time, or says that it is busy."""
         other = self._all[rank]
         if now < other.resting_until:
             return  # several were asked of it when it stalled: that is one stall
+        other.busy_since = other.busy_since if other.busy_since is not None or not busy else now
+        if busy and other.busy_since is not None and now - other.busy_since <= self._policy.late_seconds:
+            other.resting_until = now + self._policy.rest_seconds
+            return
         other.stalls += 1
         other.resting_until = now + self._policy.rest_seconds * 2 ** min(other.stalls - 1, _MOST_DOUBLINGS)
 

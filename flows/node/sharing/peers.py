@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flows.node.sharing.claims import Claim, Pieces, Told
+from flows.node.sharing.secret import TimedSocket
 from flows.node.sharing.server import ORIGIN, SHA256
 
 #: What is read of one answer about claims: twice what the longest that we make takes.
@@ -31,6 +32,10 @@ Address = tuple[str, int]
 
 class PeerTrouble(Exception):
     """Another did not send what it was asked for."""
+
+
+class PeerBusy(PeerTrouble):
+    """Another has the piece, and no turn for one more that asks."""
 
 
 class Asker:
@@ -94,6 +99,7 @@ class Asker:
                     if not count or stopped():
                         raise ValueError("not all of it")
                     got += count
+                    self._allow(address)
             return claim
         except (OSError, http.client.HTTPException, ValueError) as exc:
             self._close(address)
@@ -109,7 +115,10 @@ class Asker:
             body = answer.read(_MOST_BYTES)
             if not answer.isclosed():
                 raise ValueError("too long")
-        document = json.loads(body)
+        try:
+            document = json.loads(body)
+        except RecursionError as exc:
+            raise ValueError("nested without end") from exc
         if not isinstance(document, dict):
             raise ValueError("no word of a node")
         return document
@@ -123,6 +132,9 @@ class Asker:
             connection = http.client.HTTPSConnection(*address, timeout=self._timeout, context=self._context, source_address=self._source)
         self._open[address] = connection  # the last one is dropped last
         try:
+            if connection.sock is None:
+                connection.connect()
+            self._allow(address)
             connection.request("GET", target)
             answer = connection.getresponse()
         except (OSError, http.client.HTTPException):
@@ -130,9 +142,18 @@ class Asker:
             if fresh:
                 raise
             return self._get(address, target)  # one that was kept may have been closed by the other side long ago
+        if answer.status == 503:
+            self._close(address)
+            raise PeerBusy("it sends to others")
         if answer.status != 200:
             raise ValueError(f"HTTP {answer.status}")
         return answer
+
+    def _allow(self, address: Address) -> None:
+        """What is read next from there, a head, a document or a part of a piece, must be whole in the time of the longest silence."""
+        connection = self._open.get(address)
+        if connection is not None and isinstance(connection.sock, TimedSocket):
+            connection.sock.ends_at = time.monotonic() + self._timeout
 
     def _close(self, address: Address) -> None:
         connection = self._open.pop(address, None)

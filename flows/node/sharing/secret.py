@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import ssl
+import time
 from pathlib import Path
+from typing import Any
 
 from blocks.errors import NodeRejected
 
 #: The files of the Secret (`kubernetes.io/tls`).
 CERTIFICATE, KEY = "tls.crt", "tls.key"
+
+
+class TimedSocket(ssl.SSLSocket):
+    """A connection with a moment (on `time.monotonic`) from which on nothing is read: a byte now and then is a silence, too."""
+
+    ends_at = float("inf")
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """As of a socket; TimeoutError after that moment."""
+        if time.monotonic() > self.ends_at:
+            raise TimeoutError("too slow")
+        return super().recv_into(buffer, nbytes, flags)
 
 
 def server_context(folder: Path) -> ssl.SSLContext:
@@ -22,7 +36,9 @@ def server_context(folder: Path) -> ssl.SSLContext:
 
 def client_context(folder: Path) -> ssl.SSLContext:
     """TLS 1.3 towards another node, which must hold the key; errors as of `server_context`."""
-    return _context(ssl.PROTOCOL_TLS_CLIENT, folder)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, folder)
+    context.sslsocket_class = TimedSocket
+    return context
 
 
 def _context(protocol: int, folder: Path) -> ssl.SSLContext:

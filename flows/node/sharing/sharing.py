@@ -8,7 +8,6 @@ import secrets
 import threading
 import time
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from urllib.parse import urlencode
 
 from blocks.errors import NodeRejected
@@ -165,7 +164,8 @@ class Sharing:
             if not self.swarm.gives(piece):
                 return None
             claim = self.swarm.claim_of(piece) or self._hashes.get(piece)
-        file = self._file(self.pieces.content(piece))
+            is_whole = self.swarm.has_whole(piece)
+        file = self._file(self.pieces.content(piece), is_whole=is_whole)
         if file is None:
             return None
         start, length = self.span(piece)
@@ -173,18 +173,22 @@ class Sharing:
             claim = self._hashes[piece] = Claim(sha256=_hash(file, start, length), origin=self.policy.rank)
         return Held(file=file, start=start, length=length, claim=claim)
 
+    def brought(self, size_bytes: int) -> None:
+        """So many bytes came from the hub."""
+        with self.changed:
+            self.hub_bytes += size_bytes
+
     def forget(self, content: int) -> None:
         """The file of a content is another one from now on."""
         self._files.pop(content, None)
 
-    def _file(self, content: int) -> int | None:
+    def _file(self, content: int, *, is_whole: bool) -> int | None:
         if content in self._files:
             return self._files[content]
         file = self.contents[content]
-        folder = self._store.folder(self._wanted)
-        paths: list[Path] = [folder / file.path, self._store.parts / file.key]
-        if file.algorithm == "sha256":
-            paths.insert(0, self._store.blob(file.digest))
+        # The snapshot's folder only if it was, or will be, put together of what was proven: one that a scrub condemned still has its files.
+        folders = (self._store.staging(self._wanted), self._store.folder(self._wanted))
+        paths = [folder / file.path for folder in folders] if is_whole else [self._store.parts / file.key, folders[0] / file.path]
         for path in paths:
             try:
                 # Never closed: whoever is sent a piece of it may read on. What the path leads to later is the same file.

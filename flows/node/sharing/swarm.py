@@ -100,9 +100,9 @@ class Swarm:
             return None
         if len(self._order) > 2 * len(self._lacking) + 16:
             self._order = [piece for piece in self._order if piece in self._lacking]
-        keepers, late = self._keepers(now), self._late(now)
+        keepers, late, stuck = self._keepers(now), self._late(now), self._is_stuck(now)
         for piece in self._order:
-            mine = keepers[piece % self._nodes] == self._rank or piece in self._hub_only or piece in late
+            mine = stuck or keepers[piece % self._nodes] == self._rank or piece in self._hub_only or piece in late
             if mine and self._is_free(piece, now):
                 self._flying[piece] = None
                 return piece
@@ -183,7 +183,7 @@ class Swarm:
         if rank is None:
             self._hub_failed_at = None
         else:
-            self.others[rank].stalls = 0
+            self.others[rank].stalls, self.others[rank].busy_since = 0, None
         self._lacking.discard(piece)
         self._offered.pop(piece, None)
         self._came_at = now
@@ -194,15 +194,21 @@ class Swarm:
         self._lacking.discard(piece)
         self._offered.pop(piece, None)
 
+    def lost(self, piece: int) -> None:
+        """A piece from an earlier process is not what that one noted: it is wanted after all."""
+        self._lacking.add(piece)
+        self._offered[piece] = None
+        self._order = [piece, *self._order]
+
     def failed(self, piece: int) -> None:
         """A piece did not come; it stays wanted."""
         self._land(piece)
 
-    def stalled(self, piece: int, now: float) -> None:
-        """A sender did not send in time: it rests."""
+    def stalled(self, piece: int, now: float, *, busy: bool = False) -> None:
+        """A sender did not send in time: it rests. One that says that it is busy is not blamed, for as long as a late piece may take."""
         rank = self._land(piece)
         if rank is not None:
-            self.others.stalled(rank, now)
+            self.others.stalled(rank, now, busy=busy)
 
     def lied(self, piece: int) -> int | None:
         """What a sender sent is not what it claims: it is not asked again. Its rank."""
@@ -221,8 +227,8 @@ class Swarm:
         self.others[accused].barred = True
         return accused
 
-    def corrected(self, piece: int, claim: Claim) -> None:
-        """A piece that was here was wrong, and is right now: its new claim is told."""
+    def claimed(self, piece: int, claim: Claim) -> None:
+        """Of a piece that is here it is known now what it hashes to: that is told, and it is given on."""
         self._claim(piece, claim)
 
     def take_back(self, pieces: Collection[int]) -> None:
@@ -260,7 +266,11 @@ class Swarm:
 
     def gives(self, piece: int) -> bool:
         """Whether a piece may be given on."""
-        return piece in self._mine or self._pieces.content(piece) in self._whole
+        return piece in self._mine or self.has_whole(piece)
+
+    def has_whole(self, piece: int) -> bool:
+        """Whether the content of a piece lies here, proven."""
+        return self._pieces.content(piece) in self._whole
 
     def claim_of(self, piece: int) -> Claim | None:
         """What this node claims of a piece that it has from others or from the hub."""
@@ -284,7 +294,10 @@ class Swarm:
         if now - self._begun >= self._policy.meet_seconds:
             return True
         # Whoever has everything makes the hub needless, and the others will say the same.
-        return all(other.heard_at is not None for other in self.others) or any(other.complete for other in self.others)
+        return all(other.heard_at is not None for other in self.others) or any(
+            other.complete and other.heard_at is not None
+            for other in self.others  # what it has is known when it was heard
+        )
 
     def _keepers(self, now: float) -> list[int]:
         """Who reads the pieces of each share: whose share it is, or who comes after that one if it is gone or not believed."""
@@ -294,6 +307,10 @@ class Swarm:
         ]
         numbers = range(self._nodes)
         return [next((share + step) % self._nodes for step in numbers if able[(share + step) % self._nodes]) for share in numbers]
+
+    def _is_stuck(self, now: float) -> bool:
+        # Whoever should read it does not, whatever the reason: one after the other reads what does not come.
+        return now - self._came_at > self._policy.late_seconds * (1 + 0.25 * self._rank)
 
     def _is_free(self, piece: int, now: float) -> bool:
         if piece not in self._lacking or piece in self._flying or self._is_coming(piece, now):

@@ -21,7 +21,7 @@ from flows.node.policy import TransferPolicy
 from flows.node.report import Progress, say
 from flows.node.sharing.claims import Claim
 from flows.node.sharing.content import Links, SharedContent, Superseded
-from flows.node.sharing.peers import Asker, PeerTrouble
+from flows.node.sharing.peers import Asker, PeerBusy, PeerTrouble
 from flows.node.sharing.sharing import Sharing, ask_piece, ask_work
 from flows.node.snapshot import WantedFile
 from flows.node.space import no_room
@@ -122,9 +122,13 @@ class SharedTransfer:
             with sharing.changed:
                 return sharing.swarm.wrong(number(index), claim, sender)
 
-        def corrected(index: int, claim: Claim) -> None:
+        def claimed(index: int, claim: Claim) -> None:
             with sharing.changed:
-                sharing.swarm.corrected(number(index), claim)
+                sharing.swarm.claimed(number(index), claim)
+
+        def lost(index: int) -> None:
+            with sharing.changed:
+                sharing.swarm.lost(number(index))
 
         def proven() -> None:
             with sharing.changed:
@@ -135,7 +139,16 @@ class SharedTransfer:
             with sharing.changed:
                 sharing.swarm.kept(number(index))
 
-        return Links(has_come=has_come, wrong=wrong, corrected=corrected, proven=proven, kept=kept, rank=sharing.policy.rank)
+        return Links(
+            has_come=has_come,
+            wrong=wrong,
+            claimed=claimed,
+            lost=lost,
+            brought=sharing.brought,
+            proven=proven,
+            kept=kept,
+            rank=sharing.policy.rank,
+        )
 
     def _work(self, kind: Callable[[memoryview], None]) -> None:
         try:
@@ -155,7 +168,10 @@ class SharedTransfer:
     def _begin(self, buffer: memoryview) -> None:
         """Go on with what earlier processes left, and finish what has no bytes."""
         for content in self._contents:
-            content.go_on(buffer, None if content.file.size_bytes else 0)
+            try:
+                content.begin(buffer)
+            except NoRanges as exc:
+                self._in_one_piece(content, exc.why, buffer)
 
     def open(self) -> None:
         """Open all contents, and tell the swarm what lies in them; before anything else."""
@@ -174,16 +190,13 @@ class SharedTransfer:
                 except NoRanges as exc:
                     with sharing.changed:
                         sharing.swarm.failed(piece)
-                        sharing.swarm.alone(sharing.pieces.content(piece))
-                    content.fetch_whole(exc.why, buffer, connections)
-                    sharing.forget(sharing.pieces.content(piece))  # what lay there in pieces is another file
+                    self._in_one_piece(content, exc.why, buffer)
                 except Superseded:
                     with sharing.changed:
                         sharing.swarm.failed(piece)
                 except PipelineError as exc:
                     self._refused(piece, exc)
                 else:
-                    sharing.hub_bytes += len(view)
                     claim = Claim(sha256=hashlib.sha256(view).hexdigest(), origin=sharing.policy.rank)
                     self._arrived(piece, view, claim, None, buffer)
         finally:
@@ -209,9 +222,9 @@ class SharedTransfer:
         _, _, view = self._place(piece, buffer)
         try:
             claim = ask_piece(sharing, asker, piece, rank, view, self._context.stop)
-        except PeerTrouble:
+        except PeerTrouble as exc:
             with sharing.changed:
-                sharing.swarm.stalled(piece, time.monotonic())
+                sharing.swarm.stalled(piece, time.monotonic(), busy=isinstance(exc, PeerBusy))
             return
         sha256 = hashlib.sha256(view).hexdigest()
         with sharing.changed:
@@ -221,7 +234,7 @@ class SharedTransfer:
                 sharing.swarm.lied(piece)
                 say("wrong", piece=piece, node=rank)
                 return
-        sharing.peer_bytes[rank] = sharing.peer_bytes.get(rank, 0) + len(view)
+            sharing.peer_bytes[rank] = sharing.peer_bytes.get(rank, 0) + len(view)
         self._arrived(piece, view, claim, rank, buffer)
 
     def _arrived(self, piece: int, view: memoryview, claim: Claim, sender: int | None, buffer: memoryview) -> None:
@@ -231,7 +244,21 @@ class SharedTransfer:
         with self._sharing.changed:
             self._sharing.swarm.got(piece, claim, time.monotonic())
             self._sharing.changed.notify_all()
-        content.go_on(buffer, fresh=index)
+        try:
+            content.go_on(buffer, fresh=index)
+        except NoRanges as exc:  # it was wrong, and the hub sends no parts (any more)
+            self._in_one_piece(content, exc.why, buffer)
+
+    def _in_one_piece(self, content: SharedContent, why: str, buffer: memoryview) -> None:
+        sharing, number = self._sharing, self._numbers[content.file.key]
+        with sharing.changed:
+            sharing.swarm.alone(number)
+        connections = self._context.hub.connections()
+        try:
+            content.fetch_whole(why, buffer, connections)
+        finally:
+            connections.close()
+        sharing.forget(number)  # what lay there in pieces is another file
 
     def _refused(self, piece: int, error: PipelineError) -> None:
         with self._sharing.changed:
@@ -257,7 +284,10 @@ class SharedTransfer:
         return self._by_number[content], index, buffer[: self._sharing.span(piece)[1]]
 
     def _again(self, incoming: Incoming) -> None:
-        number = self._numbers[incoming.file.key]
+        number = self._numbers.get(incoming.file.key)
+        if number is None:  # an empty one, which has no pieces that could come otherwise
+            incoming.part.discard()
+            raise incoming.corrupt()
         self._sharing.forget(number)
         with self._sharing.changed:
             self._sharing.swarm.take_back(self._sharing.pieces.of(number))

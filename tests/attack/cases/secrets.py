@@ -28,6 +28,7 @@ from blocks.secret_shapes import looks_secret, redacted
 from blocks.storable import storable_document
 from flows.delivery.git_files import values_text
 from flows.errors import SpecInvalid
+from flows.node.sharing.claims import Pieces, Told
 from flows.rollout.engine_log import read_log
 from flows.runtime.json_logs import JsonLines
 from flows.runtime.prefect_api import PrefectApi
@@ -320,3 +321,32 @@ def refused_by_the_server(shared: Shared) -> None:
 def environment_variables() -> None:
     with mock.patch.dict("os.environ", {"HF_TOKEN": CANARY, "SLIPWAY_REGISTRY_DSN_FILE": "", "GIT_TOKEN": CANARY}):
         keeps(lambda: Hub(endpoint=f"http://{NOBODY}", timeout_seconds=0.5).client().commit("organisation/name", "main"), everywhere=False)
+
+
+@attacks("A node that shares is believed nothing of pieces, nodes and processes that there are not, whatever it answers")
+def what_a_sharing_node_says() -> None:
+    pieces = Pieces([2, 1])
+    good = {"rank": 1, "life": "a", "begin": 0, "claims": [[2, "a" * 64, 1]], "reading": [0], "whole": [1], "complete": False}
+    assert Told.of(good, 2, pieces).rank == 1
+    claims: list[Any] = [
+        [[3, "a" * 64, 1]],
+        [[-1, "a" * 64, 1]],
+        [["../../etc", "a" * 64, 1]],
+        [[0, "A" * 64, 1]],
+        [[0, "a" * 64, 2]],
+        "abc",
+    ]
+    changes: list[dict[str, Any]] = [{"claims": each} for each in [*claims, [[0, "a" * 64, 1]] * 10_000]]
+    changes += [{"life": each} for each in ("", "\ud800", "a&complete=1", "x" * 65, None, ["a"])]
+    changes += [
+        {"rank": 2},
+        {"rank": True},
+        {"rank": 1.0},
+        {"begin": -1},
+        {"reading": [3]},
+        {"reading": [[]]},
+        {"whole": {"a": 1}},
+        {"whole": [2]},
+    ]
+    for change in changes:
+        refused(ValueError, Told.of, {**good, **change}, 2, pieces)

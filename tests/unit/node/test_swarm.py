@@ -115,3 +115,71 @@ def test_one_that_is_late_finds_those_that_have_it() -> None:
     world.run()
     assert proven(world)
     assert world.hub_share <= 1.05
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 8])
+@pytest.mark.parametrize("moment", [5, 12, 20])
+def test_all_of_them_restart_at_once(nodes: int, moment: float) -> None:
+    world = World(nodes)
+    world.at(moment, lambda: [world.kill(rank, back_after=3) for rank in range(nodes)])
+    world.run()
+    assert proven(world)
+    assert world.hub_share <= 1 + 2 * nodes / world.pieces.count  # what each of them had in its hands
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_restart_and_one_does_not_come_back(seed: int) -> None:
+    world = World(4, seed=seed)
+    world.at(12, lambda: [world.kill(rank, back_after=3 if rank else None) for rank in range(4)])
+    world.run()
+    assert proven(world, but=(0,))
+    assert world.hub_share <= 1.6
+
+
+def test_what_its_keeper_never_reads_is_read_by_others() -> None:
+    world = World(3)
+    world.nodes[1].swarm.from_hub = lambda _: None  # type: ignore[method-assign]  # alive, and idle
+    world.nodes[1].swarm.leave = lambda *_: None  # type: ignore[method-assign]
+    world.run()
+    assert proven(world)
+    assert world.hub_share <= 1.05
+
+
+def test_a_piece_that_is_not_what_was_noted_is_read_again() -> None:
+    world = World(2)
+    world.kill(0, back_after=0)
+    world.run(until=0.1)
+    swarm = world.nodes[0].swarm
+    swarm.kept(7)
+    swarm.lost(7)
+    world.run()
+    assert proven(world)
+
+
+def test_one_that_is_busy_is_not_blamed_unless_it_stays_so() -> None:
+    world = World(2, holders=[1])
+    swarm, other = world.nodes[0].swarm, world.nodes[0].swarm.others[1]
+    swarm.heard(world.nodes[1].swarm.told(0, ""), 0)
+    now = 0.0
+    while now < 59:
+        found = swarm.from_peer(now)
+        if found is not None:
+            swarm.stalled(found[0], now, busy=True)
+        now += 1
+    assert (other.stalls, other.asked) == (0, 0)
+    while now < 75:
+        swarm.heard(world.nodes[1].swarm.told(0, ""), now)
+        found = swarm.from_peer(now)
+        if found is not None:
+            swarm.stalled(found[0], now, busy=True)
+        now += 1
+    assert other.stalls > 1
+
+
+def test_the_hub_is_not_asked_before_one_that_has_everything_has_said_what_that_is() -> None:
+    world = World(2, holders=[1])
+    swarm = world.nodes[0].swarm
+    swarm.others[1].complete = True  # it has asked, and said so
+    assert swarm.from_hub(0.1) is None
+    swarm.heard(world.nodes[1].swarm.told(0, ""), 0.2)
+    assert swarm.from_hub(0.3) is None
