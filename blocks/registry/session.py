@@ -38,8 +38,8 @@ _POOLED = {"route": "route_through_pooler"}
 class Session:
     """A pool, and one place where errors are mapped; what the parts of `RegistryClient` share.
 
-    Nothing that is sent depends on the session of the server that it meets: settings and locks are those of a transaction, so that a pooler
-    in transaction mode may lie between.
+    Behind a pooler nothing that is sent depends on the session of the server that it meets: settings and locks are those of a transaction,
+    so that it may be one in transaction mode. The server itself is told the settings once a connection, and keeps named statements.
 
     Args:
         dsn: libpq's connection string or URI.
@@ -137,12 +137,13 @@ class Session:
     @contextmanager
     def _ran(self, name: str, parameters: Mapping[str, object], factory: RowFactory[Row]) -> Iterator[psycopg.Cursor[Row]]:
         with self.connected() as connection, connection.cursor(row_factory=factory) as cursor:
-            # With the server itself one round trip: what is sent between two synchronisations is one transaction, with which the settings
-            # end. PgBouncer 1.18 loses a connection to the server now and then to such a pipeline that fails.
-            pooled = connection.prepare_threshold is None
-            with connection.transaction() if pooled else connection.pipeline():
-                set_up(connection)
-                cursor.execute(statement(_POOLED.get(name, name) if pooled else name), _sent(parameters))
+            if _own_session(connection):
+                cursor.execute(statement(name), _sent(parameters))  # a transaction by itself, in one round trip
+            else:
+                # No pipeline: PgBouncer 1.18 loses a connection to the server now and then to one that fails.
+                with connection.transaction():
+                    set_up(connection)
+                    cursor.execute(statement(_POOLED.get(name, name)), _sent(parameters))
             yield cursor
 
 
@@ -166,6 +167,8 @@ def change(connection: Connection, name: str, parameters: Mapping[str, object]) 
 def _sent(parameters: Mapping[str, object]) -> Mapping[str, object]:
     # Here, where all parameters pass: a failure whose words cannot be kept would be a failure that nobody records.
     kept = {name: _kept(value) for name, value in parameters.items()}
+    if kept.get("organisation") == "":
+        kept["organisation"] = None  # as the database has it (migration 0016)
     # Every statement may ask for a group of kinds; what it does not ask for is not sent.
     return {**GROUPS, **kept}
 
@@ -179,16 +182,23 @@ def _kept(value: object) -> object:
 
 
 def set_up(connection: Connection) -> None:
-    """Settings of the transaction that has begun."""
-    connection.execute(statement("settings"))
+    """Settings of the transaction that has begun, where its connection does not have them."""
+    if not _own_session(connection):
+        connection.execute(statement("settings"), {"local": True})
 
 
 def _configure(connection: Connection) -> None:
     set_json_loads(jsonb.read, connection)
     connection.adapters.register_loader("timestamptz", _InUtc)
-    # Named statements belong to a session of the server; from the fifth time on, they save planning.
+    # What belongs to a session of the server: settings, and named statements, which save planning from the fifth time on.
     if not is_pooled(connection):
+        connection.execute(statement("settings"), {"local": False})
         connection.prepare_threshold = 5
+
+
+def _own_session(connection: Connection) -> bool:
+    """Whether nobody else uses the session of the server: `_configure` found no pooler."""
+    return connection.prepare_threshold is not None
 
 
 class _InUtc(TimestamptzLoader):

@@ -15,9 +15,10 @@ import pytest
 
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts.kinds import EventKind
-from blocks.registry import EntryKey, Gate, Health, Lock, RegistryClient
+from blocks.registry import EntryKey, Gate, Health, Lock, RegistryClient, session
 from blocks.registry.documents import digest
 from blocks.registry.path import look
+from blocks.registry.statements import statement
 from tests.support.candidates import told
 from tests.support.pgbouncer import Pooler, pooler_before
 
@@ -71,6 +72,26 @@ def test_clients_that_stay_open_make_every_call_and_keep_their_locks(pooled: str
     assert held == {lock.environment: (lock.run_id, lock.fence) for lock in locks}
     assert 1 <= sql.execute(_CONNECTIONS).fetchall()[0][0] <= SIZE
     assert left_behind(pooled) == {("0", 0, 0, 0, 0)}
+
+
+def test_settings_go_along_with_each_call_only_past_a_pooler(pooled: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(to: str) -> list[str]:
+        names: list[str] = []
+        with monkeypatch.context() as listening:
+            listening.setattr(session, "statement", lambda name: names.append(name) or statement(name))
+            with RegistryClient(to) as client:
+                client.route("nothing")
+                client.previous("nothing", "production")
+        return names
+
+    assert said(dsn) == ["settings", "route", "current", "previous"]
+    assert said(pooled) == ["settings", "route_through_pooler", "settings", "current", "previous"]
+    direct = session.Session(dsn)
+    direct.open()
+    with direct.connected() as connection:
+        held = connection.execute("SELECT current_setting('timezone'), current_setting('lock_timeout')").fetchall()
+    direct.close()
+    assert held == [("UTC", "15s")]
 
 
 #: Those that the pooler has to the database; the tests' own come from elsewhere.
