@@ -273,6 +273,7 @@ BEGIN
             RETURN NULL;  -- all are sealed
         END IF;
     ELSE
+        NEW.organisation := nullif(NEW.organisation, '');
         head := slipway_lock_chain(slipway_place(NEW.organisation, NEW.model_name, NEW.environment));
     END IF;
     -- Rows of this very statement are not in the chain's end yet.
@@ -485,6 +486,7 @@ BEGIN
     ) THEN
         RETURN 0;
     END IF;
+    slipway_disable.organisation := nullif(slipway_disable.organisation, '');
     PERFORM slipway_lock_chain(slipway_place(slipway_disable.organisation, slipway_disable.model, slipway_disable.environment));
     FOR moved IN
         UPDATE model_registry_entries
@@ -532,6 +534,7 @@ BEGIN
     ) THEN
         RETURN 0;
     END IF;
+    slipway_enable.organisation := nullif(slipway_enable.organisation, '');
     PERFORM slipway_lock_chain(slipway_place(slipway_enable.organisation, slipway_enable.model, slipway_enable.environment));
     FOR moved IN
         UPDATE model_registry_entries
@@ -727,6 +730,11 @@ AS $$
 DECLARE
     moment timestamptz;
 BEGIN
+    IF slipway_judge.kind IS NULL OR slipway_judge.kind NOT IN ('degraded', 'recovered') THEN
+        RAISE EXCEPTION 'what serves is found degraded or recovered, and not %', coalesce(left(slipway_judge.kind, 40), 'nothing')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    slipway_judge.organisation := nullif(slipway_judge.organisation, '');
     PERFORM slipway_turn(slipway_judge.organisation, slipway_judge.model, slipway_judge.environment);
     moment := coalesce(slipway_judge.at, clock_timestamp());
     IF slipway_judge.kind = 'degraded' THEN
@@ -735,17 +743,17 @@ BEGIN
             last_health_check_at = moment, updated_at = moment
         WHERE r.model_name = slipway_judge.model
             AND r.deployment_environment = slipway_judge.environment
-            AND r.organisation IS NOT DISTINCT FROM slipway_judge.organisation
+            AND coalesce(r.organisation, '') = coalesce(slipway_judge.organisation, '')
             -- What was found bad may not serve any longer: then no row is touched.
             AND r.candidate_fingerprint = slipway_judge.fingerprint
             AND r.deployment_status = 'ready';
-    ELSIF slipway_judge.kind = 'recovered' THEN
+    ELSE
         -- One that lost its endpoint (last event `displaced`) comes back by a release only: what answers there now is another.
         UPDATE model_registry_entries AS r
         SET deployment_status = 'ready', deployment_status_reason = NULL, last_health_check_at = moment, updated_at = moment
         WHERE r.model_name = slipway_judge.model
             AND r.deployment_environment = slipway_judge.environment
-            AND r.organisation IS NOT DISTINCT FROM slipway_judge.organisation
+            AND coalesce(r.organisation, '') = coalesce(slipway_judge.organisation, '')
             AND r.candidate_fingerprint = slipway_judge.fingerprint
             AND r.deployment_status = 'degraded'
             AND coalesce((
@@ -755,7 +763,7 @@ BEGIN
                 WHERE e.candidate_fingerprint = r.candidate_fingerprint
                     AND e.model_name = r.model_name
                     AND e.environment = r.deployment_environment
-                    AND e.organisation IS NOT DISTINCT FROM r.organisation
+                    AND e.organisation IS NOT DISTINCT FROM slipway_judge.organisation
                     AND e.kind = ANY(slipway_judge.holding)
                 ORDER BY e.id DESC
                 LIMIT 1
@@ -768,7 +776,7 @@ BEGIN
             SELECT FROM model_registry_entries AS r
             WHERE r.model_name = slipway_judge.model
                 AND r.deployment_environment = slipway_judge.environment
-                AND r.organisation IS NOT DISTINCT FROM slipway_judge.organisation
+                AND coalesce(r.organisation, '') = coalesce(slipway_judge.organisation, '')
                 AND r.candidate_fingerprint = slipway_judge.fingerprint
                 AND r.deployment_status = CASE slipway_judge.kind WHEN 'recovered' THEN 'ready' ELSE slipway_judge.kind END
         );
@@ -913,3 +921,22 @@ CREATE TRIGGER slipway_taken_out
 COMMENT ON TRIGGER slipway_taken_out ON model_registry_entries IS 'Refuses to say of what was superseded that a person took it out.';
 
 REVOKE ALL ON FUNCTION slipway_refuse_taken_out FROM PUBLIC;
+
+-- No organisation has one name: null, also where the empty text is written. Keys and turns go by it.
+CREATE FUNCTION slipway_no_organisation() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    NEW.organisation := NULL;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER slipway_no_organisation
+    BEFORE INSERT ON model_registry_entries
+    FOR EACH ROW
+    WHEN (NEW.organisation = '' AND NEW.deployment_environment IS NOT NULL AND NEW.hub_revision IS NOT NULL)
+    EXECUTE FUNCTION slipway_no_organisation();
+COMMENT ON TRIGGER slipway_no_organisation ON model_registry_entries IS 'Takes the empty organisation for none.';
+
+REVOKE ALL ON FUNCTION slipway_no_organisation FROM PUBLIC;

@@ -182,3 +182,36 @@ def test_an_operator_is_not_led_into_another_schema(dsn_as: Callable[[str], str]
         assert operator.execute("SELECT count(*) FROM pg_temp.slipway_events").fetchone() == (0,)
 
     assert releases.kinds()[-1] == "disabled"
+
+
+def test_the_empty_organisation_is_none(releases: Releases, client: RegistryClient, sql: psycopg.Connection) -> None:
+    ready = releases.release("a1", "run-1")
+
+    for switch in ("slipway_disable", "slipway_enable"):
+        sql.execute(f"SELECT {switch}('tiny', 'production', 'it leaks', 'ada', '')".encode())
+    judgement = "SELECT slipway_judge(%s, '', 'tiny', 'production', %s, 'bad', NULL, '{ready}', NULL, 'ada', '{}', NULL)"
+    assert sql.execute(judgement, ("degraded", ready.fingerprint)).fetchall() == [(True,)]
+    sql.execute("INSERT INTO slipway_events (occurred_at, kind, organisation, model_name) VALUES (now(), 'noted', '', 'tiny')")
+
+    assert releases.kinds() == ["deploying", "ready", "disabled", "enabled", "degraded", "noted"]
+    assert {event.organisation for event in client.events.latest()} == {None}
+    assert sql.execute("SELECT count(*) FROM slipway_chains WHERE place LIKE '[\"\"%'").fetchall() == [(0,)]
+    current = client.current(*PLACE, organisation="")
+    assert current is not None
+    assert current.organisation is None
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        sql.execute(
+            "INSERT INTO model_registry_entries (organisation, model_name, hub_revision, deployment_environment) VALUES ('', %s, %s, %s)",
+            (current.model, current.hub_revision, current.environment),
+        )
+
+
+def test_only_what_a_judgement_can_be_is_recorded(releases: Releases, sql: psycopg.Connection) -> None:
+    ready = releases.release("a1", "run-1")
+    judgement = "SELECT slipway_judge(%s, NULL, 'tiny', 'production', %s, 'bad', NULL, '{}', NULL, 'ada', '{}', NULL)"
+
+    for kind in ("approved", "ready", None):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="degraded or recovered"):
+            sql.execute(judgement, (kind, ready.fingerprint))
+
+    assert releases.kinds() == ["deploying", "ready"]
