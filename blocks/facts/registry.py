@@ -237,6 +237,7 @@ class RegistryServer:
         takes_writes: Whether it does.
         behind_seconds: Time since the commit of the last transaction that a standby has; None of a primary, and of a standby without any.
         synchronous: Whether a write is acknowledged only when a standby has it.
+        open_schema: The registry's schema, quoted as in SQL, if everybody may create something in it; None if not.
     """
 
     address: str
@@ -247,6 +248,7 @@ class RegistryServer:
     takes_writes: bool = False
     behind_seconds: float | None = None
     synchronous: bool = False
+    open_schema: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

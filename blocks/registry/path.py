@@ -28,6 +28,7 @@ class _Met:
     takes_writes: bool
     behind_seconds: float | None
     synchronous: bool
+    open_schema: str | None
 
 
 def look(dsn: str, direct_dsn: str | None = None, *, connect_timeout_seconds: float = 5.0) -> RegistryPath:
@@ -83,6 +84,7 @@ def _met(connection: Connection, parameters: Mapping[str, Any]) -> RegistryServe
         takes_writes=met.takes_writes,
         behind_seconds=met.behind_seconds if met.standby else None,
         synchronous=met.synchronous,
+        open_schema=met.open_schema,
     )
 
 

@@ -126,6 +126,18 @@ def test_a_database_newer_than_the_program_is_refused(dsn: str) -> None:
         apply(connection, migrations()[:-1])
 
 
+def test_rows_of_the_empty_organisation_are_of_none_unless_that_has_its_own(empty_dsn: str) -> None:
+    rows = "SELECT hub_revision, organisation FROM model_registry_entries ORDER BY hub_revision, organisation"
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        apply(connection, [each for each in migrations() if each.name < "0016"])
+        connection.execute(
+            "INSERT INTO model_registry_entries (organisation, model_name, hub_revision, deployment_environment) "
+            "VALUES ('', 'm', 'a', 'e'), ('', 'm', 'b', 'e'), (NULL, 'm', 'b', 'e'), ('us', 'm', 'a', 'e'), ('', 'm', 'theirs', NULL)"
+        )
+        apply(connection, migrations())
+        assert connection.execute(rows).fetchall() == [("a", "us"), ("a", None), ("b", ""), ("b", None), ("theirs", "")]
+
+
 def test_a_migration_that_breaks_leaves_nothing_of_itself_and_the_next_try_goes_on(empty_dsn: str) -> None:
     good = Migration(name="0001_good", script="CREATE TABLE good ();")
     bad = Migration(name="0002_bad", script="CREATE TABLE half (); SELECT 1 / 0;")

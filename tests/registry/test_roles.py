@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -12,6 +13,9 @@ from psycopg.conninfo import make_conninfo
 
 from blocks.errors import RegistryRejected
 from blocks.registry import RegistryClient
+from blocks.registry.path import look
+from flows.doctor.rules.facts import Facts
+from flows.doctor.rules.registry import registry_symptoms
 
 if TYPE_CHECKING:
     from conftest import Databases, Releases
@@ -93,3 +97,15 @@ def test_roles_that_are_missing_and_may_not_be_made_are_one_sentence(databases: 
     )
     with RegistryClient(plain_owner) as client:
         assert client.migrate()[0] == "0004_roles"
+
+
+def test_a_schema_where_everybody_may_create_is_seen_and_what_is_said_closes_it(dsn: str, sql: psycopg.Connection) -> None:
+    def told() -> list[str]:
+        facts = Facts(now=datetime.now(UTC), registry=look(dsn))
+        return [symptom.command for symptom in registry_symptoms(facts)]
+
+    assert told() == []
+    sql.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    (command,) = told()
+    sql.execute(command.encode())
+    assert told() == []

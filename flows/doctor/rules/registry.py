@@ -10,7 +10,7 @@ from flows.doctor.rules.symptom import Symptom
 
 
 def registry_symptoms(facts: Facts) -> Iterator[Symptom]:
-    """No server that takes writes, hosts of the connection string that are away, and a direct address without notices."""
+    """No server that takes writes, hosts that are away, a schema that is open, and a direct address without notices."""
     path = facts.registry
     if path is None:
         return
@@ -30,6 +30,13 @@ def registry_symptoms(facts: Facts) -> Iterator[Symptom]:
                 message=f"of the registry's hosts one cannot be used, so that a failover may find none: {server.problem}.",
                 command="start it, or take it out of the registry's connection string",
             )
+    for schema in sorted({server.open_schema for server in path.servers if server.open_schema}):
+        yield Symptom(
+            kind="registry-open",
+            about="registry",
+            message=f"whoever can log in to the registry's database may create tables and functions in its schema {schema}.",
+            command=f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC;",
+        )
     if path.direct is not None and serving and not path.heard:
         why = path.direct.problem or f"{described(path.direct)}, and hears no notice of the registry"
         yield Symptom(
