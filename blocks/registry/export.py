@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import datetime
 
+from blocks.facts.kinds import EventKind
 from blocks.registry import jsonb
 from blocks.registry.chain import BEGINNING, ChainedEvent, ChainHead
 
@@ -67,7 +68,7 @@ def proven(lines: Iterable[bytes], expected: ChainHead | None = None) -> tuple[i
         place = (event.chain, event.chain_position)
         if sealed.pop(place, event.hash) != event.hash or (expected and place == (0, expected.position) and event.hash != expected.hash):
             raise NotProven(f"line {number} (event {event.id}) has another hash than was sealed or noted: its chain was written anew")
-        if event.chain == 0 and event.kind == "sealed":
+        if event.chain == 0 and event.kind == EventKind.SEALED:
             sealed |= _named(event, number)
         ends[event.chain] = ChainHead(position=event.chain_position, hash=event.hash)
         whole.update(line)

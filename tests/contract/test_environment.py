@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 
 from flows.naming import STORE_CLAIM, WEIGHTS_CLAIM
-from flows.spec.load import ROOT
+from flows.spec.load import ROOT, Deployments
 from sandbox.helm import helm_executable, kubectl_executable
 from sandbox.world import World
 from tests.support.environments import CHART, account_kubeconfig, helm, remove_environments
@@ -212,10 +213,21 @@ def test_the_examples_of_the_page_are_what_they_should_be(tmp_path: Path) -> Non
     page = (ROOT / "docs" / "environments.md").read_text()
 
     documents = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
-    values, secrets = [d for d in documents if "kind" not in d], [d for d in documents if "kind" in d]
+    of_chart = yaml.safe_load((CHART / "values.yaml").read_text()).keys()
+    secrets = [document for document in documents if "kind" in document]
+    values = [document for document in documents if document.keys() <= of_chart]
+    files = [document for document in documents if document not in secrets and document not in values]
 
     assert [secret["kind"] for secret in secrets] == ["SealedSecret", "ExternalSecret"]
     assert {secret["metadata"]["namespace"] for secret in secrets} == {"llm-development"}
+    # what is no chart's is the environment's own file's
+    assert files
+    shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
+    file = tmp_path / "deployments" / "environments" / "development.yaml"
+    for number, given in enumerate(files):
+        name = f"example-{number}"
+        file.with_stem(name).write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **given, "name": name}))
+        assert Deployments(root=tmp_path / "deployments").environment(name)
     # the others are values that the chart takes
     for number, given in enumerate(values):
         path = tmp_path / f"{number}.yaml"

@@ -12,6 +12,8 @@ import pytest
 from flows.weights.tasks.job import run_on_node
 from tests.support.examples import environment
 
+JOB = {"metadata": {"name": "job"}, "spec": {"template": {"spec": {"containers": [{"name": "prefetch"}]}}}}
+
 
 @pytest.mark.parametrize(
     ("outcome", "line", "ends"),
@@ -42,10 +44,10 @@ def test_a_node_that_says_that_it_is_complete_is_not_waited_for_any_longer(
     told: list[Mapping[str, Any]] = []
 
     if ends:
-        assert run_on_node(client, environment(), "gpu-1", {"metadata": {"name": "job"}}, {}, told.append) == line
+        assert run_on_node(client, environment(), "gpu-1", JOB, {}, told.append) == line
         assert (told, deleted) == ([], [])  # it gives on
         assert next(looked) == 1.0
     else:
         with pytest.raises(Exception, match="did not end within"):
-            run_on_node(client, environment(), "gpu-1", {"metadata": {"name": "job"}}, {}, told.append)
+            run_on_node(client, environment(), "gpu-1", JOB, {}, told.append)
         assert told == [line, line]
