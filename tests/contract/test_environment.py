@@ -225,7 +225,7 @@ def test_the_examples_of_the_page_are_what_they_should_be(tmp_path: Path) -> Non
     shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
     file = tmp_path / "deployments" / "environments" / "development.yaml"
     for number, given in enumerate(files):
-        name = f"example-{number}"
+        name = f"example{number}"
         file.with_stem(name).write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **given, "name": name}))
         assert Deployments(root=tmp_path / "deployments").environment(name)
     # the others are values that the chart takes
