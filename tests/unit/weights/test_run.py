@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from blocks.facts import JobState
 from flows.weights.tasks.job import run_on_node
 from tests.support.examples import environment
 
@@ -25,18 +26,17 @@ JOB = {"metadata": {"name": "job"}, "spec": {"template": {"spec": {"containers":
     ],
 )
 def test_a_node_that_says_that_it_is_complete_is_not_waited_for_any_longer(
-    monkeypatch: pytest.MonkeyPatch, outcome: str | None, line: Mapping[str, Any], *, ends: bool
+    monkeypatch: pytest.MonkeyPatch, outcome: Literal["succeeded"] | None, line: Mapping[str, Any], *, ends: bool
 ) -> None:
     looked = iter([0.0, 1.0])
     monkeypatch.setattr("flows.weights.tasks.job.looks", lambda *_: looked)
-    monkeypatch.setattr("flows.weights.tasks.job.lost", lambda *_: "")
-    monkeypatch.setattr("flows.weights.tasks.job._obstacle", lambda *_: None)
     deleted: list[str] = []
     jobs = SimpleNamespace(
         create=lambda *_: None,
         wait=lambda *_: None,
-        get=lambda *_: SimpleNamespace(outcome=outcome, failing=False),
+        get=lambda *_: JobState(name="job", outcome=outcome),
         pods=lambda *_: [],
+        events=lambda *_: (),
         log=lambda *_, lines: json.dumps(line),
         delete=lambda _, name: deleted.append(name),
     )
