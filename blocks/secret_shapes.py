@@ -30,7 +30,7 @@ _STARTS = r"(?:\b|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\[\dm)|(?<=\[\d\dm))"
 _VALUE = (
     r"(?!\*\*\*)(?:\[[^\]\n]{1,500}\]|b?\"(?:[^\"\\\n]|\\.){1,2000}\"|b?'(?:[^'\\\n]|\\.){1,2000}'"
     r"|[|>][+-]?[ \t]{0,3}(?:\n[ \t]{1,40}+\S[^\n]{0,500}){1,100}"
-    r"|(?:(?i:bearer|basic|token|api-?key|negotiate|ntlm)\s{1,3}+|[|>][+-]?(?:\\n|\s){1,40}+)?(?!\{[\s\"'}])(?:\\ |\S){1,4000})"
+    r"|(?:(?i:bearer|basic|token|api-?key|negotiate|ntlm)\s{1,3}+|[|>][+-]?(?:\\n|\s){1,40})?(?!\{[\s\"'}])(?:\\ |\S){1,4000})"
 )
 #: What a sentence about a field begins with: `token_secret: must be a DNS label` says no secret.
 _NO_SENTENCE = r"(?!(?:must|is|are|was|has|have|holds|looks|names|needs|cannot|may|not|set|the|a|an|one|it)\s)"
@@ -48,7 +48,8 @@ _CERTAIN = {
         r"(?P<keep>:(?:\\?/){2})(?!(?i:user:password)@)[^\s:/\"'<>]{0,256}+:(?!\d{1,5}(?:[/?#]|$))"
         r"(?:[^\s\"'<>@]{0,512}+@){0,8}[^\s\"'<>@]{0,512}+(?=@(?!sha256:))"
     ),
-    "a password in an escaped address": r"(?P<keep>%3A%2F%2F[^\s%]{0,256}+%3A)(?:(?!%40)[^\s\"'<>&]){1,512}+(?=%40)",
+    # No group here is possessive: Python before 3.11.5 loses matches of one that has to go back within itself (python/cpython#106052).
+    "a password in an escaped address": r"(?P<keep>%3A%2F%2F[^\s%]{0,256}+%3A)(?:(?!%40)[^\s\"'<>&]){1,512}(?=%40)",
     # vLLM takes it as an argument, so it would stand in the pod's spec, whatever its shape.
     "a key of vLLM's server": rf"(?P<keep>--api-key\b[\"']?(?:\s{{0,3}}+[=:,]\s{{0,3}}+|\s{{1,3}}+|$)){_VALUE}?",
     "a Hugging Face token": _STARTS + r"hf_(?:[A-Za-z0-9]{16,200}|(?=[a-z]{0,60}[0-9A-Z])[A-Za-z0-9]{6,200})",
@@ -76,7 +77,7 @@ _LIKELY = {
     "a header in a list of them": rf"(?P<keep>\(b?[\"'][A-Za-z_-]{{0,40}}(?i:{_NAME})[\"'],\s{{0,3}}+)(?=b?[\"']){_VALUE}",
     # As Kubernetes, Helm and their errors write a variable of the environment.
     "a secret variable": (
-        rf"(?P<keep>\bname{_QUOTE}\s?[=:]\s{{0,3}}+{_QUOTE}[A-Za-z0-9_-]{{0,60}}(?i:{_NAME}){_QUOTE}(?:[,\s]|\\[nrt]){{1,40}}+{_QUOTE}value{_QUOTE}"
+        rf"(?P<keep>\bname{_QUOTE}\s?[=:]\s{{0,3}}+{_QUOTE}[A-Za-z0-9_-]{{0,60}}(?i:{_NAME}){_QUOTE}(?:[,\s]|\\[nrt]){{1,40}}{_QUOTE}value{_QUOTE}"
         rf"\s?[=:]\s{{0,3}}+){_VALUE}"
     ),
     "a short Hugging Face token": r"\bhf_[a-z]{10,15}\b",
