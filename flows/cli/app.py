@@ -19,6 +19,7 @@ from flows.cli.doctor import add_commands as add_doctor
 from flows.cli.fit import add_commands as add_fit
 from flows.cli.operators import add_commands as add_operators
 from flows.cli.output import say, say_exactly, say_json
+from flows.cli.serve import serve
 from flows.cli.shared import AsJson, no_text, open_registry, require_prefect
 from flows.errors import Refusal, SpecInvalid
 
@@ -247,6 +248,7 @@ def _end(seen: Progress) -> None:
         sys.exit(_EXIT_CODES.get(seen.state, FAILED))
 
 
+app.command()(serve)
 add_approvals(app)
 add_operators(app)
 add_doctor(app)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flows.errors import SpecInvalid
+from flows.spec.access import Access
 from flows.spec.approval import Approvers, plain_name
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
 from flows.spec.differences import too_wide
@@ -183,6 +184,22 @@ class Deployments:
                         f"{name!r} is also a name of {seen[name]!r}; one person is one approver, so that nobody can agree twice.",
                     )
                 seen[name] = approver.name
+        return known
+
+    def access(self) -> Access:
+        """Who may see and do what in the console; nobody anything where `access.yaml` is not there.
+
+        Raises:
+            SpecInvalid: The file is wrong, or a grant is for nobody.
+        """
+        path = self.root / "access.yaml"
+        if not path.is_file():
+            return Access()
+        source = read(path, self._relative(path))
+        known = source.validated(Access)
+        for index, grant in enumerate(known.grants):
+            if not grant.people and not grant.groups:
+                raise source.invalid(("grants", index), "is for nobody: name people or groups.")
         return known
 
     def names(self, kind: str) -> list[str]:

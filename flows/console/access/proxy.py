@@ -1,0 +1,31 @@
+"""Who a proxy with a sign-in of its own says that somebody is."""
+
+from __future__ import annotations
+
+import hmac
+
+from fastapi import Request
+
+from flows.console.settings import ConsoleSettings
+
+#: What the proxy sends; it must take these out of what clients send.
+USER, GROUPS, SECRET = "X-Forwarded-User", "X-Forwarded-Groups", "X-Slipway-Proxy-Secret"  # a header's name
+
+
+def told_by_proxy(request: Request, settings: ConsoleSettings) -> tuple[str, tuple[str, ...]] | None:
+    """Who it is, and their groups; none unless a configured address says so, and proves by the secret that it is the proxy.
+
+    The address alone would do for anybody else on that machine, the secret alone for anybody whom it was told.
+    """
+    peer = request.client.host if request.client is not None else ""
+    if settings.proxy_secret is None or not settings.is_proxy(peer):
+        return None
+    secrets, names = request.headers.getlist(SECRET), request.headers.getlist(USER)
+    # Once each: of two, a proxy in between and we might not mean the same.
+    if len(secrets) != 1 or len(names) != 1 or not hmac.compare_digest(secrets[0].encode(), settings.proxy_secret.encode()):
+        return None
+    name = names[0].strip()
+    if not name or len(name) > 200 or not name.isprintable():
+        return None
+    groups = tuple(each.strip() for each in ",".join(request.headers.getlist(GROUPS)).split(",") if each.strip())
+    return name, groups[:200]

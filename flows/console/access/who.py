@@ -1,0 +1,74 @@
+"""The dependency of every endpoint that is not for everybody: who asks. It also keeps their rates, and other sites' pages out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from flows.console.access.caller import Caller
+from flows.console.access.own_pages import require_own_page
+from flows.console.access.proxy import told_by_proxy
+from flows.console.access.sessions import form_token, session_of
+from flows.console.edge.gate import address_of
+from flows.console.edge.problems import ProblemError
+from flows.console.services import Services
+from flows.console.settings import ConsoleSettings
+from flows.spec.access import Role
+
+
+async def signed_in(request: Request) -> Caller:
+    """Who asks.
+
+    Raises:
+        ProblemError: Nobody that is known (401), a page elsewhere (403), or too often (429).
+    """
+    settings: ConsoleSettings = request.app.state.settings
+    limits = request.app.state.limits
+    found = _known(request, settings)
+    if found is None:
+        limits.sign_ins.require(address_of(request.scope, settings), "requests without a sign-in")
+        raise ProblemError(401, "not-signed-in", "Sign in, or send a token.", {"WWW-Authenticate": 'Bearer realm="slipway"'})
+    limits.callers.require(found.name, "requests of yours")
+    await require_own_page(request, settings, found)
+    if request.method not in ("GET", "HEAD"):
+        limits.writes.require(found.name, "changes of yours")
+    return found
+
+
+def _known(request: Request, settings: ConsoleSettings) -> Caller | None:
+    services: Services = request.app.state.services
+    if (told := told_by_proxy(request, settings)) is not None:
+        name, groups = told
+        grants = services.deployments.access().of(name, groups)
+        return Caller(name=name, how="proxy", grants=grants, csrf=form_token(settings, f"proxy\0{name}"))
+    if (session := session_of(request, settings)) is not None:
+        grants = services.deployments.access().of(session.name, session.groups)
+        return Caller(name=session.name, how="session", grants=grants, csrf=form_token(settings, session.id))
+    return None
+
+
+#: Who asks, as an endpoint's parameter.
+SignedIn = Annotated[Caller, Depends(signed_in)]
+
+
+def require(caller: Caller, role: Role, model: str, environment: str) -> None:
+    """Refuse somebody who may not.
+
+    Raises:
+        ProblemError: They see it and may not do it (403), or may not even know of it (404).
+    """
+    if not caller.sees(model, environment):
+        raise ProblemError(404, "not-found", "There is no such model in such an environment that you may see.")
+    if not caller.may(role, model, environment):
+        raise ProblemError(403, "not-allowed", f"You are no {role} of {model} in {environment}.")
+
+
+def require_admin(caller: Caller) -> None:
+    """Refuse somebody who is no administrator of everything.
+
+    Raises:
+        ProblemError: They are not (403).
+    """
+    if not caller.is_admin():
+        raise ProblemError(403, "not-allowed", "That is for administrators of all models and environments.")

@@ -1,0 +1,37 @@
+"""Puts the console together: what every request passes, who may ask, the API, the pages."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from flows.console.api.router import api_router
+from flows.console.edge.gate import Gate
+from flows.console.edge.headers import SecurityHeaders
+from flows.console.edge.limits import Limits
+from flows.console.edge.problems import handle_problems
+from flows.console.edge.requests import RequestIds
+from flows.console.probes import router as probes
+from flows.console.services import Services
+from flows.console.settings import ConsoleSettings
+
+
+def console_app(settings: ConsoleSettings, services: Services, limits: Limits | None = None) -> FastAPI:
+    """The console as an ASGI application.
+
+    Args:
+        settings: How it is reached, and whom it believes.
+        services: What it asks; open for as long as it serves.
+        limits: The rates; those of this process if left out.
+    """
+    # Its own pages for OpenAPI load their script from elsewhere.
+    app = FastAPI(title="Slipway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.settings, app.state.services = settings, services
+    app.state.limits = limits or Limits()
+    handle_problems(app)
+    app.include_router(probes)
+    app.include_router(api_router())
+    # The last is met first.
+    app.add_middleware(Gate, settings=settings, limits=app.state.limits)
+    app.add_middleware(SecurityHeaders, secure=settings.secure)
+    app.add_middleware(RequestIds)
+    return app

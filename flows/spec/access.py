@@ -1,0 +1,82 @@
+"""Who may see and do what in the console: the grants of `deployments/access.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, StringConstraints
+
+from flows.spec.approval import plain_name
+from flows.spec.types import STRICT
+
+#: What somebody may do, each also what those before it may.
+Role = Literal["viewer", "operator", "admin"]
+
+#: All roles, the least first.
+ROLES: tuple[Role, ...] = get_args(Role)
+
+#: A name, or the beginning of one and a star.
+Pattern = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,95})?\*?$", min_length=1)]
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """A role for some people, somewhere.
+
+    Attributes:
+        role: What they may do: look (`viewer`), start and stop things (`operator`), or also look after tokens and the record (`admin`).
+        people: Names, as the sign-in gives them.
+        groups: Groups, as the sign-in lists them; `*` is everybody who can sign in.
+        models: Names of models, or beginnings of names and a star.
+        environments: The same of environments.
+    """
+
+    __pydantic_config__ = STRICT
+
+    role: Role
+    people: tuple[Name, ...] = ()
+    groups: tuple[Name, ...] = ()
+    models: Annotated[tuple[Pattern, ...], Field(min_length=1)] = ("*",)
+    environments: Annotated[tuple[Pattern, ...], Field(min_length=1)] = ("*",)
+
+    def covers(self, model: str, environment: str) -> bool:
+        """Whether it holds for the model in the environment."""
+        return self.covers_model(model) and any(_fits(pattern, environment) for pattern in self.environments)
+
+    def covers_model(self, model: str) -> bool:
+        """Whether it holds for the model in some environment."""
+        return any(_fits(pattern, model) for pattern in self.models)
+
+    def is_everywhere(self) -> bool:
+        """Whether it holds for all there is."""
+        return "*" in self.models and "*" in self.environments
+
+    def is_for(self, name: str, groups: Iterable[str]) -> bool:
+        """Whether it is theirs."""
+        return plain_name(name) in map(plain_name, self.people) or "*" in self.groups or not set(self.groups).isdisjoint(groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """All grants; nobody may do anything that none of them says."""
+
+    __pydantic_config__ = STRICT
+
+    grants: tuple[Grant, ...] = ()
+
+    def of(self, name: str, groups: Iterable[str]) -> tuple[Grant, ...]:
+        """The grants of somebody who is in these groups."""
+        known = tuple(groups)
+        return tuple(grant for grant in self.grants if grant.is_for(name, known))
+
+    def groups(self) -> frozenset[str]:
+        """The groups that any grant is for."""
+        return frozenset(group for grant in self.grants for group in grant.groups)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
