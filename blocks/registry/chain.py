@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,6 +70,50 @@ class ChainedEvent:
         detail = jsonb.read(self.detail)
         told = {**vars(self), "occurred_at": self.occurred_at.astimezone(UTC).isoformat(), "detail": detail}
         return json.dumps(told if _as_stored(detail) == self.detail else {**told, "detail_text": self.detail}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventProof:
+    """What computing an event's chain again found, from the event to the seal that stands for it.
+
+    Attributes:
+        holds: Whether all of it follows from what comes before; what is not sealed yet holds as far as its chain goes.
+        message: The same as a sentence.
+        links: Events that were computed again, the event itself among them.
+    """
+
+    holds: bool
+    message: str
+    links: int
+
+
+def prove(position: int, sealed: ChainHead | None, events: Sequence[ChainedEvent]) -> EventProof:
+    """Compute the event at that place again, and all that follow it up to the one that a seal names.
+
+    Args:
+        position: The event's place in its chain.
+        sealed: The place and the hash that the seal names; None before there is a seal.
+        events: The event before it, if it is not the first, itself, and those after it up to the sealed one, in their order.
+    """
+    before = BEGINNING if position == 1 else events[0].hash if events and events[0].chain_position == position - 1 else None
+    rest = [event for event in events if event.chain_position >= position]
+    if before is None or not rest or rest[0].chain_position != position:
+        return EventProof(holds=False, message="The event before it is not there: it was removed.", links=0)
+    for place, event in enumerate(rest, start=position):
+        if event.chain_position != place or event.previous_hash != before:
+            return EventProof(holds=False, message=f"Position {place} does not follow the event before it.", links=place - position)
+        if event.computed_hash() != event.hash:
+            return EventProof(holds=False, message=f"Position {place} is not what its hash says: it was altered.", links=place - position)
+        before = event.hash
+        if sealed is not None and sealed.position == place:
+            holds = sealed.hash == event.hash
+            message = (
+                "Computed again up to its seal: it is what was recorded." if holds else f"The seal names another event at position {place}."
+            )
+            return EventProof(holds=holds, message=message, links=place - position + 1)
+    if sealed is None:
+        return EventProof(holds=True, message="It follows from the event before it; no seal stands for it yet.", links=len(rest))
+    return EventProof(holds=True, message=f"Computed again for {len(rest)} events; its seal is further on.", links=len(rest))
 
 
 def link(chain: int, previous_hash: str, position: int, text: str) -> str:

@@ -14,6 +14,7 @@ from blocks.registry.health import HealthRecord
 from blocks.registry.lifecycle import Lifecycle
 from blocks.registry.locks import Locks
 from blocks.registry.migrate import apply, missing
+from blocks.registry.overview import Overview
 from blocks.registry.repeated import repeated
 from blocks.registry.run_record import RunRecord
 from blocks.registry.session import Session, row
@@ -40,6 +41,7 @@ class RegistryClient:
         runs: Answers for runs: what they began and never ended, and what became of those that died.
         health: Remembers health checks.
         figures: What metrics read.
+        overview: What pages show.
         audit: Checks and exports the record.
 
     Args:
@@ -63,6 +65,7 @@ class RegistryClient:
         self.runs = RunRecord(session)
         self.health = HealthRecord(session)
         self.figures = Figures(session)
+        self.overview = Overview(session)
         self.audit = Audit(session)
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from flows.spec import Candidate
+from flows.text import gib
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,36 @@ def changes(current: Candidate | None, candidate: Candidate) -> tuple[Change, ..
         for what in dict.fromkeys([*after, *before])
         if before.get(what) != after.get(what)
     )
+
+
+def differences(current: Candidate | None, candidate: Candidate) -> tuple[Change, ...]:
+    """All that differs: `changes`, and behind them what was read of the model (licences, weights), which follows from the commit.
+
+    `changes` itself stays as it is: what was approved names the hash of a document with these.
+    """
+    if current is None:
+        return ()
+    before, after = _about(current), _about(candidate)
+    read = [
+        Change(what=what, now=before.get(what, "not known"), new=after.get(what, "not known"))
+        for what in dict.fromkeys([*after, *before])
+        if before.get(what) != after.get(what)
+    ]
+    return (*changes(current, candidate), *read)
+
+
+def _about(candidate: Candidate) -> dict[str, str]:
+    about = candidate.about
+    if about is None:  # a candidate from before models were looked into
+        return {}
+    return {
+        "licence": ", ".join(about.licences) or "none named",
+        "gated": "yes" if about.gated else "no",
+        "architecture": about.config.architecture or "unnamed",
+        "parameters": f"{about.parameters:,} in {about.dtype}",
+        "quantisation": about.config.quantisation or "none",
+        "memory of the weights": f"{gib(about.weights_bytes)} on {candidate.engine.gpus} GPU(s)",
+    }
 
 
 def _facts(candidate: Candidate) -> dict[str, str]:

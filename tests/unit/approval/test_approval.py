@@ -196,6 +196,15 @@ def test_what_changes_is_told_and_what_does_not_is_not() -> None:
     assert (change.what, change.now, change.new) == ("engine.speculative", "none", "method=mtp tokens=1 lookup_min=2 lookup_max=4")
 
 
+def test_all_that_differs_tells_what_was_read_of_the_model_too() -> None:
+    before, after = candidate(about=facts()), candidate(about=replace(facts(), licences=("apache-2.0", "mit"), gated=True))
+
+    assert changes(before, after) == ()  # what was approved is bound to these words
+    assert [(change.what, change.new) for change in differences(before, after)] == [("licence", "apache-2.0, mit"), ("gated", "yes")]
+    assert {change.now for change in differences(candidate(), after)} == {"not known"}
+    assert differences(None, after) == ()
+
+
 def request(**changes: Any) -> OpenRequest:
     asked = event("approval_requested", occurred_at=NOW - timedelta(hours=1))
     return replace(OpenRequest(**vars(asked), frozen_until=None), **changes)
