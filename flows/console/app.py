@@ -11,6 +11,7 @@ from flows.console.edge.limits import Limits
 from flows.console.edge.problems import handle_problems
 from flows.console.edge.requests import RequestIds
 from flows.console.probes import router as probes
+from flows.console.reads.site import Reads
 from flows.console.services import Services
 from flows.console.settings import ConsoleSettings
 
@@ -27,6 +28,7 @@ def console_app(settings: ConsoleSettings, services: Services, limits: Limits | 
     app = FastAPI(title="Slipway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.services = settings, services
     app.state.limits = limits or Limits()
+    app.state.reads = Reads(registry=services.registry, prefect=services.prefect, deployments=services.deployments, now=services.now)
     handle_problems(app)
     app.include_router(probes)
     app.include_router(api_router())

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -66,6 +66,11 @@ class PrefectApi:
         if self.url.lower().startswith("https:"):  # reading the authorities of all the world takes longer than the request
             handlers.append(urllib.request.HTTPSHandler(context=_tls(self._settings)))
         self._opener = urllib.request.build_opener(*handlers)
+
+    def within(self, seconds: float) -> PrefectApi:
+        """The same, as a page asks that somebody looks at: once, and for so many seconds at the most."""
+        timeout = min(seconds, self._settings.api_request_timeout)
+        return PrefectApi(replace(self._settings, client_max_retries=0, api_request_timeout=timeout))
 
     def get(self, path: str) -> Any:
         """What is there; none if there is nothing."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+from fastapi import Request
 
 from blocks.registry import RegistryClient
 from blocks.registry.documents import StoredEvidence
@@ -21,7 +23,6 @@ from flows.console.reads.routes import RouteRow, routes_of
 from flows.console.reads.runs import FLOWS, RUNS, RunPage, read_runs
 from flows.errors import SpecInvalid
 from flows.runtime.prefect_api import PrefectApi
-from flows.runtime.prefect_settings import PrefectSettings, prefect_settings
 from flows.spec import Deployments
 
 #: How old the fleet may be that is shown, in seconds: many who look cost one reading.
@@ -29,16 +30,6 @@ FLEET_SECONDS = 2.0
 
 #: How long a page waits for Prefect, in seconds.
 PREFECT_SECONDS = 5.0
-
-
-def patient_for_pages(settings: PrefectSettings | None = None) -> PrefectApi:
-    """Prefect's API as a page asks it: once, and for seconds; who runs a command waits for a minute.
-
-    Raises:
-        SpecInvalid: No server is set.
-    """
-    found = settings or prefect_settings()
-    return PrefectApi(replace(found, client_max_retries=0, api_request_timeout=min(found.api_request_timeout, PREFECT_SECONDS)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +48,14 @@ class Reads:
 
     Args:
         registry: Open; its pool gives each thread a connection.
-        prefect: As a page asks it (`patient_for_pages`).
+        prefect: Prefect's API; a page waits five seconds for it.
         deployments: The folder that says what runs where; read anew at each call.
         now: The clock.
     """
 
     def __init__(self, *, registry: RegistryClient, prefect: PrefectApi, deployments: Deployments, now: Callable[[], datetime]) -> None:
         self._registry = registry
-        self._prefect = prefect
+        self._prefect = prefect = prefect.within(PREFECT_SECONDS)
         self._deployments = deployments
         self._now = now
         self._clusters = Clusters(prefect)
@@ -152,3 +143,9 @@ class Reads:
             if stored.sha256 in (event.detail.get("evidence_sha256"), event.detail.get("page_sha256")):
                 return event.model or "", event.environment or ""
         return "", ""
+
+
+def reads(request: Request) -> Reads:
+    """The reads of the app that the request came to: a FastAPI dependency."""
+    found: Reads = request.app.state.reads
+    return found

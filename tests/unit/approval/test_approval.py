@@ -11,9 +11,9 @@ import pytest
 from blocks.facts.registry import Event, OpenRequest
 from flows.approval.expiry import WaitingRun, request_step
 from flows.approval.rules import Choice, changed, count_answers, requester_refusal, standing, subject_of, tally, why_not, why_shut
-from flows.candidate.changes import changes
+from flows.candidate.changes import changes, differences
 from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
-from tests.support.examples import candidate, environment, event
+from tests.support.examples import about, candidate, environment, event
 
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
 POLICY = ApprovalPolicy(required=True)
@@ -197,10 +197,10 @@ def test_what_changes_is_told_and_what_does_not_is_not() -> None:
 
 
 def test_all_that_differs_tells_what_was_read_of_the_model_too() -> None:
-    before, after = candidate(about=facts()), candidate(about=replace(facts(), licences=("apache-2.0", "mit"), gated=True))
+    before, after = candidate(about=about()), candidate(about=replace(about(), licences=("apache-2.0", "mit"), gated=False))
 
     assert changes(before, after) == ()  # what was approved is bound to these words
-    assert [(change.what, change.new) for change in differences(before, after)] == [("licence", "apache-2.0, mit"), ("gated", "yes")]
+    assert [(change.what, change.new) for change in differences(before, after)] == [("licence", "apache-2.0, mit"), ("gated", "no")]
     assert {change.now for change in differences(candidate(), after)} == {"not known"}
     assert differences(None, after) == ()
 
