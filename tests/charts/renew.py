@@ -13,7 +13,10 @@ from tests.charts.value_table import PAGE, with_table
 GOLDEN = Path(__file__).parent / "golden"
 
 #: One release for each environment, and one for each scenario; the others differ in what these show already.
-RENDERS = [*((environment, "minimal") for environment in ENVIRONMENTS), *(("production", name) for name in SCENARIOS if name != "minimal")]
+RENDERS = [
+    *((environment, "minimal") for environment in ENVIRONMENTS),
+    *(("production", name) for name in (*SCENARIOS, "canary") if name != "minimal"),
+]
 
 
 def golden(environment: str, scenario: str) -> Path:

@@ -102,8 +102,9 @@ def _of_selectors(documents: Sequence[Document], pods: Sequence[tuple[str, Mappi
     for document in of_kind(documents, "Service", "PodDisruptionBudget"):
         selector = document["spec"]["selector"]
         selector = selector.get("matchLabels", selector)
-        if not all(selector.items() <= labels.items() for labels in serving):
-            yield f"{document['kind']} selects none of the release's pods"
+        # Those of one engine: where there are two, each has its own.
+        if sum(selector.items() <= labels.items() for labels in serving) != 1:
+            yield f"{document['kind']} selects none of the release's pods, or those of two engines"
         if any(selector.items() <= labels.items() for labels in others):
             yield f"{document['kind']} selects pods that do not serve"
     policies = of_kind(documents, "NetworkPolicy")
@@ -114,7 +115,15 @@ def _of_selectors(documents: Sequence[Document], pods: Sequence[tuple[str, Mappi
 
 
 def _of_scaling(documents: Sequence[Document]) -> Iterator[str]:
-    (deployment,) = of_kind(documents, "Deployment")
+    for deployment in (deployments := of_kind(documents, "Deployment")):
+        name = deployment["metadata"]["name"]
+        yield from _of_pods(
+            deployment, [document for document in documents if len(deployments) == 1 or document["metadata"]["name"] == name]
+        )
+
+
+def _of_pods(deployment: Document, documents: Sequence[Document]) -> Iterator[str]:
+    """Who says how many pods a Deployment has; `documents` are those of its engine."""
     scalers = of_kind(documents, "HorizontalPodAutoscaler", "ScaledObject")
     most = deployment["spec"].get("replicas", 1)
     if ("replicas" in deployment["spec"]) is bool(scalers):

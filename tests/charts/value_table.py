@@ -48,18 +48,29 @@ def values(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[st
 
 
 def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The node with what it refers to; its own words win."""
+    """The node with what it refers to; its own words win. What is the same as another value is not told again."""
+    if str(node.get("$ref", "")).startswith("#/properties/"):
+        return dict(node)
     name = str(node.get("$ref", "")).rpartition("/")[2]
     return {**(schema["$defs"][name] if name else {}), **node}
 
 
 def _allowed(node: Mapping[str, Any]) -> str:
+    if "$ref" in node and "type" not in node:
+        return f"as `{node['$ref'].rpartition('/')[2]}`"
     if "enum" in node:
         return ", ".join(f"`{choice}`" for choice in node["enum"])
     if "patternProperties" in node:
         return "names and texts"
     kinds = [node["type"]] if isinstance(node["type"], str) else node["type"]
-    words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true` or `false`", "array": "list"}
+    words = {
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "boolean": "`true` or `false`",
+        "array": "list",
+        "null": "null",
+    }
     said = " or ".join(words[kind] for kind in kinds)
     low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum")
     if low is not None and high is not None:

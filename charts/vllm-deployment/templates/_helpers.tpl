@@ -1,9 +1,9 @@
 {{/*
-Selector labels: name and instance, for ever. Selectors are immutable, so nothing that can change may enter here.
+Selector labels of an engine: name and its slot's instance, for ever. Selectors are immutable, so nothing that can change may enter here.
 */}}
 {{- define "vllm-deployment.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name | quote }}
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/instance: {{ .instance | quote }}
 {{- end }}
 
 {{/*
@@ -25,10 +25,11 @@ slipway.dev/commit: {{ .Values.model.commit | quote }}
 {{- end }}
 
 {{/*
-Labels of every object. Not for pods: the chart's version would restart them.
+Labels of every object, whichever engine it belongs to. Not for pods: the chart's version would restart them.
 */}}
 {{- define "vllm-deployment.labels" -}}
-{{ include "vllm-deployment.selectorLabels" . }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: slipway
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
@@ -39,7 +40,7 @@ slipway.dev/environment: {{ .Values.environment | quote }}
 The ConfigMap's name holds its content's hash: pods of the old candidate never see the new one's template.
 */}}
 {{- define "vllm-deployment.chatTemplateName" -}}
-{{ .Values.fullname }}-chat-template-{{ .Values.engine.chatTemplate | sha256sum | trunc 8 }}
+{{ .name }}-chat-template-{{ .Values.engine.chatTemplate | sha256sum | trunc 8 }}
 {{- end }}
 
 {{/*
