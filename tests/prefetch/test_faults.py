@@ -40,7 +40,7 @@ def test_a_fault_that_passes_is_got_over(node: Node, fault: Fault) -> None:
     wanted = node.want(shards(1))
     node.hub.faults.add(fault)
 
-    ended = wanted.fetch()
+    ended = wanted.fetch(**({"timeout_seconds": 1} if fault.stall_after_bytes is not None else {}))
 
     assert (ended.code, ended.event) == (0, "complete")
     assert wanted.is_whole()
@@ -127,7 +127,7 @@ def test_wrong_bytes_are_deleted(node: Node) -> None:
 
 def test_links_that_expire_in_the_middle_are_asked_for_anew(node: Node) -> None:
     wanted = node.want(shards(1))
-    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=500_000))
+    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=200_000))
     process = node.start(*wanted.command())
     expire = threading.Thread(target=lambda: (_until(lambda: node.hub.requests.bytes_sent("cdn") > 5 * SEGMENT), node.hub.expire_links()))
     expire.start()

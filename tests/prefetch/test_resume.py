@@ -30,7 +30,7 @@ def kill_when(wanted: Wanted, sent_bytes: int, how: int = signal.SIGKILL) -> Non
 def test_killed_again_and_again_it_loses_a_segment_of_each_connection_at_most(node: Node) -> None:
     wanted = node.want(shards(1, 2))
     size = 2 * len(wanted.files["model-1.safetensors"])
-    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=400_000))
+    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=200_000))
     kills = [1, SEGMENT - 1, 5 * SEGMENT + 1, 9 * SEGMENT]
     for sent_bytes in kills:
         kill_when(wanted, sent_bytes)
@@ -49,7 +49,7 @@ def test_killed_again_and_again_it_loses_a_segment_of_each_connection_at_most(no
 
 def test_it_ends_at_once_on_sigterm_and_goes_on_later(node: Node) -> None:
     wanted = node.want(shards(1))
-    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=400_000))
+    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=200_000))
 
     kill_when(wanted, 5 * SEGMENT, signal.SIGTERM)
 
@@ -61,7 +61,7 @@ def test_it_ends_at_once_on_sigterm_and_goes_on_later(node: Node) -> None:
 @pytest.mark.parametrize("damage", ["segment", "journal", "half a line", "other segments"])
 def test_what_a_lost_node_left_behind_is_not_believed(node: Node, damage: str) -> None:
     wanted = node.want(shards(1))
-    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=400_000))
+    node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=200_000))
     kill_when(wanted, 9 * SEGMENT)
     node.hub.faults.clear()
     (journal,) = (node.store / ".parts").glob("*.journal")

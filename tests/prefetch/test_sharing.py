@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -20,7 +21,7 @@ from sandbox.hub import Fault, Hub
 from tests.prefetch.conftest import SEGMENT, Ended, Node, Wanted, shards
 from tests.support.cache import CachingProxy
 
-#: Addresses of this machine that nobody else listens on, all with one port.
+#: All of them listen on one port, each on an address of its own.
 PORT = 8444
 
 
@@ -30,7 +31,11 @@ class Fleet:
 
     wanted: list[Wanted]
     secret: Path
-    host: int
+
+    def address(self, rank: int) -> str:
+        """An address of this machine that nobody else listens on: not another run of these tests either."""
+        host, process = divmod(os.getpid(), 250)
+        return f"127.{100 + host % 150}.{process}.{rank + 1}:{PORT}"
 
     def start(self, rank: int, **options: Any) -> subprocess.Popen[str]:
         wanted = self.wanted[rank]
@@ -38,13 +43,14 @@ class Fleet:
             "share_secret": self.secret,
             "share_rank": rank,
             "share_nodes": len(self.wanted),
-            "share_bind": f"127.8.{self.host}.{rank + 1}:{PORT}",
-            "share_quiet_seconds": 2,
-            "share_linger_seconds": 5,
-            "share_meet_seconds": 5,
+            "share_bind": self.address(rank),
+            # On a busy machine a program begins seconds after another: none is done without because it is late.
+            "share_meet_seconds": 40,
+            "share_quiet_seconds": 40,
+            "share_linger_seconds": 40,
             **options,
         }
-        others = [word for number in range(len(self.wanted)) for word in ("--share-with", f"127.8.{self.host}.{number + 1}:{PORT}")]
+        others = [word for number in range(len(self.wanted)) for word in ("--share-with", self.address(number))]
         # Programs of their own, and no forks: each listens, and lives on with threads of its own.
         return subprocess.Popen(
             [*wanted.command(**chosen), *others],
@@ -59,6 +65,12 @@ class Fleet:
         return ended([self.start(rank, **options) for rank in ranks])
 
 
+def came(results: Sequence[Ended]) -> tuple[int, int]:
+    """Bytes that all of them say came from the hub, and from each other."""
+    said = [result.lines[-1] for result in results]
+    return sum(line["hub_bytes"] for line in said), sum(sum(line["peer_bytes"].values()) for line in said)
+
+
 def ended(processes: Sequence[subprocess.Popen[str]]) -> list[Ended]:
     found = []
     for process in processes:
@@ -69,7 +81,7 @@ def ended(processes: Sequence[subprocess.Popen[str]]) -> list[Ended]:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, hub: Hub, forks: Forks, worker_id: str) -> Any:
+def fleet(tmp_path: Path, hub: Hub, forks: Forks) -> Any:
     def make(count: int, files: dict[str, bytes]) -> Fleet:
         secret = tmp_path / "secret"
         secret.mkdir()
@@ -80,7 +92,7 @@ def fleet(tmp_path: Path, hub: Hub, forks: Forks, worker_id: str) -> Any:
             (folder := tmp_path / f"node-{number}").mkdir()
             node = Node(folder, hub, forks)
             wanted.append(node.want(files) if not wanted else Wanted(node, wanted[0].candidate, files))
-        return Fleet(wanted, secret, int("0" + "".join(c for c in worker_id if c.isdigit())))
+        return Fleet(wanted, secret)
 
     return make
 
@@ -92,9 +104,12 @@ def test_nodes_share_one_download(fleet: Any) -> None:
     results = made.run([0, 1, 2])
     assert [result.event for result in results] == ["complete"] * 3
     assert all(wanted.is_whole() for wanted in made.wanted)
-    said = [result.lines[-1] for result in results]
-    assert hub.requests.bytes_sent("cdn") <= 1.15 * made.wanted[0].size_bytes
-    assert all(line["peer_bytes"] for line in said)
+    # Who brings how much depends on who begins first: not that the hub sends all of it about once, and they each other the rest.
+    size_bytes = made.wanted[0].size_bytes
+    assert hub.requests.bytes_sent("cdn") <= 1.15 * size_bytes
+    from_hub, from_peers = came(results)
+    assert size_bytes <= from_hub <= 1.15 * size_bytes
+    assert from_hub + from_peers >= 3 * size_bytes
 
 
 def test_one_that_has_it_gives_it_and_the_hub_is_not_asked(fleet: Any) -> None:
@@ -115,14 +130,18 @@ def test_one_that_has_it_gives_it_and_the_hub_is_not_asked(fleet: Any) -> None:
 
 def test_one_that_is_killed_at_any_moment_is_done_without_and_comes_back(fleet: Any) -> None:
     made = fleet(3, shards(4, 5, size=60 * SEGMENT))
-    processes = [made.start(rank) for rank in range(3)]
-    journals = made.wanted[1].node.store / ".parts"
+    hub = made.wanted[0].node.hub
+    hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=500_000))  # it is still at it when it is killed
+    processes = [made.start(rank, share_quiet_seconds=2) for rank in range(3)]
+    journals, deadline = made.wanted[1].node.store / ".parts", time.monotonic() + 60
     while not any(len(path.read_text().splitlines()) > 4 for path in journals.glob("*.journal")):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
+    hub.faults.clear()
     processes[1].kill()
     processes[1].communicate()
 
-    (again,) = made.run([1])
+    (again,) = made.run([1], share_quiet_seconds=2)
 
     assert again.event == "complete"
     assert [result.event for result in ended([processes[0], processes[2]])] == ["complete"] * 2
@@ -135,13 +154,19 @@ def test_a_stranger_gets_nothing_and_holds_nobody_up(fleet: Any, tmp_path: Path)
     for name, text in share_secret().items():
         (foreign / name).write_text(text)
 
-    results = made.run([0], share_meet_seconds=1, share_linger_seconds=1) + ended(
-        [made.start(0, share_linger_seconds=4), made.start(1, share_secret=foreign, share_meet_seconds=1, share_linger_seconds=1)]
+    assert made.wanted[0].fetch().event == "complete"
+
+    # Nobody is heard, and so nobody is waited for longer than for one that is late.
+    results = ended(
+        [
+            made.start(0, share_linger_seconds=4),
+            made.start(1, share_secret=foreign, share_meet_seconds=1, share_quiet_seconds=2, share_linger_seconds=1),
+        ]
     )
 
-    assert [result.event for result in results] == ["complete"] * 3
+    assert [result.event for result in results] == ["complete"] * 2
     # the other holds another key: it is told nothing, and comes to everything by the hub
-    assert results[2].lines[-1]["peer_bytes"] == {}
+    assert results[1].lines[-1]["peer_bytes"] == {}
     assert made.wanted[1].is_whole()
 
 
@@ -178,7 +203,7 @@ def test_without_the_hub_all_end_with_its_error(fleet: Any) -> None:
     for wanted in made.wanted:
         wanted.node.variables["HF_ENDPOINT"] = "http://127.0.0.1:9"
 
-    for result in made.run([0, 1]):
+    for result in made.run([0, 1], share_quiet_seconds=2, share_linger_seconds=2):
         assert (result.event, result.error) == ("failed", "HubUnreachable")
 
 

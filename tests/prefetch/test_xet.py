@@ -66,7 +66,7 @@ def test_a_store_in_trouble_is_one_sentence(node: Node) -> None:
 def test_a_kill_loses_a_segment_of_each_connection_at_most(node: Node) -> None:
     # given a store that is slow enough to be killed in the middle
     wanted = node.want(shards(1, size=40 * SEGMENT), xet=True)
-    node.hub.faults.add(Fault(origin="cas", path="/xorbs/*", times=None, delay_seconds=0.1))
+    node.hub.faults.add(Fault(origin="cas", path="/xorbs/*", times=None, delay_seconds=0.2))
     process = node.start(*wanted.command(plain_limit_bytes=100_000))
     deadline = time.monotonic() + 40
     journal = node.store / ".parts"
