@@ -66,6 +66,7 @@ _CERTAIN = {
         r"\b(?:npm_[A-Za-z0-9]{30,60}|pypi-AgEI[A-Za-z0-9_-]{20,400}|hv[sbr]\.[A-Za-z0-9_-]{20,300}|glsa_[A-Za-z0-9_]{20,80}"
         r"|pn[ub]_[A-Za-z0-9]{20,80})"
     ),
+    "a token of Slipway's console": _STARTS + r"slipway_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])",
     "a JSON Web Token": r"\beyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{4,8000}(?:\.[A-Za-z0-9_-]{0,8000})?",
 }
 

@@ -68,6 +68,10 @@ class EventKind(StrEnum):
     APPROVAL_VOID = "approval_void"  #: nobody can answer any longer, or no answer could be accepted
     APPROVER_ENROLLED = "approver_enrolled"  #: somebody got an authenticator, or another one
 
+    # Who may ask the console (docs/console.md).
+    TOKEN_CREATED = "token_created"  # noqa: S105  #: somebody, or a machine, got a token: what it may; never the token
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105  #: it was taken out of use
+
 
 #: What a run itself says of its candidate in an environment. The latest of them is how far it has come there.
 STEPS = (EventKind.DEPLOYING, EventKind.READY, EventKind.FAILED)

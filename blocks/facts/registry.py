@@ -210,6 +210,39 @@ class Lock:
     silent_seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """By what a machine, or a person at a command line, asks the console; the token itself is known to them alone.
+
+    Attributes:
+        id: What it is called where it is looked after.
+        label: What it is for.
+        acts_as: Whose requests they are: recorded as requester and actor.
+        role: `viewer`, `operator` or `admin`.
+        models: Names of models it is for, or beginnings of names and a star.
+        environments: The same of environments.
+        created_at: When it was made.
+        created_by: By whom.
+        expires_at: Until when it holds.
+        revoked_at: Since when it does not.
+        revoked_by: Who took it out of use.
+        last_used_at: When it was last used, to ten minutes.
+    """
+
+    id: str
+    label: str
+    acts_as: str
+    role: str
+    models: list[str]
+    environments: list[str]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    revoked_at: datetime | None
+    revoked_by: str | None
+    last_used_at: datetime | None
+
+
 class Verified(NamedTuple):
     """A candidate that an environment can go back to.
 

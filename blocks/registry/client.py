@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from blocks.facts.registry import Entry, Event, Route, Status, Verified
+from blocks.registry.access import AccessRecord
 from blocks.registry.approvals import Approvals
 from blocks.registry.audit import Audit
 from blocks.registry.documents import Candidates, EvidenceRecord
@@ -43,6 +44,7 @@ class RegistryClient:
         figures: What metrics read.
         overview: What pages show.
         audit: Checks and exports the record.
+        access: Remembers tokens of the console, and sessions and requests there.
 
     Args:
         dsn: libpq's connection string or URI. Times come back in UTC whatever it says.
@@ -67,6 +69,7 @@ class RegistryClient:
         self.figures = Figures(session)
         self.overview = Overview(session)
         self.audit = Audit(session)
+        self.access = AccessRecord(session)
 
     def __enter__(self) -> Self:
         self._session.open()

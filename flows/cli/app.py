@@ -21,6 +21,7 @@ from flows.cli.operators import add_commands as add_operators
 from flows.cli.output import say, say_exactly, say_json
 from flows.cli.serve import serve
 from flows.cli.shared import AsJson, no_text, open_registry, require_prefect
+from flows.cli.tokens import token_app
 from flows.errors import Refusal, SpecInvalid
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ def _end(seen: Progress) -> None:
 
 
 app.command()(serve)
+app.add_typer(token_app, name="token")
 add_approvals(app)
 add_operators(app)
 add_doctor(app)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import httpx2
 from fastapi import FastAPI
 
+from flows.console.access.oidc import SignIn
+from flows.console.access.signing_in import router as signing_in
 from flows.console.api.router import api_router
 from flows.console.edge.gate import Gate
 from flows.console.edge.headers import SecurityHeaders
@@ -16,21 +19,26 @@ from flows.console.services import Services
 from flows.console.settings import ConsoleSettings
 
 
-def console_app(settings: ConsoleSettings, services: Services, limits: Limits | None = None) -> FastAPI:
+def console_app(
+    settings: ConsoleSettings, services: Services, limits: Limits | None = None, provider: httpx2.AsyncBaseTransport | None = None
+) -> FastAPI:
     """The console as an ASGI application.
 
     Args:
         settings: How it is reached, and whom it believes.
         services: What it asks; open for as long as it serves.
         limits: The rates; those of this process if left out.
+        provider: How to reach where people sign in, in tests.
     """
     # Its own pages for OpenAPI load their script from elsewhere.
     app = FastAPI(title="Slipway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.services = settings, services
     app.state.limits = limits or Limits()
     app.state.reads = Reads(registry=services.registry, prefect=services.prefect, deployments=services.deployments, now=services.now)
+    app.state.sign_in = SignIn(settings.oidc, provider) if settings.oidc is not None else None
     handle_problems(app)
     app.include_router(probes)
+    app.include_router(signing_in)
     app.include_router(api_router())
     # The last is met first.
     app.add_middleware(Gate, settings=settings, limits=app.state.limits)

@@ -24,7 +24,7 @@ class OidcSettings:
     """Where people sign in.
 
     Attributes:
-        issuer: The provider, as its tokens name it; its configuration is at `/.well-known/openid-configuration` below.
+        issuer: The provider, as its tokens name it, to the letter; its configuration is at `/.well-known/openid-configuration` below.
         client_id: Who the console is there.
         client_secret: By what it proves that; a secret.
         name_claim: What of a token says who somebody is. An `email` must be verified.
@@ -121,9 +121,9 @@ def _oidc(variables: Mapping[str, str]) -> OidcSettings | None:
     client_id, secret = variables.get("SLIPWAY_OIDC_CLIENT_ID"), _secret(variables, "SLIPWAY_OIDC_CLIENT_SECRET_FILE")
     if not client_id or not secret:
         raise SpecInvalid("SLIPWAY_OIDC_CLIENT_ID and SLIPWAY_OIDC_CLIENT_SECRET_FILE must say who the console is at SLIPWAY_OIDC_ISSUER.")
-    found = OidcSettings(issuer=issuer.rstrip("/"), client_id=client_id, client_secret=secret)
+    found = OidcSettings(issuer=issuer, client_id=client_id, client_secret=secret)
     return OidcSettings(
-        issuer=found.issuer,
+        issuer=issuer,
         client_id=client_id,
         client_secret=secret,
         name_claim=variables.get("SLIPWAY_OIDC_NAME_CLAIM") or found.name_claim,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from flows.errors import SpecInvalid
 from flows.spec.approval import plain_name
 from flows.spec.types import STRICT
 
@@ -20,7 +21,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: A name, or the beginning of one and a star.
 Pattern = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,95})?\*?$", min_length=1)]
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+#: As long as the flows take a requester's and an actor's name.
+Name = Annotated[str, StringConstraints(min_length=2, max_length=100)]
+
+Group = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class Grant:
 
     role: Role
     people: tuple[Name, ...] = ()
-    groups: tuple[Name, ...] = ()
+    groups: tuple[Group, ...] = ()
     models: Annotated[tuple[Pattern, ...], Field(min_length=1)] = ("*",)
     environments: Annotated[tuple[Pattern, ...], Field(min_length=1)] = ("*",)
 
@@ -76,6 +80,23 @@ class Access:
     def groups(self) -> frozenset[str]:
         """The groups that any grant is for."""
         return frozenset(group for grant in self.grants for group in grant.groups)
+
+
+def token_grant(role: str, models: Iterable[str], environments: Iterable[str], name: str) -> Grant:
+    """The grant of a token, as somebody asks for it.
+
+    Raises:
+        SpecInvalid: It would be none; the message says what of it.
+    """
+    try:
+        return _GRANT.validate_python({"role": role, "people": (name,), "models": tuple(models), "environments": tuple(environments)})
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        what = str(first["loc"][0]) if first["loc"] else "it"
+        raise SpecInvalid(f"No token can have this {what.rstrip('s') if what != 'people' else 'name'}: {first['msg']}.") from None
+
+
+_GRANT = TypeAdapter(Grant)
 
 
 def _fits(pattern: str, name: str) -> bool:

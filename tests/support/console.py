@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -58,10 +59,16 @@ def folder(tmp_path: Path, access: str = ACCESS, **files: str) -> Deployments:
     return Deployments(root=root)
 
 
-def console(deployments: Deployments, registry: Any = None, prefect: PrefectApi | None = None, **changes: Any) -> FastAPI:
+def console(
+    deployments: Deployments,
+    registry: Any = None,
+    prefect: PrefectApi | None = None,
+    provider: httpx2.AsyncBaseTransport | None = None,
+    **changes: Any,
+) -> FastAPI:
     """The console with these settings changed; without a registry, whatever asks one fails."""
     services = Services(registry=registry, prefect=prefect or nowhere(), deployments=deployments, now=lambda: datetime.now(UTC))
-    return console_app(replace(SETTINGS, **changes), services)
+    return console_app(replace(SETTINGS, **changes), services, provider=provider)
 
 
 @dataclass

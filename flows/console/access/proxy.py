@@ -24,8 +24,9 @@ def told_by_proxy(request: Request, settings: ConsoleSettings) -> tuple[str, tup
     # Once each: of two, a proxy in between and we might not mean the same.
     if len(secrets) != 1 or len(names) != 1 or not hmac.compare_digest(secrets[0].encode(), settings.proxy_secret.encode()):
         return None
-    name = names[0].strip()
-    if not name or len(name) > 200 or not name.isprintable():
+    # As bytes, headers have no encoding of their own; a proxy writes UTF-8.
+    name = names[0].encode("latin-1").decode("utf-8", "replace").strip()
+    if not 2 <= len(name) <= 100 or not name.isprintable():
         return None
     groups = tuple(each.strip() for each in ",".join(request.headers.getlist(GROUPS)).split(",") if each.strip())
     return name, groups[:200]

@@ -8,8 +8,12 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-#: Most bytes of a cookie that browsers keep (RFC 6265, 6.1: at least 4,096 with its name and attributes).
+#: Most characters of a cookie's value, so that browsers keep it (RFC 6265, 6.1: at least 4,096 bytes with its name and attributes).
 LARGEST = 3_800
+
+
+class TooLarge(ValueError):
+    """What a browser was to keep is more than it would."""
 
 
 class Seal:
@@ -23,12 +27,19 @@ class Seal:
         self._all = MultiFernet([Fernet(key) for key in keys])
 
     def close(self, purpose: str, document: Mapping[str, Any]) -> str:
-        """The document as a cookie's value, for one purpose alone."""
-        return self._all.encrypt(json.dumps({"for": purpose, **document}, separators=(",", ":")).encode()).decode()
+        """The document as a cookie's value, for one purpose alone.
+
+        Raises:
+            TooLarge: No browser would keep it.
+        """
+        value = self._all.encrypt(json.dumps({"for": purpose, **document}, separators=(",", ":")).encode()).decode()
+        if len(value) > LARGEST:
+            raise TooLarge(purpose)
+        return value
 
     def open(self, purpose: str, value: str | None, seconds: float) -> dict[str, Any] | None:
         """The document; none if it was not sealed here, is for something else, or is older than so many seconds."""
-        if not value or len(value) > LARGEST * 2:
+        if not value or len(value) > LARGEST:
             return None
         try:
             document = json.loads(self._all.decrypt(value.encode(), ttl=int(seconds)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from flows.console.access.caller import Caller
 from flows.console.access.own_pages import require_own_page
 from flows.console.access.proxy import told_by_proxy
 from flows.console.access.sessions import form_token, session_of
+from flows.console.access.tokens import bearer, caller_of, digest
 from flows.console.edge.gate import address_of
 from flows.console.edge.problems import ProblemError
 from flows.console.services import Services
 from flows.console.settings import ConsoleSettings
+from flows.runtime.json_logs import about
 from flows.spec.access import Role
 
 
@@ -25,10 +28,12 @@ async def signed_in(request: Request) -> Caller:
     """
     settings: ConsoleSettings = request.app.state.settings
     limits = request.app.state.limits
-    found = _known(request, settings)
-    if found is None:
+    try:
+        found = await run_in_threadpool(_known, request, settings)
+    except ProblemError:
         limits.sign_ins.require(address_of(request.scope, settings), "requests without a sign-in")
-        raise ProblemError(401, "not-signed-in", "Sign in, or send a token.", {"WWW-Authenticate": 'Bearer realm="slipway"'})
+        raise
+    about(caller=found.name)
     limits.callers.require(found.name, "requests of yours")
     await require_own_page(request, settings, found)
     if request.method not in ("GET", "HEAD"):
@@ -36,16 +41,25 @@ async def signed_in(request: Request) -> Caller:
     return found
 
 
-def _known(request: Request, settings: ConsoleSettings) -> Caller | None:
+def _known(request: Request, settings: ConsoleSettings) -> Caller:
+    """By a token if one is sent, whatever else is: who sends one means it; then a proxy's word, then a session.
+
+    Raises:
+        ProblemError: None of them is any good (401).
+    """
     services: Services = request.app.state.services
+    if (secret := bearer(request)) is not None:
+        return caller_of(services.registry, secret)
     if (told := told_by_proxy(request, settings)) is not None:
         name, groups = told
         grants = services.deployments.access().of(name, groups)
         return Caller(name=name, how="proxy", grants=grants, csrf=form_token(settings, f"proxy\0{name}"))
-    if (session := session_of(request, settings)) is not None:
+    session = session_of(request, settings)
+    # A cookie that somebody copied ends with the sign-out, too.
+    if session is not None and not services.registry.access.is_ended(digest(session.id)):
         grants = services.deployments.access().of(session.name, session.groups)
         return Caller(name=session.name, how="session", grants=grants, csrf=form_token(settings, session.id))
-    return None
+    raise ProblemError(401, "not-signed-in", "Sign in, or send a token.", {"WWW-Authenticate": 'Bearer realm="slipway"'})
 
 
 #: Who asks, as an endpoint's parameter.

@@ -91,10 +91,9 @@ def answer(request: Request, error: ProblemError, wrong: list[Wrong] | None = No
     )
     page: Page | None = getattr(request.app.state, "problem_page", None)
     if page is not None and not request.url.path.startswith("/api/"):
-        response = page(request, problem)
+        response = page(request, problem)  # with a status of its own: who is not signed in is sent to where that is done
     else:
         response = JSONResponse(problem.model_dump(exclude_none=True), error.status_code, media_type=MEDIA_TYPE)
-    response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response
 

@@ -54,6 +54,7 @@ LEAKS = [
     f"hf_{CANARY}",
     f"ghp_{CANARY}",
     f"github_pat_{CANARY}",
+    f"slipway_{'x' * 32}{CANARY}",
     f"glpat-{CANARY}",
     f"sk-{CANARY}",
     f"sk-proj-{CANARY}",

@@ -103,9 +103,9 @@ def test_a_role_that_is_taken_away_is_gone_at_the_next_request(tmp_path: Path) -
     ("access", "said"),
     [
         ("grants: [{role: viewer}]", "is for nobody"),
-        ("grants: [{role: owner, people: [x]}]", "line 1: grants[0].role"),
-        ("grants: [{role: viewer, people: [x], models: ['*tiny']}]", "grants[0].models[0]"),
-        ("grants: [{role: viewer, people: [x], models: []}]", "grants[0].models"),
+        ("grants: [{role: owner, people: [xy]}]", "line 1: grants[0].role"),
+        ("grants: [{role: viewer, people: [xy], models: ['*tiny']}]", "grants[0].models[0]"),
+        ("grants: [{role: viewer, people: [xy], models: []}]", "grants[0].models"),
     ],
 )
 def test_grants_that_are_wrong_are_told_with_their_place(tmp_path: Path, access: str, said: str) -> None:

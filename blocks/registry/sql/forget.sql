@@ -1,0 +1,2 @@
+-- Removes what need not be remembered any longer.
+SELECT slipway_forget()
