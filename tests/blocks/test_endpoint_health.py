@@ -15,6 +15,7 @@ from starlette.routing import Route
 from blocks.endpoint import Endpoint, EndpointAccess
 from blocks.endpoint.health import Probe, probe_all
 from sandbox.serving import HttpServer, LoopThread
+from tests.support.waiting import HANGS_SECONDS
 
 HERE = EndpointAccess(api_server=None, headers={"Authorization": "Bearer key"}, tls=None)
 
@@ -34,7 +35,7 @@ class Engines:
         self.now += 1
         self.most = max(self.most, self.now)
         self.asked.append((request.headers["authorization"], body))
-        await asyncio.sleep(5 if body["model"] == "hangs" else 0.01)
+        await asyncio.sleep(3600 if body["model"] == "hangs" else 0.01)
         self.now -= 1
         return JSONResponse({}, status_code={"broken": 500, "missing": 404}.get(body["model"], 200))
 
@@ -55,7 +56,7 @@ def address(engines: Engines) -> Iterator[str]:
 
 
 def ask(*looks: Probe, at_once: int = 10) -> list[str | None]:
-    return asyncio.run(probe_all(HERE, looks, at_once=at_once, timeout_seconds=2))
+    return asyncio.run(probe_all(HERE, looks, at_once=at_once, timeout_seconds=5))
 
 
 def test_each_endpoint_gets_its_own_answer(address: str, engines: Engines) -> None:
@@ -89,7 +90,7 @@ def test_nothing_to_look_at() -> None:
 def test_outside_of_the_cluster_an_address_that_is_no_service_is_trouble() -> None:
     outside = EndpointAccess(api_server="https://127.0.0.1:9", headers={}, tls=None)
 
-    (found,) = asyncio.run(probe_all(outside, [Probe(endpoint="example.com:80", model="fine")], at_once=1, timeout_seconds=1))
+    (found,) = asyncio.run(probe_all(outside, [Probe(endpoint="example.com:80", model="fine")], at_once=1, timeout_seconds=HANGS_SECONDS))
 
     assert found is not None
     assert "is not the address of a Service" in found
@@ -116,7 +117,7 @@ def test_an_engine_that_asks_for_another_key_is_said_with_its_secret_and_the_cur
         server = HttpServer(Starlette(routes=routes), loop)
         server.start()
         look = Probe(endpoint=f"{server.host}:{server.port}", model="tiny")
-        (what,) = asyncio.run(probe_all(endpoint.access(), [look], at_once=1, timeout_seconds=5))
+        (what,) = asyncio.run(probe_all(endpoint.access(), [look], at_once=1, timeout_seconds=HANGS_SECONDS))
         server.close()
 
     assert what == f"/v1/completions answered HTTP 401: {why}"

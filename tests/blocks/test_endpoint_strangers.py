@@ -13,6 +13,7 @@ import pytest
 from blocks.endpoint import Endpoint
 from blocks.errors import EndpointRejected, EndpointUnreachable
 from sandbox.serving import LoopThread
+from tests.support.waiting import HANGS_SECONDS
 
 Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -78,7 +79,7 @@ def test_a_head_that_never_ends_ends_in_time(answers: Answers) -> None:
         with pytest.raises(EndpointUnreachable, match=r"did not answer /metrics within 0\.5 s"):
             client.metrics()
 
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < HANGS_SECONDS
 
 
 def test_an_answer_has_as_many_bytes_as_was_asked_for_tokens() -> None:
@@ -95,11 +96,11 @@ def test_an_answer_has_as_many_bytes_as_was_asked_for_tokens() -> None:
 
 
 def test_a_connection_that_goes_on_beyond_its_answer_is_closed_while_others_are_measured() -> None:
-    ended: list[float] = []
+    ended = asyncio.Event()
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if b'"flood"' not in await request(reader):
-            await asyncio.sleep(2)
+            await ended.wait()
             writer.write(HEAD + b"content-length: 2\r\n\r\n{}")
             return
         writer.write(HEAD + b"content-length: 1000000000000\r\n\r\n")
@@ -108,13 +109,13 @@ def test_a_connection_that_goes_on_beyond_its_answer_is_closed_while_others_are_
                 writer.write(b" " * 65536)
                 await writer.drain()
         finally:
-            ended.append(time.monotonic())
+            ended.set()
 
-    begin = time.monotonic()
     with listening(flood) as address, Endpoint(via="dns").client(address) as client:
         load = client.load("/v1/completions", [{"prompt": "flood"}, {"prompt": "Hello"}], concurrency=2, budget_seconds=30)
-        took = time.monotonic() - begin
 
-    assert sorted(sample.error for sample in load.samples)[0] == "it answers with more than 131072 bytes, and was asked for less"
-    assert ended, "nobody reads it any longer"
-    assert ended[0] - begin < took / 2
+    # the other one is answered once nobody reads the flood any longer
+    assert sorted((sample.error, sample.status) for sample in load.samples) == [
+        ("it answers with more than 131072 bytes, and was asked for less", 0),
+        ("no completion", 200),
+    ]

@@ -16,6 +16,7 @@ from flows.candidate.files import weight_files
 from sandbox import hub as stand_in
 from sandbox import models
 from sandbox.hub.faults import Fault
+from tests.support.waiting import HANGS_SECONDS
 
 REPOSITORY = "slipway-demo/tiny"
 
@@ -24,7 +25,7 @@ PLAIN = models.make_model()
 
 
 def describe(
-    hub: stand_in.Hub, files: Mapping[str, bytes], *, token: str | None = None, timeout_seconds: float = 5, **options: object
+    hub: stand_in.Hub, files: Mapping[str, bytes], *, token: str | None = None, timeout_seconds: float = HANGS_SECONDS, **options: object
 ) -> ModelFacts:
     sha = hub.add(REPOSITORY, files, **options)  # type: ignore[arg-type]
     block = Hub(endpoint=hub.url, token=SecretStr(token) if token else None, timeout_seconds=timeout_seconds)

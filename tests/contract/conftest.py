@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from sandbox.kubernetes.meta.kubeconfig import Access, read_kubeconfig
 from sandbox.kubernetes.server.server import ApiServer
 from sandbox.serving import LoopThread
 from tests.support.outside import Outside
+from tests.support.waiting import HANGS_SECONDS, until
 
 _NUMBERS = itertools.count(1)
 _SESSION = uuid.uuid4().hex[:8]
@@ -85,7 +84,9 @@ class Api:
 
 
 def _client(access: Access, headers: dict[str, str]) -> httpx.Client:
-    return httpx.Client(base_url=access.url, verify=access.tls(), headers={**headers, "user-agent": "tester"}, trust_env=False, timeout=15)
+    return httpx.Client(
+        base_url=access.url, verify=access.tls(), headers={**headers, "user-agent": "tester"}, trust_env=False, timeout=HANGS_SECONDS
+    )
 
 
 @pytest.fixture(scope="session")
@@ -122,20 +123,18 @@ def api(api_server: ApiServer | None, outside: Outside | None) -> Iterator[Api]:
     api.close()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until it holds; on a real cluster much takes a moment until every part has heard of it."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.01)
+    until(condition, pause_seconds=0.01)
 
 
 def _wait_until_furnished(api: Api) -> None:
     """Controllers put a service account and the cluster's certificate into a new namespace; the sandbox's server does it at once."""
-    deadline = time.monotonic() + 60
-    while {api.get("serviceaccounts", "default").status_code, api.get("configmaps", "kube-root-ca.crt").status_code} != {200}:
-        assert time.monotonic() < deadline, "no controllers work on this cluster"
-        time.sleep(0.05)
+    until(
+        lambda: {api.get("serviceaccounts", "default").status_code, api.get("configmaps", "kube-root-ca.crt").status_code} == {200},
+        lambda: "no controllers work on this cluster",
+        pause_seconds=0.05,
+    )
 
 
 @pytest.fixture

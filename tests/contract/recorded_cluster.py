@@ -18,6 +18,7 @@ from sandbox.kubernetes.server.server import ApiServer
 from sandbox.serving import LoopThread
 from tests.contract.played_node import PlayedNode
 from tests.support.outside import Outside
+from tests.support.waiting import HANGS_SECONDS
 
 NODE = "gpu-1"
 #: The name under which the recorded node's changes are owned.
@@ -58,7 +59,9 @@ def recorded_cluster(folder: Path, outside: Outside | None, namespace: str, capa
                 server.close()
             return
         access = read_kubeconfig(outside.kubeconfig)
-        with httpx.Client(base_url=access.url, verify=access.tls(), headers=access.headers(), trust_env=False, timeout=15) as http:
+        with httpx.Client(
+            base_url=access.url, verify=access.tls(), headers=access.headers(), trust_env=False, timeout=HANGS_SECONDS
+        ) as http:
             _skip_unless_empty(http, namespace)
             client = loop.run(_connect(outside.kubeconfig))
             node = PlayedNode(client, NODE, capacity)
@@ -83,7 +86,7 @@ def _skip_unless_empty(http: httpx.Client, namespace: str) -> None:
 
 def _wait_until_gone(http: httpx.Client, path: str) -> None:
     """Pods in the namespace end only as long as their node is played."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_SECONDS
     while http.get(path).status_code != 404 and time.monotonic() < deadline:
         time.sleep(0.1)
 

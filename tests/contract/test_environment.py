@@ -26,6 +26,7 @@ from flows.spec.load import ROOT, Deployments
 from sandbox.helm import helm_executable, kubectl_executable
 from sandbox.world import World
 from tests.support.environments import CHART, account_kubeconfig, helm, remove_environments
+from tests.support.waiting import HANGS_SECONDS
 
 CONFINED = {
     "allowPrivilegeEscalation": False,
@@ -193,7 +194,13 @@ def test_the_documented_commands_do_what_the_page_says(world: World, tmp_path: P
         for line in lines:
             program, *arguments = shlex.split(line)
             done = subprocess.run(
-                [str(programs[program]), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+                [str(programs[program]), *arguments],
+                env=environment,
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=HANGS_SECONDS,
             )
             assert done.returncode == 0, f"{line}: {done.stderr}"
             said[line] = done.stdout
@@ -238,6 +245,6 @@ def test_the_examples_of_the_page_are_what_they_should_be(tmp_path: Path) -> Non
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=HANGS_SECONDS,
         )
         assert done.returncode == 0, done.stderr

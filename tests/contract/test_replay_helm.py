@@ -19,6 +19,7 @@ import pytest
 from tests.contract.chart import write_chart
 from tests.contract.recorded_cluster import recorded_cluster
 from tests.support.outside import Outside
+from tests.support.waiting import HANGS_SECONDS
 
 RECORDING = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "helm-commands.log"
 NAMESPACE = "development"
@@ -72,13 +73,13 @@ class Stage:
 
     def run(self, line: str) -> tuple[str, int]:
         with self.start(line) as process:
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=HANGS_SECONDS)
             return output.strip(), process.returncode
 
     def kill_an_upgrade(self) -> None:
         """Kill helm when it has written the release as pending and waits for pods that cannot start."""
         with self.start(f"helm upgrade {RELEASE} chart -n {NAMESPACE} --set image=vllm/bad:1 --wait --timeout 60s") as process:
-            deadline = time.monotonic() + 50
+            deadline = time.monotonic() + HANGS_SECONDS
             while not any(dict(found["metadata"]["labels"]).get("status") == "pending-upgrade" for found in self._secrets()):
                 assert time.monotonic() < deadline, "helm did not begin its upgrade"
                 threading.Event().wait(0.05)

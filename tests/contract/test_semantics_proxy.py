@@ -13,6 +13,7 @@ import pytest
 from sandbox.kubernetes.meta.certificates import certificate_files, self_signed
 from sandbox.serving import HttpServer, LoopThread
 from tests.contract.conftest import Api
+from tests.support.waiting import HANGS_SECONDS
 
 
 class Backend:
@@ -109,7 +110,7 @@ def test_events_come_one_by_one_and_the_end_reaches_the_program(
     program, server = backend
     publish(api, "s", server.host, server.port)
     # When a stream is read whose second event waits for us
-    with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=60) as response:
+    with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=HANGS_SECONDS) as response:
         lines = response.iter_lines()
         # Then the first is here before the second is sent
         assert next(lines) == "data: 1"
@@ -117,10 +118,10 @@ def test_events_come_one_by_one_and_the_end_reaches_the_program(
         assert [line for line in lines if line] == ["data: 2"]
     # When a reader leaves early
     program.go_on.clear()
-    with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=60) as response:
+    with api.http.stream("GET", api.path("services", "s:80/proxy/stream"), timeout=HANGS_SECONDS) as response:
         next(response.iter_lines())
     # Then the program notices
-    api_loop.run(asyncio.wait_for(program.left.wait(), 60))
+    api_loop.run(asyncio.wait_for(program.left.wait(), HANGS_SECONDS))
 
 
 def test_nothing_behind_the_endpoint_is_said_in_kubernetes_words(api: Api, reachable_address: str) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.contract.conftest import Api
+from tests.support.waiting import HANGS_SECONDS
 
 JSON = dict[str, Any]
 
@@ -18,7 +19,7 @@ def events(api: Api, count: int, **query: str) -> list[JSON]:
     """The first events of a watch on ConfigMaps; the service account's certificate is no part of any test."""
     selector = {"fieldSelector": "metadata.name!=kube-root-ca.crt"}
     found: list[JSON] = []
-    with api.http.stream("GET", api.path("configmaps"), params={"watch": "true", **selector, **query}, timeout=60) as response:
+    with api.http.stream("GET", api.path("configmaps"), params={"watch": "true", **selector, **query}, timeout=HANGS_SECONDS) as response:
         for line in response.iter_lines():
             found.append(json.loads(line))
             if len(found) == count:

@@ -63,6 +63,7 @@ from tests.flows.saving import save_blocks
 from tests.support.documents import read_yaml
 from tests.support.environments import clear_environments, install_environments
 from tests.support.patient import RETRIES, patient_client
+from tests.support.waiting import HANGS_SECONDS
 
 #: Limits of ten times what is shipped: the machine may be busy, and what is tested is what follows from a limit. Few requests, and the
 #: short suite of checks: what they tell is tested in tests/verification, and as many as are shipped are half of what a release costs here.
@@ -286,7 +287,7 @@ def _read(path: Path) -> dict[str, Any]:
 @functools.cache
 def _browser() -> httpx.Client:
     # No connection is kept: the server may have closed it just now.
-    return httpx.Client(timeout=120, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+    return httpx.Client(timeout=HANGS_SECONDS, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 @functools.cache

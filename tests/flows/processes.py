@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, get_current_settings
 
 from flows.spec.load import ROOT
+from tests.support.waiting import HANGS_SECONDS
 
 _EXECUTE = """
 import asyncio, importlib, sys
@@ -58,9 +59,9 @@ def _process(command: list[str], settings: Mapping[str, str]) -> Iterator[subpro
             process.kill()
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 150) -> None:
+def until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait for the condition, while the process runs."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANGS_SECONDS
     while not condition():
         assert process is None or process.poll() is None, "it ended before"
         assert time.monotonic() < deadline

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Cancelling, Pending
@@ -78,7 +77,6 @@ def test_where_nothing_ever_served_the_release_is_removed_and_its_process_can_do
     assert site.statuses() == {"development": "failed"}
 
 
-@pytest.mark.timeout(420)
 def test_during_the_rollout_the_environment_goes_back_to_what_served(site: Site) -> None:
     rollback.to_deployment("rollback").apply()  # type: ignore[union-attr]
     # given a release that serves, and the next one under way in a process that Prefect's runner watches over

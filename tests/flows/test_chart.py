@@ -16,13 +16,14 @@ from sandbox.helm import helm_executable
 from sandbox.world import World
 from tests.flows.conftest import Site
 from tests.support.environments import COMPILED
+from tests.support.waiting import HANGS_SECONDS
 
 CHARTS = Path(__file__).parents[1] / "charts" / "released"
 
 
 def helm(world: World, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [helm_executable(), *arguments, "--kubeconfig", world.cluster.kubeconfig]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS_SECONDS)
 
 
 def test_an_autoscaled_release_keeps_its_pods_and_its_compiled_code_and_answers_helm_test(site: Site) -> None:

@@ -23,6 +23,7 @@ from flows.record.phases import BUDGET_SECONDS, PHASES
 from flows.release import release
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 
 def slipway(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +31,9 @@ def slipway(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
     with temporary_settings() as settings:
         environment = {**os.environ, "PREFECT_API_URL": str(settings.api.url), "SLIPWAY_DEPLOYMENTS": str(site.deployments)}
     command = [sys.executable, "-m", "flows.cli.app", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS, stdin=subprocess.DEVNULL
+    )
 
 
 TEMPLATE = "{% for message in messages %}<|{{ message.role }}|> {{ message.content }}{% endfor %}<|assistant|>"

@@ -16,6 +16,7 @@ from prefect.states import Crashed
 from flows.release import release
 from flows.rollback import rollback
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 
 def test_a_second_run_is_refused_with_the_name_of_the_first_and_touches_nothing(site: Site) -> None:
@@ -70,7 +71,7 @@ def test_of_two_releases_at_once_one_is_done_and_nothing_is_doubled(site: Site) 
     runs = [site.start(release, model=site.model, environments=["development"]) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as both:
-        states = [leg.result(120) for leg in [_beside(both, site, run) for run in runs]]
+        states = [leg.result(HANGS_SECONDS) for leg in [_beside(both, site, run) for run in runs]]
 
     assert sorted(state.name or "" for state in states) == ["Completed", "Failed"]
     (refused,) = (str(state.message) for state in states if state.name == "Failed")
@@ -92,7 +93,7 @@ def test_a_run_that_was_given_up_for_dead_does_not_write(site: Site) -> None:
             connection.execute("UPDATE slipway_locks SET heartbeat_at = heartbeat_at - interval '61 seconds'")
         with site.registry() as registry:
             assert registry.locks.take(site.model, "development", "the-next-run").run_id == "the-next-run"
-        ended = leg.result(120)
+        ended = leg.result(HANGS_SECONDS)
 
     # then it ends with that, and recorded nothing more
     assert ended.is_failed()
@@ -108,7 +109,7 @@ def _beside(pool: ThreadPoolExecutor, site: Site, run: FlowRun) -> Future[State[
 
 
 def _until(condition: Callable[[], bool], ended: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_SECONDS
     while not condition():
         assert not ended(), "it ended before"
         assert time.monotonic() < deadline

@@ -19,6 +19,7 @@ from flows.release import release
 from flows.runtime.automations import apply_automations
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_request_and_what_became_of_it_are_sent(site: Site, sink: tuple[str, Q
     site.only_production()
     run = site.start(release, model=site.model, environments=["production"])
     assert site.leg(release, run).name == "Suspended"
-    requested = received.get(timeout=60)
+    requested = received.get(timeout=HANGS_SECONDS)
     assert "slipway.approval.requested" in requested
     assert site.model in requested
     assert "zoe" in requested
@@ -71,7 +72,7 @@ def test_a_request_and_what_became_of_it_are_sent(site: Site, sink: tuple[str, Q
 
     assert site.sign(run, decision="reject", reason="not on a Friday") == "ACCEPT"
     assert site.leg(release, run).name == "Failed"
-    rejected = received.get(timeout=60)
+    rejected = received.get(timeout=HANGS_SECONDS)
     assert "slipway.approval.rejected" in rejected
     assert site.approver("ada") in rejected
     assert "not on a Friday" in rejected

@@ -25,6 +25,7 @@ from flows.cli.app import app
 from flows.errors import Refusal
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -65,7 +66,7 @@ def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start, tmp_
     # (a second exporter says that the port is taken)
     port = metrics.removesuffix("/metrics").rpartition(":")[2]
     second = slipway("exporter", "--port", port, "--address", "127.0.0.1")
-    assert second.communicate(timeout=60)[1].startswith(f"slipway: The exporter cannot listen on 127.0.0.1:{port} (")
+    assert second.communicate(timeout=HANGS_SECONDS)[1].startswith(f"slipway: The exporter cannot listen on 127.0.0.1:{port} (")
     assert second.returncode == 1
 
     # when an operator takes it out, then the reason is what routers say
@@ -90,7 +91,7 @@ def test_out_and_in_again_and_watched_meanwhile(site: Site, slipway: Start, tmp_
     # and the watchers end when they are told to
     for process in (monitor, exporter):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(HANGS_SECONDS) == 0
 
 
 def test_the_owner_migrates_and_the_pipeline_may_not(site: Site) -> None:
@@ -119,4 +120,4 @@ def done(*arguments: str) -> str:
 
 
 def fetch(url: str) -> str:
-    return httpx.get(url, timeout=30, trust_env=False).text
+    return httpx.get(url, timeout=HANGS_SECONDS, trust_env=False).text

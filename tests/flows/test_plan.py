@@ -23,6 +23,7 @@ from flows.runtime import client
 from flows.spec import Candidate
 from flows.spec.load import ROOT
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 
 def engine(site: Site, **changes: Any) -> None:
@@ -62,7 +63,7 @@ def unclaim_store(site: Site, environment: str) -> None:
 
 def started_run(site: Site) -> FlowRun:
     """The run that a command started for the site's model."""
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANGS_SECONDS
     wanted = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
     while time.monotonic() < deadline:
         for run in site.client.read_flow_runs(flow_run_filter=wanted):
@@ -148,7 +149,7 @@ def test_the_command_prints_what_scripts_read_and_ends_with_1_when_refused(site:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}
     started = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     site.leg(plan, started_run(site))
-    output, errors = started.communicate(timeout=150)
+    output, errors = started.communicate(timeout=HANGS_SECONDS)
 
     # then it prints one JSON document, says the reason, and fails
     assert started.returncode == 1

@@ -15,6 +15,7 @@ from flows.rollback import rollback
 from sandbox import models
 from sandbox.router import Router
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 DRIVERS = 3
 
@@ -37,7 +38,7 @@ def traffic(site: Site) -> Iterator[Answers]:
 
     def drive() -> None:
         body = {"model": site.model, "prompt": "The capital of Japan is", "max_tokens": 16, "temperature": 0}
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(trust_env=False, timeout=HANGS_SECONDS) as client:
             while not ended.is_set():
                 try:
                     answer = client.post(f"{router.url}/v1/completions", json=body)

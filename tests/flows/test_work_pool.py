@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from sandbox.children import Child
 from sandbox.hub.faults import Fault
 from sandbox.world import PREFETCH_IMAGE, WORKER_IMAGE
 from tests.flows.conftest import Site
+from tests.support.waiting import until
 
 WORKER = ROOT / "deployments" / "worker"
 PASSWORD = "opensesame"
@@ -55,7 +55,7 @@ class Pool:
 
     def until(self, run: FlowRun, *names: str) -> str:
         """Wait until the run's state has one of these names; its message."""
-        wait_for(lambda: self.site.client.read_flow_run(run.id).state_name in names, lambda: self._story(run))
+        until(lambda: self.site.client.read_flow_run(run.id).state_name in names, lambda: self._story(run))
         state = self.site.client.read_flow_run(run.id).state
         assert state is not None
         return state.message or ""
@@ -91,20 +91,13 @@ class Pool:
         def begun() -> bool:
             return any(task.name.startswith("prefetch") for task in self.site.client.read_task_runs(flow_run_filter=wanted, limit=200))
 
-        wait_for(begun, lambda: self._story(run))
+        until(begun, lambda: self._story(run))
         (pod,) = self.pods(run)
         return pod
 
     def _story(self, run: FlowRun) -> str:
         states = [f"{state.timestamp:%X} {state.name}: {state.message}" for state in self.site.client.read_flow_run_states(run.id)]
         return f"{states}\n{[pod['status'] for pod in self.pods(run)]}\n{self.worker.last_words(40)}"
-
-
-def wait_for(condition: Callable[[], bool], story: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, story()
-        time.sleep(0.1)
 
 
 def documented_role() -> dict[str, Any]:
@@ -201,12 +194,11 @@ def worker_environment(values: dict[str, Any], namespace: str, home: Path) -> di
     }
 
 
-@pytest.mark.timeout(300)  # one pod after the other, each with interpreters to start
 def test_a_release_goes_through_the_pool_and_outlives_its_pod(site: Site, pool: Pool) -> None:
     # given a run with the wrong image, one that no node takes and that is cancelled, and a release whose weights come slowly
     wrong = pool.start(image=PREFETCH_IMAGE + DIGEST)
     stuck = pool.start(node_selector={"disk": "none-such"})
-    wait_for(lambda: [pod["status"]["phase"] for pod in pool.pods(stuck)] == ["Pending"])
+    until(lambda: [pod["status"]["phase"] for pod in pool.pods(stuck)] == ["Pending"])
     site.client.set_flow_run_state(stuck.id, Cancelling())
     site.publish_own()
     site.world.hub.faults.add(Fault(origin="cdn", path=f"*{site.model}*", times=None, bytes_per_second=100_000))
@@ -235,8 +227,8 @@ def test_a_release_goes_through_the_pool_and_outlives_its_pod(site: Site, pool: 
 
     # and meanwhile the cancelled run has ended and its Job is gone
     pool.until(stuck, "Cancelled")
-    wait_for(lambda: pool.jobs(stuck) == [])
+    until(lambda: pool.jobs(stuck) == [])
 
     # and the run with the wrong image has ended, too, and says why
     pool.until(wrong, "Crashed")
-    wait_for(lambda: any("invalid choice: 'prefect'" in line for line in pool.told(wrong)), lambda: str(pool.told(wrong)))
+    until(lambda: any("invalid choice: 'prefect'" in line for line in pool.told(wrong)), lambda: str(pool.told(wrong)))

@@ -14,6 +14,7 @@ import yaml
 
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable
+from tests.support.waiting import HANGS_SECONDS
 
 CHART = ROOT / "charts" / "monitoring"
 
@@ -38,7 +39,7 @@ def prometheus() -> Path:
 
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm_executable(), *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([helm_executable(), *arguments], capture_output=True, text=True, check=False, timeout=HANGS_SECONDS)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from sandbox.serving import LoopThread
 from tests.monitoring.conftest import CHART, helm
 from tests.sandbox.bench import QUICK, Bench
 from tests.sandbox.engines import free_port
+from tests.support.waiting import HANGS_SECONDS
 
 #: Kinds of Prometheus' operator, as far as an API server must know them to keep them.
 KINDS = {"PodMonitor": "podmonitors", "ServiceMonitor": "servicemonitors", "PrometheusRule": "prometheusrules"}
@@ -70,7 +71,7 @@ def test_it_is_installed_by_one_command_and_the_exporter_tells(tmp_path: Path) -
 
         # when it is installed
         options = (f"--kubeconfig={cluster.kubeconfig}", "--namespace=monitoring", f"--values={CHART / 'ci' / 'minimal.yaml'}")
-        done = helm("upgrade", "--install", "watch", CHART, *options, f"--set=exporter.port={port}", "--wait", "--timeout=50s")
+        done = helm("upgrade", "--install", "watch", CHART, *options, f"--set=exporter.port={port}", "--wait", "--timeout=200s")
         assert done.returncode == 0, (
             done.stdout + done.stderr,
             [(pod["status"], bench.logs(pod["metadata"]["name"])) for pod in bench.list(PODS)],
@@ -78,7 +79,7 @@ def test_it_is_installed_by_one_command_and_the_exporter_tells(tmp_path: Path) -
 
         # then everything is there, and the exporter serves what the registry knows
         (pod,) = [pod for pod in bench.list(PODS) if pod["metadata"]["labels"]["app.kubernetes.io/name"] == "slipway-exporter"]
-        text = httpx.get(f"http://{pod['status']['podIP']}:{port}/metrics", timeout=10, trust_env=False).text
+        text = httpx.get(f"http://{pod['status']['podIP']}:{port}/metrics", timeout=HANGS_SECONDS, trust_env=False).text
         assert "slipway_exporter_up 1.0" in text
         counts = {plural: len(bench.request("GET", f"{RESOURCES}/{plural}")["items"]) for plural in KINDS.values()}
         assert counts == {"podmonitors": 1, "servicemonitors": 1, "prometheusrules": 3}

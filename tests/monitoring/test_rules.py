@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flows.spec.load import ROOT
+from tests.support.waiting import HANGS_SECONDS
 
 FOLDER = ROOT / "charts" / "monitoring" / "rules"
 RULES = sorted(FOLDER.glob("*.yaml"))
@@ -25,7 +26,7 @@ ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
 def run(program: Path, *arguments: str | Path) -> None:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=HANGS_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -27,6 +27,7 @@ from sandbox.postgres import Postgres
 from tests.monitoring.conftest import CHART, only
 from tests.sandbox.engines import Engine, free_port, running_engine
 from tests.support.candidates import fingerprint, register
+from tests.support.waiting import HANGS_SECONDS
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -67,7 +68,7 @@ class Watched:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
-    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10, trust_env=False))
+    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=HANGS_SECONDS, trust_env=False))
 
     def api(self, path: str, **parameters: str) -> Any:
         """The data that an address of Prometheus' API answers with."""
@@ -84,17 +85,17 @@ class Watched:
         found = [(sample["metric"], float(sample["value"][1])) for sample in self.api("query", query=query)["result"]]
         return [(labels, value) for labels, value in found if value == value]  # NaN is not itself
 
-    def unanswered(self, queries: Mapping[Key, str], seconds: float = 60) -> dict[Key, str]:
+    def unanswered(self, queries: Mapping[Key, str]) -> dict[Key, str]:
         """What is left of the queries that give nothing, after some time."""
-        left, deadline = dict(queries), time.monotonic() + seconds
+        left, deadline = dict(queries), time.monotonic() + HANGS_SECONDS
         while left and time.monotonic() < deadline:
             left = {key: query for key, query in left.items() if not self.values(query)}
             time.sleep(0.2)
         return left
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90) -> Any:
+    def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until the condition gives something, and return that."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + HANGS_SECONDS
         while True:
             try:
                 if found := condition():

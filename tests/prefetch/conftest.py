@@ -25,6 +25,7 @@ from sandbox.hub import Hub
 from sandbox.hub.log import LoggedRequest
 from tests.support.examples import candidate
 from tests.support.forked import Forked
+from tests.support.waiting import HANGS_SECONDS
 
 REPOSITORY = "slipway-demo/tiny-llama"
 
@@ -118,7 +119,7 @@ class Node:
 
     def run(self, *command: str) -> Ended:
         process = self.start(*command)
-        said, complained = process.communicate(timeout=60)
+        said, complained = process.communicate(timeout=HANGS_SECONDS)
         assert complained == "", complained
         assert process.returncode is not None
         return Ended(process.returncode, [json.loads(line) for line in said.splitlines()])

@@ -11,6 +11,7 @@ import pytest
 
 from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import SEGMENT, Node, shards
+from tests.support.waiting import HANGS_SECONDS, until
 
 WEIGHTS = "*.safetensors"
 
@@ -129,10 +130,12 @@ def test_links_that_expire_in_the_middle_are_asked_for_anew(node: Node) -> None:
     wanted = node.want(shards(1))
     node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=200_000))
     process = node.start(*wanted.command())
-    expire = threading.Thread(target=lambda: (_until(lambda: node.hub.requests.bytes_sent("cdn") > 5 * SEGMENT), node.hub.expire_links()))
+    expire = threading.Thread(
+        target=lambda: (until(lambda: node.hub.requests.bytes_sent("cdn") > 5 * SEGMENT, pause_seconds=0.005), node.hub.expire_links())
+    )
     expire.start()
 
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_SECONDS)
     expire.join()
 
     assert process.returncode == 0
@@ -141,10 +144,3 @@ def test_links_that_expire_in_the_middle_are_asked_for_anew(node: Node) -> None:
     heads = [r for r in node.hub.requests if r.method == "HEAD" and r.path.endswith("model-1.safetensors")]
     # once for all, then once more for those who were refused; on a busy machine a second round begins with links of before
     assert 2 <= len(heads) <= 1 + 2 * 4
-
-
-def _until(condition: object) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

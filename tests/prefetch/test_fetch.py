@@ -11,6 +11,7 @@ import pytest
 from flows.weights.prefetch import snapshot_digest_of
 from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import REPOSITORY, SEGMENT, Node, noise, shards
+from tests.support.waiting import HANGS_SECONDS
 
 
 def test_every_file_arrives_with_the_bytes_of_the_hub_and_a_manifest(node: Node) -> None:
@@ -49,7 +50,7 @@ def test_a_complete_snapshot_and_a_check_load_nothing_heavy(node: Node) -> None:
     check = node.command("check", str(wanted.folder), "--digest", snapshot_digest_of(wanted.candidate))
     for python, *arguments in (wanted.command(), check):
         process = node.start(python, "-X", "importtime", *arguments)
-        _, imported = process.communicate(timeout=60)
+        _, imported = process.communicate(timeout=HANGS_SECONDS)
         assert process.returncode == 0
         loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in imported.splitlines()}
         assert "flows" in loaded
@@ -102,7 +103,7 @@ def test_two_jobs_at_once_for_one_snapshot_fetch_it_once(node: Node) -> None:
     wanted = node.want(shards(1, 2))
     jobs = [node.start(*wanted.command()) for _ in range(2)]
 
-    said = [json.loads(job.communicate(timeout=60)[0].splitlines()[-1]) for job in jobs]
+    said = [json.loads(job.communicate(timeout=HANGS_SECONDS)[0].splitlines()[-1]) for job in jobs]
 
     assert sorted(line["fetched"] for line in said) == [False, True]
     assert node.hub.requests.bytes_sent("cdn") == sum(len(content) for path, content in wanted.files.items() if "model" in path)
@@ -114,7 +115,7 @@ def test_two_jobs_at_once_for_snapshots_that_share_a_content_fetch_that_once(nod
     node.hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=4e6))
     jobs = [node.start(*one.command()) for one in wanted]
 
-    said = [job.communicate(timeout=60)[0].splitlines()[-1] for job in jobs]
+    said = [job.communicate(timeout=HANGS_SECONDS)[0].splitlines()[-1] for job in jobs]
 
     assert [job.returncode for job in jobs] == [0, 0], said
     assert all(one.is_whole() for one in wanted)
@@ -129,7 +130,7 @@ def test_a_token_goes_to_the_hub_and_nowhere_else(node: Node) -> None:
     assert node.hub.add(REPOSITORY, wanted.files, gated="manual")
 
     process = node.start(*wanted.command())
-    said = "".join(process.communicate(timeout=60))
+    said = "".join(process.communicate(timeout=HANGS_SECONDS))
 
     assert process.returncode == 0
     assert all(request.authorized for request in node.hub.requests if request.origin == "hub")

@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import CONNECTIONS, SEGMENT, Node, Wanted, shards
+from tests.support.waiting import HANGS_SECONDS
 
 
 def kill_when(wanted: Wanted, sent_bytes: int, how: int = signal.SIGKILL) -> None:
@@ -17,13 +18,13 @@ def kill_when(wanted: Wanted, sent_bytes: int, how: int = signal.SIGKILL) -> Non
     node = wanted.node
     before = node.hub.requests.bytes_sent("cdn")
     process = node.start(*wanted.command())
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_SECONDS
     while node.hub.requests.bytes_sent("cdn") - before < sent_bytes:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.001)
     os.kill(process.pid, how)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == (143 if how == signal.SIGTERM else -how)
 
 

@@ -12,6 +12,7 @@ import pytest
 from flows.spec.load import ROOT
 from flows.weights.prefetch import snapshot_digest_of
 from tests.prefetch.conftest import Node, Wanted, shards
+from tests.support.waiting import HANGS_SECONDS
 
 
 def rot(path: Path) -> None:
@@ -30,7 +31,9 @@ def rot(path: Path) -> None:
 def check(wanted: Wanted) -> tuple[int, str]:
     """What the init container does: its exit code, and what it prints."""
     command = wanted.node.command("check", str(wanted.folder), "--digest", snapshot_digest_of(wanted.candidate))
-    done = subprocess.run(command, env=wanted.node.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=wanted.node.environment(), cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS, check=False
+    )
     assert done.stderr == ""
     return done.returncode, done.stdout
 

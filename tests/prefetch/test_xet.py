@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from sandbox.hub.faults import Fault
 from tests.prefetch.conftest import CONNECTIONS, REPOSITORY, SEGMENT, Node, shards
+from tests.support.waiting import until
 
 WEIGHTS = "*.safetensors"
 
@@ -68,11 +67,8 @@ def test_a_kill_loses_a_segment_of_each_connection_at_most(node: Node) -> None:
     wanted = node.want(shards(1, size=40 * SEGMENT), xet=True)
     node.hub.faults.add(Fault(origin="cas", path="/xorbs/*", times=None, delay_seconds=0.2))
     process = node.start(*wanted.command(plain_limit_bytes=100_000))
-    deadline = time.monotonic() + 40
     journal = node.store / ".parts"
-    while not any(len(path.read_text().splitlines()) > 12 for path in journal.glob("*.journal")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: any(len(path.read_text().splitlines()) > 12 for path in journal.glob("*.journal")))
     process.kill()
     process.communicate()
 

@@ -35,6 +35,7 @@ from sandbox.helm import helm_executable
 from sandbox.prefect import Prefect
 from sandbox.world import World
 from tests.support.environments import install_environments
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 BUILD = ROOT / "build"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MODEL = "tiny-llama"
-#: Server, worker and browser start twice on cores that others use too.
-TIMEOUT_SECONDS = 500
 
 
 @dataclass
@@ -106,7 +105,6 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
         yield made
 
 
-@pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; tests/flows/test_approval.py takes the same way over REST")
 def test_release_managers_approve_in_the_browser(office: Office) -> None:
     from playwright.sync_api import expect, sync_playwright
@@ -126,8 +124,8 @@ def test_release_managers_approve_in_the_browser(office: Office) -> None:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-3d-apis"])
         page = browser.new_page(viewport={"width": 1400, "height": 1300})
         page.route("**/*", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
-        page.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)  # the form's text comes with a request of its own, and the machine may be busy
+        page.set_default_timeout(HANGS_SECONDS * 1000)
+        expect.set_options(timeout=HANGS_SECONDS * 1000)  # the form's text comes with a request of its own
         page.goto(f"{office.prefect.ui_url}/runs/flow-run/{run_id}")
         page.get_by_role("button", name="Resume").click()
         form = page.get_by_role("dialog")
@@ -181,7 +179,7 @@ def hand_in(form: Locator, button: str) -> None:
     """Press the button until the form is gone: a browser does not ask again where Prefect's SQLite is busy (HTTP 503), people do."""
     from playwright.sync_api import TimeoutError as StillThere
 
-    for _ in range(6):
+    for _ in range(30):
         form.get_by_role("button", name=button).click()
         with suppress(StillThere):
             return form.wait_for(state="hidden", timeout=8_000)

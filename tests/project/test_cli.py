@@ -18,6 +18,7 @@ import pytest
 from blocks.registry import RegistryClient
 from sandbox.postgres import Postgres
 from sandbox.prefect import ROOT, Prefect
+from tests.support.waiting import HANGS_SECONDS
 
 
 def slipway(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +26,7 @@ def slipway(*arguments: str, home: Path, **environment: str) -> subprocess.Compl
     clean = {"PATH": os.environ["PATH"], "HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
     command = [sys.executable, "-m", "flows.cli.app", *arguments]
     return subprocess.run(
-        command, env={**clean, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL
+        command, env={**clean, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS, stdin=subprocess.DEVNULL
     )
 
 
@@ -91,11 +92,13 @@ def test_all_blocks_are_registered_by_one_command(prefect_api: str, tmp_path: Pa
     assert f"$ {' '.join(command)}\n" in (ROOT / "docs" / "operations.md").read_text()
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}
 
-    done = subprocess.run([sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("cluster", "endpoint", "health-cache", "helm", "hub", "registry"):
-        assert httpx.get(f"{prefect_api}/block_types/slug/slipway-{name}", timeout=30, trust_env=False).status_code == 200
+        assert httpx.get(f"{prefect_api}/block_types/slug/slipway-{name}", timeout=HANGS_SECONDS, trust_env=False).status_code == 200
 
 
 def test_a_missing_argument_is_explained_by_usage(tmp_path: Path) -> None:
@@ -124,7 +127,9 @@ def deployments(prefect_api: str, registry_dsn: str, tmp_path_factory: pytest.Te
     environment = {"PATH": os.environ["PATH"], "PREFECT_HOME": str(folder.parent), "PREFECT_API_URL": prefect_api, "DSN": registry_dsn}
     code = f"import os; from blocks.registry import Registry; Registry(dsn=os.environ['DSN']).save({name!r})"
     for _ in range(3):  # Prefect refuses one of two processes that register the same type at once, and others test at the same time
-        saved = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
+        saved = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS
+        )
         if saved.returncode == 0:
             return folder
     pytest.fail(saved.stderr)
@@ -155,7 +160,7 @@ def test_what_only_reads_does_not_wait_for_prefect_to_be_imported(
     code += f"atexit.register(lambda: print(json.dumps([name for name in {without!r} if name in sys.modules])))\n"
     code += "main()"
 
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS)
 
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -181,6 +186,6 @@ def test_help_does_not_wait_for_prefect_to_be_imported(tmp_path: Path, arguments
         "import json; print(json.dumps([name for name in ('prefect', 'kubernetes', 'psycopg', 'huggingface_hub') if name in sys.modules]))"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_SECONDS, check=True)
 
     assert json.loads(done.stdout.splitlines()[-1]) == []

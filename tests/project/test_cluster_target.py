@@ -13,13 +13,14 @@ from flows.spec.load import ROOT
 from sandbox.helm import kubectl_executable
 from tests.support.bare_cluster import bare_cluster
 from tests.support.outside import ClusterUnusable, find_outside
+from tests.support.waiting import HANGS_SECONDS
 
 
 def run_on_cluster(**variables: str) -> tuple[int, str]:
     """The exit code of `make test-cluster`, and what it said."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "KUBECONFIG"))}
     command = ["make", "--no-print-directory", "test-cluster", *(f"{name}={value}" for name, value in variables.items())]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_SECONDS)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -15,6 +15,7 @@ import typer.main
 from flows.cli.app import app
 from flows.spec.load import ROOT
 from sandbox.helm import helm_executable, kubectl_executable
+from tests.support.waiting import HANGS_SECONDS
 
 PAGES = sorted(
     path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("charts/*/README.md")]
@@ -90,7 +91,7 @@ def test_a_command_of_another_program_is_understood_by_it(program: str) -> None:
         end = arguments.index("--") if "--" in arguments else len(arguments)
         # Flags are read before help is given: a flag that there is not is an error, and so is a command.
         asked = [executable, *arguments[:end], "--help"]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=HANGS_SECONDS, check=False)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert "Usage:" in done.stdout, line
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from flows.spec.load import ROOT
+from tests.support.waiting import HANGS_SECONDS
 
 PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md")
 GUIDES: dict[str, str] = dict(
@@ -98,7 +99,7 @@ class Copy:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=HANGS_SECONDS,
         )
         return done.stdout + done.stderr
 

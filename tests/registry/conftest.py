@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 from blocks.registry import Entry, RegistryClient
 from blocks.registry.documents import digest
 from sandbox.postgres import Postgres
+from tests.support.waiting import until
 
 
 @dataclass(kw_only=True)
@@ -118,15 +117,9 @@ def dsn_as(dsn: str) -> Callable[[str], str]:
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], bool]], None]:
-    """Waits for a condition, ten seconds at most."""
+    """Waits for a condition."""
 
-    def wait_until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.02)
-
-    return wait_until
+    return until
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from blocks.errors import RegistryRejected, RegistryUnreachable
 from blocks.registry import Registry
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -57,4 +58,4 @@ def test_the_block_shows_no_secret() -> None:
 def test_the_client_is_imported_without_prefect() -> None:
     program = "import sys, blocks.registry.client, blocks.registry; sys.exit('prefect' in sys.modules or 'pydantic' in sys.modules)"
 
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=HANGS_SECONDS).returncode == 0

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from blocks.registry import Gate, Health, RegistryClient
 from flows.metrics.exporter import FRESH_SECONDS, Exporter
 from flows.metrics.server import MOST_CONNECTIONS, metrics_server
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -197,7 +198,7 @@ def test_connections_that_say_nothing_hold_nobody_up(client: RegistryClient) -> 
     idle = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(3 * MOST_CONNECTIONS)]
     try:
         for number in range(3):
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=HANGS_SECONDS) as answer:
                 assert b"slipway_exporter_up 1" in answer.read()
             assert threading.active_count() <= before + MOST_CONNECTIONS + 3, number
     finally:

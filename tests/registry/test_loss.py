@@ -19,6 +19,7 @@ import pytest
 
 from blocks.errors import RegistryUnreachable
 from blocks.registry import RegistryClient
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Databases, Releases
@@ -34,7 +35,7 @@ def test_a_server_that_goes_in_the_middle_of_a_write_keeps_nothing_of_it_and_the
     failures: list[RegistryUnreachable] = []
 
     def end() -> None:
-        with RegistryClient(dsn, connect_timeout_seconds=1) as impatient:
+        with RegistryClient(dsn, connect_timeout_seconds=5) as impatient:
             try:
                 replace(releases, client=impatient).ready("b1", "run-2")
             except RegistryUnreachable as error:
@@ -48,7 +49,7 @@ def test_a_server_that_goes_in_the_middle_of_a_write_keeps_nothing_of_it_and_the
         wait_until(lambda: waiting() == 1)
         databases.postgres.stop()
         # The call is made again by itself: that attempt must find no server, or it would write what the first one was to write.
-        writing.join(30)
+        writing.join(HANGS_SECONDS)
     databases.postgres.start()
 
     assert [failure.facts["answer"] for failure in failures] == ["lost"]
@@ -70,13 +71,15 @@ def small_disk() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="slipway-small-"))
     folder.chmod(0o755)
     try:
-        done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, text=True, timeout=HANGS_SECONDS
+        )
         if done.returncode:
             pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
         try:
             yield folder
         finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+            subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=HANGS_SECONDS)
     finally:
         folder.rmdir()
 

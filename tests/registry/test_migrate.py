@@ -15,6 +15,7 @@ from blocks.errors import RegistryRejected
 from blocks.registry import RegistryClient
 from blocks.registry.migrate import apply
 from blocks.registry.statements import Migration, migrations, statement
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ ALL = [migration.name for migration in migrations()]
 def dump(dsn: str) -> str:
     """Everything that the catalogue says: columns, constraints, indexes, triggers, functions, views, comments, rights."""
     pg_dump = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_dump"
-    done = subprocess.run([str(pg_dump), "--schema-only", dsn], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([str(pg_dump), "--schema-only", dsn], capture_output=True, text=True, check=True, timeout=HANGS_SECONDS)
     # psql's \restrict lines hold a random word.
     return "\n".join(line for line in done.stdout.splitlines() if not line.startswith("\\"))
 

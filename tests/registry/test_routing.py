@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from blocks.registry import RegistryClient, Route
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -144,7 +145,7 @@ def heard(dsn: str) -> Iterator[Callable[[], list[str]]]:
 
         def heard() -> list[str]:
             connection.execute("NOTIFY slipway_routes, 'end'")  # notices come in the order of the commits
-            return list(itertools.takewhile("end".__ne__, (notice.payload for notice in connection.notifies(timeout=60))))
+            return list(itertools.takewhile("end".__ne__, (notice.payload for notice in connection.notifies(timeout=HANGS_SECONDS))))
 
         yield heard
 

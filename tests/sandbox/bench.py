@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.meta.kubeconfig import read_kubeconfig
 from sandbox.kubernetes.node import AgentOptions, Image
 from sandbox.serving import LoopThread
+from tests.support.waiting import until
 
 Object = dict[str, Any]
 
@@ -82,14 +82,12 @@ class Bench:
         found = self.list(EVENTS)
         return [event["message"] for event in found if event["involvedObject"]["name"] == name and event["reason"] == reason]
 
-    def wait(self, collection: Collection, name: str, until: Callable[[Object], Any], seconds: float = 60.0) -> Object:
+    def wait(self, collection: Collection, name: str, wanted: Callable[[Object], Any]) -> Object:
         """Wait until the object is as wanted."""
-        return wait_for(
-            lambda: (item := self.find(collection, name)) and until(item) and item, seconds, lambda: self.find(collection, name)
-        )
+        return wait_for(lambda: (item := self.find(collection, name)) and wanted(item) and item, lambda: self.find(collection, name))
 
     def wait_gone(self, collection: Collection, name: str) -> None:
-        wait_for(lambda: self.find(collection, name) is None, 15.0, lambda: self.find(collection, name))
+        wait_for(lambda: self.find(collection, name) is None, lambda: self.find(collection, name))
 
     def pod(self, name: str, *arguments: str, image: str = "sh", container: Mapping[str, Any] | None = None, **spec: Any) -> Object:
         """Create a pod with one container `c`."""
@@ -100,8 +98,8 @@ class Bench:
         statuses = (self.get(PODS, name).get("status") or {}).get("containerStatuses")
         return statuses[0] if statuses else {}
 
-    def wait_container(self, name: str, until: Callable[[Object], Any], seconds: float = 60.0) -> Object:
-        return wait_for(lambda: (status := self.container(name)) and until(status) and status, seconds, lambda: self.container(name))
+    def wait_container(self, name: str, wanted: Callable[[Object], Any]) -> Object:
+        return wait_for(lambda: (status := self.container(name)) and wanted(status) and status, lambda: self.container(name))
 
     def deployment(self, name: str, *arguments: str, replicas: int = 1, image: str = "sh", **spec: Any) -> Object:
         """Create a Deployment whose pods carry the label `app`."""
@@ -127,17 +125,9 @@ def pod_spec(*arguments: str, image: str = "sh", container: Mapping[str, Any] | 
     }
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 60.0, show: Callable[[], object] = lambda: None) -> Any:
-    """Poll until the result is true and return it.
-
-    Raises:
-        AssertionError: It did not become true in time; shows the last state.
-    """
-    deadline = time.monotonic() + seconds
-    while not (result := found()):
-        assert time.monotonic() < deadline, f"not so within {seconds} s: {show()}"
-        time.sleep(0.01)
-    return result
+def wait_for(found: Callable[[], Any], show: Callable[[], object] = str) -> Any:
+    """Poll until the result is true and return it; what never becomes true is shown as it is."""
+    return until(found, show, pause_seconds=0.01)
 
 
 def conditions(item: Object) -> dict[str, Object]:

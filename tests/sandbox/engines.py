@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox.engine.faults import EngineFaults
 from sandbox.models import make_model
+from tests.support.waiting import HANGS_SECONDS
 
 PROMPT = "The capital of France is"
 NAMES = ("tiny", "tiny-alias")
@@ -72,8 +73,8 @@ def launch(model: Path, *arguments: str, faults: Path | None = None, **environme
     return subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_port(http: httpx.Client, process: subprocess.Popen[str], timeout_seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
+def wait_for_port(http: httpx.Client, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + HANGS_SECONDS
     while True:
         try:
             assert http.get("/health").status_code == 200
@@ -92,11 +93,11 @@ def running_engine(folder: Path) -> Iterator[Engine]:
     port = free_port()
     options = ("--served-model-name", *NAMES, "--host", "127.0.0.1", "--port", str(port), "--max_model_len", "256", "--max-num-seqs", "4")
     process = launch(model, *options, "--load-format=safetensors", faults=faults.path)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=HANGS_SECONDS) as http:
         wait_for_port(http, process)
         yield Engine(process=process, http=http, faults=faults, folder=model)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_SECONDS)
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str, str | None]:
@@ -104,10 +105,3 @@ def error_of(answer: httpx.Response) -> tuple[int, str, str | None]:
     error = answer.json()["error"]
     assert error["code"] == answer.status_code
     return answer.status_code, error["type"], error["param"]
-
-
-def wait_until(condition: Callable[[], Any], timeout_seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

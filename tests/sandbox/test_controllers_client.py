@@ -16,6 +16,7 @@ from sandbox.kubernetes.meta.client import NODES, PODS, HttpClient
 from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.serving import LoopThread
 from tests.sandbox.bench import Bench
+from tests.support.waiting import HANGS_SECONDS
 
 Object = dict[str, Any]
 
@@ -61,7 +62,7 @@ def follow(server: Scripted, asked: int) -> tuple[Informer, list[tuple[str | Non
         informer = Informer(server, PODS)
         informer.subscribe(lambda old, new: told.append((version(old), version(new))))
         task = asyncio.create_task(informer.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_SECONDS):
             while len(server.asked) < asked:
                 await asyncio.sleep(0)
         task.cancel()

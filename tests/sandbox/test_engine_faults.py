@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from sandbox.engine.faults import EngineFaults
-from tests.sandbox.engines import PROMPT, Engine, wait_until
+from tests.sandbox.engines import PROMPT, Engine
+from tests.support.waiting import HANGS_SECONDS, until
 
 
 def test_a_hang_keeps_health_and_stops_tokens(engine: Engine) -> None:
@@ -19,12 +20,12 @@ def test_a_hang_keeps_health_and_stops_tokens(engine: Engine) -> None:
     aborted = engine.metric("vllm:request_success_total", finished_reason="abort")
 
     with pytest.raises(httpx.ReadTimeout):
-        engine.http.post("/v1/completions", json={"model": "tiny", "prompt": PROMPT}, timeout=httpx.Timeout(60, read=0.3))
+        engine.http.post("/v1/completions", json={"model": "tiny", "prompt": PROMPT}, timeout=httpx.Timeout(HANGS_SECONDS, read=0.3))
 
     assert engine.http.get("/health").status_code == 200
     assert engine.metric("vllm:generation_tokens_total") == tokens
     # The client went away: its request must not hold a place for ever.
-    wait_until(lambda: engine.metric("vllm:request_success_total", finished_reason="abort") == aborted + 1)
+    until(lambda: engine.metric("vllm:request_success_total", finished_reason="abort") == aborted + 1)
     assert engine.metric("vllm:num_requests_running") == 0
     engine.faults.clear()
     assert engine.complete().json()["choices"][0]["text"] == " Paris."
@@ -35,7 +36,7 @@ def test_requests_beyond_the_places_wait(engine: Engine) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(engine.complete) for _ in range(6)]
-        wait_until(lambda: engine.metric("vllm:num_requests_waiting") == 2)
+        until(lambda: engine.metric("vllm:num_requests_waiting") == 2)
         assert engine.metric("vllm:num_requests_running") == 4
         assert engine.metric("vllm:kv_cache_usage_perc") == pytest.approx(4 * len(PROMPT) / (4 * 256))
         engine.faults.clear()

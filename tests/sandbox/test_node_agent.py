@@ -16,6 +16,7 @@ import pytest
 from sandbox.kubernetes.meta.client import NODES, PODS
 from sandbox.kubernetes.node import NodeSpec
 from tests.sandbox.bench import Bench, conditions, wait_for
+from tests.support.waiting import HANGS_SECONDS
 
 Starter = Callable[..., Bench]
 
@@ -69,7 +70,7 @@ def test_containers_end_with_their_agent_however_it_ends(own_bench: Starter, tmp
         assert from_image == "1"
 
         process.send_signal(number)
-        process.wait(timeout=60)
+        process.wait(timeout=HANGS_SECONDS)
 
         wait_for(lambda: not alive(int(pid)))
 

@@ -222,7 +222,7 @@ def test_deletion_lets_a_container_end_by_itself(bench: Bench) -> None:
 
 def test_a_pre_stop_hook_delays_the_end_and_the_grace_ends_the_hook(bench: Bench) -> None:
     script = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
-    for name, seconds, grace in (("patient", 1, 10), ("hasty", 60, 1)):
+    for name, seconds, grace in (("patient", 1, 10), ("hasty", 1000, 1)):
         bench.pod(name, script, container={"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}}, terminationGracePeriodSeconds=grace)
         bench.wait_container(name, running)
 
@@ -233,7 +233,7 @@ def test_a_pre_stop_hook_delays_the_end_and_the_grace_ends_the_hook(bench: Bench
 
     assert time.monotonic() - began >= 1
     bench.wait_gone(PODS, "hasty")
-    assert time.monotonic() - began < 50, "its hook would take a minute"
+    assert time.monotonic() - began < 900, "its hook would take a thousand seconds"
 
 
 def test_a_container_that_will_not_end_is_killed_after_its_grace(bench: Bench) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import itertools
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +25,7 @@ from sandbox.postgres import Postgres
 from sandbox.router import Router, Target
 from sandbox.serving import HttpServer, LoopThread
 from tests.support.pgbouncer import pooler_before
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +89,6 @@ def listed(router: Router) -> list[str]:
 def _http() -> httpx.Client:
     """One for all: each reads the authorities of all the world, 20 ms of CPU."""
     return httpx.Client()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 async def _tell(request: Request) -> Response:

@@ -12,6 +12,8 @@ from typing import Any
 
 from kubernetes.client import ApiClient, AppsV1Api, CoreV1Api, CustomObjectsApi
 
+from tests.support.waiting import HANGS_SECONDS
+
 Object = dict[str, Any]
 VALUES = "environments/test/app/values.yaml"
 
@@ -152,9 +154,9 @@ class Applications:
         """Delete the Application."""
         self._objects.delete_namespaced_custom_object(*self._kind, name)
 
-    def gone(self, name: str, seconds: float = 60) -> None:
+    def gone(self, name: str) -> None:
         """Wait until there is no such Application."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + HANGS_SECONDS
         while any(app["metadata"]["name"] == name for app in self._objects.list_namespaced_custom_object(*self._kind)["items"]):
             assert time.monotonic() < deadline, self.get(name)
             time.sleep(0.02)
@@ -168,9 +170,9 @@ class Applications:
         operation = {"initiatedBy": {"username": "zoe"}, "sync": {"revision": commit, **sync}}
         self.patch(name, {"operation": operation, "status": {"operationState": None}})
 
-    def wait(self, name: str, holds: Callable[[Object], bool], seconds: float = 60) -> Object:
+    def wait(self, name: str, holds: Callable[[Object], bool]) -> Object:
         """The Application once it is so; an empty status counts as one without fields."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + HANGS_SECONDS
         while True:
             found = self.get(name)
             found.setdefault("status", {})

@@ -15,6 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sandbox.children import Child
+from tests.support.waiting import HANGS_SECONDS
 
 #: What people have: transaction mode, and nothing that makes it kinder to clients that keep state in a session.
 _SETTINGS = """
@@ -67,7 +68,7 @@ class Pooler:
 
     def wait(self, dsn: str) -> None:
         """Return when the database can be had through it."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANGS_SECONDS
         while True:
             try:
                 psycopg.connect(self.of(dsn)).close()

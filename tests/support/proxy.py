@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote, urlsplit
 
+from tests.support.waiting import HANGS_SECONDS
+
 _CHUNK_BYTES = 1 << 18
 
 
@@ -82,7 +84,7 @@ class _Connection(socketserver.StreamRequestHandler):
         address = urlsplit(target)
         self.server.asked.append(f"{address.scheme}://{address.netloc}")
         if address.netloc not in origins:
-            opened = socket.create_connection((address.hostname or "", address.port or 80), timeout=30)
+            opened = socket.create_connection((address.hostname or "", address.port or 80), timeout=HANGS_SECONDS)
             origins[address.netloc] = opened, opened.makefile("rb")
         origin, answers = origins[address.netloc]
         path = f"{address.path or '/'}{'?' if address.query else ''}{address.query}"
@@ -108,7 +110,7 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _tunnel(self, target: str) -> None:
         host, _, port = target.rpartition(":")
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=30) as origin:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=HANGS_SECONDS) as origin:
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pump, args=(origin, self.connection), daemon=True)
             back.start()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.waiting import HANGS_SECONDS
+
 PASSWORD = "opensesame"
 
 
@@ -33,7 +35,7 @@ def redis_url(folder: Path) -> Iterator[str]:
 
 
 def _wait(url: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_SECONDS
     while True:
         try:
             with redis.Redis.from_url(url) as client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from flows.weights.prefetch import mount_path
 from sandbox.models import make_model
 from sandbox.world import World
 from tests.support.examples import candidate, environment
+from tests.support.waiting import until
 
 NODE = "gpu-1"
 #: What the shipped model's file says.
@@ -89,11 +89,8 @@ class Served:
 
     def wait(self) -> None:
         """Until its pod is ready."""
-        deadline = time.monotonic() + 60
         with self.cluster.client() as client:
-            while not any(pod.ready for pod in client.pods.list(self.namespace, {})):
-                assert time.monotonic() < deadline, client.pods.list(self.namespace, {})
-                time.sleep(0.05)
+            until(lambda: any(pod.ready for pod in client.pods.list(self.namespace, {})), lambda: client.pods.list(self.namespace, {}))
 
     @property
     def cluster(self) -> Cluster:

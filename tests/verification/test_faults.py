@@ -23,6 +23,7 @@ from flows.verification.attempts import Attempts
 from flows.verification.golden import Reference
 from flows.verification.verdict import Verdict
 from sandbox.serving import HttpServer, LoopThread
+from tests.support.waiting import HANGS_SECONDS
 from tests.verification.conftest import FULL, Served, wrong
 
 
@@ -60,8 +61,8 @@ def test_inside_the_cluster_service_and_pods_are_reached_by_address(served: Serv
 @pytest.mark.parametrize(
     ("faults", "check", "seen"),
     [
-        ({"hang": True}, "progress", "/health answers HTTP 200, and not one token was generated in 1 s: the engine hangs"),
-        ({"token_latency_seconds": 0.3}, "progress", "it is slow"),
+        ({"hang": True}, "progress", "/health answers HTTP 200, and not one token was generated in 3 s: the engine hangs"),
+        ({"token_latency_seconds": 1.0}, "progress", "it is slow"),
         ({"latency_seconds": 0.15}, "latency-p50", "ms (95 % interval"),
         ({"error_status": 500}, "capital-of-france", "HTTP 500: EngineCore encountered an issue"),
         ({"error_status": 503, "error_share": 0.2}, "", "HTTP 503"),
@@ -73,13 +74,13 @@ def test_a_fault_of_the_engine_fails(served: Served, faults: dict[str, Any], che
     served.faults(**faults)
     begin = time.monotonic()
 
-    verdict = served.verify(timeout_seconds=1.0 if check == "progress" else 20.0)
+    verdict = served.verify(timeout_seconds=3.0 if check == "progress" else 20.0)
 
     assert verdict.outcome == "failed"
     # every fifth request fails: which check's that is depends on what was asked before
     assert seen in (wrong(verdict).get(check, "") if check else " ".join(wrong(verdict).values())), wrong(verdict)
     if check == "progress":
-        assert time.monotonic() - begin < 10, "nothing is asked after the first question without an answer"
+        assert time.monotonic() - begin < 60, "a silent engine is asked once: thirty questions would take ninety seconds"
 
 
 def test_one_bad_answer_in_fifty_is_enough(served: Served) -> None:
@@ -274,14 +275,14 @@ def test_an_answer_that_dribbles_for_ever_ends_in_time(loop: LoopThread) -> None
 
     with Endpoint(via="dns", timeout_seconds=0.5).client(f"{server.host}:{server.port}") as client:
         assert client.complete("tiny", "Hello", 4).status is None
-        load = client.load("/v1/completions", [{"prompt": "Hello"}] * 8, concurrency=2, budget_seconds=30)
+        load = client.load("/v1/completions", [{"prompt": "Hello"}] * 8, concurrency=2, budget_seconds=HANGS_SECONDS)
         with pytest.raises(EndpointUnreachable, match=r"did not answer /version within 0\.5 s"):
             client.version()
 
     server.close()
     assert {sample.status for sample in load.samples} == {None}
     assert len(load.samples) == 2
-    assert time.monotonic() - begin < 25, "the budget of 30 s is not used up"
+    assert time.monotonic() - begin < HANGS_SECONDS, "it is not used up"
 
 
 async def endless(request: Request) -> Response:

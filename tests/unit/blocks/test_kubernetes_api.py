@@ -23,6 +23,7 @@ from blocks.cluster.pods import Pods
 from blocks.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
 from blocks.kubeconfig import ClusterAccess
 from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
+from tests.support.waiting import HANGS_SECONDS
 
 JOBS = path_of("here", "jobs", group="batch/v1")
 
@@ -38,7 +39,7 @@ class Answering:
     otherwise: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
 
-    def api(self, timeout_seconds: float = 5.0) -> KubernetesApi:
+    def api(self, timeout_seconds: float = HANGS_SECONDS) -> KubernetesApi:
         access = ClusterAccess(host=self.url, tls=None, pool=urllib3.PoolManager(), authorization=lambda: "Bearer mine")
         return KubernetesApi(access, timeout_seconds)
 
@@ -90,9 +91,9 @@ def test_a_wait_may_be_longer_than_a_request(server: Answering) -> None:
     api = server.api(timeout_seconds=0.1)
 
     api.remember("here", "one", "7")
-    api.wait(JOBS, "here", "one", 1.0)
+    api.wait(JOBS, "here", "one", 60.0)
 
-    query = {"watch": ["true"], "fieldSelector": ["metadata.name=one"], "timeoutSeconds": ["1"], "resourceVersion": ["7"]}
+    query = {"watch": ["true"], "fieldSelector": ["metadata.name=one"], "timeoutSeconds": ["60"], "resourceVersion": ["7"]}
     assert server.asked == [("GET", JOBS, query)]
     # and what is no wait has its limit
     with pytest.raises(ClusterUnreachable, match="cannot be reached"):

@@ -15,7 +15,7 @@ from tests.support.patient import RETRIES, patient_client
 
 
 def test_whoever_is_turned_away_comes_back_soon_and_often() -> None:
-    answers = iter([503] * 3 + [200])
+    answers = iter([503] * 5 + [200])
 
     async def hello(request: Request) -> Response:
         return Response(status_code=next(answers))
@@ -29,4 +29,4 @@ def test_whoever_is_turned_away_comes_back_soon_and_often() -> None:
             assert client.hello().status_code == 200
         server.close()
 
-    assert time.monotonic() - begin < 8, "Prefect's own pauses are 14 s in all"
+    assert time.monotonic() - begin < 60, "Prefect's own pauses are 62 s in all"
