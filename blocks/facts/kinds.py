@@ -31,6 +31,13 @@ class EventKind(StrEnum):
     ENABLED = "enabled"  #: a person put the model back
     SCRUBBED = "scrubbed"  #: the weights on a node were hashed again; of no model
 
+    # A candidate that gets a share of the requests beside the one that serves (docs/canary.md).
+    CANARY_BEGUN = "canary_begun"  #: it comes up beside what serves; the steps that are planned
+    CANARY_SHIFTED = "canary_shifted"  #: it gets another share of the requests, or of copies of them
+    CANARY_MOVED = "canary_moved"  #: another phase of it: running, held, taking_over, warm
+    CANARY_WISHED = "canary_wished"  #: a person wants it promoted, aborted, held or resumed
+    CANARY_ENDED = "canary_ended"  #: it is over: how, and why
+
     # What became of an environment after a failure.
     ROLLED_BACK = "rolled_back"  #: it serves an earlier candidate again: who wanted that, why, and how long it took
     ROLLBACK_FAILED = "rollback_failed"  #: going back failed, too

@@ -138,6 +138,11 @@ class Route:
         last_checked_at: When its endpoint was last looked at.
         http_status: What a router answers: 200, 404 (unknown) or 503 (not now).
         message: Why there is no endpoint; a sentence for the caller.
+        weight: Percent of the requests that go to the endpoint.
+        canary_endpoint: Host and port of a canary; None if there is none that is routed.
+        canary_fingerprint: The candidate there.
+        canary_weight: Percent of the requests that go there.
+        shadow: Percent of the requests to the endpoint that the canary is sent a copy of.
     """
 
     endpoint: str | None
@@ -146,6 +151,11 @@ class Route:
     last_checked_at: datetime | None
     http_status: int
     message: str | None
+    weight: int = 100
+    canary_endpoint: str | None = None
+    canary_fingerprint: str | None = None
+    canary_weight: int = 0
+    shadow: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

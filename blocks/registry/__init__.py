@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blocks.facts.canary import PHASES, WISHES, Canary
 from blocks.facts.registry import STATUSES, Checked, Entry, EntryKey, Event, Failure, Lock, OpenRequest, Route, Status, TakenOut, Verified
 from blocks.registry.approvals import Gate
 from blocks.registry.audit import AuditReport
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from blocks.registry.block import Registry
 
 __all__ = [
+    "PHASES",
     "STATUSES",
+    "WISHES",
     "AuditReport",
+    "Canary",
     "ChainHead",
     "Checked",
     "Entry",

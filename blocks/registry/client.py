@@ -8,6 +8,7 @@ from blocks.facts.registry import Entry, Event, Route, Status, Verified
 from blocks.registry.access import AccessRecord
 from blocks.registry.approvals import Approvals
 from blocks.registry.audit import Audit
+from blocks.registry.canary import Canaries
 from blocks.registry.documents import Candidates, EvidenceRecord
 from blocks.registry.events import Events
 from blocks.registry.figures import Figures
@@ -33,6 +34,7 @@ class RegistryClient:
 
     Attributes:
         lifecycle: Moves entries: begin, ready, failed, degraded, recovered.
+        canaries: Gives a candidate a share of the requests beside the one that serves.
         switch: Takes a model out of an environment and puts it back, for operators.
         locks: One run at a time changes a model in an environment.
         candidates: Keeps candidates.
@@ -58,6 +60,7 @@ class RegistryClient:
     def __init__(self, dsn: str, *, connect_timeout_seconds: float = 5.0) -> None:
         self._session = session = Session(dsn, connect_timeout_seconds=connect_timeout_seconds)
         self.lifecycle = Lifecycle(session)
+        self.canaries = Canaries(session)
         self.switch = Switch(session)
         self.locks = Locks(session)
         self.candidates = Candidates(session)

@@ -143,6 +143,8 @@ class Lifecycle:
                     fingerprint=entry.fingerprint,
                 )
             step.take_out("supersede_entries", EventKind.SUPERSEDED, f"superseded by {fingerprint[:12]}")
+            # The environment's endpoint serves this candidate now: in the same moment nothing is routed beside it any longer.
+            step.pass_canary()
             delivered = {"helm_revision": helm_revision} if git_commit is None else {"git_commit": git_commit}
             # Also where it stays out: it was verified, and is a candidate to go back to.
             step.record(EventKind.READY, {**delivered, "evidence_sha256": evidence_sha256, **place})

@@ -49,6 +49,12 @@ class Step:
         for served in rows(self.connection, name, _Served, {**self.who, "reason": reason}):
             self.record(kind, {"reason": reason, "by": self.who["fingerprint"]}, fingerprint=served.fingerprint)
 
+    def pass_canary(self) -> None:
+        """Route nothing to a canary that was begun beside another candidate than this step's."""
+        for passed in rows(self.connection, "pass_canary", _Served, self.who):
+            detail = {"weight": 0, "shadow": 0, "reason": f"{str(self.who['fingerprint'])[:12]} is ready"}
+            self.record(EventKind.CANARY_SHIFTED, detail, fingerprint=passed.fingerprint)
+
     def record(self, kind: EventKind, detail: Mapping[str, object], **more: object) -> None:
         """Append an event with this step's values."""
         facts = storable_document(detail)
@@ -105,6 +111,12 @@ def candidate_of(connection: Connection, fingerprint: str, model: str) -> Stored
     return candidate
 
 
+def take_turn(connection: Connection, place: Mapping[str, object], at: datetime | None) -> datetime | None:
+    """Wait until nobody else writes of the model in the environment; return `at`, or the time after the wait."""
+    moment = row(connection, "lock_environment", _Moment, {**place, "at": at})
+    return moment.at if moment else at
+
+
 def take_step(
     connection: Connection,
     *,
@@ -123,13 +135,13 @@ def take_step(
     """
     place = {"organisation": organisation, "model": model, "environment": environment}
     # The candidate is read after the lock, so that everything a step sees is of one moment.
-    moment = row(connection, "lock_environment", _Moment, {**place, "at": at})
+    moment = take_turn(connection, place, at)
     candidate = candidate_of(connection, fingerprint, model)
     who = {
         "hub_revision": candidate.hub_revision,
         "fingerprint": fingerprint,
         "run_id": run_id,
         "actor": actor,
-        "at": moment.at if moment else at,
+        "at": moment,
     }
     return Step(connection=connection, who={**place, **who})

@@ -202,6 +202,12 @@ def arguments(method: Callable[..., object], number: int) -> dict[str, object]:
         "at": NOW,
         "limit": 10,
         "after_id": 0,
+        "stable": "0" * 64,
+        "canary": fingerprint,
+        "steps": [{"weight": 100}],
+        "state": {"looks": number},
+        "outcome": "aborted",
+        "wish": "hold",
     }
     for name, parameter in parameters.items():
         assert name in values or parameter.default is not parameter.empty, f"say here what to give for {name}"

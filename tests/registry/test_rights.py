@@ -52,8 +52,8 @@ def allowed(connection: psycopg.Connection, statement: str) -> bool:
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(statement.encode())
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported, psycopg.errors.WrongObjectType):
-        # The latter two are of a view, which is no table and whose computed columns nobody may write.
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.WrongObjectType, psycopg.errors.ObjectNotInPrerequisiteState):
+        # The latter two are of a view, which is no table, and which nobody may write as it is made of two.
         return False
     except psycopg.Error:
         return True

@@ -25,7 +25,7 @@ IN_SQL = (
     r"(?<!v\.)\bkind (?:=|<>|WHEN) '(\w+)'",
     r"(?<!v\.)\bkind (?:NOT )?IN \(([^)]*)\)",
     r"'(\w+)' IS DISTINCT FROM \(\s*SELECT e\.kind",
-    r"INSERT INTO slipway_events \([^)]*\)\s*VALUES \(\s*clock_timestamp\(\), '(\w+)'",
+    r"INSERT INTO slipway_events \([^)]*\)\s*VALUES \(\s*(?:clock_timestamp\(\)|moment), '(\w+)'",
 )
 
 
