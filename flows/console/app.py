@@ -13,6 +13,8 @@ from flows.console.edge.headers import SecurityHeaders
 from flows.console.edge.limits import Limits
 from flows.console.edge.problems import handle_problems
 from flows.console.edge.requests import RequestIds
+from flows.console.pages.render import problem_page
+from flows.console.pages.router import pages_router
 from flows.console.probes import router as probes
 from flows.console.reads.site import Reads
 from flows.console.services import Services
@@ -40,6 +42,8 @@ def console_app(
     app.include_router(probes)
     app.include_router(signing_in)
     app.include_router(api_router())
+    app.include_router(pages_router())
+    app.state.problem_page = problem_page
     # The last is met first.
     app.add_middleware(Gate, settings=settings, limits=app.state.limits)
     app.add_middleware(SecurityHeaders, secure=settings.secure)

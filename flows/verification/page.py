@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from blocks.wording import many_lines
 from flows.record.phases import in_order
 from flows.verification.behaviour import Difference
 from flows.verification.evidence import Evidence
@@ -20,50 +19,52 @@ from flows.verification.plots import differences_plot, latency_plot, phases_plot
 if TYPE_CHECKING:
     import jinja2
 
-#: Longest text that one place of the page quotes, in characters.
-LONGEST_PART = 4000
-
 _WORST_FIRST = ("errored", "failed", "inconclusive")
 
 
 def evidence_page(evidence: Evidence, sha256: str) -> Markup:
     """The page of the evidence whose document has that SHA-256. The same evidence gives the same page."""
+    return _rendered("page.html.jinja", evidence, sha256)
+
+
+def evidence_body(evidence: Evidence, sha256: str) -> Markup:
+    """What the page says, without its head and its style: for a page that has these, such as the console's."""
+    return _rendered("evidence.html.jinja", evidence, sha256)
+
+
+def _rendered(template: str, evidence: Evidence, sha256: str) -> Markup:
     verdict, limits = evidence.verdict, evidence.limits
     behaviour = verdict.behaviour
-    page = _template().render(
-        evidence=evidence,
-        verdict=verdict,
-        sha256=sha256,
-        passed=sum(measurement.outcome == "passed" for measurement in verdict.measurements),
-        wrong=sorted((m for m in verdict.measurements if m.outcome != "passed"), key=lambda m: _WORST_FIRST.index(m.outcome)),
-        groups=_groups([m for m in verdict.measurements if m.outcome == "passed"]),
-        levels=verdict.latency,
-        total_seconds=sum(evidence.phases.values()),
-        latency_plot=latency_plot(verdict.latency, limits.latency),
-        phases_plot=phases_plot(in_order(evidence.phases), limits.budget_seconds),
-        differences_plot=differences_plot(behaviour) if behaviour else "",
-        power_plot=power_plot(verdict.power) if verdict.power and verdict.power.positions else "",
-        changed=[one for one in (*behaviour.differences, *behaviour.probes) if one.first_token is not None] if behaviour else [],
+    page = (
+        _templates()
+        .get_template(template)
+        .render(
+            evidence=evidence,
+            verdict=verdict,
+            sha256=sha256,
+            passed=sum(measurement.outcome == "passed" for measurement in verdict.measurements),
+            wrong=sorted((m for m in verdict.measurements if m.outcome != "passed"), key=lambda m: _WORST_FIRST.index(m.outcome)),
+            groups=_groups([m for m in verdict.measurements if m.outcome == "passed"]),
+            levels=verdict.latency,
+            total_seconds=sum(evidence.phases.values()),
+            latency_plot=latency_plot(verdict.latency, limits.latency),
+            phases_plot=phases_plot(in_order(evidence.phases), limits.budget_seconds),
+            differences_plot=differences_plot(behaviour) if behaviour else "",
+            power_plot=power_plot(verdict.power) if verdict.power and verdict.power.positions else "",
+            changed=[one for one in (*behaviour.differences, *behaviour.probes) if one.first_token is not None] if behaviour else [],
+        )
     )
     # All that is in it was escaped by the template.
     return Markup(page)  # noqa: S704
 
 
 @cache
-def _template() -> jinja2.Template:
-    import jinja2  # not before there is something to show
+def _templates() -> jinja2.Environment:
+    from flows.text.html import templates_in  # no template before there is something to show
 
-    # Escaped throughout: what a model answers may be markup, and as long as it likes.
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
-    environment.filters.update(time=time, size=_size, parted=_parted, rate=_rate)
-    return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
-
-
-def _shown(value: object) -> object:
-    """What a place of the page says; only text that somebody wrote is cut and cleaned, which the plots are not."""
-    return many_lines(value, LONGEST_PART) if isinstance(value, str) and not isinstance(value, Markup) else value
+    templates = templates_in(Path(__file__).parent)
+    templates.filters.update(time=time, size=_size, parted=_parted, rate=_rate)
+    return templates
 
 
 def _groups(measurements: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:

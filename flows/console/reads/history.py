@@ -161,13 +161,23 @@ class ModelHistory:
     more: bool
 
 
-def read_history(registry: RegistryClient, model: str, may_see: MaySee) -> ModelHistory | None:
-    """Four statements; None if the caller may see nothing of such a model."""
+def read_history(registry: RegistryClient, model: str, environments: Sequence[str], may_see: MaySee) -> ModelHistory | None:
+    """Four statements; None if the caller may see nothing of such a model.
+
+    Args:
+        registry: Open.
+        model: The name that clients send.
+        environments: Those of `deployments/`, in the order of promotion.
+        may_see: Lets through what the caller may see.
+    """
+    order = {name: index for index, name in enumerate(environments)}
     overview = registry.overview
     places = overview.fleet(model)
     candidates = overview.candidates_of(model, CANDIDATES + 1)
     events = [event for event in overview.history(model, _KINDS, EVENTS) if may_see(model, event.environment or "")]
-    seen = [place for place in places if may_see(model, place.environment)]
+    seen = sorted(
+        (place for place in places if may_see(model, place.environment)), key=lambda place: order.get(place.environment, len(order))
+    )
     if not seen and not events:
         return None
     verdicts = [verdict for verdict in overview.verdicts(model, VERDICTS) if may_see(model, verdict.environment or "")]

@@ -79,13 +79,18 @@ class Reads:
         """A page of models by environments; as it was two seconds ago at the most."""
         return page_of(self._fleet.get(), may_see, search=search, status=status, after=after, limit=limit)
 
+    def count_waiting(self, may_see: MaySee) -> int:
+        """How many requests for approval wait that the caller may see; as it was two seconds ago at the most."""
+        waits = ((row.model, environment) for row in self._fleet.get().rows for environment in row.waits)
+        return sum(may_see(model, environment) for model, environment in waits)
+
     def routes(self, may_see: MaySee, *, environment: str = "") -> list[RouteRow]:
         """Where requests go; as it was two seconds ago at the most."""
         return routes_of(self._fleet.get(), may_see, environment=environment)
 
     def model(self, may_see: MaySee, model: str) -> ModelHistory | None:
         """A model's history; None if the caller may see nothing of it."""
-        return read_history(self._registry, model, may_see)
+        return read_history(self._registry, model, self.environments(), may_see)
 
     def runs(self, may_see: MaySee, *, offset: int = 0, limit: int = RUNS, flow: str = "") -> RunPage:
         """Runs that the caller may see, the latest first: of one flow, or of all that people ask about."""
