@@ -164,7 +164,7 @@ CREATE INDEX slipway_events_begun ON slipway_events (id) WHERE kind = 'deploying
 
 -- A value with its length in bytes before it, so that no two rows of values make one text.
 CREATE FUNCTION slipway_chained(value text) RETURNS text
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql STABLE
 RETURN CASE WHEN value IS NULL THEN '-,' ELSE octet_length(convert_to(value, 'UTF8'))::text || ':' || value || ',' END;
 
 CREATE FUNCTION slipway_place(organisation text, model text, environment text) RETURNS text
@@ -239,8 +239,13 @@ $$;
 CREATE FUNCTION slipway_turn(organisation text, model text, environment text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
+DECLARE
+    wanted text := jsonb_build_array(nullif(organisation, ''), model, environment)::text;
 BEGIN
-    PERFORM slipway_lock_chain(slipway_place(organisation, model, environment));
+    PERFORM FROM slipway_chains WHERE place = wanted FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM slipway_lock_chain(wanted);
+    END IF;
 END
 $$;
 
@@ -251,6 +256,7 @@ AS $$
 DECLARE
     head slipway_chains;
     last record;
+    wanted text;
 BEGIN
     IF NEW.kind = 'sealed' THEN
         -- What it says is not the writer's to choose: the ends of the chains that went on since the seal before, a thousand at the most.
@@ -274,7 +280,11 @@ BEGIN
         END IF;
     ELSE
         NEW.organisation := nullif(NEW.organisation, '');
-        head := slipway_lock_chain(slipway_place(NEW.organisation, NEW.model_name, NEW.environment));
+        wanted := jsonb_build_array(NEW.organisation, NEW.model_name, NEW.environment)::text;
+        SELECT * INTO head FROM slipway_chains WHERE place = wanted FOR UPDATE;
+        IF NOT FOUND THEN
+            head := slipway_lock_chain(wanted);
+        END IF;
     END IF;
     -- Rows of this very statement are not in the chain's end yet.
     SELECT e.chain_position, e.hash INTO last
@@ -290,21 +300,20 @@ BEGIN
 END
 $$;
 
--- After the insert: a row whose key was there already is none, and moves no chain.
+-- After the insert: a row whose key was there already is none, and moves no chain. Of each row and not of a table of all rows, which is dearer
+-- to make than one row is to write.
 CREATE FUNCTION slipway_move_chains() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    UPDATE slipway_chains AS c
-    SET position = latest.chain_position, hash = latest.hash
-    FROM (SELECT DISTINCT ON (a.chain) a.chain, a.chain_position, a.hash FROM added AS a ORDER BY a.chain, a.chain_position DESC) AS latest
-    WHERE c.chain = latest.chain;
-    INSERT INTO slipway_sealed (chain, position)
-    SELECT (sealed.part ->> 0)::bigint, max((sealed.part ->> 1)::bigint)
-    FROM added AS a, jsonb_array_elements(a.detail -> 'chains') AS sealed (part)
-    WHERE a.chain = 0
-    GROUP BY 1
-    ON CONFLICT (chain) DO UPDATE SET position = excluded.position;
+    UPDATE slipway_chains SET position = NEW.chain_position, hash = NEW.hash WHERE chain = NEW.chain;
+    IF NEW.chain = 0 THEN
+        INSERT INTO slipway_sealed (chain, position)
+        SELECT (sealed.part ->> 0)::bigint, max((sealed.part ->> 1)::bigint)
+        FROM jsonb_array_elements(NEW.detail -> 'chains') AS sealed (part)
+        GROUP BY 1
+        ON CONFLICT (chain) DO UPDATE SET position = excluded.position;
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -336,8 +345,7 @@ CREATE TRIGGER slipway_events_chained
 
 CREATE TRIGGER slipway_events_counted
     AFTER INSERT ON slipway_events
-    REFERENCING NEW TABLE AS added
-    FOR EACH STATEMENT EXECUTE FUNCTION slipway_move_chains();
+    FOR EACH ROW EXECUTE FUNCTION slipway_move_chains();
 
 -- Canonical JSON as the program writes it: keys sorted by code point, no white space, no escapes that are not needed, numbers as the
 -- shortest text that is the same double.
@@ -868,20 +876,33 @@ CREATE FUNCTION slipway_announce_route() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    place text;
+    before text;
+    here text;
+    told text;
 BEGIN
-    -- Of a row that moves to another place, both are news; the same twice in a transaction is told once.
-    FOR place IN
-        SELECT json_build_object('model', row.model, 'environment', row.environment, 'organisation', row.organisation)::text
-        FROM (VALUES
-            (TG_OP <> 'INSERT', OLD.model_name, OLD.deployment_environment, OLD.organisation),
-            (TG_OP <> 'DELETE', NEW.model_name, NEW.deployment_environment, NEW.organisation)
-        ) AS row (there, model, environment, organisation)
-        WHERE row.there
-    LOOP
+    IF TG_OP = 'UPDATE' THEN
+        IF (
+            OLD.deployment_status, OLD.deployment_status_reason, OLD.disabled_from, OLD.deployment_endpoint, OLD.candidate_fingerprint,
+            OLD.verified_at, OLD.model_name, OLD.deployment_environment, OLD.organisation, OLD.hub_revision
+        ) IS NOT DISTINCT FROM (
+            NEW.deployment_status, NEW.deployment_status_reason, NEW.disabled_from, NEW.deployment_endpoint, NEW.candidate_fingerprint,
+            NEW.verified_at, NEW.model_name, NEW.deployment_environment, NEW.organisation, NEW.hub_revision
+        ) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        before := json_build_object('model', OLD.model_name, 'environment', OLD.deployment_environment, 'organisation', OLD.organisation)::text;
         -- More than NOTIFY can carry: an empty object means "read everything again".
-        PERFORM pg_notify('slipway_routes', CASE WHEN octet_length(place) < 8000 THEN place ELSE '{}' END);
-    END LOOP;
+        told := pg_notify('slipway_routes', CASE WHEN octet_length(before) < 8000 THEN before ELSE '{}' END);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        here := json_build_object('model', NEW.model_name, 'environment', NEW.deployment_environment, 'organisation', NEW.organisation)::text;
+        -- Of a row that moves to another place, both are news.
+        IF here IS DISTINCT FROM before THEN
+            told := pg_notify('slipway_routes', CASE WHEN octet_length(here) < 8000 THEN here ELSE '{}' END);
+        END IF;
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -890,18 +911,13 @@ CREATE TRIGGER slipway_routes_changed
     AFTER INSERT OR DELETE ON model_registry_entries
     FOR EACH ROW EXECUTE FUNCTION slipway_announce_route();
 
--- A health check is no change of a route.
+-- A health check sets none of these columns, and whether a value changed the function sees.
 CREATE TRIGGER slipway_routes_moved
-    AFTER UPDATE ON model_registry_entries
-    FOR EACH ROW
-    WHEN ((
-        OLD.deployment_status, OLD.deployment_status_reason, OLD.disabled_from, OLD.deployment_endpoint, OLD.candidate_fingerprint,
-        OLD.verified_at, OLD.model_name, OLD.deployment_environment, OLD.organisation, OLD.hub_revision
-    ) IS DISTINCT FROM (
-        NEW.deployment_status, NEW.deployment_status_reason, NEW.disabled_from, NEW.deployment_endpoint, NEW.candidate_fingerprint,
-        NEW.verified_at, NEW.model_name, NEW.deployment_environment, NEW.organisation, NEW.hub_revision
-    ))
-    EXECUTE FUNCTION slipway_announce_route();
+    AFTER UPDATE OF
+        deployment_status, deployment_status_reason, disabled_from, deployment_endpoint, candidate_fingerprint, verified_at, model_name,
+        deployment_environment, organisation, hub_revision
+    ON model_registry_entries
+    FOR EACH ROW EXECUTE FUNCTION slipway_announce_route();
 
 COMMENT ON TRIGGER slipway_routes_changed ON model_registry_entries IS 'Announces changes of routes on the channel slipway_routes.';
 COMMENT ON TRIGGER slipway_routes_moved ON model_registry_entries IS 'Announces changes of routes on the channel slipway_routes.';
@@ -1027,17 +1043,25 @@ CREATE PROCEDURE slipway_judge_together(
 )
 LANGUAGE plpgsql
 AS $$
+DECLARE
+    told text;
+    written pg_catalog.pg_lsn;
 BEGIN
-    -- As of every transaction of the program (sql/settings.sql): this one begins and ends here.
-    PERFORM pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('lock_timeout', '15s', true);
-    IF pg_catalog.current_setting('synchronous_commit') <> 'off' THEN
-        PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    -- As of every transaction of the program (sql/settings.sql), where the session does not have it: this one begins and ends here.
+    IF pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.<>) '15s'
+        OR pg_catalog.current_setting('timezone') OPERATOR(pg_catalog.<>) 'UTC'
+    THEN
+        told := pg_catalog.set_config('lock_timeout', '15s', true);
+        told := pg_catalog.set_config('timezone', 'UTC', true);
+    END IF;
+    IF pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) 'off' THEN
+        told := pg_catalog.set_config('synchronous_commit', 'off', true);
     END IF;
     holds := public.slipway_judge(
         kind, organisation, model, environment, fingerprint, reason, degraded_by, holding, run_id, actor, detail, at
     );
     COMMIT;
-    PERFORM pg_catalog.pg_logical_emit_message(true, 'slipway', '');
+    written := pg_catalog.pg_logical_emit_message(true, 'slipway', '');
 END
 $$;
 
@@ -1049,7 +1073,7 @@ GRANT SELECT ON model_registry_entries, slipway_candidates, slipway_evidence, sl
 
 -- What is append-only may be added to. The present may be changed by who deploys, and only in our columns. All of it by columns: a right to
 -- a whole table would be one to lock it.
-GRANT INSERT (fingerprint, document, model_name, hub_revision) ON slipway_candidates TO slipway_operator, slipway_admin;
+GRANT INSERT (fingerprint, document, model_name, hub_revision) ON slipway_candidates TO slipway_admin;
 GRANT INSERT (sha256, kind, document) ON slipway_evidence TO slipway_admin;
 GRANT
     INSERT (event_key, occurred_at, kind, organisation, model_name, environment, candidate_fingerprint, run_id, actor, detail)
@@ -1136,7 +1160,7 @@ END
 $$;
 
 CREATE TRIGGER slipway_taken_out
-    BEFORE UPDATE ON model_registry_entries
+    BEFORE UPDATE OF disabled_from ON model_registry_entries
     FOR EACH ROW
     WHEN (
         NEW.disabled_from IS NOT NULL

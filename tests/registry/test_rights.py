@@ -209,10 +209,17 @@ def test_how_numbers_are_written_is_not_for_who_computes_a_fingerprint(dsn_as: C
     other = digest({"model": "tiny", "commit": "a" * 40, "share": 0.1})
     document = json.dumps({"model": "tiny", "commit": "a" * 40, "share": 0.123456789})
     insert = "INSERT INTO slipway_candidates (fingerprint, document, model_name, hub_revision) VALUES (%s, %s, 'tiny', repeat('a', 40))"
-    with psycopg.connect(dsn_as("slipway_operator"), autocommit=True) as operator:
-        operator.execute("SET extra_float_digits = -15")
+    with psycopg.connect(dsn_as("slipway_admin"), autocommit=True) as pipeline:
+        pipeline.execute("SET extra_float_digits = -15")
         with pytest.raises(psycopg.errors.CheckViolation):
-            operator.execute(insert, (other, document))
+            pipeline.execute(insert, (other, document))
+
+
+def test_a_turn_of_the_empty_organisation_is_that_of_none(dsn_as: Callable[[str], str], sql: psycopg.Connection) -> None:
+    with psycopg.connect(dsn_as("slipway_admin"), autocommit=True) as pipeline:
+        pipeline.execute("SELECT slipway_turn('', 'tiny', 'production'), slipway_turn(NULL, 'tiny', 'production')")
+
+    assert sql.execute("SELECT place FROM slipway_chains WHERE chain <> 0").fetchall() == [('[null, "tiny", "production"]',)]
 
 
 def test_what_was_superseded_cannot_be_said_to_have_been_taken_out(dsn_as: Callable[[str], str], releases: Releases) -> None:

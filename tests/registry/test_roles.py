@@ -36,13 +36,15 @@ def test_an_admin_releases_and_rolls_back(dsn_as: Callable[[str], str], releases
     assert releases.statuses() == {"a": "disabled", "b": "ready", "c": "failed"}
 
 
-def test_an_operator_registers_and_does_not_release(dsn_as: Callable[[str], str], releases: Releases) -> None:
+def test_an_operator_neither_releases_nor_says_what_a_candidate_is(dsn_as: Callable[[str], str], releases: Releases) -> None:
     releases.release("b1", "run-1")
     with RegistryClient(dsn_as("slipway_operator")) as client:
         operator = type(releases)(client=client)
         with pytest.raises(RegistryRejected, match="does not allow this to its user"):
-            operator.begin("a1", "run-2")
-        assert client.candidates.get(releases.fingerprint("a1")) is not None
+            operator.begin("b1", "run-2")
+        # What was read of a model is no part of the fingerprint: whoever registers a candidate first is believed.
+        with pytest.raises(RegistryRejected, match="does not allow this to its user"):
+            client.candidates.register(releases.fingerprint("a1"), releases.document("a1") | {"about": {}}, "tiny", "a" * 40)
         with pytest.raises(RegistryRejected, match="does not allow this to its user"):
             client.events.add("approved")
         assert operator.statuses() == {"b": "ready"}
