@@ -98,8 +98,8 @@ bench-spread: setup ## Compare one download for all nodes with each for itself a
 bench-sandbox: setup ## Measure what the sandbox costs: build/bench-sandbox.json
 	@$(BIN)/python -m tests.bench.sandbox
 
-bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 events: build/bench-registry.json
-	@$(BIN)/python -m tests.bench.registry
+bench-registry: setup ## Measure the registry at 100,000 entries and 1,000,000 events: build/bench-registry.json; ARGS names parts of it
+	@$(BIN)/python -m tests.bench.registry $(ARGS)
 
 bench-release: setup ## Compare what a run costs with an earlier build and a shell script: build/bench-release.json; ARGS=REVISION names the build
 	@$(BIN)/python -m tests.bench.release $(ARGS)

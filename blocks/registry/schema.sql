@@ -854,7 +854,8 @@ END;
 
 COMMENT ON FUNCTION route IS 'Where a model is served: always one row, with an endpoint or with why there is none (http_status 404 or 503).';
 
--- Of route() and not inlined: its plan is kept by the session of the server.
+-- Of route() and not inlined: its plan is kept by the session of the server. It brings its settings along: behind a pooler it is a
+-- transaction by itself, in one round trip. A table from before Slipway may have times without a zone, which are read as UTC.
 CREATE FUNCTION route_through_pooler(
     model text, hub_revision text DEFAULT NULL, environment text DEFAULT 'production', organisation text DEFAULT NULL
 )
@@ -863,6 +864,8 @@ RETURNS TABLE (
     weight integer, canary_endpoint text, canary_candidate text, canary_weight integer, shadow integer
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '15s'
 AS $$
 BEGIN
     RETURN QUERY SELECT found.* FROM public.route($1, $2, $3, $4) AS found;

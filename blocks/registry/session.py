@@ -31,7 +31,7 @@ _POOL_SIZE = 4
 #: Seconds after which a connection is replaced.
 _OLDEST_SECONDS = 300.0
 
-#: Statements that have another form where they cannot have names.
+#: Statements that have another form where they cannot have names. It brings its settings along: no transaction is begun for them.
 _POOLED = {"route": "route_through_pooler"}
 
 
@@ -139,11 +139,13 @@ class Session:
         with self.connected() as connection, connection.cursor(row_factory=factory) as cursor:
             if _own_session(connection):
                 cursor.execute(statement(name), _sent(parameters))  # a transaction by itself, in one round trip
+            elif name in _POOLED:
+                cursor.execute(statement(_POOLED[name]), _sent(parameters))
             else:
                 # No pipeline: PgBouncer 1.18 loses a connection to the server now and then to one that fails.
                 with connection.transaction():
                     set_up(connection)
-                    cursor.execute(statement(_POOLED.get(name, name)), _sent(parameters))
+                    cursor.execute(statement(name), _sent(parameters))
             yield cursor
 
 

@@ -1,59 +1,44 @@
 """What the registry costs at size: 100,000 entries and 1,000,000 events.
 
 `make bench-registry` prints the figures and writes them as JSON lines to `build/bench-registry.json`. The peer of a route lookup is a
-SELECT by primary key on the same connection, asked in turns with it; that of a status change is the build before, in turns with this one.
-Figures are medians over rounds. The database syncs to disk.
+SELECT by primary key on the same connection, asked in turns with it; that of a status change, of a client's lookup and of how soon a
+change is followed is the build before, in turns with this one (`sides.py`). Figures are medians over rounds. The database syncs to disk.
+`make bench-registry ARGS="writing auditing"` measures parts of it.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import LiteralString
 
-import httpx
 import psutil
 import psycopg
 from prometheus_client import generate_latest
-from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from blocks.endpoint import Endpoint
 from blocks.registry import Registry, RegistryClient
 from flows.health.tasks import check_health
 from flows.metrics.exporter import FRESH_SECONDS, PAGE, PAGES, Exporter
 from sandbox.postgres import Postgres
-from sandbox.router import Router
-from sandbox.serving import HttpServer, LoopThread
-from tests.bench.before import ROOT, checkout
-from tests.support.pgbouncer import Pooler, pooler_before
+from tests.bench.figures import Line, line, percentile
+from tests.bench.sides import ENVIRONMENTS, MODELS, REVISIONS, fill_entries, following, has_pooler, looking_up, writing
+from tests.support.pgbouncer import pooler_before
 
-MODELS = 5_000
-REVISIONS = 10
-ENVIRONMENTS = ("staging", "production")
 EVENTS = 1_000_000
 ROUNDS = 7
 LOOKUPS = 3_000
-WRITERS = 8
-WRITING_SECONDS = 5
-WRITING_ROUNDS = 3
 AUDITS = 2
-PROPAGATIONS = 300
 ENDPOINTS = 1_000
 WATCH_ROUNDS = 5
 SCRAPES = 5
@@ -62,40 +47,19 @@ RESULTS = Path("build") / "bench-registry.json"
 # What the project promises.
 LOOKUP_RATIO = 1.5
 LOOKUPS_PER_SECOND = 2_000
-CHANGES_PER_SECOND = 2_000
-CHANGES_RATIO = 8.0
 AUDIT_SECONDS = 10.0
 AUDIT_GROWTH_MB = 10.0
-PROPAGATION_SECONDS = 0.1
 WATCH_SECONDS = 10.0
 SCRAPE_SECONDS = 2.0
 KEPT_SECONDS = 5.0
 WATCH_GROWTH_MB = 10.0
 
-#: Each model has one ready entry in each environment and nine that it superseded.
-_ENTRIES: LiteralString = """
-INSERT INTO model_registry_entries (
-    model_name, hub_revision, deployment_environment, deployment_namespace, deployment_endpoint, deployment_status, candidate_fingerprint,
-    helm_revision, verified_at, last_health_check_at
-)
-SELECT
-    'model-' || model, encode(sha256(convert_to('commit' || model || '.' || revision, 'UTF8')), 'hex'), environment, 'models',
-    'model-' || model || '-' || environment || '.models.svc.cluster.local:8000',
-    CASE revision WHEN %(revisions)s THEN 'ready' ELSE 'disabled' END,
-    encode(sha256(convert_to(model || '.' || revision, 'UTF8')), 'hex'), revision, now() - make_interval(days => 100 - revision), now()
-FROM generate_series(1, %(models)s) AS model, generate_series(1, %(revisions)s) AS revision, unnest(%(environments)s::text[]) AS environment
-ORDER BY random()
-"""
-_CANDIDATES: LiteralString = """
-INSERT INTO slipway_candidates (fingerprint, document, model_name, hub_revision)
-SELECT DISTINCT ON (candidate_fingerprint) candidate_fingerprint, '{}'::jsonb, model_name, hub_revision FROM model_registry_entries
-"""
 _EVENTS: LiteralString = """
 INSERT INTO slipway_events (occurred_at, kind, model_name, environment, candidate_fingerprint, run_id, detail)
 SELECT
-    e.updated_at, (ARRAY['deploying', 'ready', 'degraded', 'recovered', 'superseded'])[number %% 5 + 1], e.model_name,
-    e.deployment_environment, e.candidate_fingerprint, 'run-' || number, '{"reason": "answers are wrong"}'::jsonb
-FROM generate_series(1, %(events)s / %(entries)s) AS number, model_registry_entries AS e
+    e.updated_at, (ARRAY['deploying', 'ready', 'degraded', 'recovered', 'superseded'])[%(number)s::integer %% 5 + 1], e.model_name,
+    e.deployment_environment, e.candidate_fingerprint, 'run-' || %(number)s::integer, '{"reason": "answers are wrong"}'::jsonb
+FROM model_registry_entries AS e
 """
 
 _WATCHED: LiteralString = """
@@ -106,22 +70,14 @@ SELECT
 FROM generate_series(1, %(endpoints)s) AS number
 """
 
-Line = dict[str, object]
-
-#: One chain for all events, and a client that sends a statement after the other.
-BEFORE = "7ebc22d"
-
 
 def fill(dsn: str) -> None:
     """Make the entries and events of a large registry, without announcing each entry."""
+    fill_entries(dsn, {"models": MODELS, "revisions": REVISIONS, "environments": list(ENVIRONMENTS)})
+    entries = MODELS * REVISIONS * len(ENVIRONMENTS)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        sizes = {"models": MODELS, "revisions": REVISIONS, "environments": list(ENVIRONMENTS)}
-        entries = MODELS * REVISIONS * len(ENVIRONMENTS)
-        connection.execute("SET session_replication_role = replica")
-        connection.execute(_ENTRIES, sizes)
-        connection.execute(_CANDIDATES)
-        connection.execute("SET session_replication_role = origin")
-        connection.execute(_EVENTS, {"events": EVENTS, "entries": entries})
+        for number in range(1, EVENTS // entries + 1):
+            connection.execute(_EVENTS, {"number": number})
         connection.execute("VACUUM ANALYZE")
         counted = connection.execute("SELECT (SELECT count(*) FROM model_registry_entries), (SELECT count(*) FROM slipway_events)")
         assert counted.fetchone() == (entries, EVENTS)
@@ -183,77 +139,6 @@ def lookups(dsn: str) -> Iterator[Line]:
         yield line("route() from one connection", done / (time.perf_counter() - began), "per second", at_least=LOOKUPS_PER_SECOND)
 
 
-def writing(postgres: Postgres) -> Iterator[Line]:
-    """Status changes in a second, each acknowledged on the disk: eight processes, in turns with the build before."""
-    with checkout(BEFORE) as before, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        now = _raced(postgres, "now", ROOT)
-        # The build before breaks behind a pooler: it depends on its session.
-        ways = {"before": (_raced(postgres, "before", before), before), "now": (now, ROOT)}
-        if shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
-            Path(folder).chmod(0o755)
-            pooler = Pooler(Path(folder), postgres.dsn, size=WRITERS)
-            stack.callback(pooler.close)
-            pooler.wait(postgres.dsn)
-            ways["now, through PgBouncer"] = (pooler.of(now), ROOT)
-        for way in ("before", "now"):
-            # Both go on as they would after a minute of autovacuum: plans that were made for empty tables read all of them at each change.
-            _race(*ways[way])
-            with psycopg.connect(ways[way][0], autocommit=True) as connection:
-                connection.execute("ANALYZE")
-        rates: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(WRITING_ROUNDS):
-            for way, (dsn, tree) in ways.items():
-                rates[way].append(_race(dsn, tree))
-        for way, measured in rates.items():
-            bar = None if way == "before" else CHANGES_PER_SECOND
-            yield line(f"status changes, {WRITERS} writers, {way}", statistics.median(measured), "per second", at_least=bar)
-            if way != "before":
-                ratios = [after / then for after, then in zip(measured, rates["before"], strict=True)]
-                yield line(f"status changes, {way} to before", statistics.median(ratios), "", at_least=CHANGES_RATIO)
-
-
-def _raced(postgres: Postgres, build: str, tree: Path) -> str:
-    """A database of that build with a thousand entries of which each writer has its own; its connection string."""
-    dsn = postgres.create_database(f"raced_{build}")
-    migrate = "import sys; from blocks.registry import RegistryClient\nwith RegistryClient(sys.argv[1]) as client: client.migrate()"
-    subprocess.run([sys.executable, "-c", migrate, dsn], cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SET session_replication_role = replica")
-        connection.execute(_ENTRIES, {"models": 500, "revisions": 2, "environments": ["staging"]})
-        connection.execute(_CANDIDATES)
-        connection.execute("VACUUM ANALYZE")
-    return dsn
-
-
-def _race(dsn: str, tree: Path) -> float:
-    """Changes in a second of all writers."""
-    command = [sys.executable, str(ROOT / "tests" / "bench" / "flips.py"), dsn]
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [*command, str(number), str(WRITERS), str(WRITING_SECONDS)],
-                    cwd=tree, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                )
-            )
-            for number in range(WRITERS)
-        ]  # fmt: skip
-        for writer in writers:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "ready\n"
-        rate = 0.0
-        for writer in writers:
-            assert writer.stdin is not None
-            writer.stdin.write("go\n")
-            writer.stdin.flush()
-        for writer in writers:
-            assert writer.stdout is not None
-            done, seconds = writer.stdout.readline().split()
-            rate += int(done) / float(seconds)
-    return rate
-
-
 def auditing(dsn: str) -> Iterator[Line]:
     """Recomputing the whole record, and what it costs in memory."""
     with RegistryClient(dsn) as client:
@@ -269,14 +154,14 @@ def auditing(dsn: str) -> Iterator[Line]:
     yield line("audit verify, memory after it was done again", (memory[-1] - memory[0]) / 1e6, "MB", at_most=AUDIT_GROWTH_MB)
 
 
-def pooled(postgres: Postgres, folder: Path) -> Iterator[Line]:
+def pooled(dsn: str, folder: Path) -> Iterator[Line]:
     """Lookups through a PgBouncer in transaction mode, beside those on a connection of one's own in turns with them."""
     ask = "SELECT endpoint, candidate, status, last_checked_at, http_status, message FROM {}(%s)"
     chosen = random.Random(7)
     with (
-        pooler_before(folder, postgres.dsn) as pooler,
-        psycopg.connect(postgres.dsn, autocommit=True) as own,
-        psycopg.connect(pooler.of(postgres.dsn), autocommit=True, prepare_threshold=None) as shared,
+        pooler_before(folder, dsn) as pooler,
+        psycopg.connect(dsn, autocommit=True) as own,
+        psycopg.connect(pooler.of(dsn), autocommit=True, prepare_threshold=None) as shared,
     ):
         ways = {
             "route(), own connection": (own, ask.format("route")),
@@ -292,36 +177,6 @@ def pooled(postgres: Postgres, folder: Path) -> Iterator[Line]:
     for name, measured in seconds.items():
         yield line(f"{name}, P50", percentile(measured, 50), "seconds")
         yield line(f"{name}, P99", percentile(measured, 99), "seconds")
-
-
-async def _answer(request: Request) -> Response:
-    return PlainTextResponse("served")
-
-
-def propagation(postgres: Postgres) -> Iterator[Line]:
-    """From the commit that puts a model back to the first request that the reference router sends to it."""
-    with LoopThread("bench") as loop, RegistryClient(postgres.dsn) as client, httpx.Client(trust_env=False) as asking:
-        upstream = HttpServer(Starlette(routes=[Route("/v1/completions", _answer, methods=["POST"])]), loop)
-        upstream.start()
-        router = Router(make_conninfo(postgres.dsn, options="-c role=slipway_router"), lambda endpoint: (upstream.url, {}, None), loop)
-        began = time.perf_counter()
-        router.start()
-        yield line("the reference router loads all routes", time.perf_counter() - began, "seconds")
-
-        def status() -> int:
-            return asking.post(f"{router.url}/v1/completions", json={"model": "model-1"}).status_code
-
-        on, off = [], []
-        for _ in range(PROPAGATIONS):
-            client.switch.disable("model-1", "production", reason="bench", actor="bench")
-            off.append(until(lambda: status() == 503))
-            client.switch.enable("model-1", "production", reason="bench", actor="bench")
-            on.append(until(lambda: status() == 200))
-        router.close()
-        upstream.close()
-    yield line("change to first routed request, P50", percentile(on, 50), "seconds")
-    yield line("change to first routed request, P99", percentile(on, 99), "seconds", at_most=PROPAGATION_SECONDS)
-    yield line("change to first refused request, P99", percentile(off, 99), "seconds")
 
 
 def watching(postgres: Postgres) -> Iterator[Line]:
@@ -381,54 +236,49 @@ def keeping(dsn: str) -> Iterator[Line]:
     )
 
 
-def until(condition: Callable[[], bool]) -> float:
-    """Seconds until the condition holds."""
-    began = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - began < 10
-    return time.perf_counter() - began
-
-
-def percentile(values: list[float], percent: float) -> float:
-    """The percentile by nearest rank."""
-    return sorted(values)[max(0, -(-len(values) * int(percent) // 100) - 1)]
-
-
-def line(name: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None) -> Line:
-    """One figure; `met` says whether it keeps what is promised, if something is."""
-    met = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    bar = {"at_most": at_most} if at_most is not None else {"at_least": at_least} if at_least is not None else {}
-    return {"name": name, "value": round(value, 7), "unit": unit, **bar, **({"met": met} if bar else {})}
-
-
 def main() -> int:
-    """Measure, print, and write; 1 if a promise is not kept."""
+    """Measure the parts that are named, or all; print, and write. 1 if a promise is not kept."""
     RESULTS.parent.mkdir(exist_ok=True)
-    kept = True
-    with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder) / "postgres") as postgres, RESULTS.open("w") as results:
-        with RegistryClient(postgres.dsn) as client:
-            client.migrate()
-        print(f"Filling a registry with {MODELS * REVISIONS * len(ENVIRONMENTS):,} entries and {EVENTS:,} events ...", flush=True)
-        fill(postgres.dsn)
-        dsn = postgres.dsn
-        through = pooled(postgres, Path(folder)) if shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") else ()
-        parts = (
-            lookups(dsn),
-            through,
-            propagation(postgres),
-            writing(postgres),
-            auditing(dsn),
-            keeping(dsn),
-            scraping(dsn),
-            watching(postgres),
-        )
-        for figure in itertools.chain.from_iterable(parts):
+    missed = []
+    with tempfile.TemporaryDirectory() as name, Postgres(Path(name) / "postgres") as postgres, RESULTS.open("w") as results:
+        folder = Path(name)
+        folder.chmod(0o755)  # PgBouncer reads its files there as somebody else
+
+        @cache
+        def large() -> str:
+            print(f"Filling a registry with {MODELS * REVISIONS * len(ENVIRONMENTS):,} entries and {EVENTS:,} events ...", flush=True)
+            dsn = postgres.create_database("large")
+            with RegistryClient(dsn) as client:
+                client.migrate()
+            fill(dsn)
+            return dsn
+
+        # Each makes ready what it asks: any of them can be run alone.
+        parts: dict[str, Callable[[], Iterator[Line]]] = {
+            "lookups": lambda: itertools.chain(lookups(large()), looking_up(postgres, folder)),
+            "pooled": lambda: pooled(large(), folder) if has_pooler() else iter(()),
+            "propagation": lambda: following(postgres, folder),
+            "writing": lambda: writing(postgres, folder),
+            "auditing": lambda: auditing(large()),
+            "keeping": lambda: keeping(large()),
+            "scraping": lambda: scraping(large()),
+            "watching": lambda: watching(postgres),
+        }
+        chosen = sys.argv[1:] or list(parts)
+        if unknown := set(chosen) - set(parts):
+            print(f"no such part: {', '.join(sorted(unknown))} (there are {', '.join(parts)})", file=sys.stderr)
+            return 2
+        for figure in itertools.chain.from_iterable(parts[part]() for part in chosen):
             results.write(json.dumps(figure) + "\n")
+            results.flush()
             shown = f"{float(str(figure['value'])):,.6g} {figure['unit']}".strip()
             promise = next((f"{word.replace('_', ' ')} {figure[word]}" for word in ("at_most", "at_least") if word in figure), "")
-            print(f"{figure['name']:<45} {shown:<24} {promise}{'' if figure.get('met', True) else '  NOT MET'}", flush=True)
-            kept &= bool(figure.get("met", True))
-    return 0 if kept else 1
+            print(f"{figure['name']:<70} {shown:<24} {promise}{'' if figure.get('met', True) else '  NOT MET'}", flush=True)
+            if not figure.get("met", True):
+                missed.append(f"{figure['name']}: {shown}, {promise}")
+    for sentence in missed:
+        print(f"not met: {sentence}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

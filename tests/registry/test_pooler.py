@@ -85,7 +85,7 @@ def test_settings_go_along_with_each_call_only_past_a_pooler(pooled: str, dsn: s
         return names
 
     assert said(dsn) == ["settings", "route", "current", "previous"]
-    assert said(pooled) == ["settings", "route_through_pooler", "settings", "current", "previous"]
+    assert said(pooled) == ["route_through_pooler", "settings", "current", "previous"], "a route brings its own"
     direct = session.Session(dsn)
     direct.open()
     with direct.connected() as connection:

@@ -83,7 +83,7 @@ def test_a_schema_of_somebody_else_is_one_sentence(plain_owner: str, empty_dsn: 
         assert client.migrate()[0] == "0004_roles"
 
 
-def test_roles_that_are_missing_and_may_not_be_made_are_one_sentence(databases: Databases, plain_owner: str) -> None:
+def test_roles_that_are_missing_and_may_not_be_made_are_one_sentence(databases: Databases, dsn: str, plain_owner: str) -> None:
     with psycopg.connect(databases.postgres.dsn, autocommit=True) as root:
         root.execute("ALTER ROLE slipway_router RENAME TO slipway_router_aside")
         try:

@@ -196,5 +196,10 @@ $format$,
 END
 $do$;
 
+-- Brings its settings along: behind a pooler it is a transaction by itself, in one round trip. A table from before Slipway may have times without
+-- a zone, which are read as UTC.
+ALTER FUNCTION route_through_pooler SET timezone = 'UTC';
+ALTER FUNCTION route_through_pooler SET lock_timeout = '15s';
+
 -- What was read of a model (`about`) is no part of its fingerprint: an operator's word for it was believed. Only the pipeline registers candidates.
 REVOKE INSERT (fingerprint, document, model_name, hub_revision) ON slipway_candidates FROM slipway_operator;
