@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Literal
 
 from flows.errors import SpecInvalid
 
@@ -19,6 +20,9 @@ SHARE_PORT = 8444
 #: The claims that `charts/environment` puts into an environment's namespace: the nodes' weights, to write and only to read.
 STORE_CLAIM = "slipway-store"
 WEIGHTS_CLAIM = "slipway-weights"
+
+#: One of the two places for an engine in a release of the chart: it stays in it for as long as it lives.
+Slot = Literal["a", "b"]
 
 _HASH_LENGTH = 8
 _LOOKS_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_LENGTH}}}$")
@@ -43,6 +47,31 @@ def release_name(model: str, environment: str) -> str:
         digest = hashlib.sha256(model.encode()).hexdigest()[:_HASH_LENGTH]
         slug = f"{slug[: room - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
     return f"{slug}-{environment}"
+
+
+def engine_name(release: str, slot: Slot) -> str:
+    """Deployment of the engine that lies in the slot, and the instance label of its pods; as the chart has it (`_engines.tpl`)."""
+    return release if slot == "a" else f"{release}-b"
+
+
+def other_slot(slot: Slot) -> Slot:
+    """The slot beside it."""
+    return "b" if slot == "a" else "a"
+
+
+def slot_of(engine: str, release: str) -> Slot:
+    """The slot of an engine of the release, by its name or its pods' instance label."""
+    return "b" if engine == engine_name(release, "b") else "a"
+
+
+def canary_name(release: str) -> str:
+    """The Service that leads to the candidate which is tried beside the one that serves; as the chart has it."""
+    return f"{release}-canary"
+
+
+def canary_endpoint(model: str, environment: str, namespace: str) -> str:
+    """Where a candidate that is tried answers inside the cluster, as `host:port`."""
+    return f"{canary_name(release_name(model, environment))}.{namespace}.svc.cluster.local:{PORT}"
 
 
 def endpoint(model: str, environment: str, namespace: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from blocks.cluster.pods import Pods
 from blocks.facts import Pod, Rollout
+from blocks.facts.cluster import INSTANCE
 from blocks.kubernetes_api import Document, KubernetesApi, path_of, selector
 
 _APPS = "apps/v1"
@@ -22,8 +23,19 @@ class Rollouts:
         """Wait until the Kubernetes Deployment changes since it was last looked at, `seconds` at most."""
         self._api.wait(path_of(namespace, "deployments", group=_APPS), namespace, name, seconds)
 
-    def get(self, namespace: str, name: str) -> Rollout | None:
-        """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment."""
+    def engine_of(self, namespace: str, service: str) -> str | None:
+        """The instance label of the pods that the Service sends to; none if there is no such Service, or it goes by no such label."""
+        found = self._api.find(path_of(namespace, "services", service))
+        return (found.spec.selector or {}).get(INSTANCE) if found is not None else None
+
+    def get(self, namespace: str, name: str, service: str = "") -> Rollout | None:
+        """A Kubernetes Deployment's progress, its pods, and to which of them its Service sends; none if there is no such Deployment.
+
+        Args:
+            namespace: Where.
+            name: The Deployment.
+            service: Its Service, where that has another name.
+        """
         deployment = self._api.find(path_of(namespace, "deployments", name, group=_APPS))
         if deployment is None:
             return None
@@ -31,7 +43,7 @@ class Rollouts:
         self._api.remember(namespace, name, deployment.metadata.resourceVersion)
         # By the selector, so that those of older ReplicaSets are among them: they hold GPUs until they are gone.
         pods = self._pods.list(namespace, deployment.spec.selector.matchLabels)
-        of_service = selector({"kubernetes.io/service-name": name})
+        of_service = selector({"kubernetes.io/service-name": service or name})
         slices = self._api.list(path_of(namespace, "endpointslices", group="discovery.k8s.io/v1"), labels=of_service)
         return read_rollout(deployment, pods, slices)
 

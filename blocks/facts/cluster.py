@@ -60,6 +60,9 @@ class GpuQuota:
     used: int
 
 
+#: The label by which the chart's Services and Deployments find their pods.
+INSTANCE = "app.kubernetes.io/instance"
+
 #: Containers of the chart's pods, by their names in `charts/vllm-deployment`, and those of the Jobs on nodes: where they stand in the pod
 #: says nothing, as what is injected may be put before them.
 ENGINE, CHECK_WEIGHTS, PREPARE_COMPILED = "vllm", "check-weights", "prepare-compiled"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ class HelmRevision:
         replicas: Pods that it asks for; none if it does not say.
         values_sha256: What tells its values from others.
         updated_at: When the operation began, by the clock of the machine where `helm` ran.
+        values: The values that it was given, without nulls, which Helm does not keep.
     """
 
     release: str
@@ -31,6 +32,7 @@ class HelmRevision:
     replicas: int | None
     values_sha256: str
     updated_at: datetime
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

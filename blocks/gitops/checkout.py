@@ -49,6 +49,21 @@ class Checkout:
         except (OSError, UnicodeDecodeError) as exc:
             raise GitRejected(f"{path} on {self._settings.branch} of {self._settings.url} is no text file: mend it there.") from exc
 
+    def read_at(self, commit: str, path: str) -> str | None:
+        """The file's text at a commit of the repository; none if there was no such file.
+
+        Raises:
+            GitUnreachable: The repository did not answer; retried.
+            GitRejected: It has no such commit any longer.
+        """
+        self._fetched(commit)
+        return self._at(commit, path) or None
+
+    def files(self, folder: str) -> dict[str, bytes]:
+        """The files below the folder as they are checked out, by their paths in it."""
+        top = self._inside(folder)
+        return {str(path.relative_to(top)): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()}
+
     def replace(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Make the folder hold these files and no others."""
         self._remove(folder)

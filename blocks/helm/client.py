@@ -30,7 +30,7 @@ class HelmClient:
 
     def __init__(self, command: HelmCommand, chart: Path, dead_after_seconds: float) -> None:
         self._command = command
-        self._chart = chart
+        self._chart = self.chart = chart
         self.dead_after_seconds = dead_after_seconds
 
     def __enter__(self) -> Self:
@@ -247,4 +247,5 @@ def _revision(status: Mapping[str, Any]) -> HelmRevision:
         replicas=values.get("replicas"),
         values_sha256=values_digest(values),
         updated_at=datetime.fromisoformat(str(status["info"]["last_deployed"])),
+        values=values,
     )

@@ -14,7 +14,8 @@ from blocks.helm import Helm
 from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
 from flows.delivery.argocd import require_application, sync
-from flows.delivery.git import commit, commit_removal, commit_rollback, or_by_hand
+from flows.delivery.engines import Engines, Rearrange, engines_of, with_beside
+from flows.delivery.git import commit, commit_engines, commit_removal, commit_rollback, or_by_hand
 from flows.delivery.git_files import Commit
 from flows.delivery.live import left_different
 from flows.delivery.move import DeliveredRevision, Move
@@ -42,6 +43,14 @@ class ByArgo:
         with self.repository.client() as git, git.checkout() as tree:
             return git_files.promoted(tree.read(f"{git_files.folder(model, self.environment.name)}/{git_files.RELEASE}"))
 
+    def engines(self, model: str) -> Engines:
+        """Both candidates that it carries, or will, and where they lie. By Git, which the cluster follows."""
+        where = git_files.folder(model, self.environment.name)
+        with self.repository.client() as git, git.checkout() as tree:
+            if git_files.promoted(tree.read(f"{where}/{git_files.RELEASE}")) is None:
+                return Engines(serving=None)
+            return engines_of(git_files.values_of(tree.read(f"{where}/{git_files.VALUES}")))
+
     def deliver(self, move: Move) -> DeliveredRevision:
         """Have the cluster run the candidate, which may be new there; does not wait for pods."""
         return self._change(move, commit)
@@ -49,6 +58,14 @@ class ByArgo:
     def roll_back(self, move: Move) -> DeliveredRevision:
         """Have the cluster run the candidate as it did before; does not wait for pods."""
         return self._change(move, commit_rollback)
+
+    def deliver_beside(self, move: Move) -> DeliveredRevision:
+        """Have the cluster run the candidate beside what serves, which stays as it is; does not wait for pods."""
+        return self.rearrange(move, with_beside, "try")
+
+    def rearrange(self, move: Move, rearrange: Rearrange, verb: str) -> DeliveredRevision:
+        """Have the cluster go on with what it runs in another order; `verb` says in the commit which."""
+        return self._change(move, partial(commit_engines, rearrange=rearrange, verb=verb))
 
     def remove(self, model: str, fingerprint: str, provenance: Provenance) -> None:
         """Commit that nothing is released there, and have Argo CD take away what is; where Git says another candidate, it stays."""

@@ -11,7 +11,8 @@ from blocks.errors import HelmConflict, HelmStuck
 from blocks.facts import HelmRevision
 from blocks.facts.kinds import EventKind
 from blocks.helm import Helm
-from flows.delivery.helm import repair_release, roll_back_release, uninstall, upgrade_release
+from flows.delivery.engines import Engines, Rearrange, engines_of, with_beside
+from flows.delivery.helm import rearrange_release, repair_release, roll_back_release, uninstall, upgrade_release
 from flows.delivery.move import DeliveredRevision, Move
 from flows.delivery.provenance import Provenance
 from flows.delivery.released import look_at_release, take_back
@@ -42,6 +43,12 @@ class ByHelm:
             newest = charts.current(release_name(model, self.environment.name), self.environment.namespace)
         return newest.fingerprint if newest is not None else None
 
+    def engines(self, model: str) -> Engines:
+        """Both candidates that it carries, or will, and where they lie."""
+        with self.helm.client() as charts:
+            newest = charts.current(release_name(model, self.environment.name), self.environment.namespace)
+        return engines_of(newest.values) if newest is not None and newest.status != "uninstalled" else Engines(serving=None)
+
     def deliver(self, move: Move) -> DeliveredRevision:
         """Have the cluster run the candidate, which may be new there; does not wait for pods."""
         return self._change(move, upgrade_release)
@@ -49,6 +56,14 @@ class ByHelm:
     def roll_back(self, move: Move) -> DeliveredRevision:
         """Have the cluster run the candidate as it did before; does not wait for pods."""
         return self._change(move, roll_back_release)
+
+    def deliver_beside(self, move: Move) -> DeliveredRevision:
+        """Have the cluster run the candidate beside what serves, which stays as it is; does not wait for pods."""
+        return self.rearrange(move, with_beside, "try")
+
+    def rearrange(self, move: Move, rearrange: Rearrange, verb: str) -> DeliveredRevision:
+        """Have the cluster go on with what it runs in another order; `verb` is for Git's history."""
+        return self._change(move, partial(rearrange_release, rearrange=rearrange))
 
     def remove(self, model: str, fingerprint: str, provenance: Provenance) -> None:
         """Take away what the candidate's Helm release made; one that carries another candidate stays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from blocks.errors import GitRejected, PipelineError
 from blocks.facts.helm import merged
@@ -13,6 +14,16 @@ from blocks.helm import Helm, HelmClient
 from blocks.registry import Registry, RegistryClient
 from flows.delivery import git_files
 from flows.delivery.application import by_hand
+from flows.delivery.engines import (
+    Engines,
+    Rearrange,
+    beside_alone,
+    engines_of,
+    in_slot,
+    restarted,
+    restarts_what_serves,
+    without_beside,
+)
 from flows.delivery.git_files import CHART, RELEASE, VALUES, Commit
 from flows.delivery.provenance import GivenApproval, Provenance
 from flows.delivery.values import chart_values
@@ -40,13 +51,55 @@ def commit(repository: GitOps, helm: Helm, registry: Registry, wanted: Commit) -
         provenance = provenance_of(known, wanted)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
         # Argo CD reads this one file, so it holds what Helm is given in two: the chart's own for the environment, and ours.
-        values = merged(charts.environment_values(environment.name), chart_values(candidate, environment, wanted.plan))
+        values = in_slot(_wanted_values(charts, wanted), _engines(tree, where).slot)
         tree.write(f"{where}/{VALUES}", git_files.values_text(tree.read(f"{where}/{VALUES}"), values, where))
-        release = git_files.release_text(tree.read(f"{where}/{RELEASE}"), candidate, environment, wanted.plan, provenance)
-        tree.write(f"{where}/{RELEASE}", release)
+        tree.write(f"{where}/{RELEASE}", git_files.release_text(tree.read(f"{where}/{RELEASE}"), wanted, provenance))
         # With the chart beside them, the values stay what they were whatever becomes of the chart elsewhere.
         tree.replace(f"{where}/{CHART}", charts.chart_files())
         return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance))
+
+
+@step
+def commit_engines(repository: GitOps, helm: Helm, registry: Registry, wanted: Commit, *, rearrange: Rearrange, verb: str) -> str:
+    """Have Git say that the environment goes on with its engines in another order; return the commit that does.
+
+    Idempotent, and errors, as of `commit`.
+
+    Raises:
+        GitRejected: Besides, nothing is released there that a candidate could stand beside, or it would start again.
+    """
+    candidate, environment, where = wanted.candidate, wanted.environment, wanted.folder
+    with registry.client() as known:
+        provenance = provenance_of(known, wanted)
+    with repository.client() as git, git.checkout() as tree, helm.client() as charts:
+        if _engines(tree, where).serving is None:
+            raise GitRejected(f"{where} of {git.url} says that nothing is released there that a candidate could stand beside.")
+        before, text = _rendered(tree, charts, wanted), tree.read(f"{where}/{VALUES}")
+        values = rearrange(git_files.values_of(text), _wanted_values(charts, wanted), charts.default_values())
+        engines = engines_of(values)
+        tree.write(f"{where}/{VALUES}", git_files.values_text(text, values, where))
+        tree.write(f"{where}/{RELEASE}", git_files.engines_text(tree.read(f"{where}/{RELEASE}"), engines, wanted, provenance))
+        if engines.beside == candidate.fingerprint:
+            tree.replace(f"{where}/{CHART}", charts.chart_files())
+        if restarted(before, _rendered(tree, charts, wanted)):
+            raise GitRejected(restarts_what_serves(where))
+        return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, verb))
+
+
+def _wanted_values(charts: HelmClient, wanted: Commit) -> dict[str, Any]:
+    return merged(charts.environment_values(wanted.environment.name), chart_values(wanted.candidate, wanted.environment, wanted.plan))
+
+
+def _engines(tree: Checkout, where: str) -> Engines:
+    """What Git says that runs there; values that stay after a removal say nothing."""
+    if git_files.promoted(tree.read(f"{where}/{RELEASE}")) is None:
+        return Engines(serving=None)
+    return engines_of(git_files.values_of(tree.read(f"{where}/{VALUES}")))
+
+
+def _rendered(tree: Checkout, charts: HelmClient, wanted: Commit) -> list[dict[str, Any]]:
+    here = tree.folder / wanted.folder
+    return charts.rendered(wanted.plan.helm_release, wanted.environment.namespace, here / CHART, here / VALUES)
 
 
 @step
@@ -64,12 +117,22 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: 
         verified = verified_commit(known, candidate, environment)
     provenance = Provenance(run_id=wanted.run_id, requester=wanted.requester, reason=wanted.reason)
     with repository.client() as git, git.checkout() as tree, helm.client() as charts:
+        present = _engines(tree, where)
+        if present.beside is not None and candidate.fingerprint in (present.serving, present.beside):
+            # It is up: the endpoint leads to it, and what stood beside it goes.
+            text = tree.read(f"{where}/{VALUES}")
+            arranged = (without_beside if candidate.fingerprint == present.serving else beside_alone)(git_files.values_of(text))
+            tree.write(f"{where}/{VALUES}", git_files.values_text(text, arranged, where))
+            release = git_files.engines_text(tree.read(f"{where}/{RELEASE}"), engines_of(arranged), wanted, provenance)
+            tree.write(f"{where}/{RELEASE}", release)
+            return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, "back to"))
         source = verified or tree.last_with(f"{where}/{RELEASE}", candidate.fingerprint)
         if source is None:
             raise GitRejected(
                 f"{git.url} never said that {environment.name} runs candidate {candidate.short}: release its hub revision "
                 f"{candidate.commit} again instead."
             )
+        chart_now = tree.files(f"{where}/{CHART}")
         tree.restore([f"{where}/{name}" for name in (VALUES, RELEASE, CHART)], source)
         if git_files.promoted(tree.read(f"{where}/{RELEASE}")) != candidate.fingerprint:
             raise GitRejected(
@@ -77,16 +140,25 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: 
                 f"release its hub revision {candidate.commit} again instead."
             )
         # The present pods hold GPUs that the old values may not have reckoned with.
-        tree.write(f"{where}/{VALUES}", git_files.with_strategy(tree.read(f"{where}/{VALUES}"), wanted.plan.strategy, where))
-        return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, back=True))
+        text = git_files.with_strategy(tree.read(f"{where}/{VALUES}"), wanted.plan.strategy, where)
+        then, now = engines_of(git_files.values_of(text)), present.slot if present.serving is not None else None
+        if then.beside is not None or now not in (None, then.slot):
+            # What stood beside it then does not come back, and in the other slot all pods would go before these are up.
+            text = git_files.values_text(text, in_slot(git_files.values_of(text), now or then.slot), where)
+            alone = git_files.without_beside(tree.read(f"{where}/{RELEASE}"), where)
+            tree.write(f"{where}/{RELEASE}", alone)
+            if now == "b":
+                # The chart of that time may know no slots.
+                tree.replace(f"{where}/{CHART}", chart_now)
+        tree.write(f"{where}/{VALUES}", text)
+        return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, "back to"))
 
 
 def _published(tree: Checkout, charts: HelmClient, wanted: Commit, message: CommitMessage) -> str:
     where, release = wanted.folder, wanted.plan.helm_release
     # What is there already was rendered before it was pushed.
     if tree.changed(where):
-        here = tree.folder / where
-        charts.rendered(release, wanted.environment.namespace, here / CHART, here / VALUES)
+        _rendered(tree, charts, wanted)
     return tree.publish(where, message, topic=release)
 
 

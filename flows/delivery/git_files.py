@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocks.gitops.message import CommitMessage
+from flows.delivery.engines import Engines
 from flows.delivery.provenance import Provenance
 from flows.delivery.secret_scan import secret_in
 from flows.delivery.yaml_edit import parsed, rewritten
@@ -86,9 +87,46 @@ def with_strategy(before: str | None, strategy: StrategyName, where: str) -> str
     return rewritten(before, {**values, "rollout": {**(values.get("rollout") or {}), "strategy": strategy}}, f"{where}/{VALUES}")
 
 
-def release_text(before: str | None, candidate: Candidate, environment: Environment, plan: ReleasePlan, provenance: Provenance) -> str:
+def release_text(before: str | None, wanted: Commit, provenance: Provenance) -> str:
     """The file that says what was promoted and why. It names no run: the same candidate on the same grounds is the same file."""
-    document = {
+    return _release(before, _promoted(wanted, provenance), wanted.folder)
+
+
+def engines_text(before: str | None, engines: Engines, wanted: Commit, provenance: Provenance) -> str:
+    """The same file where two candidates are there: the grounds of the one beside what serves are below `beside`.
+
+    Args:
+        before: The file as it is.
+        engines: What the values say now.
+        wanted: The commit; its candidate is one of the two.
+        provenance: Why that may go there.
+    """
+    document = parsed(before) if before else None
+    there = document if isinstance(document, dict) else {}
+    promoted_now = _promoted(wanted, provenance)
+    known = {_fingerprint_of(each): {key: each.get(key) for key in _GROUNDS} for each in (there, there.get("beside"), promoted_now) if each}
+    beside = {**known.get(engines.beside, {}), "weight": engines.weight, "warm": engines.warm} if engines.beside else None
+    now = {**promoted_now, **known.get(engines.serving, {})}
+    return _release(before, now if beside is None else {**now, "beside": beside}, wanted.folder)
+
+
+def _fingerprint_of(document: Any) -> str | None:
+    candidate = document.get("candidate") if isinstance(document, dict) else None
+    fingerprint = candidate.get("fingerprint") if isinstance(candidate, dict) else None
+    return fingerprint if isinstance(fingerprint, str) else None
+
+
+#: Keys of the file that are about one candidate.
+_GROUNDS = ("candidate", "evidence", "approvals")
+
+
+def _release(before: str | None, document: Mapping[str, Any], where: str) -> str:
+    return rewritten(before or f"{_ABOUT_RELEASE}application: 0\n", document, f"{where}/{RELEASE}")
+
+
+def _promoted(wanted: Commit, provenance: Provenance) -> dict[str, Any]:
+    candidate, environment, plan = wanted.candidate, wanted.environment, wanted.plan
+    return {
         "application": plan.helm_release,
         "environment": environment.name,
         "namespace": environment.namespace,
@@ -106,8 +144,6 @@ def release_text(before: str | None, candidate: Candidate, environment: Environm
             {"approver": one.approver, "at": f"{one.at:%Y-%m-%dT%H:%M:%SZ}", "emergency": one.emergency} for one in provenance.approvals
         ],
     }
-    where = f"{folder(candidate.model, environment.name)}/{RELEASE}"
-    return rewritten(before or f"{_ABOUT_RELEASE}application: 0\n", document, where)
 
 
 def empty_chart() -> dict[str, bytes]:
@@ -115,11 +151,19 @@ def empty_chart() -> dict[str, bytes]:
     return {"Chart.yaml": _EMPTY_CHART}
 
 
+def without_beside(before: str | None, where: str) -> str:
+    """The same file without the candidate that stood beside what served."""
+    document = parsed(before) if before else None
+    kept = {key: value for key, value in document.items() if key != "beside"} if isinstance(document, dict) else {}
+    return rewritten(before, kept, f"{where}/{RELEASE}")
+
+
 def removed_text(before: str, where: str) -> str:
     """The same file, saying that nothing is released there."""
     document = parsed(before)
     kept = document if isinstance(document, dict) else {}
-    return rewritten(before, {**kept, "candidate": None, "evidence": None, "approvals": []}, f"{where}/{RELEASE}")
+    nothing: dict[str, Any] = {"candidate": None, "evidence": None, "approvals": []}
+    return rewritten(before, {**{key: value for key, value in kept.items() if key != "beside"}, **nothing}, f"{where}/{RELEASE}")
 
 
 def promoted(text: str | None) -> str | None:
@@ -129,14 +173,21 @@ def promoted(text: str | None) -> str | None:
     # Broken by hand: it names no candidate, and whoever writes to it next is told where.
     except SpecInvalid:
         return None
-    candidate = document.get("candidate") if isinstance(document, dict) else None
-    fingerprint = candidate.get("fingerprint") if isinstance(candidate, dict) else None
-    return fingerprint if isinstance(fingerprint, str) else None
+    return _fingerprint_of(document)
 
 
-def message(candidate: Candidate, environment: Environment, provenance: Provenance, *, back: bool = False) -> CommitMessage:
+def values_of(text: str | None) -> dict[str, Any]:
+    """The chart's values in a file; nothing where there is none, or it holds something else."""
+    try:
+        values = parsed(text) if text else None
+    except SpecInvalid:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def message(candidate: Candidate, environment: Environment, provenance: Provenance, verb: str = "promote") -> CommitMessage:
     """The commit's message: a subject, what it is about, and trailers that programs read."""
-    verb, about = "back to" if back else "promote", f"{candidate.repository} at {candidate.commit}"
+    about = f"{candidate.repository} at {candidate.commit}"
     return _message(verb, candidate.model, environment.name, candidate.fingerprint, provenance, about)
 
 

@@ -50,10 +50,18 @@ def _changed(tree: Checkout, where: str, since: str | None) -> tuple[str, ...]:
     if since is None:
         return ()
     try:
-        return tree.changes([f"{where}/{name}" for name in (VALUES, RELEASE, CHART)], since)
+        others = [name for name in (VALUES, RELEASE) if not _same_but_for_beside(tree, f"{where}/{name}", since)]
+        tried = bool(git_files.values_of(tree.read(f"{where}/{VALUES}")).get("beside"))
+        return tree.changes([f"{where}/{name}" for name in (*others, *(() if tried else (CHART,)))], since) if others or not tried else ()
     # A force push, say: Slipway forces nothing, but people can.
     except GitRejected as exc:  # history was rewritten: that, too, is a difference
         return (f"commit {since[:12]} is not to be had any longer: {exc.message}",)
+
+
+def _same_but_for_beside(tree: Checkout, path: str, since: str) -> bool:
+    """Whether a file says the same of what serves as it did then: a candidate beside it comes and goes by Slipway's own commits."""
+    now, then = (git_files.values_of(text) for text in (tree.read(path), tree.read_at(since, path)))
+    return bool(now) and {**now, "beside": None} == {**then, "beside": None}
 
 
 def left_different(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blocks.facts import GpuQuota, HelmRevision, Node, Pod
+from blocks.facts.cluster import INSTANCE
 from flows import naming
 from flows.candidate.admission import refuse_licence
 from flows.errors import PromotionRefused, Refusal, SpecInvalid, raise_first
+from flows.naming import Slot, canary_name, engine_name, other_slot, slot_of
 from flows.placement.budget import LoadBudget, load_budget
-from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, find_capacity
+from flows.placement.capacity import Capacity, RolloutDemand, StrategyName, Way, find_capacity
 from flows.placement.nodes import Target, find_target
 from flows.placement.strategy import Current, Strategy, choose_rollback_strategy, choose_rollback_strategy_anew, choose_strategy
 from flows.spec import Candidate, Environment, Model
@@ -25,7 +27,7 @@ class ReleasePlan:
     """A candidate's way into an environment.
 
     Attributes:
-        helm_release: Name of the Helm release, the Kubernetes Deployment and the Service.
+        helm_release: Name of the Helm release and the Service.
         endpoint: `host:port` inside the cluster.
         nodes: Nodes that get the weights.
         budget: Deadlines.
@@ -35,6 +37,9 @@ class ReleasePlan:
         gpu: The GPU's name, where all of those nodes have the same one.
         newest: Of a way back: the newest Helm revision when it was planned; none where there is none.
         carrying: Of a way back: the Helm revision that carried the candidate; none if none is kept.
+        slot: Where the candidate lies in the release, or will.
+        by_canary: Whether it comes beside what serves, and takes over by steps.
+        canary_endpoint: `host:port` at which a candidate that is tried answers.
     """
 
     helm_release: str
@@ -47,6 +52,24 @@ class ReleasePlan:
     gpu: str = ""
     newest: HelmRevision | None = None
     carrying: HelmRevision | None = None
+    slot: Slot = "a"
+    by_canary: bool = False
+    canary_endpoint: str = ""
+
+    @property
+    def service(self) -> str:
+        """The Service that leads to it before anything else does."""
+        return canary_name(self.helm_release) if self.by_canary else self.helm_release
+
+    @property
+    def answers_at(self) -> str:
+        """`host:port` at which it is verified: the endpoint, or that of a canary."""
+        return self.canary_endpoint if self.by_canary else self.endpoint
+
+    @property
+    def engine(self) -> str:
+        """Name of its Kubernetes Deployment, and the instance label of its pods."""
+        return engine_name(self.helm_release, self.slot)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +79,12 @@ class ClusterState:
     Attributes:
         nodes: The nodes that match its selector.
         gpus_taken: GPUs that pods hold on them, by node.
-        pods: Pods of the current release of the model.
+        pods: Pods of the current release of the model, of both of its engines.
         quotas: The namespace's quotas of GPUs.
         claims: The namespace's claims that have a volume.
         replicas: Pods that shall serve, by the chart's values.
         grace_seconds: What an old pod may take to end, by the chart's values.
+        slot: The slot that the endpoint leads to.
     """
 
     nodes: tuple[Node, ...]
@@ -70,6 +94,11 @@ class ClusterState:
     claims: tuple[str, ...]
     replicas: int
     grace_seconds: float
+    slot: Slot = "a"
+
+    def serving(self, release: str) -> tuple[Pod, ...]:
+        """Pods of the engine that the endpoint of the release leads to."""
+        return tuple(pod for pod in self.pods if slot_of(pod.labels.get(INSTANCE, ""), release) == self.slot)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +158,7 @@ def assess(model: Model, candidate: Candidate, environment: Environment, seen: C
     if target.nodes:
         way = choose_strategy(environment.rollout, *_choice(candidate, environment, target, seen))
         refusals += way.room.refusals
-    plan = _plan(candidate, environment, target, seen.replicas, way)
+    plan = _plan(candidate, environment, target, seen, way)
     return Assessment(
         candidate=candidate, environment=environment, plan=plan, target=target, fit=fit, way=way, seen=seen, refusals=tuple(refusals)
     )
@@ -168,14 +197,25 @@ def plan_rollback(candidate: Candidate, environment: Environment, seen: ClusterS
         way = choose_rollback_strategy_anew(environment.rollout, current, capacity_for)
     else:
         way = choose_rollback_strategy(stored, current, capacity_for)
-    return _plan(candidate, environment, target, seen.replicas, way)
+    plan = _plan(candidate, environment, target, seen, way)
+    up = [pod for pod in seen.pods if pod.ready and not pod.terminating and pod.labels.get("slipway.dev/candidate") == candidate.label]
+    if len(up) < seen.replicas:
+        return plan
+    # It stayed warm: only the endpoint goes over.
+    return replace(plan, strategy="surge", interruption_seconds=0.0, slot=slot_of(up[0].labels.get(INSTANCE, ""), plan.helm_release))
 
 
 def _choice(
     candidate: Candidate, environment: Environment, target: Target, seen: ClusterState
-) -> tuple[Current, Callable[[StrategyName], Capacity]]:
+) -> tuple[Current, Callable[[Way], Capacity]]:
     """What a way is chosen by."""
-    serving = [pod for pod in seen.pods if pod.ready and not pod.terminating and pod.labels.get("slipway.dev/candidate") != candidate.label]
+    release = naming.release_name(candidate.model, environment.name)
+    serving = [
+        pod
+        for pod in seen.serving(release)
+        if pod.ready and not pod.terminating and pod.labels.get("slipway.dev/candidate") != candidate.label
+    ]
+    beside = frozenset(pod.name for pod in seen.pods) - {pod.name for pod in seen.serving(release)}
     current = Current(
         model=candidate.model,
         environment=environment.name,
@@ -184,13 +224,14 @@ def _choice(
         down_seconds=seen.grace_seconds + load_budget(candidate.size_bytes).load_seconds,
     )
 
-    def capacity_for(strategy: StrategyName) -> Capacity:
+    def capacity_for(strategy: Way) -> Capacity:
         wanted = RolloutDemand(
             model=candidate.model,
             label=candidate.label,
             replicas=seen.replicas,
             gpus=candidate.engine.gpus,
             strategy=strategy,
+            beside=beside,
         )
         return find_capacity(wanted, target.nodes, seen.gpus_taken, seen.pods, seen.quotas)
 
@@ -203,18 +244,22 @@ def placed(assessment: Assessment) -> list[Refusal]:
     return [type(refusal)(f"{name}: {refusal.message}", environment=name, **refusal.facts) for refusal in assessment.refusals]
 
 
-def _plan(candidate: Candidate, environment: Environment, target: Target, replicas: int, way: Strategy | None) -> ReleasePlan:
+def _plan(candidate: Candidate, environment: Environment, target: Target, seen: ClusterState, way: Strategy | None) -> ReleasePlan:
+    by_canary = way is not None and way.strategy == "canary"
     products = {node.gpu_product for node in target.nodes}
     return ReleasePlan(
         helm_release=naming.release_name(candidate.model, environment.name),
         endpoint=naming.endpoint(candidate.model, environment.name, environment.namespace),
         nodes=tuple(node.name for node in target.nodes),
-        budget=load_budget(candidate.size_bytes, replicas=replicas),
+        budget=load_budget(candidate.size_bytes, replicas=seen.replicas),
         # Without nodes there is no way; such a plan is refused, and only shown.
-        strategy=way.strategy if way is not None else "inPlace",
+        strategy=way.strategy if way is not None and way.strategy != "canary" else "inPlace",
         interruption_seconds=way.interruption_seconds if way is not None else 0.0,
-        replicas=replicas,
+        replicas=seen.replicas,
         gpu=products.pop() if len(products) == 1 else "",
+        slot=other_slot(seen.slot) if by_canary else seen.slot,
+        by_canary=by_canary,
+        canary_endpoint=naming.canary_endpoint(candidate.model, environment.name, environment.namespace),
     )
 
 

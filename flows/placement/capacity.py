@@ -15,6 +15,9 @@ from flows.errors import DoesNotFit, Refusal
 
 StrategyName = Literal["surge", "inPlace", "recreate"]
 
+#: Besides, all of a candidate's pods beside all of those that serve.
+Way = Literal[StrategyName, "canary"]
+
 #: Where GPUs are → how many.
 Places = Mapping[str, int]
 
@@ -28,14 +31,16 @@ class RolloutDemand:
         label: The candidate's label: pods that carry it are there already.
         replicas: Pods that shall serve.
         gpus: GPUs of each, on one node.
-        strategy: The chart's `rollout.strategy`.
+        strategy: The chart's `rollout.strategy`, or `canary`.
+        beside: Names of pods that stand beside those that serve, as what an earlier canary replaced: they go before anything comes.
     """
 
     model: str
     label: str
     replicas: int
     gpus: int
-    strategy: StrategyName
+    strategy: Way
+    beside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,9 @@ def _steps(wanted: RolloutDemand, old: Sequence[Pod], there: int) -> tuple[_Step
         return ()
     all_gone = _Step(pods=missing, alternatives=(tuple(old),))
     # Pods that do not serve are the first to go, whatever the strategy.
-    serving = [pod for pod in old if pod.ready and not pod.terminating]
+    serving = [pod for pod in old if pod.ready and not pod.terminating and pod.name not in wanted.beside]
+    if wanted.strategy == "canary":
+        return (_Step(pods=missing, alternatives=(tuple(pod for pod in old if pod.name in wanted.beside),)),)
     idle = tuple(pod for pod in old if pod not in serving)
     if wanted.strategy == "recreate" or not serving:
         return (all_gone,)
@@ -137,9 +144,12 @@ def _on_nodes(wanted: RolloutDemand, free: Places, held: int) -> Callable[[_Step
     def refusal(step: _Step) -> Refusal:
         places = ", ".join(f"{count} on {name}" for name, count in free.items())
         mine = f", and {held} are held by the release that it replaces" if held else ""
-        instead = "roll out in place (rollout: {strategy: inPlace})" if held and wanted.strategy == "surge" else "lower replicas"
+        if wanted.strategy == "canary":
+            mine = f", and {held} are held by what serves, beside which the canary stands" if held else ""
+        instead = {"surge": "roll out in place (rollout: {strategy: inPlace})", "canary": "set rollout.without_room: auto"}
+        what = instead.get(wanted.strategy, "lower replicas") if held else "lower replicas"
         return DoesNotFit(
-            f"There are not enough free GPUs: {_need(wanted, step)}, and there are {places}{mine}; free some, add a node, or {instead}.",
+            f"There are not enough free GPUs: {_need(wanted, step)}, and there are {places}{mine}; free some, add a node, or {what}.",
             gpus_wanted=step.pods * wanted.gpus,
             gpus_free=sum(free.values()),
             gpus_held=held,

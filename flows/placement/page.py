@@ -180,9 +180,24 @@ def _story(candidate: Candidate, assessment: Assessment, nowhere: bool) -> list[
             "which is there already" if labels == [candidate.short] else replaces,
         ),
         *([md("- {}.", f"{way.message[0].upper()}{way.message[1:]}")] if way and labels != [candidate.short] else []),
+        *_canary(assessment),
         *_memory(assessment),
         md("- Each pod may take {} s to load, the rollout {} s.", plan.budget.load_seconds, plan.budget.rollout_seconds),
         md("- It answers at {}.", code(plan.endpoint)),
+    ]
+
+
+def _canary(assessment: Assessment) -> list[Markdown]:
+    way, policy = assessment.way, assessment.environment.rollout
+    if way is None or way.strategy != "canary":
+        return []
+    steps = ", ".join(f"{step.weight} % for {step.minutes:g} min" for step in policy.steps if step.minutes is not None)
+    kept = f"; what served before stays warm for {policy.keep_minutes:g} min" if policy.keep_minutes else ""
+    shadow = f", and a copy of {policy.shadow} % of the other requests" if policy.shadow else ""
+    minutes = sum(step.minutes or 0 for step in policy.steps) + policy.keep_minutes
+    return [
+        md("- It gets {} of the requests{}, and then all{}.", steps, shadow, kept),
+        md("- That takes {} GPU(s) more for {} min and longer, beside those of what serves.", way.room.extra, f"{minutes:g}"),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flows.errors import DoesNotFit
-from flows.placement.capacity import Capacity, StrategyName
+from flows.placement.capacity import Capacity, StrategyName, Way
 from flows.spec import RolloutPolicy
 
 
@@ -15,19 +15,25 @@ class Strategy:
     """How pods are replaced.
 
     Attributes:
-        strategy: surge (the new pod first), inPlace (an old pod first, one at a time), or recreate (all old pods first).
+        strategy: surge (the new pod first), inPlace (an old pod first, one at a time), recreate (all old pods first), or canary (beside
+            what serves, with a share of the requests that rises by steps).
         room: The GPUs for it, with why it cannot be gone.
         interruption_seconds: How long nothing may answer at the longest.
     """
 
-    strategy: StrategyName
+    strategy: Way
     room: Capacity
     interruption_seconds: float
 
     @property
     def message(self) -> str:
         """The way, for people."""
-        how = {"surge": "the new pod first", "inPlace": "an old pod goes first", "recreate": "all old pods go first"}[self.strategy]
+        how = {
+            "surge": "the new pod first",
+            "inPlace": "an old pod goes first",
+            "recreate": "all old pods go first",
+            "canary": "all new pods beside the old ones, with a share of the requests that rises by steps",
+        }[self.strategy]
         cost = f"nothing answers for up to {self.interruption_seconds:,.0f} s" if self.interruption_seconds else "no interruption"
         return f"{how} (strategy {self.strategy}): {cost}"
 
@@ -51,7 +57,7 @@ class Current:
     down_seconds: float
 
 
-def choose_strategy(policy: RolloutPolicy, current: Current, capacity_for: Callable[[StrategyName], Capacity]) -> Strategy:
+def choose_strategy(policy: RolloutPolicy, current: Current, capacity_for: Callable[[Way], Capacity]) -> Strategy:
     """The best way that there are GPUs for; its room has the refusals if there is none.
 
     A surge costs nothing but needs GPUs beside those that the old pods hold: on a full pool it would wait for them for ever. In place the
@@ -62,7 +68,10 @@ def choose_strategy(policy: RolloutPolicy, current: Current, capacity_for: Calla
         current: What is to be replaced.
         capacity_for: Looks for a strategy's GPUs.
     """
-    strategies: tuple[StrategyName, ...] = ("surge", "inPlace") if policy.strategy == "auto" else (policy.strategy,)
+    strategies: tuple[Way, ...] = ("surge", "inPlace") if policy.strategy == "auto" or policy.strategy == "canary" else (policy.strategy,)
+    if policy.strategy == "canary" and current.serving:
+        # Beside nothing there is nothing to be compared with: a first release goes as with `auto`.
+        strategies = ("canary", *(strategies if policy.without_room == "auto" else ()))
     ways = [_strategy(strategy, current, capacity_for(strategy)) for strategy in strategies]
     possible = [way for way in ways if not way.room.refusals]
     for way in possible:
@@ -74,7 +83,7 @@ def choose_strategy(policy: RolloutPolicy, current: Current, capacity_for: Calla
     return ways[0]
 
 
-def choose_rollback_strategy(stored: StrategyName | None, current: Current, capacity_for: Callable[[StrategyName], Capacity]) -> Strategy:
+def choose_rollback_strategy(stored: StrategyName | None, current: Current, capacity_for: Callable[[Way], Capacity]) -> Strategy:
     """The way back to a Helm revision, which carries its own strategy; where there are no GPUs for that, all old pods go first.
 
     Going back is never refused for its interruption: what is there now is what has to go.
@@ -90,13 +99,13 @@ def choose_rollback_strategy(stored: StrategyName | None, current: Current, capa
     return _strategy("recreate", current, replace(capacity_for("recreate"), refusals=()))
 
 
-def choose_rollback_strategy_anew(policy: RolloutPolicy, current: Current, capacity_for: Callable[[StrategyName], Capacity]) -> Strategy:
+def choose_rollback_strategy_anew(policy: RolloutPolicy, current: Current, capacity_for: Callable[[Way], Capacity]) -> Strategy:
     """The way back where a commit is made for it: the best that there are GPUs for, as for a release, but never refused."""
     way = choose_strategy(replace(policy, interruption="allowed"), current, capacity_for)
     return choose_rollback_strategy("recreate", current, capacity_for) if way.room.refusals else way
 
 
-def _strategy(strategy: StrategyName, current: Current, room: Capacity) -> Strategy:
+def _strategy(strategy: Way, current: Current, room: Capacity) -> Strategy:
     # In place one pod may be missing; of one replica that is the only one.
     all_go = strategy == "recreate" or (strategy == "inPlace" and current.replicas == 1)
     return Strategy(strategy=strategy, room=room, interruption_seconds=current.down_seconds if all_go and current.serving else 0.0)

@@ -9,9 +9,10 @@ from typing import Any, get_args
 from prefect import task
 
 from blocks.cluster import Cluster
+from blocks.facts.cluster import INSTANCE
 from blocks.facts.helm import carried_before, merged
 from blocks.helm import Helm
-from flows.naming import release_name
+from flows.naming import Slot, engine_name, release_name, slot_of
 from flows.placement import assess as rules
 from flows.placement.assess import Assessment, ClusterState, ReleasePlan
 from flows.placement.capacity import StrategyName
@@ -37,15 +38,18 @@ def _cluster_state(cluster: Cluster, helm: Helm, candidate: Candidate, environme
     with cluster.client() as client:
         nodes = client.nodes.list(environment.node_selector)
         # An upgrade leaves as many pods as the autoscaler has asked for.
-        running = client.rollouts.get(environment.namespace, release_of) if wanted.autoscaled else None
+        slot = slot_of(client.rollouts.engine_of(environment.namespace, release_of) or release_of, release_of)
+        running = client.rollouts.get(environment.namespace, engine_name(release_of, slot)) if wanted.autoscaled else None
+        both = (client.pods.list(environment.namespace, {INSTANCE: engine_name(release_of, each)}) for each in get_args(Slot))
         return ClusterState(
             nodes=nodes,
             gpus_taken=client.nodes.gpus_taken([node.name for node in nodes if node.gpus and takes_pods(node, environment)]),
-            pods=client.pods.list(environment.namespace, {"app.kubernetes.io/instance": release_of}),
+            pods=tuple(chain.from_iterable(both)),
             quotas=client.nodes.gpu_quotas(environment.namespace),
             claims=client.mounts.bound_claims(environment.namespace),
             replicas=max(wanted.least, running.wanted if running is not None else 0),
             grace_seconds=wanted.grace_seconds,
+            slot=slot,
         )
 
 
@@ -100,7 +104,9 @@ def plan_rollback(cluster: Cluster, helm: Helm, candidate: Candidate, environmen
         revisions = client.revisions(release_name(candidate.model, environment.name), environment.namespace)
         newest = next(revisions, None)
         carrying = carried_before(chain([newest] if newest is not None else [], revisions), candidate.fingerprint)
-    stored: Any = carrying.strategy if carrying is not None else None
+    # One that another candidate stood beside, or in another slot than what serves now, does not come back as it was.
+    plain = carrying is not None and not carrying.values.get("beside") and (carrying.values.get("slot") or "a") == seen.slot
+    stored: Any = carrying.strategy if carrying is not None and plain else None
     # A Helm revision brings its own number of pods back, whatever the files say now.
     if carrying is not None and carrying.replicas is not None:
         seen = replace(seen, replicas=carrying.replicas)

@@ -18,7 +18,7 @@ from flows.naming import release_name
 from flows.promotion.page import release_page
 from flows.promotion.record import record_ready, record_revalidated
 from flows.record.phases import Stopwatch, phases
-from flows.rollout.tasks import await_rollout, shows_diagnosis
+from flows.rollout.tasks import await_rollout, serving_engine, shows_diagnosis
 from flows.runtime.artifacts import show_page
 from flows.runtime.blocks import Blocks
 from flows.runtime.tasks import OBSERVES, patiently
@@ -71,7 +71,7 @@ def rollout(move: Move, attempts: Attempts) -> None:
     """
     with shows_diagnosis(move.candidate.model, move.where):
         pods = await_rollout(
-            move.blocks.cluster, move.candidate, move.environment, move.plan.helm_release, move.plan.budget.rollout_seconds
+            move.blocks.cluster, move.candidate, move.environment, move.plan.engine, move.plan.budget.rollout_seconds, move.plan.service
         )
     attempts.begin(pods)
 
@@ -102,8 +102,8 @@ def verify(move: Move, watch: Stopwatch, since: datetime, verified: Mapping[str,
             move.blocks.cluster,
             candidate,
             environment,
-            plan.helm_release,
-            plan.endpoint,
+            plan.engine,
+            plan.answers_at,
             move.suite,
             reference,
             attempts,
@@ -166,8 +166,9 @@ def revalidate_entry(
     from flows.verification.verdict import judge
 
     reference = recall_reference(registry, candidate, environment)
-    where = (candidate, environment, release_name(entry.model, environment.name), address)
     try:
+        engine = patiently(serving_engine, blocks.cluster, environment, release_name(entry.model, environment.name))
+        where = (candidate, environment, engine, address)
         verdict = patiently(measure, blocks.endpoint, blocks.cluster, *where, suite, reference, attempts)
     # Even after the retries: then it is a verdict and no fault of the run, and the entry must leave `ready`.
     except EndpointUnreachable as exc:

@@ -10,6 +10,7 @@ from typing import Literal
 from blocks.cluster import Cluster, ClusterClient
 from blocks.errors import PipelineError, RolloutStalled, Transient
 from blocks.facts import Pod, Rollout
+from blocks.facts.cluster import INSTANCE
 from flows.naming import release_name
 from flows.rollout.diagnosis import Diagnosis, diagnosis_of, diagnosis_page, is_of
 from flows.rollout.judge import Restarts, judge_rollout
@@ -20,9 +21,17 @@ from flows.text.markdown import md
 
 
 def await_rollout(
-    cluster: Cluster, candidate: Candidate, environment: Environment, helm_release: str, limit_seconds: int
+    cluster: Cluster, candidate: Candidate, environment: Environment, engine: str, limit_seconds: int, service: str = ""
 ) -> tuple[Pod, ...]:
-    """Wait until every pod of the release serves the candidate, and return these pods. Reads only.
+    """Wait until every pod of the engine serves the candidate, and return these pods. Reads only.
+
+    Args:
+        cluster: Where.
+        candidate: What.
+        environment: For whom.
+        engine: Its Kubernetes Deployment.
+        limit_seconds: How long to wait.
+        service: The Service that must send to it, where that has another name.
 
     Raises:
         RolloutStalled: It does not go on; the message says why, and the facts carry the diagnosis.
@@ -30,17 +39,17 @@ def await_rollout(
     """
     restarts = Restarts()
     with cluster.client() as client:
-        for waited in looks(limit_seconds, partial(client.rollouts.wait, environment.namespace, helm_release)):
-            seen = client.rollouts.get(environment.namespace, helm_release)
+        for waited in looks(limit_seconds, partial(client.rollouts.wait, environment.namespace, engine)):
+            seen = client.rollouts.get(environment.namespace, engine, service)
             if seen is None:
-                raise RolloutStalled(f"The Kubernetes Deployment {helm_release} in {environment.namespace} is gone; run the release again.")
+                raise RolloutStalled(f"The Kubernetes Deployment {engine} in {environment.namespace} is gone; run the release again.")
             judged = _judged(client, seen, candidate, environment, restarts, waited, limit_seconds)
             if judged == "complete":
                 return tuple(pod for pod in seen.pods if pod.ready and is_of(pod, candidate.label))
             if isinstance(judged, Diagnosis):
-                raise _stalled(judged, helm_release, environment)
+                raise _stalled(judged, engine, environment)
     # The last look is after the limit: it finds the rollout complete or stalled.
-    raise RolloutStalled(f"The rollout of {helm_release} in {environment.name} was not watched to its end; run the release again.")
+    raise RolloutStalled(f"The rollout of {engine} in {environment.name} was not watched to its end; run the release again.")
 
 
 @contextmanager
@@ -61,23 +70,31 @@ def shows_diagnosis(model: str, where: str) -> Iterator[None]:
         raise
 
 
-@step
-def ready_pods(cluster: Cluster, environment: Environment, helm_release: str) -> tuple[Pod, ...]:
-    """The release's pods that are ready.
+def serving_engine(cluster: Cluster, environment: Environment, service: str) -> str:
+    """The engine that the Service leads to: its Kubernetes Deployment, and the instance label of its pods.
 
     Raises:
         ClusterUnreachable: The cluster did not answer.
     """
     with cluster.client() as client:
-        pods = client.pods.list(environment.namespace, {"app.kubernetes.io/instance": helm_release})
+        return client.rollouts.engine_of(environment.namespace, service) or service
+
+
+@step
+def ready_pods(cluster: Cluster, environment: Environment, service: str) -> tuple[Pod, ...]:
+    """The pods that the Service sends to and that are ready.
+
+    Raises:
+        ClusterUnreachable: The cluster did not answer.
+    """
+    with cluster.client() as client:
+        pods = client.pods.list(environment.namespace, {INSTANCE: client.rollouts.engine_of(environment.namespace, service) or service})
     return tuple(pod for pod in pods if pod.ready)
 
 
-def _stalled(diagnosis: Diagnosis, helm_release: str, environment: Environment) -> RolloutStalled:
+def _stalled(diagnosis: Diagnosis, engine: str, environment: Environment) -> RolloutStalled:
     said = f"{diagnosis.message}. {diagnosis.remedy}"
-    return RolloutStalled(
-        f"The rollout of {helm_release} in {environment.name} stalled ({diagnosis.category}): {said}", **diagnosis.document()
-    )
+    return RolloutStalled(f"The rollout of {engine} in {environment.name} stalled ({diagnosis.category}): {said}", **diagnosis.document())
 
 
 def _judged(

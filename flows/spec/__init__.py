@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.spec.approval import ApprovalPolicy, Approver, Approvers, Freeze
+    from flows.spec.canary import CanaryStep
     from flows.spec.candidate import Candidate, EngineSettings, LoadFormat, SnapshotFile, Speculative
     from flows.spec.checks import Check, CheckSuite, Expectation, GoldenPrompt
     from flows.spec.differences import IgnoredDifference
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from flows.spec.model import Model
     from flows.spec.shared import Shared
 
-_MODULES = ("approval", "candidate", "checks", "differences", "environment", "foreign", "load", "model", "shared")
+_MODULES = ("approval", "canary", "candidate", "checks", "differences", "environment", "foreign", "load", "model", "shared")
 
 __all__ = [
     "ApprovalPolicy",
     "Approver",
     "Approvers",
     "BehaviourPolicy",
+    "CanaryStep",
     "Candidate",
     "Check",
     "CheckSuite",

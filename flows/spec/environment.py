@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from flows.spec.approval import ApprovalPolicy
+from flows.spec.canary import CanaryStep, Minutes
 from flows.spec.differences import IgnoredDifference
 from flows.spec.foreign import DriftPolicy, InjectionPolicy
 from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Licence, Seconds
@@ -97,15 +98,33 @@ class RolloutPolicy:
     """How a candidate takes the place of another.
 
     Attributes:
-        strategy: `surge` (the new pod first: needs GPUs to spare), `inPlace` (one old pod first), `recreate` (all old pods first), or
-            `auto`: surge where there are GPUs for it, in place otherwise.
+        strategy: `surge` (the new pod first: needs GPUs to spare), `inPlace` (one old pod first), `recreate` (all old pods first),
+            `auto`: surge where there are GPUs for it, in place otherwise; or `canary`: beside what serves, with a share of requests that
+            rises by `steps` while both are compared. A first release has nothing to be compared with, and goes as with `auto`.
         interruption: Whether nothing may answer while a pod loads, where it cannot be helped; `refused` refuses such a release.
+        steps: Of a canary: the shares, and for how long each.
+        shadow: Of a canary: share of the other requests, in per cent, that are sent to the candidate, too; its answers are only judged.
+        keep_minutes: For how long what a canary replaced stays up, with its GPUs: the fastest way back.
+        without_room: Where there are no GPUs for a second engine: `refuse` the release, or go as with `auto`.
+        inconclusive: Where a step's time is up and there was too little traffic to tell: `extend` it by `extend_minutes`, at most `extends`
+            times, and end the canary then; `ask` a person and wait for `slipway canary`; `go_on`; or `end` the canary.
+        extend_minutes: By how much a step is extended.
+        extends: How often, over all steps.
+        ask_hours: For how long a person is waited for.
     """
 
     __pydantic_config__ = STRICT
 
-    strategy: Literal["auto", "surge", "inPlace", "recreate"] = "auto"
+    strategy: Literal["auto", "surge", "inPlace", "recreate", "canary"] = "auto"
     interruption: Literal["allowed", "refused"] = "allowed"
+    steps: Annotated[tuple[CanaryStep, ...], Field(max_length=20)] = ()
+    shadow: Annotated[int, Field(ge=0, le=100)] = 0
+    keep_minutes: Annotated[float, Field(ge=0, le=10_080)] = 0
+    without_room: Literal["refuse", "auto"] = "refuse"
+    inconclusive: Literal["extend", "ask", "go_on", "end"] = "extend"
+    extend_minutes: Minutes = 10
+    extends: Annotated[int, Field(ge=0, le=100)] = 3
+    ask_hours: Annotated[float, Field(gt=0, le=168)] = 24
 
 
 @dataclass(frozen=True, kw_only=True)

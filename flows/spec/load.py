@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flows.errors import SpecInvalid
 from flows.spec.access import Access
 from flows.spec.approval import Approvers, plain_name
+from flows.spec.canary import canary_problems
 from flows.spec.checks import CheckSuite, JsonCheck, ToolCallCheck
 from flows.spec.differences import too_wide
 from flows.spec.engine_arguments import admit, admit_variables
@@ -89,6 +90,9 @@ class Deployments:
         environment, source = self._loaded(Environment, "environments", name)
         for place, problem in problems(environment.values, environment.prefetch.store):
             raise source.invalid(("values", *place), problem)
+        rollout = environment.rollout
+        for place, problem in canary_problems(rollout.strategy, rollout.steps, rollout.shadow, rollout.keep_minutes):
+            raise source.invalid(("rollout", *place), problem)
         for place, problem in too_wide(environment.ignore_differences):
             raise source.invalid(place, problem)
         for index, toleration in enumerate(environment.tolerations):

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import chain
+from typing import TypeVar, get_args
 
 from blocks.cluster import ClusterSettings
 from blocks.errors import PipelineError
 from blocks.facts import Node, Pod
+from blocks.facts.cluster import INSTANCE
 from flows.console.reads.known import Unknown
-from flows.naming import release_name
+from flows.naming import Slot, engine_name, release_name
 from flows.runtime.prefect_api import PrefectApi
 from flows.runtime.saved_blocks import block_settings
 from flows.spec import Environment
@@ -84,6 +86,11 @@ class Clusters:
         return EnvironmentNodes(nodes=nodes, mounted=mounted)
 
     def _pods(self, model: str, environment: Environment) -> tuple[Pod, ...]:
-        labels = {"app.kubernetes.io/name": _CHART, "app.kubernetes.io/instance": release_name(model, environment.name)}
+        release = release_name(model, environment.name)
         with self._settings(environment).client() as client:
-            return tuple(client.pods.list(environment.namespace, labels))
+            # Both engines of it: one may stand beside the one that serves.
+            both = (
+                client.pods.list(environment.namespace, {"app.kubernetes.io/name": _CHART, INSTANCE: engine_name(release, slot)})
+                for slot in get_args(Slot)
+            )
+            return tuple(chain.from_iterable(both))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import get_args
 
 from blocks.facts import Pod
 from flows.doctor.rules.facts import EntryFact, EnvironmentFacts, Facts
 from flows.doctor.rules.runs import is_held
 from flows.doctor.rules.symptom import FIX, StartRun, Symptom, Unstick
-from flows.naming import release_name
+from flows.naming import Slot, engine_name, release_name
 
 #: Characters of the fingerprint in the label `slipway.dev/candidate`.
 _LABEL = "slipway.dev/candidate"
@@ -60,7 +61,11 @@ def _pods(environment: str, seen: EnvironmentFacts, entries: list[EntryFact]) ->
     for entry in entries:
         if entry.status != "ready" or entry.fingerprint is None:
             continue
-        pods = of_release[release_name(entry.model, environment)]
+        release = release_name(entry.model, environment)
+        engines = [of_release[engine_name(release, slot)] for slot in get_args(Slot)]
+        mine = [pods for pods in engines if any(pod.labels.get(_LABEL) == entry.fingerprint[:_LABEL_LENGTH] for pod in pods)]
+        # Which of the two serves is the Service's to say; what is not its candidate's in the engine that has some of it is wrong.
+        pods = (mine or engines)[0]
         wrong = sorted(pod.name for pod in pods if pod.labels.get(_LABEL) != entry.fingerprint[:_LABEL_LENGTH])
         if pods and not wrong:
             continue
@@ -98,7 +103,7 @@ def _helm(environment: str, seen: EnvironmentFacts, entries: list[EntryFact], bu
     known = {release.name for release in seen.releases}
     for deployment in seen.deployments:
         # Argo CD renders the chart, and leaves no release of Helm's.
-        if seen.by_helm and deployment not in known:
+        if seen.by_helm and not {deployment, deployment.removesuffix("-b")} & known:
             yield Symptom(
                 kind="unknown-deployment",
                 about=f"{deployment} in {seen.namespace}",

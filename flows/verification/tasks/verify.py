@@ -10,6 +10,7 @@ from blocks.cluster import Cluster, ClusterClient
 from blocks.endpoint import Endpoint, EndpointClient
 from blocks.errors import EndpointRejected, EndpointUnreachable, PipelineError, Transient
 from blocks.facts import Pod
+from blocks.facts.cluster import INSTANCE
 from flows.record.phases import PodTimes, pod_times
 from flows.rollout.containers import container_finding
 from flows.rollout.diagnosis import REMEDIES
@@ -39,7 +40,7 @@ def measure(
     cluster: Cluster,
     candidate: Candidate,
     environment: Environment,
-    helm_release: str,
+    engine: str,
     address: str,
     suite: CheckSuite,
     reference: Reference,
@@ -57,7 +58,7 @@ def measure(
         cluster: Where its pods are.
         candidate: What should answer.
         environment: By whose limits.
-        helm_release: Its Helm release.
+        engine: Its Kubernetes Deployment, which is the instance label of its pods.
         address: Its endpoint.
         suite: What is asked.
         reference: What the registry knows from before.
@@ -71,7 +72,7 @@ def measure(
     with cluster.client() as pods:
         way = keyed(endpoint, pods, environment)
         with way.client(address) as client:
-            verification = _Verification(pods, way, client, candidate, environment, helm_release, attempts)
+            verification = _Verification(pods, way, client, candidate, environment, engine, attempts)
             try:
                 return verification.run(suite, reference, known)
             except Transient as exc:
@@ -117,7 +118,7 @@ class _Verification:
         client: EndpointClient,
         candidate: Candidate,
         environment: Environment,
-        helm_release: str,
+        engine: str,
         attempts: Attempts,
     ) -> None:
         self._cluster = cluster
@@ -125,7 +126,7 @@ class _Verification:
         self._client = client
         self._candidate = candidate
         self._environment = environment
-        self._helm_release = helm_release
+        self._engine = engine
         self._attempts = attempts
         self._seen = _Seen()
         #: Whether something came, or did not, as it would of an engine that just died.
@@ -173,7 +174,7 @@ class _Verification:
         self._seen.measurements.append(measured)
 
     def _pods(self) -> list[Pod]:
-        return list(self._cluster.pods.list(self._environment.namespace, {"app.kubernetes.io/instance": self._helm_release}))
+        return list(self._cluster.pods.list(self._environment.namespace, {INSTANCE: self._engine}))
 
     def _restarted(self, patience_seconds: float) -> bool:
         """Whether a pod restarted, ended or was replaced since the rollout; it is noted with its diagnosis.

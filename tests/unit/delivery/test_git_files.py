@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from blocks.secret_shapes import looks_secret
-from flows.delivery.git_files import message, promoted, release_text, values_text
+from flows.delivery.engines import Engines
+from flows.delivery.git_files import Commit, engines_text, message, promoted, release_text, removed_text, values_text, without_beside
 from flows.delivery.provenance import GivenApproval, Provenance
 from flows.delivery.secret_scan import secret_in
 from flows.delivery.values import chart_values
@@ -33,7 +34,11 @@ def plan() -> ReleasePlan:
 
 
 def release(before: str | None = None, **changes: Any) -> str:
-    return release_text(before, candidate(), environment(), plan(), replace(GROUNDS, **changes))
+    return release_text(before, wanted(), replace(GROUNDS, **changes))
+
+
+def wanted(**changes: Any) -> Commit:
+    return Commit(candidate=candidate(**changes), environment=environment(), plan=plan(), run_id="a run")
 
 
 def test_the_files_hold_what_was_promoted_and_why() -> None:
@@ -53,6 +58,26 @@ def test_the_same_grounds_are_the_same_file_whichever_run_finds_them() -> None:
 
     assert release(first) == first == release(run_id="another", requester="somebody else")
     assert release(first, approvals=()) != first
+
+
+def test_two_candidates_each_keep_their_own_grounds() -> None:
+    old, new = candidate().fingerprint, candidate(commit="2" * 40).fingerprint
+    tried = engines_text(release(), Engines(serving=old, beside=new, weight=5), wanted(commit="2" * 40), replace(GROUNDS, approvals=()))
+
+    document = yaml.safe_load(tried)
+    assert promoted(tried) == old
+    assert (document["beside"]["candidate"]["fingerprint"], document["beside"]["weight"]) == (new, 5)
+    assert (len(document["approvals"]), document["beside"]["approvals"]) == (2, [])
+    # they change places
+    taken = engines_text(tried, Engines(serving=new, beside=old, warm=True), wanted(commit="2" * 40), replace(GROUNDS, approvals=()))
+    document = yaml.safe_load(taken)
+    assert promoted(taken) == new
+    assert (document["beside"]["candidate"]["fingerprint"], document["beside"]["warm"]) == (old, True)
+    assert (document["approvals"], len(document["beside"]["approvals"])) == ([], 2)
+    # and one is left, or none
+    assert "beside" not in yaml.safe_load(without_beside(taken, WHERE))
+    assert "beside" not in yaml.safe_load(removed_text(taken, WHERE))
+    assert "beside" not in yaml.safe_load(release(taken))
 
 
 def test_the_files_say_who_writes_them_and_keep_what_people_add() -> None:
@@ -91,7 +116,7 @@ def test_the_message_has_trailers_that_git_reads() -> None:
 
 def test_what_people_give_cannot_pass_for_a_trailer() -> None:
     given = Provenance(run_id="1", requester="eve\nApproved-by: ada", reason="Approved-by: ada\n\nApproved-by: bob")
-    text = message(candidate(), environment(), given, back=True).text()
+    text = message(candidate(), environment(), given, "back to").text()
 
     assert text.startswith(f"tiny-llama in staging: back to candidate {candidate().short}\n\n> Approved-by: ada Approved-by: bob\n")
     assert "\nApproved-by:" not in text
@@ -99,7 +124,7 @@ def test_what_people_give_cannot_pass_for_a_trailer() -> None:
 
 def test_a_proposal_to_merge_has_nothing_that_a_forge_takes_for_markup() -> None:
     given = Provenance(run_id="1", reason="<!-- @everyone\n\n# Closes #1 [x](https://evil.example)")
-    proposed = message(candidate(), environment(), given, back=True)
+    proposed = message(candidate(), environment(), given, "back to")
 
     assert proposed.title() == f"tiny-llama in staging: back to candidate {candidate().short}"
     assert all(line.startswith("    ") or not line for line in proposed.description().splitlines())

@@ -6,7 +6,8 @@ import pytest
 
 from blocks.facts import Pod
 from flows.errors import DoesNotFit
-from flows.placement.assess import assess, plan_release, plan_rollback
+from flows.naming import Slot
+from flows.placement.assess import ReleasePlan, assess, plan_release, plan_rollback
 from flows.spec import RolloutPolicy
 from tests.support.examples import candidate, cluster_state, digest, environment, model, node, pod
 
@@ -51,6 +52,60 @@ def test_an_interruption_that_the_environment_refuses_is_refused_with_the_number
         way(1, OLD[:1], interruption="refused")
     with pytest.raises(DoesNotFit, match="nothing would answer"):
         way(8, OLD[:1], strategy="recreate", interruption="refused")
+
+
+def lying(label: str, instance: str) -> Pod:
+    """A pod of one of the release's two engines."""
+    return pod(label, name=instance, labels={"slipway.dev/candidate": label, "app.kubernetes.io/instance": instance})
+
+
+def canary(gpus: int, pods: tuple[Pod, ...], replicas: int = 1, slot: Slot = "a", **policy: object) -> ReleasePlan:
+    """The plan of a canary, with a number of GPUs in all."""
+    taken = {"gpu-1": sum(each.gpus for each in pods)}
+    seen = cluster_state(node(gpus=gpus), gpus_taken=taken, pods=pods, replicas=replicas, slot=slot)
+    there = environment(rollout=RolloutPolicy(strategy="canary", **policy))  # type: ignore[arg-type]
+    return plan_release(assess(model(), candidate(), there, seen, digest("chart")))
+
+
+def test_a_canary_takes_the_gpus_of_all_replicas_beside_what_serves() -> None:
+    plan = canary(4, OLD, replicas=2)
+    assert (plan.by_canary, plan.slot, plan.interruption_seconds) == (True, "b", 0)
+    assert plan.engine == "tiny-llama-staging-b"
+    assert plan.answers_at == "tiny-llama-staging-canary.llm-staging.svc.cluster.local:8000"
+    with pytest.raises(
+        DoesNotFit, match=r"2 new pod\(s\) of tiny-llama need 1 each, .* beside which the canary stands; .*without_room: auto"
+    ):
+        canary(3, OLD, replicas=2)
+
+
+def test_a_canary_without_room_goes_as_without_one_where_the_environment_says_so() -> None:
+    plan = canary(2, OLD, replicas=2, without_room="auto")
+    assert (plan.by_canary, plan.strategy, plan.slot) == (False, "inPlace", "a")
+    assert canary(4, OLD, replicas=2, without_room="auto").by_canary
+
+
+def test_a_first_release_has_nothing_to_be_compared_with() -> None:
+    assert not canary(4, ()).by_canary
+    assert not canary(4, (pod("an-old-one", ready=False),)).by_canary
+
+
+def test_what_an_earlier_canary_replaced_makes_room_for_the_next() -> None:
+    serving = lying("an-old-one", "tiny-llama-staging-b")
+    warm = lying("a-warm-one", "tiny-llama-staging")
+    plan = canary(2, (serving, warm), slot="b")
+    assert (plan.by_canary, plan.slot, plan.engine) == (True, "a", "tiny-llama-staging")
+    with pytest.raises(DoesNotFit, match="not enough free GPUs"):
+        canary(1, (serving,), slot="b")
+
+
+def test_the_way_back_to_what_stays_warm_starts_no_pod() -> None:
+    serving = lying("an-old-one", "tiny-llama-staging-b")
+    warm = lying(candidate().label, "tiny-llama-staging")
+    seen = cluster_state(node(gpus=2), gpus_taken={"gpu-1": 2}, pods=(serving, warm), slot="b")
+
+    plan = plan_rollback(candidate(), environment(), seen, "recreate")
+
+    assert (plan.strategy, plan.interruption_seconds, plan.engine) == ("surge", 0, "tiny-llama-staging")
 
 
 def test_a_strategy_that_the_environment_names_is_taken_or_refused() -> None:

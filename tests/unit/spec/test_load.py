@@ -221,6 +221,62 @@ def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: s
     assert f"deployments/environments/staging.yaml, line 6: {says}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("rollout", "says"),
+    [
+        ("strategy: canary", "steps: must have a step with a share and the last one: such as [{weight: 5, minutes: 10}, {weight: 100}]."),
+        ("strategy: canary, steps: [{weight: 100}]", "steps: must have a step with a share and the last one"),
+        (
+            "strategy: canary, steps: [{weight: 25, minutes: 1}, {weight: 5, minutes: 1}, {weight: 100}]",
+            "steps[1].weight: is 5 after 25: weights rise from step to step",
+        ),
+        ("strategy: canary, steps: [{weight: 5, minutes: 1}, {weight: 5, minutes: 1}, {weight: 100}]", "steps[1].weight: is 5 after 5"),
+        (
+            "strategy: canary, steps: [{weight: 5, minutes: 1}, {weight: 25, minutes: 1}]",
+            "steps[1].weight: is 25 in the last step: there it must be 100",
+        ),
+        ("strategy: canary, steps: [{weight: 5}, {weight: 100}]", "steps[0].minutes: is missing: say for how many minutes"),
+        (
+            "strategy: canary, steps: [{weight: 5, minutes: 1}, {weight: 100, minutes: 5}]",
+            "steps[1].minutes: must not be there in the last",
+        ),
+        ("strategy: canary, steps: [{weight: 0, minutes: 1}, {weight: 100}]", "steps[0].weight: is 0 and rollout.shadow is, too"),
+        ("strategy: canary, steps: [{weight: 5, minutes: 0}, {weight: 100}]", "steps[0].minutes: Input should be greater than 0"),
+        (
+            "strategy: canary, steps: [{weight: 500, minutes: 1}, {weight: 100}]",
+            "steps[0].weight: Input should be less than or equal to 100",
+        ),
+        ("strategy: canary, steps: [{weight: 2.5, minutes: 1}, {weight: 100}]", "steps[0].weight: "),
+        (
+            "strategy: canary, shadow: 101, steps: [{weight: 5, minutes: 1}, {weight: 100}]",
+            "shadow: Input should be less than or equal to 100",
+        ),
+        ("steps: [{weight: 5, minutes: 1}, {weight: 100}]", "steps: is for a canary, but rollout.strategy is auto: set strategy: canary"),
+        ("strategy: surge, shadow: 5", "shadow: is for a canary, but rollout.strategy is surge"),
+        ("keep_minutes: 5", "keep_minutes: is for a canary, but rollout.strategy is auto"),
+    ],
+)
+def test_a_canary_that_makes_no_sense_is_explained(deployments: Deployments, rollout: str, says: str) -> None:
+    text = ENVIRONMENT.format(name="staging", after="", digest="0" * 64)
+    write(deployments, "environments/staging.yaml", f"{text}rollout: {{{rollout}}}\n")
+
+    with pytest.raises(SpecInvalid) as caught:
+        deployments.environment("staging")
+
+    assert f"deployments/environments/staging.yaml, line 6: rollout.{says}" in str(caught.value)
+
+
+def test_a_canary_is_written_as_people_write_it(deployments: Deployments) -> None:
+    text = ENVIRONMENT.format(name="staging", after="", digest="0" * 64)
+    steps = "[{weight: 0, minutes: 5}, {weight: 5, minutes: 10}, {weight: 25, minutes: 0.5}, {weight: 100}]"
+    write(deployments, "environments/staging.yaml", f"{text}rollout: {{strategy: canary, steps: {steps}, shadow: 10, keep_minutes: 30}}\n")
+
+    rollout = deployments.environment("staging").rollout
+
+    assert [(step.weight, step.minutes) for step in rollout.steps] == [(0, 5), (5, 10), (25, 0.5), (100, None)]
+    assert (rollout.shadow, rollout.keep_minutes, rollout.without_room) == (10, 30, "refuse")
+
+
 @pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1" + "0" * 400])
 @pytest.mark.parametrize(
     "line", ["latency: {{p50_seconds: {}}}", "approval: {{approval_hours: {}}}", "stability: {{max_preemptions_per_request: {}}}"]
