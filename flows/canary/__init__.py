@@ -1,0 +1,1 @@
+"""Two candidates side by side: a share of the traffic first, judged while it runs."""
