@@ -1,7 +1,7 @@
 """The reference router: an OpenAI-compatible proxy in front of all models, which follows the registry as docs/router.md says.
 
 All routes are kept in memory (`sandbox.routes`); while the registry is away the last known ones hold. Requests that are under way stay
-with the endpoint that they began with.
+with the endpoint that they began with. Where there is a canary it gets its share, and copies (`sandbox.weights`).
 
 Not emulated: authentication, retries, limits, and balancing between endpoints.
 """
@@ -9,21 +9,27 @@ Not emulated: authentication, retries, limits, and balancing between endpoints.
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
+from typing import NamedTuple
 
 import httpx
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.routes import Place, Routes, json_object, sendable
+from sandbox.passing import PassedOn, Passing
+from sandbox.router_metrics import RouterMetrics
+from sandbox.routes import Engines, Place, Routes, json_object, sendable
 from sandbox.serving import HttpServer, LoopThread
+from sandbox.upstreams import Target, Upstreams
+from sandbox.weights import lies_below, may_be_copied, point, session_key
 
-#: Base URL, headers to add, and how to check the server's certificate (None for plain HTTP) of an endpoint in the cluster.
-Target = tuple[str, Mapping[str, str], ssl.SSLContext | None]
+__all__ = ["Router", "Target"]
+
+#: Copies that are under way at the most, and seconds that one may take: they must not cost the requests that count anything.
+_MOST_COPIES, _COPY_SECONDS = 32, 600.0
 
 
 class Router:
@@ -51,12 +57,18 @@ class Router:
         direct_dsn: str | None = None,
     ) -> None:
         self.routes = Routes(dsn, environment, organisation=organisation, resync_seconds=resync_seconds, direct_dsn=direct_dsn)
-        self._resolve = functools.cache(resolve)
+        self.routes.changed = self._changed
+        self._upstreams = Upstreams(resolve)
+        self._metrics = RouterMetrics(environment)
         self._loop = loop
         self._environment = environment
         self._following: asyncio.Task[None] | None = None
-        self._clients: dict[ssl.SSLContext | None, httpx.AsyncClient] = {}
-        routes = [Route("/v1/models", self._models, methods=["GET"]), Route("/v1/{path:path}", self._forward, methods=["POST"])]
+        self._copies: set[asyncio.Task[None]] = set()
+        routes = [
+            Route("/v1/models", self._models, methods=["GET"]),
+            Route("/v1/{path:path}", self._forward, methods=["POST"]),
+            Route("/metrics", self._told, methods=["GET"]),
+        ]
         self._server = HttpServer(Starlette(routes=routes), loop)
         self.url = self._server.url
 
@@ -75,11 +87,15 @@ class Router:
         await self.routes.tried.wait()
 
     async def _end(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait({self._following})
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
+        ended = [*self._copies, *([self._following] if self._following is not None else [])]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        await self._upstreams.close()
+
+    def _changed(self) -> None:
+        places = (self.routes.places or {}).values()
+        self._upstreams.keep({engines for place in places for engines in (place.current, place.canary) if engines is not None})
 
     async def _models(self, request: Request) -> Response:
         if self.routes.places is None:
@@ -87,40 +103,82 @@ class Router:
         names = sorted(place.model for place in self.routes.places.values() if place.endpoint)
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "slipway"} for name in names]})
 
+    async def _told(self, request: Request) -> Response:
+        return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
     async def _forward(self, request: Request) -> Response:
         body = await request.body()
-        model = json_object(body).get("model")
+        asked = json_object(body)
+        model = asked.get("model")
         if not isinstance(model, str):
             return _error(400, "the request body is not a JSON object that names a model", param="model")
         if self.routes.places is None:
             return _error(503, "the registry cannot be reached")
         place = self.routes.places.get(model) or Place(model, None, 404, f"model {sendable(model)} is unknown in {self._environment}")
-        if place.endpoint is None:
+        current, canary = place.current, place.canary
+        if current is None:
             return _error(place.http_status, place.message or "", param="model")
-        base, headers, context = self._resolve(place.endpoint)
-        sent = {"content-type": request.headers.get("content-type", "application/json"), "accept-encoding": "identity", **headers}
-        client = self._client(context)
+        sent = _Sent(model, request.url.path, body, request.headers.get("content-type", "application/json"))
+        key = session_key(request.headers, asked)
+        if canary is not None and lies_below(point("weight", canary.candidate, key), place.canary_weight):
+            try:
+                return await self._passed_on(request, canary, sent)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                pass  # nothing was sent, and the failure is counted: what serves answers instead
+        elif canary is not None and may_be_copied(sent.path, asked) and lies_below(point("shadow", canary.candidate, key), place.shadow):
+            self._copy(canary, sent)
         try:
-            answer = await client.send(client.build_request("POST", base + request.url.path, content=body, headers=sent), stream=True)
+            return await self._passed_on(request, current, sent)
         except httpx.TransportError as exc:
             return _error(502, f"the endpoint of {model} does not answer: {type(exc).__name__}")
-        kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "content-length", "retry-after")}
-        return StreamingResponse(_relayed(answer), status_code=answer.status_code, headers=kept)
 
-    def _client(self, context: ssl.SSLContext | None) -> httpx.AsyncClient:
-        if context not in self._clients:
-            # No limit on reading: a long answer is the engine's business, and ours ends when its connection does.
-            timeout, limits = httpx.Timeout(5.0, read=None), httpx.Limits(max_connections=None, max_keepalive_connections=100)
-            self._clients[context] = httpx.AsyncClient(verify=context or True, timeout=timeout, limits=limits, trust_env=False)
-        return self._clients[context]
+    async def _passed_on(self, request: Request, engines: Engines, sent: _Sent) -> Response:
+        passing = Passing(self._metrics.series(sent.model, engines.candidate, "live", len(sent.body)))
+        sending = asyncio.ensure_future(passing.send(self._upstreams.sent(engines, sent.path, sent.body, sent.content_type)))
+        # Whoever goes away while nothing has come yet is waited for by nobody: the engine should hear of it, and it counts.
+        left = asyncio.ensure_future(request.receive())
+        try:
+            await asyncio.wait({sending, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            if not sending.done():
+                sending.cancel()
+        try:
+            return PassedOn(passing, await sending)
+        except asyncio.CancelledError:
+            return Response(status_code=499)  # nobody reads it
+
+    def _copy(self, canary: Engines, sent: _Sent) -> None:
+        """Send a copy, without waiting for anything of it."""
+        if len(self._copies) >= _MOST_COPIES:
+            self._metrics.dropped.labels(sent.model).inc()
+            return
+        task = asyncio.ensure_future(self._copied(canary, sent))
+        self._copies.add(task)
+        task.add_done_callback(self._copies.discard)
+
+    async def _copied(self, canary: Engines, sent: _Sent) -> None:
+        passing = Passing(self._metrics.series(sent.model, canary.candidate, "shadow", len(sent.body)))
+        try:
+            async with asyncio.timeout(_COPY_SECONDS):
+                answer = await passing.send(self._upstreams.sent(canary, sent.path, sent.body, sent.content_type))
+                async for _ in passing.pieces(answer):
+                    pass
+        except TimeoutError:
+            await passing.end("error")
+        except httpx.TransportError:
+            pass  # it is counted, and nobody waits for it
+        finally:
+            await passing.end("aborted")
 
 
-async def _relayed(answer: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in answer.aiter_raw():
-            yield chunk
-    finally:
-        await answer.aclose()
+class _Sent(NamedTuple):
+    """A request as it is sent on."""
+
+    model: str
+    path: str
+    body: bytes
+    content_type: str
 
 
 def _error(status: int, message: str, param: str | None = None) -> Response:

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import psycopg
@@ -20,13 +21,16 @@ from psycopg.rows import class_row
 Connection = psycopg.AsyncConnection[Any]
 
 _ALL = b"""
-SELECT DISTINCT ON (model) model, endpoint, http_status, message
+SELECT DISTINCT ON (model)
+    model, endpoint, http_status, message, candidate, canary_endpoint, canary_candidate, canary_weight, shadow
 FROM slipway_routes
 WHERE environment = %(environment)s AND organisation IS NOT DISTINCT FROM %(organisation)s
 ORDER BY model, preference, verified_at DESC NULLS LAST, updated_at DESC NULLS LAST
 """
 _ONE = b"""
-SELECT %(model)s::text AS model, endpoint, http_status, message FROM route(%(model)s, NULL, %(environment)s, %(organisation)s)
+SELECT
+    %(model)s::text AS model, endpoint, http_status, message, candidate, canary_endpoint, canary_candidate, canary_weight, shadow
+FROM route(%(model)s, NULL, %(environment)s, %(organisation)s)
 """
 #: A peer that vanished without a word is given up after these seconds (TCP only); the connection string may say otherwise.
 _DEFAULTS: dict[str, Any] = {
@@ -41,13 +45,35 @@ _DEFAULTS: dict[str, Any] = {
 _HEARD_SECONDS, _AGAIN_SECONDS = 2.0, 0.5
 
 
+class Engines(NamedTuple):
+    """An endpoint, and the candidate that answers there: another candidate at the same endpoint is something else to connect to."""
+
+    endpoint: str
+    candidate: str
+
+
 class Place(NamedTuple):
-    """Where a model is, or why not."""
+    """Where a model is, or why not; and how much of it a canary gets."""
 
     model: str
     endpoint: str | None
     http_status: int
     message: str | None
+    candidate: str | None = None
+    canary_endpoint: str | None = None
+    canary_candidate: str | None = None
+    canary_weight: int = 0
+    shadow: int = 0
+
+    @property
+    def current(self) -> Engines | None:
+        """What serves; None if nothing does."""
+        return Engines(self.endpoint, self.candidate or "") if self.endpoint else None
+
+    @property
+    def canary(self) -> Engines | None:
+        """What is tried beside it; None if nothing is."""
+        return Engines(self.canary_endpoint, self.canary_candidate or "") if self.endpoint and self.canary_endpoint else None
 
 
 class Routes:
@@ -57,6 +83,7 @@ class Routes:
         places: By model; none while they were never loaded.
         tried: Whether that was tried.
         unheard: Why no notices arrive, as a sentence; empty where they do.
+        changed: Called whenever `places` may have changed.
 
     Args:
         dsn: The registry's database; a pooler may lie between.
@@ -76,6 +103,7 @@ class Routes:
         self.places: dict[str, Place] | None = None
         self.tried = asyncio.Event()
         self.unheard = ""
+        self.changed: Callable[[], None] = lambda: None
 
     async def follow(self) -> None:
         """Keep the routes as the registry has them, until it is cancelled."""
@@ -129,6 +157,7 @@ class Routes:
 
     async def _load(self, connection: Connection) -> None:
         self.places = {place.model: place for place in await self._read(connection, _ALL)}
+        self.changed()
         self.tried.set()
 
     async def _hear(self, connection: Connection) -> None:
@@ -145,6 +174,7 @@ class Routes:
                     self.places[place.model] = place
                     if place.http_status == 404:  # unknown, as is whatever is not there: whoever makes names up fills nothing
                         del self.places[place.model]
+                    self.changed()
 
     async def _read(self, connection: Connection, statement: bytes, **more: str) -> list[Place]:
         async with connection.cursor(row_factory=class_row(Place)) as cursor:

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 import trustme
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg.conninfo import make_conninfo
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from blocks.registry import RegistryClient
 from sandbox.postgres import Postgres
 from sandbox.router import Router, Target
 from sandbox.serving import HttpServer, LoopThread
+from sandbox.weights import lies_below, point
 from tests.support.pgbouncer import pooler_before
 from tests.support.waiting import until
 
@@ -418,3 +420,141 @@ def test_a_database_that_is_down_is_said_so(loop: LoopThread, tmp_path: Path) ->
 
     assert [answer.status_code for answer in answers] == [503, 503]
     assert answers[0].json()["error"]["message"] == "the registry cannot be reached"
+
+
+class Engine:
+    """An engine that says who it is, counts what it is asked, and streams its answer."""
+
+    def __init__(self, name: str, loop: LoopThread) -> None:
+        self.name = name
+        self.asked = 0
+        self.peers: set[tuple[str, int]] = set()
+        self.status = 200
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.server = HttpServer(Starlette(routes=[Route("/v1/{path:path}", self._answer, methods=["POST"])]), loop)
+        self.server.start()
+
+    async def _answer(self, request: Request) -> Response:
+        self.asked += 1
+        assert request.client is not None
+        self.peers.add((request.client.host, request.client.port))
+        await self.hold.wait()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for text in (self.name, "!"):
+                yield b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}}]}\n\n' % text.encode()
+            yield b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"completion_tokens": 2}}\n\n'
+
+        return StreamingResponse(pieces(), status_code=self.status, media_type="text/event-stream")
+
+
+class Trial:
+    """A router before two engines, the second of which is a canary."""
+
+    def __init__(self, router: Router, entries: psycopg.Connection, current: Engine, canary: Engine) -> None:
+        self.router, self.entries, self.current, self.canary = router, entries, current, canary
+
+    def share(self, weight: int, shadow: int = 0) -> None:
+        self.entries.execute("UPDATE slipway_canaries SET weight = %s, shadow = %s", (weight, shadow))
+        heard(self.router, self.entries)
+
+    def ask(self, session: str | None = None, path: str = "/v1/chat/completions", **body: object) -> str:
+        """Which engine answered."""
+        headers = {"x-session-id": session} if session else {}
+        answer = _http().post(self.router.url + path, json={"model": "tiny", **body}, headers=headers)
+        return "canary" if "canary" in answer.text else "current" if "current" in answer.text else answer.text
+
+    def counted(self, name: str, **labels: str) -> float:
+        families = text_string_to_metric_families(_http().get(f"{self.router.url}/metrics").text)
+        samples = [sample for family in families for sample in family.samples if sample.name == f"slipway_router_{name}"]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+@pytest.fixture
+def trial(loop: LoopThread, postgres: Postgres, entries: psycopg.Connection) -> Iterator[Trial]:
+    engines = {name: Engine(name, loop) for name in ("current", "canary")}
+    places = {
+        **{f"{name}:8000": (engine.server.url, {}, None) for name, engine in engines.items()},
+        "gone:8000": ("http://127.0.0.1:9", {}, None),
+    }
+    router = Router(gateway(postgres), lambda endpoint: places.get(endpoint, places["current:8000"]), loop)
+    router.start()
+    enter(entries, "tiny", "current:8000")
+    entries.execute("UPDATE model_registry_entries SET candidate_fingerprint = %s WHERE model_name = 'tiny'", ("a" * 64,))
+    entries.execute("DELETE FROM slipway_canaries")
+    entries.execute(
+        """INSERT INTO slipway_canaries
+               (model_name, environment, run_id, stable_fingerprint, canary_fingerprint, canary_endpoint, began_at, since, phase)
+           VALUES ('tiny', 'production', 'run', %s, %s, 'canary:8000', now(), now(), 'running')""",
+        ("a" * 64, "c" * 64),
+    )
+    yield Trial(router, entries, engines["current"], engines["canary"])
+    router.close()
+    for engine in engines.values():
+        engine.server.close()
+
+
+def test_a_canary_gets_its_share_and_a_conversation_stays(trial: Trial) -> None:
+    sessions = [f"session-{number}" for number in range(40)]
+    there: set[str] = set()
+    for weight in (0, 25, 50, 100):
+        trial.share(weight)
+        now = {session for session in sessions if trial.ask(session) == "canary"}
+        assert now == {session for session in sessions if trial.ask(session) == "canary"}
+        assert now == {session for session in sessions if lies_below(point("weight", "c" * 64, session), weight)}
+        assert there <= now
+        there = now
+    assert {trial.ask() for _ in range(5)} == {"canary"}
+    trial.share(0)
+    assert {trial.ask(session) for session in sessions} == {"current"}
+    assert (trial.counted("requests_total", candidate="c" * 64), trial.counted("requests_total")) == (trial.canary.asked, 365)
+    live = {"model": "tiny", "environment": "production", "candidate": "c" * 64, "traffic": "live", "prompt": "<=1KiB"}
+    for name in ("requests_total", "ttft_seconds_count", "itl_seconds_count", "e2e_seconds_count", "output_tokens_count", "finishes_total"):
+        assert trial.counted(name, **live) == trial.canary.asked, name
+
+
+def test_copies_delay_nobody_and_are_told_apart(trial: Trial, loop: LoopThread) -> None:
+    loop.loop.call_soon_threadsafe(trial.canary.hold.clear)
+    trial.canary.status = 500
+    trial.share(0, shadow=100)
+    for path, body in (("/v1/chat/completions", {}), ("/v1/responses", {}), ("/v1/chat/completions", {"store": True})):
+        assert trial.ask(path=path, **body) == "current"
+    until(lambda: trial.canary.asked == 1)
+    loop.loop.call_soon_threadsafe(trial.canary.hold.set)
+    until(lambda: trial.counted("requests_total", traffic="shadow", outcome="error") == 1)
+    assert trial.counted("requests_total", traffic="live", outcome="ok") == 3
+    # More than may be under way are left out, and cost the callers nothing.
+    loop.loop.call_soon_threadsafe(trial.canary.hold.clear)
+    assert {trial.ask() for _ in range(40)} == {"current"}
+    assert trial.counted("copies_dropped_total", model="tiny") == 8
+    loop.loop.call_soon_threadsafe(trial.canary.hold.set)
+
+
+def test_a_canary_that_cannot_be_reached_costs_no_request(trial: Trial) -> None:
+    trial.entries.execute("UPDATE slipway_canaries SET canary_endpoint = 'gone:8000'")
+    trial.share(100, shadow=100)
+
+    assert {trial.ask() for _ in range(3)} == {"current"}
+    assert trial.counted("requests_total", candidate="c" * 64, traffic="live", outcome="error") == 3
+
+
+def test_idle_connections_are_closed_when_an_endpoint_is_another_candidates(trial: Trial) -> None:
+    trial.share(0)
+    trial.ask()
+    trial.ask()
+    (first,) = trial.current.peers
+    trial.entries.execute("UPDATE model_registry_entries SET candidate_fingerprint = %s WHERE model_name = 'tiny'", ("c" * 64,))
+    heard(trial.router, trial.entries)
+    trial.ask()
+    assert len(trial.current.peers - {first}) == 1
+
+
+def test_a_caller_who_goes_away_is_counted_as_such(trial: Trial, loop: LoopThread) -> None:
+    trial.share(100)
+    loop.loop.call_soon_threadsafe(trial.canary.hold.clear)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{trial.router.url}/v1/chat/completions", json={"model": "tiny"}, timeout=0.3)
+    loop.loop.call_soon_threadsafe(trial.canary.hold.set)
+    until(lambda: trial.counted("requests_total") == 1)
+    assert trial.counted("requests_total", candidate="c" * 64, outcome="aborted") == 1
