@@ -10,7 +10,7 @@ from flows.console.access.signing_in import router as signing_in
 from flows.console.api.router import api_router
 from flows.console.edge.gate import Gate
 from flows.console.edge.headers import SecurityHeaders
-from flows.console.edge.limits import Limits
+from flows.console.edge.limits import Limits, Streams
 from flows.console.edge.problems import handle_problems
 from flows.console.edge.requests import RequestIds
 from flows.console.pages.render import problem_page
@@ -35,7 +35,7 @@ def console_app(
     # Its own pages for OpenAPI load their script from elsewhere.
     app = FastAPI(title="Slipway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.services = settings, services
-    app.state.limits = limits or Limits()
+    app.state.limits, app.state.streams = limits or Limits(), Streams()
     app.state.reads = Reads(registry=services.registry, prefect=services.prefect, deployments=services.deployments, now=services.now)
     app.state.sign_in = SignIn(settings.oidc, provider) if settings.oidc is not None else None
     handle_problems(app)

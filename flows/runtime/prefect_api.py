@@ -81,6 +81,13 @@ class PrefectApi:
         found = self._ask(f"/{kind}/filter", filters)
         return list(found or ())
 
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Have Prefect do something; what it answers, none if there is nothing at that path.
+
+        A request that was turned away is sent again, one whose answer was lost is not.
+        """
+        return self._ask(path, body)
+
     def every(self, kind: str, *, page: int = PAGE, **filters: Any) -> list[dict[str, Any]]:
         """The same, however many there are: as many requests as it takes.
 
@@ -124,7 +131,8 @@ class PrefectApi:
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         if not 200 <= answer.status < 300:
-            raise SpecInvalid(f"The Prefect API at {self.url} refused: HTTP {answer.status}: {detail(answer.content)}.")
+            message = f"The Prefect API at {self.url} refused: HTTP {answer.status}: {detail(answer.content)}."
+            raise SpecInvalid(message, prefect_status=answer.status)
         try:
             return json.loads(answer.content)
         except ValueError as exc:
@@ -141,7 +149,8 @@ class PrefectApi:
             with exc:
                 return _Answer(status=exc.code, content=exc.read(), retry_after=exc.headers.get("Retry-After"))
         except (OSError, http.client.HTTPException, ValueError) as exc:  # ValueError: it is no URL
-            raise SpecInvalid(f"The Prefect API at {self.url} cannot be reached: start the server, or set PREFECT_API_URL to it.") from exc
+            message = f"The Prefect API at {self.url} cannot be reached: start the server, or set PREFECT_API_URL to it."
+            raise SpecInvalid(message, prefect_status=0) from exc
 
     def _take_csrf_token(self) -> None:
         """Where the server protects itself so, filters are POST requests and need one."""

@@ -49,11 +49,15 @@ class Grant:
 
     def covers(self, model: str, environment: str) -> bool:
         """Whether it holds for the model in the environment."""
-        return self.covers_model(model) and any(_fits(pattern, environment) for pattern in self.environments)
+        return self.covers_model(model) and self.covers_environment(environment)
 
     def covers_model(self, model: str) -> bool:
         """Whether it holds for the model in some environment."""
         return any(_fits(pattern, model) for pattern in self.models)
+
+    def covers_environment(self, environment: str) -> bool:
+        """Whether it holds in the environment for some model."""
+        return any(_fits(pattern, environment) for pattern in self.environments)
 
     def is_everywhere(self) -> bool:
         """Whether it holds for all there is."""

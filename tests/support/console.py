@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from blocks.registry import RegistryClient
 from flows.console.access.proxy import GROUPS, SECRET, USER
+from flows.console.access.tokens import new_token
 from flows.console.app import console_app
 from flows.console.services import Services
 from flows.console.settings import ConsoleSettings
@@ -116,3 +118,19 @@ def cookie_of(response: httpx.Response, name: str) -> str:
     """The value of a cookie that the answer sets."""
     found = re.search(rf"(?:^|, ){re.escape(name)}=([^;]*)", response.headers.get("set-cookie", ""))
     return found[1] if found else ""
+
+
+def token(registry: RegistryClient, **changes: Any) -> dict[str, str]:
+    """The header of a new token."""
+    made = new_token()
+    given = {
+        "label": "ci",
+        "acts_as": "nightly",
+        "role": "operator",
+        "models": ["tiny-*"],
+        "environments": ["staging"],
+        "created_by": "ada",
+    }
+    until = {"expires_at": datetime.now(UTC) + timedelta(days=1)}
+    registry.access.add_token(id=made.id, secret_sha256=made.sha256, **{**given, **until, **changes})  # type: ignore[arg-type]
+    return {"Authorization": f"Bearer {made.secret}"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -73,6 +74,35 @@ class Buckets:
 
     def __len__(self) -> int:
         return len(self._levels)
+
+
+class Streams:
+    """How many streams are open, of one caller and in all: each is a look at Prefect every two seconds.
+
+    Args:
+        each: How many one caller may have.
+        all_of_them: How many there may be.
+    """
+
+    def __init__(self, *, each: int = 8, all_of_them: int = 200) -> None:
+        self._each, self._all = each, all_of_them
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, name: str) -> Iterator[None]:
+        """One more, until the end of the block of code.
+
+        Raises:
+            ProblemError: That would be too many (429).
+        """
+        if self._open[name] >= self._each or self._open.total() >= self._all:
+            raise ProblemError(429, "too-many-requests", "Too many streams are open: close one.", {"Retry-After": "10"})
+        self._open[name] += 1
+        try:
+            yield
+        finally:
+            self._open[name] -= 1
+            self._open += Counter()  # forgets who has none
 
 
 class Limits:

@@ -72,6 +72,10 @@ def of_ours(exc: PipelineError) -> ProblemError:
     """The problem that an error of ours is."""
     if isinstance(exc, Transient):
         return ProblemError(503, "not-now", exc.message, {"Retry-After": "5"})
+    # Prefect is away (0), busy or broken; its own words about an address of this machine are the log's.
+    if (status := exc.facts.get("prefect_status")) is not None and (status == 0 or status >= 500 or status in (408, 429)):
+        _LOG.warning("%s", exc.message)
+        return ProblemError(503, "not-now", "Prefect does not answer now: try again.", {"Retry-After": "5"})
     if isinstance(exc, ReleaseUnderWay):
         return ProblemError(409, "under-way", exc.message)
     if isinstance(exc, Rejected):
