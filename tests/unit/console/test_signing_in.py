@@ -124,7 +124,7 @@ def test_an_answer_for_another_state_is_none(world: World) -> None:
     old = world.at_provider(world.begin())
     world.begin()
 
-    assert world.browser.get(old).json()["type"] == "/problems/sign-in-failed"
+    assert world.browser.get(old).status_code == 400
 
 
 def test_an_answer_works_once(world: World) -> None:
@@ -166,14 +166,17 @@ def test_a_token_that_is_not_for_us_signs_nobody_in(world: World, changed: Calla
 
     answer = world.sign_in()
 
-    assert answer.json()["type"] == "/problems/sign-in-failed"
+    assert answer.status_code in (403, 502)
     assert not cookie_of(answer, SESSION)
 
 
 def test_a_token_that_another_signed_signs_nobody_in(world: World) -> None:
     world.provider.key = RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
 
-    assert world.sign_in().json()["type"] == "/problems/sign-in-failed"
+    answer = world.sign_in()
+
+    assert answer.status_code in (403, 502)
+    assert not cookie_of(answer, SESSION)
 
 
 def test_a_provider_of_another_name_is_not_believed(world: World) -> None:
