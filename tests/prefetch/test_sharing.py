@@ -74,7 +74,7 @@ def came(results: Sequence[Ended]) -> tuple[int, int]:
 def ended(processes: Sequence[subprocess.Popen[str]]) -> list[Ended]:
     found = []
     for process in processes:
-        said, complained = process.communicate(timeout=90)
+        said, complained = process.communicate(timeout=240)
         assert complained == "", complained
         found.append(Ended(process.returncode, [json.loads(line) for line in said.splitlines()]))
     return found

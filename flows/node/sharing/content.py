@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from flows.node.http import Connections
 from flows.node.incoming import Incoming, TransferContext
 from flows.node.missing import Missing
-from flows.node.part import Part
 from flows.node.patience import Trial, Trouble
 from flows.node.report import say
 from flows.node.sharing.claims import Claim
@@ -55,7 +54,6 @@ class SharedContent(Incoming):
 
     def __init__(self, context: TransferContext, missing: Missing, links: Links) -> None:
         super().__init__(context, missing)
-        self.part = Part(self.part.path, self.file.size_bytes, context.policy.segment_bytes, given=True)
         self._links = links
         self._there: set[int] = set()
         #: Pieces that came from others, or from nobody knows whom: each with its claim and sender, until the whole is proven.

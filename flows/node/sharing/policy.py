@@ -15,6 +15,7 @@ class SwarmPolicy:
         quiet_seconds: Who says nothing for so long is gone: what it read is read by others.
         linger_seconds: Whoever has everything stays for one that has not, for so long after that was heard last.
         grace_seconds: Whoever had no work for one that asked is asked again after so long.
+        declined_seconds: A piece left to another is read after all if that one, heard so long afterwards, neither reads nor has it.
         late_seconds: A piece that another reads from the hub for so long is read once more.
         rest_seconds: A sender that stalled is not asked for so long; twice as long each time in a row.
         streams: Pieces that are asked of one sender at a time.
@@ -24,6 +25,7 @@ class SwarmPolicy:
     quiet_seconds: float = 15.0
     linger_seconds: float = 600.0
     grace_seconds: float = 1.0
+    declined_seconds: float = 5.0
     late_seconds: float = 60.0
     rest_seconds: float = 2.0
     streams: int = 2

@@ -137,7 +137,9 @@ class Swarm:
 
     def helps(self, piece: int, rank: int, now: float) -> bool:
         """Whether a piece that another left to this node is to be read; it is being read from now."""
-        self.others[rank].helped_at = now - self._policy.grace_seconds  # there may be more
+        other = self.others[rank]
+        other.helped_at = now - self._policy.grace_seconds  # there may be more
+        other.reading.pop(piece, None)  # it says so itself: what it was heard to read is of before
         if not self._is_free(piece, now):
             return False
         self._flying[piece] = None
@@ -317,7 +319,9 @@ class Swarm:
             return False
         if (left := self._left.get(piece)) is not None:
             taker = self.others[left[0]]
-            return not self.others.live(taker, now) or now - left[1] > self._policy.late_seconds
+            # It was not told of it in time, or could not take it: it was heard since, and says nothing of it.
+            is_declined = taker.heard_at is not None and taker.heard_at - left[1] > self._policy.declined_seconds
+            return is_declined or not self.others.live(taker, now) or now - left[1] > self._policy.late_seconds
         return True
 
     def _late(self, now: float) -> set[int]:

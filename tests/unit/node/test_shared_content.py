@@ -149,13 +149,13 @@ def test_what_a_killed_process_read_from_the_hub_is_given_on_at_once_and_what_wa
     assert finished == [hashlib.sha256(DATA).hexdigest()]
 
 
-def test_a_part_that_was_shared_is_gone_on_with_by_one_that_does_not_share(tmp_path: Path) -> None:
-    for note, given in (("a" * 64, False), ("", True)):
-        part = Part(tmp_path / f"part-{given}", 3 * PIECE, PIECE, given=not given)
+def test_what_a_part_notes_of_a_segment_is_found_by_the_next_process(tmp_path: Path) -> None:
+    for note in ("a" * 64, ""):
+        part = Part(tmp_path / f"part-{note}", 3 * PIECE, PIECE)
         part.open()
         part.write(2, memoryview(bytes(PIECE)), note)
         part.close()
-        later = Part(part.path, 3 * PIECE, PIECE, given=given)
+        later = Part(part.path, 3 * PIECE, PIECE)
         later.open()
         assert (later.kept, later.noted) == ({2}, {2: note})
         later.close()

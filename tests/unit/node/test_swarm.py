@@ -183,3 +183,32 @@ def test_the_hub_is_not_asked_before_one_that_has_everything_has_said_what_that_
     assert swarm.from_hub(0.1) is None
     swarm.heard(world.nodes[1].swarm.told(0, ""), 0.2)
     assert swarm.from_hub(0.3) is None
+
+
+def test_a_piece_is_left_by_one_that_was_reading_it_until_now() -> None:
+    # given one that was heard to read a piece, which the hub then refused it
+    world = World(2)
+    keeper, helper = (node.swarm for node in world.nodes)
+    helper.heard(keeper.told(0, ""), 0)
+    keeper.heard(helper.told(0, ""), 0)
+    piece = keeper.from_hub(0)
+    assert piece is not None
+    helper.heard(keeper.told(0, ""), 1)
+    keeper.hub_failed(piece, 1)
+
+    # when it leaves that very piece to the other, then it is read
+    left = [keeper.leave(1, 1) for _ in range(world.pieces.count // 2)]
+    assert piece in left
+    assert helper.helps(piece, 0, 1)
+
+
+def test_a_piece_that_was_left_to_one_that_says_nothing_of_it_is_read_after_all() -> None:
+    world = World(2)
+    keeper, helper = (node.swarm for node in world.nodes)
+    keeper.heard(helper.told(0, ""), 0)
+    left = {keeper.leave(1, 0) for _ in range(world.pieces.count // 2)}
+    assert keeper.from_hub(1) is None  # all of its share
+
+    keeper.heard(helper.told(0, ""), 6)  # the answer was lost
+
+    assert keeper.from_hub(6) in left
