@@ -38,12 +38,16 @@ PORT = 8444
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one run took: seconds, what the hub sent in snapshots, CPU seconds of a node (mean), and the largest node's memory in MB."""
+    """What one run took: seconds, what the hub sent in snapshots, CPU seconds of a node (mean), and the largest node's memory in MB.
+
+    `uneven` is what the node that gave most gave of what all gave on average; 0 if nobody gave anything.
+    """
 
     seconds: float
     hub_share: float
     cpu: float
     rss_mb: float
+    uneven: float
 
 
 def serve(folder: Path, host: str, files: int, file_bytes: int, *, shaped: bool) -> None:
@@ -147,6 +151,7 @@ class Bench:
             words = self.network.on_node(number, command(number, nodes))
             processes.append((subprocess.Popen(words, env=environment, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT), said))
         cpu, rss, seconds = [], [], 0.0
+        given = [0] * nodes
         waiting = {process.pid: (process, said) for process, said in processes}
         while waiting:
             pid, status, used = os.wait4(-1, 0)
@@ -154,13 +159,23 @@ class Bench:
                 continue
             process, said = waiting.pop(pid)
             process.returncode = os.waitstatus_to_exitcode(status)
-            said.seek(0)
-            if process.returncode != 0:
-                raise RuntimeError(f"{command.__name__} failed: {said.read()}")
             seconds = time.monotonic() - begin
+            with said:
+                said.seek(0)
+                lines = said.read().splitlines()
+            if process.returncode != 0:
+                raise RuntimeError(f"{command.__name__} failed: {lines}")
+            for rank, size_bytes in _from_peers(lines[-1:]).items():
+                given[rank] += size_bytes
             cpu.append(used.ru_utime + used.ru_stime)
             rss.append(used.ru_maxrss / 1000)
-        return Run(seconds=seconds, hub_share=(self._sent() - before) / self.size_bytes, cpu=statistics.mean(cpu), rss_mb=max(rss))
+        return Run(
+            seconds=seconds,
+            hub_share=(self._sent() - before) / self.size_bytes,
+            cpu=statistics.mean(cpu),
+            rss_mb=max(rss),
+            uneven=max(given) / (sum(given) / nodes) if sum(given) else 0.0,
+        )
 
     def complete(self, number: int) -> bool:
         """Whether a node has the snapshot, by an independent hash of every file."""
@@ -181,6 +196,13 @@ class Bench:
         self._hub.stdin.write("\n")
         self._hub.stdin.flush()
         return int(self._hub.stdout.readline())
+
+
+def _from_peers(lines: Sequence[str]) -> dict[int, int]:
+    """Bytes that a node had from each of the others, by their number, as its last word has it; the hub client's has nothing."""
+    if not lines or not lines[0].startswith("{"):
+        return {}
+    return {int(rank): size_bytes for rank, size_bytes in json.loads(lines[0]).get("peer_bytes", {}).items()}
 
 
 def _openssl_sha256(path: Path) -> str:
@@ -211,7 +233,10 @@ def measure(bench: Bench, counts: Sequence[int], rounds: int, methods: Sequence[
         {
             "method": name,
             "nodes": nodes,
-            **{field: round(statistics.median(getattr(run, field) for run in found), 3) for field in ("seconds", "hub_share", "cpu")},
+            **{
+                field: round(statistics.median(getattr(run, field) for run in found), 3)
+                for field in ("seconds", "hub_share", "cpu", "uneven")
+            },
             "rss_mb": round(max(run.rss_mb for run in found)),
             "runs_seconds": [round(run.seconds, 1) for run in found],
         }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import ssl
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 from flows.node.__main__ import _parser
 from flows.node.sharing.secret import client_context, server_context
+from flows.weights.plot import spread_plot
 from flows.weights.prefetch import prefetch_files, prefetch_job
 from flows.weights.secret import share_secret
 from flows.weights.shared import shared_page
@@ -70,4 +74,18 @@ def test_the_page_says_who_brought_what_to_whom() -> None:
 
     assert "The hub sent 40.0 MB, the nodes 50.0 MB to each other." in page
     assert "| gpu-3 | 10.0 MB | gpu-1 5.0 MB, gpu-2 15.0 MB |" in page
-    assert f"| gpu-1 | 30.0 MB | – | {'█' * 24} |" in page
+    assert "| gpu-1 | 30.0 MB | – |" in page
+    # and the picture is of the same: the longest bars reach the edge, and what came from others begins where the hub's ends
+    (address,) = re.findall(r"!\[Bytes of each node [^]]*\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", page)
+    drawn = ElementTree.fromstring(base64.b64decode(address))  # noqa: S314
+    bars = [(float(each.get("x", 0)), float(each.get("width", 0))) for each in drawn.findall(".//{*}rect") if each.get("height") == "18.00"]
+    assert bars == [(190, 590), (780, 0), (190, 0), (190, 590), (190, 196.67), (386.67, 393.33)]
+    names = [each.text for each in drawn.findall(".//{*}text") if each.get("text-anchor") == "end"]
+    assert names == ["gpu-1", "gpu-2", "gpu-3"]
+
+
+def test_a_name_that_others_gave_is_text_in_the_picture() -> None:
+    drawn = spread_plot({"<script>&": (1, {})})
+
+    assert "<script>" not in drawn
+    assert [each.text for each in ElementTree.fromstring(drawn).findall(".//{*}text")][2] == "<script>&"  # noqa: S314
