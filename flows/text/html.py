@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import jinja2
@@ -29,4 +30,15 @@ def templates_in(*folders: Path) -> jinja2.Environment:
 
 def _shown(value: object) -> object:
     """What a place of the page says; only text that somebody wrote is cut and cleaned, which markup is not."""
-    return many_lines(value, LONGEST_PART) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _short(value) if len(value) <= _SHORT else many_lines(value, LONGEST_PART)
+
+
+#: Most of a page are words that come again: names, states, hashes. To look for secrets in them takes longer than all else.
+_SHORT = 100
+
+
+@lru_cache(maxsize=16_384)
+def _short(text: str) -> str:
+    return many_lines(text, LONGEST_PART)

@@ -13,7 +13,7 @@ from flows.console.access.caller import Caller
 from flows.console.access.who import SignedIn
 from flows.console.edge.problems import not_found
 from flows.console.pages.plots import plots_of
-from flows.console.pages.render import page, query, shown_json
+from flows.console.pages.render import page, part, query, shown_json
 from flows.console.reads.fleet import Wanted
 from flows.console.reads.history import CandidateLine
 from flows.console.reads.record import RecordFilter
@@ -34,7 +34,7 @@ EventId = Annotated[int, Query(ge=0, lt=1 << 63)]
 @router.get("/")
 def fleet(request: Request, caller: SignedIn, site: Site, search: Text = "", status: Wanted = "", after: Text = "") -> HTMLResponse:
     """Models by environments."""
-    found = site.fleet(caller.sees, search=search, status=status, after=after)
+    found = site.fleet(caller.sees, who=caller.grants, search=search, status=status, after=after)
     values = {"fleet": found, "search": search, "status": status, "after": after, "operates": operates(caller)}
     return page(request, caller, "fleet.html.jinja", values, here="Fleet")
 
@@ -86,7 +86,7 @@ def _run(caller: Caller, site: Reads, run_id: str) -> dict[str, Any]:
     view = site.release(caller.sees, run_id)
     if view is None:
         raise not_found("run")
-    return {"view": view, "cancels": _operates(caller, view), "events": ""}
+    return {"view": view, "cancels": _operates(caller, view), "events": f"/api/v1/releases/{part(run_id)}/events"}
 
 
 def _operates(caller: Caller, view: ReleaseView) -> bool:

@@ -82,7 +82,7 @@ def _asked(request: Request, caller: Caller | None) -> int:
     if caller is None:
         return 0
     reads: Reads = request.app.state.reads
-    return reads.count_waiting(caller.sees)
+    return reads.count_waiting(caller.sees, caller.grants)
 
 
 @cache
@@ -94,7 +94,7 @@ def templates() -> jinja2.Environment:
         cut=one_line,
         gib=gib,
         moment=_moment,
-        part=_part,
+        part=part,
         phases=lambda seconds: phases_plot(seconds, BUDGET_SECONDS),
         shares=_shares,
         size=_size,
@@ -131,7 +131,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _part(text: str) -> str:
+def part(text: str) -> str:
     """A text as one part of an address."""
     return quote(text, safe="")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from flows.console.pages import files, looks
+from flows.console.pages import deeds, files, looks
 
 
 def pages_router() -> APIRouter:
     """All of it."""
     router = APIRouter()
-    for each in (files, looks):
+    for each in (files, looks, deeds):
         router.include_router(each.router)
     return router

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from blocks.facts.registry import OpenRequest
@@ -72,11 +74,41 @@ class FleetPage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a caller may see of the fleet: rows, the environments in order, and counts as of `FleetPage`."""
+
+    rows: tuple[FleetRow, ...]
+    environments: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    attention: int
+    waiting: int
+
+
+#: Callers whose share of one reading is remembered: those with the same grants see the same.
+_CALLERS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fleet:
     """All of it, as it was read."""
 
     environments: tuple[str, ...]
     rows: tuple[FleetRow, ...]
+    _seen: dict[Hashable, Seen] = field(default_factory=dict, compare=False, repr=False)
+
+    def seen(self, may_see: MaySee, who: Hashable = None) -> Seen:
+        """What the caller may see.
+
+        Args:
+            may_see: Lets through what they may see.
+            who: All by which that is decided, such as their grants: what it comes to is then reckoned once. None reckons it anew.
+        """
+        if who is not None and (known := self._seen.get(who)) is not None:
+            return known
+        found = _seen_of(self, may_see)
+        if who is not None and len(self._seen) < _CALLERS:
+            self._seen[who] = found
+        return found
 
 
 def read_fleet(registry: RegistryClient, environments: Sequence[str]) -> Fleet:
@@ -105,25 +137,47 @@ def fleet_of(places: Sequence[FleetPlace], requests: Sequence[OpenRequest], envi
     )
 
 
-def page_of(fleet: Fleet, may_see: MaySee, *, search: str = "", status: Wanted = "", after: str = "", limit: int = MODELS) -> FleetPage:
-    """The next models that the caller may see and wants to, behind the one named `after`."""
-    seen = [row for row in (_seen(row, may_see) for row in fleet.rows) if row.places or row.waits]
+def page_of(
+    fleet: Fleet,
+    may_see: MaySee,
+    *,
+    who: Hashable = None,
+    search: str = "",
+    status: Wanted = "",
+    after: str = "",
+    limit: int = MODELS,
+) -> FleetPage:
+    """The next models that the caller may see and wants to, behind the one named `after`; `who` is as of `Fleet.seen`."""
+    seen = fleet.seen(may_see, who)
+    looked_for = search.strip().casefold()
+    every = not looked_for and not status
+    matched = seen.rows if every else [row for row in seen.rows if looked_for in row.model.casefold() and _has(row, status)]
+    begin = bisect_right(matched, after, key=attrgetter("model"))
+    end = begin + max(1, min(limit, MOST_MODELS))
+    shown = matched[begin:end]
+    return FleetPage(
+        environments=seen.environments,
+        rows=tuple(shown),
+        counts=seen.counts,
+        attention=seen.attention,
+        models=len(seen.rows),
+        matched=len(matched),
+        after=shown[-1].model if len(matched) > end else None,
+    )
+
+
+def _seen_of(fleet: Fleet, may_see: MaySee) -> Seen:
+    rows = tuple(row for row in (_seen(row, may_see) for row in fleet.rows) if row.places or row.waits)
     counts: dict[str, Counter[str]] = {name: Counter() for name in fleet.environments}
-    for row in seen:
+    for row in rows:
         for place in row.places:
             counts[place.environment][place.status] += 1
-    looked_for = search.strip().casefold()
-    matched = [row for row in seen if looked_for in row.model.casefold() and _has(row, status)]
-    rest = [row for row in matched if row.model > after]
-    shown = rest[: max(1, min(limit, MOST_MODELS))]
-    return FleetPage(
-        environments=tuple(name for name in fleet.environments if any(may_see(row.model, name) for row in seen) or not seen),
-        rows=tuple(shown),
+    return Seen(
+        rows=rows,
+        environments=tuple(name for name in fleet.environments if any(may_see(row.model, name) for row in rows) or not rows),
         counts=counts,
-        attention=sum(row.attention for row in seen),
-        models=len(seen),
-        matched=len(matched),
-        after=shown[-1].model if len(rest) > len(shown) else None,
+        attention=sum(row.attention for row in rows),
+        waiting=sum(len(row.waits) for row in rows),
     )
 
 

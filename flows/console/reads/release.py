@@ -121,7 +121,7 @@ def read_release(
     events = [event for event in recorded if may_see(event.model or "", event.environment or "")]
     gated = [each.name for each in specs if each.approval.required]
     lanes = tuple(lane for lane in lanes_of(run, read_tasks(prefect, run_id), events, wanted, gated) if lane.environment in seen)
-    busy = {lane.environment for lane in lanes if _at_pods(lane)}
+    busy = {lane.environment for lane in lanes if lane.busy}
     # A candidate that waits for people is known before anything is deployed.
     begun = next((event for event in events if event.kind in (EventKind.DEPLOYING, EventKind.APPROVAL_REQUESTED)), None)
     shown = registry.overview.documents({str(e.detail["evidence_sha256"]) for e in events if _is_failure(e)})
@@ -163,10 +163,6 @@ def _specs(deployments: Deployments) -> tuple[Environment, ...]:
         return deployments.environments()
     except SpecInvalid:  # the registry and Prefect know which there were; only the order is lost
         return ()
-
-
-def _at_pods(lane: Lane) -> bool:
-    return any(step.name in ("rollout", "verify") and step.state in ("running", "retrying") for step in lane.steps)
 
 
 def _is_failure(event: Event) -> bool:

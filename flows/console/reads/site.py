@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,8 +25,8 @@ from flows.errors import SpecInvalid
 from flows.runtime.prefect_api import PrefectApi
 from flows.spec import Deployments
 
-#: How old the fleet may be that is shown, in seconds: many who look cost one reading.
-FLEET_SECONDS = 2.0
+#: How old the fleet may be that is shown, in seconds (twice as old while it is read): many who look cost one reading.
+FLEET_SECONDS = 4.0
 
 #: How long a page waits for Prefect, in seconds.
 PREFECT_SECONDS = 5.0
@@ -75,17 +75,25 @@ class Reads:
     def _read_fleet(self) -> Fleet:
         return read_fleet(self._registry, self.environments())
 
-    def fleet(self, may_see: MaySee, *, search: str = "", status: Wanted = "", after: str = "", limit: int = MODELS) -> FleetPage:
-        """A page of models by environments; as it was two seconds ago at the most."""
-        return page_of(self._fleet.get(), may_see, search=search, status=status, after=after, limit=limit)
+    def fleet(
+        self,
+        may_see: MaySee,
+        *,
+        who: Hashable = None,
+        search: str = "",
+        status: Wanted = "",
+        after: str = "",
+        limit: int = MODELS,
+    ) -> FleetPage:
+        """A page of models by environments; as it was some seconds ago. `who` is all by which `may_see` decides, such as grants."""
+        return page_of(self._fleet.get(), may_see, who=who, search=search, status=status, after=after, limit=limit)
 
-    def count_waiting(self, may_see: MaySee) -> int:
-        """How many requests for approval wait that the caller may see; as it was two seconds ago at the most."""
-        waits = ((row.model, environment) for row in self._fleet.get().rows for environment in row.waits)
-        return sum(may_see(model, environment) for model, environment in waits)
+    def count_waiting(self, may_see: MaySee, who: Hashable = None) -> int:
+        """How many requests for approval wait that the caller may see; as it was some seconds ago."""
+        return self._fleet.get().seen(may_see, who).waiting
 
     def routes(self, may_see: MaySee, *, environment: str = "") -> list[RouteRow]:
-        """Where requests go; as it was two seconds ago at the most."""
+        """Where requests go; as it was some seconds ago."""
         return routes_of(self._fleet.get(), may_see, environment=environment)
 
     def model(self, may_see: MaySee, model: str) -> ModelHistory | None:

@@ -84,6 +84,11 @@ class Lane:
     back: bool = False
 
     @property
+    def busy(self) -> bool:
+        """Whether its pods come up or are measured now."""
+        return any(step.name in ("rollout", "verify") and step.state in ("running", "retrying") for step in self.steps)
+
+    @property
     def state(self) -> StepState:
         """How far the environment is: the first step that is not done says it."""
         return next((step.state for step in self.steps if step.state not in ("done", "skipped")), "done")

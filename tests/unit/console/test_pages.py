@@ -132,7 +132,7 @@ VIEW = ReleaseView(
     run=RUN,
     fingerprint=EVIL,
     lanes=(
-        Lane(environment="staging", steps=(Step(name="rollout", state="failed", message=EVIL, started_at=NOW, ended_at=NOW, attempts=2),)),
+        Lane(environment="staging", steps=(Step(name="rollout", state="retrying", message=EVIL, started_at=NOW, attempts=2),)),
         Lane(environment="production", steps=(Step(name="gate", state="to come"),), back=True),
     ),
     fetches=(Fetch(key="prefetch-staging-x", percent=50.0, message=EVIL),),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from blocks.errors import PipelineError, RegistryUnreachable
 from blocks.facts import Node
 from blocks.facts.registry import Event, OpenRequest
 from blocks.registry.overview import BegunCandidate, FleetPlace, ModelVerdict
@@ -82,13 +86,31 @@ def test_the_fleet_comes_in_pages_of_models_of_which_a_caller_sees_their_own() -
     ]
 
 
-def test_what_was_read_is_read_again_when_it_is_old() -> None:
-    now, read = [0.0], iter("abc")
-    fresh = Fresh(lambda: next(read), 2.0, clock=lambda: now[0])
+def test_what_was_read_is_read_again_beside_those_who_look_and_what_is_too_old_is_waited_for() -> None:
+    now, begun = [0.0], list[Callable[[], None]]()
+    answers: Iterator[str | PipelineError] = iter(["a", "b", RegistryUnreachable("it is gone"), RegistryUnreachable("it is gone"), "c"])
 
-    assert [fresh.get(), fresh.get()] == ["a", "a"]
-    now[0] = 2.0
+    def read() -> str:
+        if isinstance(answer := next(answers), PipelineError):
+            raise answer
+        return answer
+
+    fresh = Fresh(read, 2.0, clock=lambda: now[0], beside=begun.append)
+    assert [fresh.get(), fresh.get(), len(begun)] == ["a", "a", 0]
+
+    now[0] = 2.5  # old: as it is, and read anew beside
+    assert fresh.get() == "a"
+    begun.pop()()
     assert fresh.get() == "b"
+
+    now[0] = 5.0  # what cannot be read keeps nobody from what is known, until that is too old
+    assert fresh.get() == "b"
+    begun.pop()()
+    assert fresh.get() == "b"
+    now[0] = 6.5
+    with pytest.raises(RegistryUnreachable):
+        fresh.get()
+    assert fresh.get() == "c"
 
 
 def test_a_line_for_each_candidate_says_where_it_has_been_and_what_it_changed() -> None:

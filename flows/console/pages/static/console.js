@@ -36,7 +36,7 @@
   const follow = () => {
     if (!part.dataset.events || !window.EventSource) return poll();
     source = new EventSource(part.dataset.events);
-    for (const kind of ["message", "progress", "step", "state", "event"]) source.addEventListener(kind, look);
+    for (const kind of ["message", "release"]) source.addEventListener(kind, look);
     source.addEventListener("end", () => { source.close(); look(); });
     source.onerror = () => { if (source.readyState === EventSource.CLOSED) poll(); };
   };
