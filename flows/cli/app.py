@@ -15,6 +15,7 @@ import typer
 from blocks.errors import PipelineError
 from blocks.wording import visible
 from flows.cli.approvals import add_commands as add_approvals
+from flows.cli.console_client import console_client
 from flows.cli.doctor import add_commands as add_doctor
 from flows.cli.fit import add_commands as add_fit
 from flows.cli.operators import add_commands as add_operators
@@ -27,6 +28,7 @@ from flows.errors import Refusal, SpecInvalid
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from flows.cli.console_client import ConsoleClient
     from flows.runtime.client import Progress
 
 app = typer.Typer(
@@ -70,6 +72,9 @@ def release(
     Exit code: 0 done, or waiting for approval; 1 failed: Slipway said no; 2 the command line is wrong; 3 errored: a technical fault;
     4 inconclusive: verification could not tell.
     """
+    if (console := console_client()) is not None:
+        _by_console(console, "releases", _wanted(model, revision, environment, requester, keep_failed=keep_failed), wait, as_json)
+        return
     parameters = {
         "model": model,
         "revision": revision,
@@ -89,6 +94,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a release would do and everything that speaks against it; touches nothing."""
+    if (console := console_client()) is not None:
+        _by_console(console, "plans", _wanted(model, revision, environment, None), True, as_json)
+        return
     require_prefect()
 
     from rich.markdown import Markdown
@@ -116,15 +124,22 @@ def rollback(
     model: Annotated[str, typer.Argument(help="A model of deployments/models.")],
     environment: Annotated[str, typer.Argument(help="The environment to roll back.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the registry.")],
-    actor: Annotated[str, typer.Option("--as", help="Who asks for it; kept in the registry.")],
+    actor: Annotated[str | None, typer.Option("--as", help="Who asks for it; kept in the registry. A console knows it.")] = None,
     to: Annotated[str | None, typer.Option(help="Fingerprint to go back to (12 characters or more).")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run until it ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Take an environment back to the candidate that was verified there before. Says first what it goes back to."""
+    from flows.cli.by_console import named
+
+    console = console_client()
+    who = named(actor, console)
+    if console is not None:
+        _by_console(console, "rollbacks", {"model": model, "environment": environment, "reason": reason, "to": to}, wait, as_json)
+        return
     if not as_json:
         _announce(model, environment, to)
-    parameters = {"model": model, "environment": environment, "reason": reason, "actor": actor, "to": to}
+    parameters = {"model": model, "environment": environment, "reason": reason, "actor": who, "to": to}
     _run("rollback/rollback", parameters, wait, as_json)
 
 
@@ -136,8 +151,13 @@ def status(
     """Show what serves where, by the registry."""
     from flows.cli.status import status_lines
 
-    with open_registry() as registry:
-        entries = registry.entries(model=model)
+    if (console := console_client()) is not None:
+        from flows.cli import by_console
+
+        entries = by_console.entries(console, model)
+    else:
+        with open_registry() as registry:
+            entries = registry.entries(model=model)
     if as_json:
         lines = [
             {
@@ -227,6 +247,21 @@ def _run(deployment: str, parameters: dict[str, Any], wait: bool, as_json: bool)
     elif seen.final and seen.succeeded:
         say(f"{seen.name}: done.")
     _end(seen)
+
+
+def _wanted(model: str, revision: str, environment: list[str] | None, requester: str | None, **more: bool) -> dict[str, Any]:
+    if requester is not None:
+        raise SpecInvalid("--as is not for use with SLIPWAY_URL: the console knows by your token who you are.")
+    return {"model": model, "revision": revision, "environments": environment or [], **more}
+
+
+def _by_console(console: ConsoleClient, what: str, body: dict[str, Any], wait: bool, as_json: bool) -> None:
+    from flows.cli import by_console
+
+    state, message = by_console.run(console, what, body, wait=wait, as_json=as_json)
+    if state:
+        say(f"{state}: {message}", error=True)
+        sys.exit(_EXIT_CODES.get(state, FAILED))
 
 
 def _follow(deployment: str, parameters: dict[str, Any], *, quiet: bool, wait: bool = True) -> tuple[UUID, Progress]:

@@ -7,11 +7,12 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blocks.facts.kinds import EventKind
+from flows.cli.console_client import console_client
 from flows.cli.output import say, say_exactly, say_json
 from flows.cli.shared import AsJson, open_registry, require_prefect
 from flows.errors import SpecInvalid
@@ -36,7 +37,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def approve(
     run: Run,
-    approver: Annotated[str, typer.Option("--as", help="Who approves: a name of deployments/approvers.yaml.")],
+    approver: Annotated[str | None, typer.Option("--as", help="Who approves: a name of approvers.yaml; a console knows it.")] = None,
     reason: Annotated[str, typer.Option(help="Why.")] = "",
     code: Code = None,
     emergency: Annotated[bool, typer.Option("--emergency", help="Pass a freeze; two approvers must, and it is recorded.")] = False,
@@ -47,15 +48,22 @@ def approve(
 
 def reject(
     run: Run,
-    approver: Annotated[str, typer.Option("--as", help="Who rejects: a name of deployments/approvers.yaml.")],
     reason: Annotated[str, typer.Option(help="Why.")],
+    approver: Annotated[str | None, typer.Option("--as", help="Who rejects: a name of approvers.yaml; a console knows it.")] = None,
     code: Code = None,
 ) -> None:
     """Reject a suspended release: it ends as failed, and the reason is recorded."""
     _answer(run, "reject", approver, reason, code)
 
 
-def _answer(run: str, decision: str, approver: str, reason: str, code: str | None) -> None:
+def _answer(run: str, decision: str, approver: str | None, reason: str, code: str | None) -> None:
+    from flows.cli import by_console
+
+    console = console_client()
+    who = by_console.named(approver, console)
+    if console is not None:
+        by_console.answer(console, run, decision, reason, code)
+        return
     require_prefect()
 
     from flows.runtime import client
@@ -65,13 +73,35 @@ def _answer(run: str, decision: str, approver: str, reason: str, code: str | Non
     run_id = waiting_run(PrefectApi(), run)
     # Asked for last, since a code is shown for half a minute only.
     given = code or str(typer.prompt("One-time code", hide_input=True))
-    client.resume(run_id, {"decision": decision, "approver": approver, "code": given, "reason": reason})
+    client.resume(run_id, {"decision": decision, "approver": who, "code": given, "reason": reason})
     say(f"The run wakes up and checks the answer: {client.run_page(run_id)}")
     say("If it is not accepted, the form opens again and says why; slipway approvals shows what waits.")
 
 
 def approvals(as_json: AsJson = False) -> None:
     """Show which releases wait for approval, for how long they still do, and who has approved."""
+    if (console := console_client()) is not None:
+        from flows.cli import by_console
+
+        rows = by_console.requests(console)
+    else:
+        rows = _recorded()
+    if as_json:
+        say_json(rows, indent=2)
+        return
+    for row in rows:
+        until = f"{datetime.fromisoformat(row['expires_at']).astimezone(UTC):%Y-%m-%d %H:%M}Z" if row["expires_at"] else "nobody knows when"
+        people = ", ".join(map(str, row["approved_by"])) or "nobody yet"
+        say(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
+        say(f"  run {row['run']}, waits until {until}, approved by {people}")
+        if row["frozen_until"]:
+            say(f"  frozen until {row['frozen_until']}")
+    if not rows:
+        say("Nothing waits for approval.")
+
+
+def _recorded() -> list[dict[str, Any]]:
+    """What waits for approval, by the registry."""
     with open_registry() as registry:
         waiting = registry.approvals.open_requests()
         answered = {request.id: registry.approvals.events(request.run_id or "", str(request.detail["gate"])) for request in waiting}
@@ -91,18 +121,7 @@ def approvals(as_json: AsJson = False) -> None:
                 "approved_by": [event.actor for event in answered[request.id] if event.kind == EventKind.APPROVED],
             }
         )
-    if as_json:
-        say_json(rows, indent=2)
-        return
-    for row in rows:
-        until = datetime.fromisoformat(str(row["expires_at"])).astimezone(UTC)
-        people = ", ".join(map(str, row["approved_by"])) or "nobody yet"  # type: ignore[call-overload]
-        say(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
-        say(f"  run {row['run']}, waits until {until:%Y-%m-%d %H:%M}Z, approved by {people}")
-        if row["frozen_until"]:
-            say(f"  frozen until {row['frozen_until']}")
-    if not rows:
-        say("Nothing waits for approval.")
+    return rows
 
 
 def automations() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli import by_console
+from flows.cli.console_client import console_client
 from flows.cli.output import say, say_json
 from flows.cli.shared import AsJson, open_registry, open_registry_of_file, require_prefect
 from flows.errors import SpecInvalid
@@ -24,33 +26,43 @@ def add_commands(app: typer.Typer) -> None:
 def disable(
     model: Annotated[str, typer.Argument(help="A model of the registry.")],
     reason: Annotated[str, typer.Option(help="Why; routers tell it to their callers.")],
-    actor: Annotated[str, typer.Option("--as", help="Who takes it out; kept in the registry.")],
+    actor: Annotated[str | None, typer.Option("--as", help="Who takes it out; kept in the registry. A console knows it.")] = None,
     environment: Annotated[str, typer.Option(help="Where.")] = "production",
     as_json: AsJson = False,
 ) -> None:
     """Take a model out of routing until it is enabled again; routers answer 503 with the reason."""
+    console = console_client()
+    who = by_console.named(actor, console)
+    if console is not None:
+        by_console.switch(console, "disable", model, environment, reason, as_json)
+        return
     with open_registry() as registry:
-        entry = registry.switch.disable(model, environment, reason=reason, actor=actor)
+        entry = registry.switch.disable(model, environment, reason=reason, actor=who)
     _switched(model, environment, entry, f"{model} is out of {environment}: {entry.status_reason}", as_json)
 
 
 def enable(
     model: Annotated[str, typer.Argument(help="A model that was disabled.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the registry.")],
-    actor: Annotated[str, typer.Option("--as", help="Who puts it back; kept in the registry.")],
+    actor: Annotated[str | None, typer.Option("--as", help="Who puts it back; kept in the registry. A console knows it.")] = None,
     environment: Annotated[str, typer.Option(help="Where.")] = "production",
     as_json: AsJson = False,
 ) -> None:
     """Put a disabled model back into routing, if it answers."""
     import asyncio
 
+    console = console_client()
+    who = by_console.named(actor, console)
+    if console is not None:
+        by_console.switch(console, "enable", model, environment, reason, as_json)
+        return
     require_prefect()
 
     from flows.health.enable import enable
     from flows.runtime.client import prefect_client
 
     with prefect_client():
-        entry = asyncio.run(enable(model, environment, reason, actor))
+        entry = asyncio.run(enable(model, environment, reason, who))
     if entry is None:
         said = f"{model} may serve in {environment} again, but a failed release took its endpoint: release it."
     else:

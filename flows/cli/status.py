@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from blocks.registry import Entry
+from blocks.facts.registry import Entry
 
 _HEADINGS = ("model", "environment", "status", "candidate", "verified")
 
