@@ -23,6 +23,7 @@ import urllib3
 import yaml
 
 from blocks.errors import ClusterRejected
+from blocks.yaml_text import read
 
 #: Where a pod finds its service account.
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -83,13 +84,15 @@ def _service_account() -> ClusterAccess:
 
 
 def _plain(kubeconfig: Path, context: str | None) -> ClusterAccess | None:
-    document = yaml.load(kubeconfig.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe
+    document = read(kubeconfig.read_text(encoding="utf-8"))
     chosen = _named(document["contexts"], context or document["current-context"])["context"]
     cluster = _named(document["clusters"], chosen["cluster"])["cluster"]
     user = _named(document["users"], chosen["user"])["user"] if chosen.get("user") else {}
     if cluster.keys() - _CLUSTER or user.keys() - _USER or {"token", "tokenFile"} <= user.keys():
         return None
     host, folder = cluster["server"].rstrip("/"), kubeconfig.parent
+    if not host.startswith(("https://", "http://")):
+        return None
     tls = _tls(cluster, user, folder) if host.startswith("https:") else None
     if "tokenFile" in user:
         return _access(host, tls, _token_in(folder / user["tokenFile"]))
@@ -106,6 +109,8 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> s
     authority = _pem(cluster, "certificate-authority", folder)
     context = ssl.create_default_context(cadata=authority.decode("ascii") if authority else None)
     certificate, key = _pem(user, "client-certificate", folder), _pem(user, "client-key", folder)
+    if bool(certificate) != bool(key):
+        raise LookupError("a certificate without its key, or a key alone")
     if certificate and key:
         # OpenSSL takes them from a file alone, which is there for no longer than that.
         with tempfile.NamedTemporaryFile() as file:
@@ -116,9 +121,9 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> s
 
 
 def _pem(entry: Mapping[str, Any], key: str, folder: Path) -> bytes | None:
-    if f"{key}-data" in entry:
+    if entry.get(f"{key}-data"):  # an empty one is none, to every client
         return base64.b64decode(entry[f"{key}-data"])
-    return (folder / entry[key]).read_bytes() if key in entry else None
+    return (folder / entry[key]).read_bytes() if entry.get(key) else None
 
 
 def _token_in(file: Path) -> Callable[[], str]:
@@ -154,16 +159,16 @@ def _by_library(kubeconfig: Path | None, context: str | None) -> ClusterAccess:
             kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
             )
-    except yaml.YAMLError:
+        tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            tls.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except (yaml.YAMLError, RecursionError):
         # Not chained: the parser's error quotes the file, and with it what it holds.
         raise ClusterRejected(f"The kubeconfig {kubeconfig} is not valid YAML: mend it, or name another in the block.") from None
     except (ConfigException, OSError, TypeError, ValueError, LookupError, AttributeError) as exc:
         where = f"the kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
         hint = "" if kubeconfig else "; outside a cluster, set the block's kubeconfig"
         raise ClusterRejected(f"No cluster can be reached with {where}: {str(exc).rstrip('.')}{hint}.") from exc
-    tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        tls.load_cert_chain(configuration.cert_file, configuration.key_file)
     return ClusterAccess(
         host=str(configuration.host),
         tls=tls,

@@ -17,6 +17,7 @@ import yaml
 from blocks.errors import HelmNotFound, HelmRejected
 from blocks.facts import HelmRevision
 from blocks.helm.command import HelmCommand
+from blocks.yaml_text import SafeLoader, read, read_all
 
 #: Digests of charts by the command that packed them and their folders, with what these held then.
 _DIGESTS: dict[tuple[str, Path], tuple[list[tuple[Path, int, int, int]], str]] = {}
@@ -116,7 +117,7 @@ class HelmClient:
         if not path.is_file():
             return {}
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = read(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as exc:
             raise HelmRejected(f"{path.name} of the chart is not valid YAML: {getattr(exc, 'problem', exc)}.") from exc
         return values if isinstance(values, dict) else {}
@@ -197,11 +198,11 @@ class HelmClient:
             return None
 
 
-class _Rendered(yaml.SafeLoader):
+class _Rendered(SafeLoader):
     """Reads YAML as Kubernetes does: to it dates, and a lone `=` or `<<`, are texts, which Helm therefore leaves without quotes."""
 
 
-def _text(_: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+def _text(_: SafeLoader, node: yaml.ScalarNode) -> str:
     return str(node.value)
 
 
@@ -211,7 +212,7 @@ for _tag in ("timestamp", "value", "merge"):
 
 def _documents(printed: str) -> list[dict[str, Any]]:
     """The objects of a manifest; a template that is switched off leaves an empty document."""
-    return [document for document in yaml.load_all(printed, Loader=_Rendered) if document]  # a safe loader
+    return [document for document in read_all(printed, _Rendered) if document]
 
 
 def _stamp(path: Path) -> tuple[Path, int, int, int]:

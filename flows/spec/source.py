@@ -77,8 +77,10 @@ def read(path: Path, shown: str) -> Source:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        # Read twice: what is loaded knows no lines, and nodes know no values.
-        data, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+        # Values know no lines, and nodes do: both are kept.
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        data = loader.construct_document(root) if root is not None else None
     except UnicodeDecodeError as exc:
         raise SpecInvalid(f"{shown}: is not UTF-8 text.") from exc
     except yaml.YAMLError as exc:

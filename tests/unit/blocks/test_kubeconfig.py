@@ -26,6 +26,9 @@ PLAIN: dict[str, dict[str, Any]] = {
     "a certificate": {"user": {"client-certificate": "client.pem", "client-key": "client.key"}},
     "a certificate in it": {"user": {"client-certificate-data": "client.pem", "client-key-data": "client.key"}},
     "files": {"cluster": {"certificate-authority": "ca.pem"}, "user": {"token": "secret"}},
+    "a certificate beside an empty one": {
+        "user": {"client-certificate-data": "", "client-certificate": "client.pem", "client-key": "client.key"}
+    },
     "nobody": {"user": {}},
     "plain HTTP": {"cluster": {"server": "http://127.0.0.1:8001/"}},
 }
@@ -40,6 +43,7 @@ LIBRARY: dict[str, dict[str, Any]] = {
 WRONG = {
     "no such context": "Expected object with name here",
     "contexts: [": "not valid YAML",
+    "contexts: " + "[" * 100_000: "not valid YAML",
     "[]": "No cluster can be reached",
     "current-context: here": "contexts",
 }
@@ -67,7 +71,7 @@ def folder(tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatc
 def written(folder: Path, said: dict[str, Any]) -> Path:
     def inline(entry: dict[str, Any]) -> dict[str, Any]:
         return {
-            key: base64.b64encode((folder / value).read_bytes()).decode() if key.endswith("-data") else value
+            key: base64.b64encode((folder / value).read_bytes()).decode() if key.endswith("-data") and value else value
             for key, value in entry.items()
         }
 
@@ -123,8 +127,9 @@ def test_the_proxies_of_the_environment_are_the_library_s(folder: Path, monkeypa
     assert str(load_access(written(folder, PLAIN["a token"]), None).pool.proxy) == "http://127.0.0.1:3128"
 
 
-def test_it_knows_the_server_and_says_who_we_are(folder: Path, authority: trustme.CA) -> None:
-    tls = load_access(written(folder, PLAIN["a certificate in it"]), None).tls
+@pytest.mark.parametrize("kind", [kind for kind in PLAIN if "certificate" in kind])
+def test_it_knows_the_server_and_says_who_we_are(folder: Path, authority: trustme.CA, kind: str) -> None:
+    tls = load_access(written(folder, {**PLAIN[kind], "cluster": {"certificate-authority": "ca.pem"}}), None).tls
     assert tls is not None
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.verify_mode = ssl.CERT_REQUIRED
@@ -177,6 +182,11 @@ def test_what_is_wrong_is_said_in_a_sentence(folder: Path, text: str) -> None:
 
     with pytest.raises(ClusterRejected, match=WRONG[text]):
         load_access(path, None)
+
+
+def test_a_certificate_without_its_key_is_said_and_nobody_is_asked_without_it(folder: Path) -> None:
+    with pytest.raises(ClusterRejected, match="No cluster can be reached with the kubeconfig"):
+        load_access(written(folder, {"user": {"client-certificate": "client.pem"}}), None)
 
 
 def test_a_look_at_a_cluster_does_not_import_the_library(folder: Path) -> None:
