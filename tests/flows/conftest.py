@@ -22,6 +22,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.settings import (
@@ -109,10 +110,13 @@ def prefect_deployments(prefect_settings: None) -> dict[str, UUID]:
 
 
 def deploy_flows() -> dict[str, UUID]:
-    """Make Prefect deployments of all flows, by the flows' names: a run without one cannot be suspended."""
+    """Make Prefect deployments of all flows, by the flows' names: a run without one cannot be suspended.
+
+    By module: of a flow in a file Prefect's runner copies the folder before each run, here with the whole environment that lies in it.
+    """
     flows: tuple[Flow[..., Any], ...] = (release, plan, rollback, rehearse, revalidate, monitor, sweep)
     suffix = uuid.uuid4().hex[:8]
-    return {flow.name: flow.to_deployment(f"test-{suffix}").apply() for flow in flows}  # type: ignore[union-attr,misc]
+    return {flow.name: flow.to_deployment(f"test-{suffix}", entrypoint_type=EntrypointType.MODULE_PATH).apply() for flow in flows}  # type: ignore[union-attr,misc]
 
 
 @dataclass

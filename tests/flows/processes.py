@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, get_current_settings
@@ -39,12 +41,14 @@ def executed(run: FlowRun, flow: str = "release", **settings: str) -> Iterator[s
 @contextmanager
 def watched(run: FlowRun, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """The same by Prefect's own command, which watches over the run's process as a worker does, and calls the flow's hooks."""
-    with _process([sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)], settings) as process:
+    # In a folder of its own, which is empty: the runner copies it.
+    command = [sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)]
+    with tempfile.TemporaryDirectory() as folder, _process(command, settings, Path(folder)) as process:
         yield process
 
 
 @contextmanager
-def _process(command: list[str], settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: list[str], settings: Mapping[str, str], folder: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "PREFECT_API_URL": str(get_current_settings().api.url),
@@ -52,7 +56,7 @@ def _process(command: list[str], settings: Mapping[str, str]) -> Iterator[subpro
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
         **settings,
     }
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
