@@ -32,7 +32,7 @@ from flows.runtime import client
 from flows.spec.load import ROOT
 from sandbox import models
 from sandbox.helm import helm_executable
-from sandbox.prefect import Prefect
+from sandbox.prefect import SAVED_BLOCKS_ALONE, Prefect
 from sandbox.world import World
 from tests.support.environments import install_environments
 from tests.support.waiting import HANGS_SECONDS
@@ -75,7 +75,7 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
     path.write_text(yaml.safe_dump({**production, **policy}))
     people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in ("demo", "desk")]
     (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
-    settings = {"SLIPWAY_DEPLOYMENTS": str(deployments)}
+    settings = {"SLIPWAY_DEPLOYMENTS": str(deployments), **SAVED_BLOCKS_ALONE}
     with ExitStack() as stack:
         prefect = Prefect(tmp_path / "prefect", settings)
         shutil.copy(new_prefect_database, prefect.database)

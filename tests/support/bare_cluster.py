@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.waiting import HANGS_SECONDS
+
 
 @contextmanager
 def bare_cluster(folder: Path) -> Iterator[Path]:
@@ -22,4 +24,4 @@ def bare_cluster(folder: Path) -> Iterator[Path]:
             yield Path(line)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=HANGS_SECONDS) == 0
