@@ -89,8 +89,10 @@ class Judge:
             for pair in window.strata.values():
                 self._requests[0] += sum(pair.current.requests.values())
                 self._requests[1] += sum(pair.canary.requests.values())
-        self._conclude()
-        self._note(window)
+        evidence = self._evidence()
+        if evidence >= 1 / self._alpha and self._harm is None:
+            self._conclude(evidence)
+        self._note(window, evidence)
 
     def _settling_seconds(self) -> float:
         known = self._values.get("e2e")
@@ -126,15 +128,13 @@ class Judge:
                 for score, part in _TIMES.items():
                     yield measure, score, part, values.drifts[score].log_e()
 
-    def _conclude(self) -> None:
-        if self._harm is not None or self._evidence() < 1 / self._alpha:
-            return
+    def _conclude(self, evidence: float) -> None:
         # Only what matters counts: with enough requests, any two candidates differ. Less evidence never makes an error more likely.
         strong = [(name, score, part * _exp(log_e)) for name, score, part, log_e in self._tests() if log_e > 0]
         material = {(name, score): evidence for name, score, evidence in strong if self._material(name, score)}
         if sum(material.values()) >= 1 / self._alpha:
             name, score = max(material, key=lambda test: material[test])
-            self._harm = {"measure": name, "score": score, "e_value": self._evidence()}
+            self._harm = {"measure": name, "score": score, "e_value": evidence}
 
     def _material(self, name: str, score: str) -> bool:
         """Whether the canary is worse by half a size of harm, by what was seen."""
@@ -254,7 +254,7 @@ class Judge:
             times.append(self._judged * (((high - effect) / (harm - effect)) ** 2 - 1))
         return max(times, default=None)
 
-    def _note(self, window: Window) -> None:
+    def _note(self, window: Window, evidence: float) -> None:
         requests, errors = [0, 0], [0, 0]
         histograms: list[list[float]] = [[], []]
         for pair in window.strata.values():
@@ -270,7 +270,7 @@ class Judge:
         self._trace.add(
             self._now,
             window.weight,
-            min(_MOST_EVIDENCE, math.log(max(self._evidence(), 1e-12))),
+            min(_MOST_EVIDENCE, math.log(max(evidence, 1e-12))),
             (requests[0], requests[1]),
             (errors[0], errors[1]),
             both,
