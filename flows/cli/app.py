@@ -15,6 +15,7 @@ import typer
 from blocks.errors import PipelineError
 from blocks.wording import visible
 from flows.cli.approvals import add_commands as add_approvals
+from flows.cli.canary import canary_app
 from flows.cli.console_client import console_client
 from flows.cli.doctor import add_commands as add_doctor
 from flows.cli.fit import add_commands as add_fit
@@ -285,6 +286,7 @@ def _end(seen: Progress) -> None:
 
 
 app.command()(serve)
+app.add_typer(canary_app, name="canary")
 app.add_typer(token_app, name="token")
 add_approvals(app)
 add_operators(app)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from blocks.errors import RegistryRejected
 from blocks.registry import Canary, RegistryClient
+from flows.cli.app import app
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -312,3 +316,32 @@ def test_the_database_bounds_what_is_stored(trial: Trial, sql: psycopg.Connectio
         with pytest.raises(psycopg.errors.CheckViolation) as refused:
             sql.execute(f"UPDATE slipway_canaries SET {change}".encode())  # noqa: S608 - written above
         assert refused.value.diag.constraint_name == f"slipway_canaries_{constraint}", change
+
+
+def test_people_look_and_wish_at_the_command_line(trial: Trial, dsn_as: Callable[[str], str], tmp_path: Path) -> None:
+    file = tmp_path / "dsn"
+    file.write_text(dsn_as("slipway_operator"))
+
+    def said(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["canary", *arguments], env={"SLIPWAY_REGISTRY_DSN_FILE": str(file)})
+        assert done.exit_code == 0 or isinstance(done.exception, RegistryRejected), done.output
+        return str(done.exception or done.output).strip()
+
+    who = ("--reason", "looks fine", "--as", "ada")
+    assert said("status") == "There is no canary."
+    assert said("status", "tiny", "production") == "There is no canary of tiny in production."
+    assert said("abort", "tiny", "production", *who) == "there is no canary of tiny in production"
+    trial.begin()
+    trial.change(phase="running", weight=5, shadow=10)
+    assert said("status").splitlines()[0] == "tiny in production: running, 5 % of the requests and copies of 10 %, step 1 of 2"
+    assert said("status", "other") == "There is no canary of other."
+
+    for wish in ("promote", "abort", "hold", "resume"):
+        assert said(wish, "tiny", "production", *who).startswith(f"Run run-2 is asked to {wish} the canary of tiny in production")
+    assert "needs a reason and a name" in said("abort", "tiny", "production", "--reason", " ", "--as", "ada")
+    (document,) = json.loads(said("status", "tiny", "--json"))
+    assert (document["phase"], document["weight"], document["steps"]) == ("running", 5, STEPS)
+    assert (document["wish"]["wish"], document["wish"]["as"], document["wish"]["reason"]) == ("resume", "ada", "looks fine")
+    trial.end()
+    assert said("status") == "There is no canary."
+    assert said("status", "tiny", "production").splitlines()[0] == "tiny in production: ended, harmful"

@@ -102,6 +102,7 @@ def arguments() -> None:
             ("status", argument),
             ("evidence", argument),
             ("disable", "tiny", "--reason", argument, "--as", "a"),
+            ("canary", "abort", "tiny", "production", "--reason", argument, "--as", "a"),
         ):
             code, out, err = said(*command)
             assert (code, out) == (2, ""), f"{argument!r}: {code} {out}"
