@@ -105,9 +105,17 @@ def _document(canary: Canary) -> dict[str, object]:
     wish = {"wish": canary.wish, "as": canary.wish_actor, "reason": canary.wish_reason, "at": _text(canary.wished_at)}
     moments = {name: _text(getattr(canary, name)) for name in ("began_at", "since", "until", "judged_at")}
     return {
-        **{"model": canary.model, "environment": canary.environment, "run": canary.run_id, "phase": canary.phase},
-        **{"weight": canary.weight, "shadow": canary.shadow, "step": canary.step, "steps": [dict(each) for each in canary.steps]},
-        **{"stable": canary.stable, "canary": canary.canary, "endpoint": canary.endpoint},
+        "model": canary.model,
+        "environment": canary.environment,
+        "run": canary.run_id,
+        "phase": canary.phase,
+        "weight": canary.weight,
+        "shadow": canary.shadow,
+        "step": canary.step,
+        "steps": [dict(each) for each in canary.steps],
+        "stable": canary.stable,
+        "canary": canary.canary,
+        "endpoint": canary.endpoint,
         **moments,
         "wish": wish if canary.wish is not None else None,
         "outcome": canary.outcome,
