@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -101,7 +102,11 @@ def test_nodes_share_one_download(fleet: Any) -> None:
     files = shards(1, 2) | {"empty.txt": b""}
     made = fleet(3, files)
     hub = made.wanted[0].node.hub
+    # and the hub is gone when it has sent each of its 42 pieces about once
+    hub.faults.add(Fault(origin="cdn", skip=48, times=None, status=503))
+
     results = made.run([0, 1, 2])
+
     assert [result.event for result in results] == ["complete"] * 3
     assert all(wanted.is_whole() for wanted in made.wanted)
     # Who brings how much depends on who begins first: not that the hub sends all of it about once, and they each other the rest.
@@ -133,10 +138,7 @@ def test_one_that_is_killed_at_any_moment_is_done_without_and_comes_back(fleet: 
     hub = made.wanted[0].node.hub
     hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=500_000))  # it is still at it when it is killed
     processes = [made.start(rank, share_quiet_seconds=2) for rank in range(3)]
-    journals, deadline = made.wanted[1].node.store / ".parts", time.monotonic() + 60
-    while not any(len(path.read_text().splitlines()) > 4 for path in journals.glob("*.journal")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    _until_some_is_noted(made.wanted[1])
     hub.faults.clear()
     processes[1].kill()
     processes[1].communicate()
@@ -146,6 +148,47 @@ def test_one_that_is_killed_at_any_moment_is_done_without_and_comes_back(fleet: 
     assert again.event == "complete"
     assert [result.event for result in ended([processes[0], processes[2]])] == ["complete"] * 2
     assert all(wanted.is_whole() for wanted in made.wanted)
+
+
+def test_one_that_stands_still_in_the_middle_is_done_without_and_goes_on_when_it_can(fleet: Any) -> None:
+    # given one that neither sends nor answers, as from behind a partition
+    made = fleet(3, shards(12, size=60 * SEGMENT))
+    hub = made.wanted[0].node.hub
+    hub.faults.add(Fault(origin="cdn", times=None, bytes_per_second=400_000))
+    processes = [made.start(rank, share_quiet_seconds=2) for rank in range(3)]
+    _until_some_is_noted(made.wanted[1])
+    processes[1].send_signal(signal.SIGSTOP)
+    hub.faults.clear()
+
+    # when the others are done, then it goes on with what they have
+    deadline = time.monotonic() + 120
+    while not all(made.wanted[rank].is_whole() for rank in (0, 2)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGCONT)
+
+    assert [result.event for result in ended(processes)] == ["complete"] * 3
+    assert all(wanted.is_whole() for wanted in made.wanted)
+
+
+def test_two_releases_on_one_node_at_once_with_contents_in_common(fleet: Any) -> None:
+    made = fleet(2, shards(13, 14))
+    node = made.wanted[0].node
+    other = node.want(shards(14, 13), repository="slipway-demo/fork")
+
+    alone = subprocess.Popen(other.command(), env=node.environment(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    results = ended([made.start(0), made.start(1), alone])
+
+    assert [result.event for result in results] == ["complete"] * 3
+    assert other.is_whole()
+    assert all(wanted.is_whole() for wanted in made.wanted)
+
+
+def _until_some_is_noted(wanted: Wanted) -> None:
+    journals, deadline = wanted.node.store / ".parts", time.monotonic() + 60
+    while not any(len(path.read_text().splitlines()) > 4 for path in journals.glob("*.journal")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_stranger_gets_nothing_and_holds_nobody_up(fleet: Any, tmp_path: Path) -> None:

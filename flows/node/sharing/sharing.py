@@ -105,6 +105,8 @@ class Sharing:
         """The snapshot lies here."""
         with self.changed:
             self.swarm.complete = True
+            for content in range(len(self.contents)):  # another Job of this node may have brought some of them
+                self.swarm.proven(content)
 
     def linger(self, until: float) -> None:
         """Give, until nobody may need it any more, or until then (on `time.monotonic`)."""

@@ -54,6 +54,10 @@ class Swarm:
         self._mine: dict[int, Claim] = {}
         self._told: list[tuple[int, Claim | None]] = []
         self._whole = set(whole)
+        # What another Job of this node brings: this one reads none of it, and keeps others from nothing.
+        self._elsewhere = [
+            piece for content in range(len(pieces.counts)) if content not in {*wanted, *whole} for piece in pieces.of(content)
+        ]
         self._offered: dict[int, None] = {}
         self._order = list(self._in_order())
         self._hub_only: set[int] = set()
@@ -129,8 +133,9 @@ class Swarm:
     def leave(self, rank: int, now: float) -> int | None:
         """A piece that this node would have read, left to another that asks for work; none if there is none."""
         keepers = self._keepers(now)
-        for piece in reversed(self._order):  # from the end: this node goes on from the beginning
-            if keepers[piece % self._nodes] == self._rank and piece not in self._hub_only and self._is_free(piece, now):
+        lacking = (piece for piece in reversed(self._order) if piece in self._lacking)  # from the end: this node goes on from the beginning
+        for piece in (*self._elsewhere, *lacking):
+            if keepers[piece % self._nodes] == self._rank and piece not in self._hub_only and self._is_open(piece, now):
                 self._left[piece] = (rank, now)
                 return piece
         return None
@@ -315,7 +320,11 @@ class Swarm:
         return now - self._came_at > self._policy.late_seconds * (1 + 0.25 * self._rank)
 
     def _is_free(self, piece: int, now: float) -> bool:
-        if piece not in self._lacking or piece in self._flying or self._is_coming(piece, now):
+        return piece in self._lacking and self._is_open(piece, now)
+
+    def _is_open(self, piece: int, now: float) -> bool:
+        """Whether nobody that this node knows of has a piece, reads it or was left it."""
+        if piece in self._flying or self._is_coming(piece, now):
             return False
         if (left := self._left.get(piece)) is not None:
             taker = self.others[left[0]]

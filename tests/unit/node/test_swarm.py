@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flows.node.sharing.claims import Pieces
+from flows.node.sharing.policy import SwarmPolicy
+from flows.node.sharing.swarm import Swarm
 from tests.support.swarm import World, truth
 
 SEEDS = range(3)
@@ -212,3 +215,24 @@ def test_a_piece_that_was_left_to_one_that_says_nothing_of_it_is_read_after_all(
     keeper.heard(helper.told(0, ""), 6)  # the answer was lost
 
     assert keeper.from_hub(6) in left
+
+
+def test_what_another_job_of_a_node_brings_is_read_by_those_that_share() -> None:
+    # given two releases on one node: the other one's Job fetches what this one's shares
+    pieces = Pieces([4])
+    busy = Swarm(0, 2, pieces, life="a", wanted=(), whole=(), policy=SwarmPolicy(), now=0)
+    alone = Swarm(1, 2, pieces, life="b", wanted=[0], whole=(), policy=SwarmPolicy(), now=0)
+    alone.heard(busy.told(0, ""), 0)
+    busy.heard(alone.told(0, ""), 0)
+
+    read = {alone.from_hub(0) for _ in range(2)}
+    assert alone.from_hub(0) is None
+    for _ in range(2):
+        assert alone.to_help(0) == 0
+        left = busy.leave(1, 0)
+        assert left is not None
+        assert alone.helps(left, 0, 0)
+        read.add(left)
+
+    assert read == {0, 1, 2, 3}
+    assert busy.leave(1, 0) is None
