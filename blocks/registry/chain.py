@@ -122,8 +122,13 @@ def link(chain: int, previous_hash: str, position: int, text: str) -> str:
     Each value with its length in bytes and a colon before it, and a comma behind it; `-,` for NULL. Chain 0 is hashed without its number,
     as before there were others (migrations 0003 and 0011).
     """
-    number = f"{len(str(chain))}:{chain}," if chain else ""
-    return hashlib.sha256(f"{number}64:{previous_hash},{len(str(position))}:{position},{text}".encode()).hexdigest()
+    told = f"{previous_hash},{len(str(position))}:{position},{text}"
+    return hashlib.sha256(preamble(chain) + told.encode()).hexdigest()
+
+
+def preamble(chain: int) -> bytes:
+    """What the hashed text of each event of a chain begins with, up to the hash of the event before."""
+    return f"{len(str(chain))}:{chain},64:".encode() if chain else b"64:"
 
 
 def _as_stored(detail: object) -> str:
