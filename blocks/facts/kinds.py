@@ -62,6 +62,7 @@ class EventKind(StrEnum):
 
     # The record itself (docs/registry.md).
     SEALED = "sealed"  #: the ends of all chains that went on since the last seal; of no model
+    ARCHIVED = "archived"  #: events went to a file: how many, and its SHA-256; of no model
 
     # Approvals (docs/approvals.md).
     APPROVAL_REQUESTED = "approval_requested"  #: people are asked; names the evidence that they decide on
@@ -114,6 +115,9 @@ ABOUT_RUNS = (EventKind.PICKED_UP, EventKind.ABANDONED, EventKind.CLEANING_UP, E
 #: By any of them a request for approval is closed.
 CLOSING = (EventKind.APPROVAL_GRANTED, EventKind.REJECTED, EventKind.APPROVAL_EXPIRED, EventKind.APPROVAL_VOID)
 
+#: What is said again and again of what goes on, and of which the latest alone is asked for: older ones may go to a file.
+REPEATED = (EventKind.DEGRADED, EventKind.RECOVERED, EventKind.REVALIDATED, EventKind.SCRUBBED)
+
 #: The groups that statements of the registry ask for, by the names of their parameters.
 GROUPS: Mapping[str, list[EventKind]] = {
     "steps": list(STEPS),
@@ -124,4 +128,5 @@ GROUPS: Mapping[str, list[EventKind]] = {
     "holding": list(HOLDING),
     "about_runs": list(ABOUT_RUNS),
     "closing": list(CLOSING),
+    "repeated": list(REPEATED),
 }

@@ -14,7 +14,7 @@ from blocks.registry.approvals import Gate
 from blocks.registry.audit import AuditReport
 from blocks.registry.chain import ChainHead
 from blocks.registry.client import RegistryClient
-from blocks.registry.export import NotProven, proven, written
+from blocks.registry.export import ArchiveParts, NotProven, archived, proven, written
 from blocks.registry.health import Health
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "PHASES",
     "STATUSES",
     "WISHES",
+    "ArchiveParts",
     "AuditReport",
     "Canary",
     "ChainHead",
@@ -43,6 +44,7 @@ __all__ = [
     "Status",
     "TakenOut",
     "Verified",
+    "archived",
     "proven",
     "written",
 ]

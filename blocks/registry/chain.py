@@ -87,30 +87,50 @@ class EventProof:
     links: int
 
 
-def prove(position: int, sealed: ChainHead | None, events: Sequence[ChainedEvent]) -> EventProof:
+@dataclass(frozen=True, kw_only=True)
+class ArchivedPart:
+    """Events of a chain that follow one another and lie in a file: their places, the hash before the first, and the last one's."""
+
+    chain: int
+    first: int
+    last: int
+    previous_hash: str
+    hash: str
+
+
+def prove(position: int, sealed: ChainHead | None, events: Sequence[ChainedEvent], parts: Sequence[ArchivedPart] = ()) -> EventProof:
     """Compute the event at that place again, and all that follow it up to the one that a seal names.
 
     Args:
         position: The event's place in its chain.
         sealed: The place and the hash that the seal names; None before there is a seal.
         events: The event before it, if it is not the first, itself, and those after it up to the sealed one, in their order.
+        parts: What lies in files between them, or just before.
     """
-    before = BEGINNING if position == 1 else events[0].hash if events and events[0].chain_position == position - 1 else None
+    behind = {part.first: part for part in parts}
+    ends = {part.last: part.hash for part in parts}
+    before = BEGINNING if position == 1 else ends.get(position - 1)
+    if events and events[0].chain_position == position - 1:
+        before = events[0].hash
     rest = [event for event in events if event.chain_position >= position]
     if before is None or not rest or rest[0].chain_position != position:
         return EventProof(holds=False, message="The event before it is not there: it was removed.", links=0)
-    for place, event in enumerate(rest, start=position):
+    place = position - 1
+    for links, event in enumerate(rest):
+        place += 1
+        while event.chain_position > place and (part := behind.get(place)) is not None and part.previous_hash == before:
+            place, before = part.last + 1, part.hash
         if event.chain_position != place or event.previous_hash != before:
-            return EventProof(holds=False, message=f"Position {place} does not follow the event before it.", links=place - position)
+            return EventProof(holds=False, message=f"Position {place} does not follow the event before it.", links=links)
         if event.computed_hash() != event.hash:
-            return EventProof(holds=False, message=f"Position {place} is not what its hash says: it was altered.", links=place - position)
+            return EventProof(holds=False, message=f"Position {place} is not what its hash says: it was altered.", links=links)
         before = event.hash
         if sealed is not None and sealed.position == place:
             holds = sealed.hash == event.hash
             message = (
                 "Computed again up to its seal: it is what was recorded." if holds else f"The seal names another event at position {place}."
             )
-            return EventProof(holds=holds, message=message, links=place - position + 1)
+            return EventProof(holds=holds, message=message, links=links + 1)
     if sealed is None:
         return EventProof(holds=True, message="It follows from the event before it; no seal stands for it yet.", links=len(rest))
     return EventProof(holds=True, message=f"Computed again for {len(rest)} events; its seal is further on.", links=len(rest))

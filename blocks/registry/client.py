@@ -7,6 +7,7 @@ from typing import Self
 from blocks.facts.registry import Entry, Event, Route, Status, Verified
 from blocks.registry.access import AccessRecord
 from blocks.registry.approvals import Approvals
+from blocks.registry.archive import Archive
 from blocks.registry.audit import Audit
 from blocks.registry.canary import Canaries
 from blocks.registry.documents import Candidates, EvidenceRecord
@@ -46,6 +47,7 @@ class RegistryClient:
         figures: What metrics read.
         overview: What pages show.
         audit: Checks and exports the record.
+        archive: Takes events out that lie in a file, for the owner of the tables.
         access: Remembers tokens of the console, and sessions and requests there.
 
     Args:
@@ -72,6 +74,7 @@ class RegistryClient:
         self.figures = Figures(session)
         self.overview = Overview(session)
         self.audit = Audit(session)
+        self.archive = Archive(session)
         self.access = AccessRecord(session)
 
     def __enter__(self) -> Self:

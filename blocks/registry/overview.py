@@ -8,7 +8,7 @@ from datetime import datetime
 
 from blocks.facts.kinds import BEGINNINGS, EventKind
 from blocks.facts.registry import Event, Status
-from blocks.registry.chain import ChainedEvent, ChainHead, EventProof, prove
+from blocks.registry.chain import ArchivedPart, ChainedEvent, ChainHead, EventProof, prove
 from blocks.registry.documents import StoredEvidence
 from blocks.registry.session import Session
 
@@ -193,10 +193,12 @@ class Overview:
         """Compute the event's chain again, from the event before it to the place that its seal names, `MOST_LINKS` events at the most."""
         first = max(1, place.position - 1)
         last = min(place.sealed_position or place.position, first + MOST_LINKS)
-        events = self._session.rows("chain_part", ChainedEvent, {"chain": place.chain, "first": first, "last": last})
+        where = {"chain": place.chain, "first": first, "last": last}
+        events = self._session.rows("chain_part", ChainedEvent, where)
+        parts = self._session.rows("archived_between", ArchivedPart, where)
         sealed = (
             ChainHead(position=place.sealed_position, hash=place.sealed_hash)
             if place.sealed_position is not None and place.sealed_hash is not None
             else None
         )
-        return prove(place.position, sealed, events)
+        return prove(place.position, sealed, events, parts)

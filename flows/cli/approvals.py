@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.facts.kinds import EventKind
+from flows.cli.archive import archive
 from flows.cli.console_client import console_client
 from flows.cli.output import say, say_exactly, say_json
 from flows.cli.shared import AsJson, open_registry, require_prefect
@@ -32,6 +33,7 @@ def add_commands(app: typer.Typer) -> None:
     for command in (approve, reject, approvals, automations):
         app.command()(command)
     app.add_typer(approver_app, name="approver")
+    audit_app.command()(archive)
     app.add_typer(audit_app, name="audit")
 
 
@@ -211,7 +213,8 @@ def verify(
     report = _of_file(file, expected) if file is not None else _of_registry(expected)
     if as_json:
         moment = report.unsealed_since.isoformat() if report.unsealed_since else None
-        sealed = {"events": report.events, "unsealed": report.unsealed, "unsealed_since": moment}
+        archives = [{"sha256": each.sha256, "events": each.events} for each in report.archives]
+        sealed = {"events": report.events, "unsealed": report.unsealed, "unsealed_since": moment, "archives": archives}
         say_json(
             {"holds": report.broken is None, "broken": report.broken, "position": report.head.position, "hash": report.head.hash, **sealed}
         )
@@ -219,6 +222,8 @@ def verify(
         if report.unsealed_since is not None:
             since = f"{report.unsealed_since:%Y-%m-%d %H:%M:%S}Z"
             say(f"Not sealed yet: {report.unsealed} events, since {since}. The sweep seals them, or slipway audit seal.")
+        for archived in report.archives:
+            say(f"{archived.events} more events lie in the file {archived.sha256}: slipway audit verify --file checks that.")
         say(f"The record holds: {report.events} events. Note its end elsewhere, for --expect:")
         say(str(report.head))
     if report.broken is not None:
@@ -257,5 +262,5 @@ def export() -> None:
     from blocks.registry import written
 
     with open_registry() as registry:
-        for line in written(registry.audit.chain()):
+        for line in written(registry.audit.chain(), registry.audit.archived()):
             say_exactly(line)

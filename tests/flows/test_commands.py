@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from blocks.authenticators import read_authenticator
+from blocks.facts.kinds import EventKind
 from flows.approval.totp import new_secret
 from flows.cli.app import app
 from flows.errors import SpecInvalid
@@ -85,7 +88,7 @@ def test_a_secret_for_kubernetes_is_written_for_its_owner_only(site: Site, tmp_p
     assert read_authenticator(site.approver("ada")) is None
 
 
-def test_the_record_is_verified_and_exported(site: Site, tmp_path: Path) -> None:
+def test_the_record_is_verified_exported_and_archived(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with site.registry() as registry:
         for number in range(3):
             registry.events.add("step", run_id=f"r{number}")
@@ -100,6 +103,21 @@ def test_the_record_is_verified_and_exported(site: Site, tmp_path: Path) -> None
     exported.write_text(slipway("audit", "export").stdout)
     assert len(exported.read_text().splitlines()) == 5
     assert slipway("audit", "verify", "--file", str(exported), "--expect", head).exit_code == 0
+
+    with site.registry() as registry:
+        for _ in range(3):
+            registry.events.add(EventKind.REVALIDATED, model="tiny", environment="development", at=datetime(2020, 1, 1, tzinfo=UTC))
+        registry.audit.seal()
+    archive, owner_dsn = tmp_path / "archive.jsonl", tmp_path / "owner"
+    owner_dsn.write_text(site.database)
+    monkeypatch.setenv("SLIPWAY_REGISTRY_DSN_FILE", str(owner_dsn))
+    moved = slipway("audit", "archive", "--before", "2021-01-01", "--to", str(archive), "--as", "ada")
+    assert f"2 events lie in {archive}" in moved.stdout, moved.output
+    assert sha256(archive.read_bytes()).hexdigest() in moved.stdout
+    assert "The record holds: 2 events" in slipway("audit", "verify", "--file", str(archive)).stdout
+    assert "2 more events lie in the file" in slipway("audit", "verify", "--expect", head).stdout
+    again = slipway("audit", "archive", "--before", "2021-01-01", "--to", str(archive), "--as", "ada")
+    assert "cannot be made: File exists" in str(again.exception)
 
     with psycopg.connect(site.database, autocommit=True) as owner:
         owner.execute("ALTER TABLE slipway_events DISABLE TRIGGER ALL")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
 from flows.cli.approvals import verify
+from flows.cli.archive import archive
 from flows.errors import SpecInvalid
 
 
@@ -18,3 +22,16 @@ def test_what_is_no_position_is_one_short_sentence(position: str) -> None:
 def test_a_hash_is_64_digits() -> None:
     with pytest.raises(SpecInvalid, match="is not POSITION:HASH"):
         verify(expect=f"1:{'x' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("day", "sentence"),
+    [
+        ("soon", "is no day such as 2026-01-31"),
+        ("2026-02-30", "is no day"),
+        (f"{datetime.now(UTC):%Y-%m-%d}", "younger than 30 days stays"),
+    ],
+)
+def test_only_what_is_old_is_archived(day: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecInvalid, match=sentence):
+        archive(before=day, to=tmp_path / "archive.jsonl", actor="ada")
