@@ -10,6 +10,9 @@ PipelineError
     ├── ApprovalDenied              a person said no
     ├── ApprovalExpired             nobody said anything in time
     ├── Drifted                     something is not as it was recorded
+    ├── CanaryHarmful               live traffic showed that a candidate is worse than what serves
+    ├── CanaryInconclusive          live traffic could not tell
+    ├── CanaryAborted               a person ended a canary
     ├── ReleaseUnderWay             another run changes the model there
     └── NothingToRollBackTo         no earlier verified release is known
 """
@@ -55,6 +58,18 @@ class ApprovalExpired(Refusal):
 
 class Drifted(Refusal):
     """Git, Argo CD or the cluster is not as it was recorded; the message says what to do."""
+
+
+class CanaryHarmful(Refusal):
+    """Live traffic showed that a candidate is worse than what serves."""
+
+
+class CanaryInconclusive(Refusal):
+    """Live traffic could not tell whether a candidate is worse than what serves."""
+
+
+class CanaryAborted(Refusal):
+    """A person ended a canary."""
 
 
 class ReleaseUnderWay(Refusal):

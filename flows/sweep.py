@@ -19,6 +19,7 @@ from flows.record.tasks import seal
 from flows.recovery.cleanup import clean_up_ended
 from flows.recovery.resume import resume_crashed
 from flows.recovery.stalled import StallLimits
+from flows.recovery.warm import put_away_what_is_over
 from flows.runtime.blocks import shared_registry
 from flows.runtime.states import ended, overtakes
 from flows.runtime.tasks import call, foreseen
@@ -47,12 +48,12 @@ async def sweep(silent_seconds: float = 120, pending_seconds: float = 600, form_
                 async with alone(registry, "sweep", str(runtime.flow_run.id)) as other:
                     if other is not None:
                         return overtakes(other)
-                    return await _sweep(deployments, registry, patience, form_seconds)
+                    return await _sweep(deployments, registry, patience, form_seconds, str(runtime.flow_run.id))
     except PipelineError as exc:
         return ended(exc)
 
 
-async def _sweep(deployments: Deployments, registry: Registry, patience: StallLimits, form_seconds: float) -> dict[str, int]:
+async def _sweep(deployments: Deployments, registry: Registry, patience: StallLimits, form_seconds: float, run_id: str) -> dict[str, int]:
     done: dict[str, int] = {}
     wrong: list[PipelineError] = []
     parts: dict[str, Callable[[], Awaitable[tuple[dict[str, int], list[PipelineError]]]]] = {
@@ -61,6 +62,7 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
         # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
         "Taking up what died": partial(resume_crashed, registry, deployments.names("models"), patience),
         "Cleaning up": partial(clean_up_ended, deployments, registry),
+        "Putting away what canaries replaced": partial(put_away_what_is_over, deployments, registry, run_id),
         "Sealing the record": partial(_seal, registry),
     }
     for what, part in parts.items():

@@ -117,6 +117,15 @@ class EndpointClient:
         """
         return protocol.metrics(self._told("GET", "/metrics"), self._endpoint)
 
+    def exposition(self) -> str:
+        """All that the engine has counted so far, as Prometheus reads it.
+
+        Raises:
+            EndpointUnreachable: Nothing answered, or it is not ready.
+            EndpointRejected: The answer is no text, or longer than an engine's.
+        """
+        return protocol.exposition(self._told("GET", "/metrics"), self._endpoint)
+
     def tokenize(self, model: str, text: str, *, special: bool = True) -> tuple[int, ...]:
         """The tokens of a text, by `/tokenize`; `special` adds what the tokenizer puts before a prompt.
 

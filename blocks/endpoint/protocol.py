@@ -36,7 +36,8 @@ _MOST_CALLS = 64
 _GENERATED, _PREEMPTIONS, _CACHE = "vllm:generation_tokens_total", "vllm:num_preemptions_total", "vllm:kv_cache_usage_perc"
 #: vLLM counts every end of a request under this name, errors among them by `finished_reason`.
 _ERRORS = "vllm:request_success_total/error"
-_READ = (_GENERATED, _PREEMPTIONS, _CACHE, _ERRORS)
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_READ = (_GENERATED, _PREEMPTIONS, _CACHE, _ERRORS, _RUNNING, _WAITING)
 _WANTED = tuple(name.partition("/")[0] for name in _READ)
 #: More than one for each engine and each way to end, on any node; and than one line of these has characters.
 _MOST_SERIES, _LONGEST_SERIES = 4096, 1024
@@ -119,7 +120,22 @@ def metrics(content: bytes, endpoint: str) -> EngineMetrics:
             errors=whole(int(sums.get(_ERRORS, 0))),
             preemptions=whole(int(sums[_PREEMPTIONS])),
             kv_cache_usage=sums[_CACHE],
+            under_way=whole(int(sums.get(_RUNNING, 0) + sums.get(_WAITING, 0))),
         )
+    except MALFORMED as exc:
+        raise _not_vllm(endpoint, "/metrics", f"none of vLLM's metrics{_why(exc)}", content) from exc
+
+
+def exposition(content: bytes, endpoint: str) -> str:
+    """The text of `/metrics`.
+
+    Raises:
+        EndpointRejected: It is no text, or longer than an engine's.
+    """
+    try:
+        if len(content) > _LARGEST_STATEMENT:
+            raise ValueError("too long")
+        return content.decode()
     except MALFORMED as exc:
         raise _not_vllm(endpoint, "/metrics", f"none of vLLM's metrics{_why(exc)}", content) from exc
 

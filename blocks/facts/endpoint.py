@@ -112,9 +112,11 @@ class EngineMetrics:
         errors: Requests that ended in an error since it started.
         preemptions: Requests that lost their place in the KV cache since it started.
         kv_cache_usage: Share of the KV cache in use now, 0 to 1.
+        under_way: Requests that run or wait now.
     """
 
     generated_tokens: int
     errors: int
     preemptions: int
     kv_cache_usage: float
+    under_way: int = 0

@@ -15,7 +15,7 @@ from flows.delivery import git_files
 from flows.delivery.application import SYNC_SECONDS, sync_policy
 from flows.delivery.argocd import require_application, sync
 from flows.delivery.engines import Engines, Rearrange, engines_of, with_beside
-from flows.delivery.git import commit, commit_engines, commit_removal, commit_rollback, or_by_hand
+from flows.delivery.git import commit, commit_engines, commit_leaving, commit_removal, commit_rollback, or_by_hand
 from flows.delivery.git_files import Commit
 from flows.delivery.live import left_different
 from flows.delivery.move import DeliveredRevision, Move
@@ -66,6 +66,18 @@ class ByArgo:
     def rearrange(self, move: Move, rearrange: Rearrange, verb: str) -> DeliveredRevision:
         """Have the cluster go on with what it runs in another order; `verb` says in the commit which."""
         return self._change(move, partial(commit_engines, rearrange=rearrange, verb=verb))
+
+    def leave(self, model: str, fingerprint: str, provenance: Provenance) -> None:
+        """Take the candidate away from beside what serves; or if the endpoint leads to it, back to what stands beside it. No pod starts.
+
+        Where it is not there, or alone, nothing is changed.
+        """
+        sha = commit_leaving(self.repository, self.helm, self.environment, model, fingerprint, provenance)
+        if sha is not None:
+            application, namespace = release_name(model, self.environment.name), self.environment.argocd_namespace
+            wanted = sync_policy(self.environment, model, self.repository.url, provenance.requester)
+            left = partial(left_different, self.repository, self.helm, self.cluster, self.environment, model, sha)
+            sync(self.argo, application, namespace, sha, wanted, SYNC_SECONDS, self._holds_same(model, sha), left)
 
     def remove(self, model: str, fingerprint: str, provenance: Provenance) -> None:
         """Commit that nothing is released there, and have Argo CD take away what is; where Git says another candidate, it stays."""

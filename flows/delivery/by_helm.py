@@ -12,7 +12,7 @@ from blocks.facts import HelmRevision
 from blocks.facts.kinds import EventKind
 from blocks.helm import Helm
 from flows.delivery.engines import Engines, Rearrange, engines_of, with_beside
-from flows.delivery.helm import rearrange_release, repair_release, roll_back_release, uninstall, upgrade_release
+from flows.delivery.helm import leave_release, rearrange_release, repair_release, roll_back_release, uninstall, upgrade_release
 from flows.delivery.move import DeliveredRevision, Move
 from flows.delivery.provenance import Provenance
 from flows.delivery.released import look_at_release, take_back
@@ -64,6 +64,21 @@ class ByHelm:
     def rearrange(self, move: Move, rearrange: Rearrange, verb: str) -> DeliveredRevision:
         """Have the cluster go on with what it runs in another order; `verb` is for Git's history."""
         return self._change(move, partial(rearrange_release, rearrange=rearrange))
+
+    def leave(self, model: str, fingerprint: str, provenance: Provenance) -> None:
+        """Take the candidate away from beside what serves; or if the endpoint leads to it, back to what stands beside it. No pod starts.
+
+        Where it is not there, or alone, nothing is changed.
+        """
+        release, namespace = release_name(model, self.environment.name), self.environment.namespace
+        for _ in range(_OBSTACLES):
+            try:
+                return leave_release(self.helm, release, namespace, fingerprint)
+            except HelmStuck:
+                repair_release(
+                    self.helm, release, namespace, None if self.engines(model).serving == fingerprint else self.engines(model).serving
+                )
+        return leave_release(self.helm, release, namespace, fingerprint)
 
     def remove(self, model: str, fingerprint: str, provenance: Provenance) -> None:
         """Take away what the candidate's Helm release made; one that carries another candidate stays."""

@@ -105,6 +105,19 @@ def without_beside(current: Values, *_: Values) -> dict[str, Any]:
     return {key: value for key, value in _complete(current).items() if key != "beside"}
 
 
+def only(current: Values, fingerprint: str) -> dict[str, Any]:
+    """The values of one of both candidates, alone where it is."""
+    return without_beside(current) if engines_of(current).serving == fingerprint else beside_alone(current)
+
+
+def without(current: Values, fingerprint: str) -> dict[str, Any] | None:
+    """The values without the candidate, alone with the other one; none where there are not both."""
+    engines = engines_of(current)
+    if engines.beside is None or engines.serving is None or fingerprint not in (engines.serving, engines.beside):
+        return None
+    return only(current, engines.serving if fingerprint == engines.beside else engines.beside)
+
+
 def restarted(before: Iterable[Values], after: Iterable[Values]) -> bool:
     """Whether pods of a candidate that stays where it is would start again by what is rendered now."""
     was, now = (

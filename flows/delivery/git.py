@@ -17,12 +17,12 @@ from flows.delivery.application import by_hand
 from flows.delivery.engines import (
     Engines,
     Rearrange,
-    beside_alone,
     engines_of,
     in_slot,
+    only,
     restarted,
     restarts_what_serves,
-    without_beside,
+    without,
 )
 from flows.delivery.git_files import CHART, RELEASE, VALUES, Commit
 from flows.delivery.provenance import GivenApproval, Provenance
@@ -86,6 +86,31 @@ def commit_engines(repository: GitOps, helm: Helm, registry: Registry, wanted: C
         return _published(tree, charts, wanted, git_files.message(candidate, environment, provenance, verb))
 
 
+@step
+def commit_leaving(
+    repository: GitOps, helm: Helm, environment: Environment, model: str, fingerprint: str, provenance: Provenance
+) -> str | None:
+    """Have Git say that the candidate goes, where another one is there as well; the commit that does, or none where it is not.
+
+    Errors as of `commit`.
+    """
+    where = git_files.folder(model, environment.name)
+    with repository.client() as git, git.checkout() as tree, helm.client() as charts:
+        release, text = tree.read(f"{where}/{RELEASE}"), tree.read(f"{where}/{VALUES}")
+        values = without(git_files.values_of(text), fingerprint) if git_files.promoted(release) is not None else None
+        if values is None:
+            return None
+        here = tree.folder / where
+        name = release_name(model, environment.name)
+        before = charts.rendered(name, environment.namespace, here / CHART, here / VALUES)
+        tree.write(f"{where}/{VALUES}", git_files.values_text(text, values, where))
+        tree.write(f"{where}/{RELEASE}", git_files.left_text(release, engines_of(values), where))
+        if restarted(before, charts.rendered(name, environment.namespace, here / CHART, here / VALUES)):
+            raise GitRejected(restarts_what_serves(where))
+        message = git_files.message_of_removal(model, environment.name, fingerprint, provenance)
+        return tree.publish(where, message, topic=name)
+
+
 def _wanted_values(charts: HelmClient, wanted: Commit) -> dict[str, Any]:
     return merged(charts.environment_values(wanted.environment.name), chart_values(wanted.candidate, wanted.environment, wanted.plan))
 
@@ -121,7 +146,7 @@ def commit_rollback(repository: GitOps, helm: Helm, registry: Registry, wanted: 
         if present.beside is not None and candidate.fingerprint in (present.serving, present.beside):
             # It is up: the endpoint leads to it, and what stood beside it goes.
             text = tree.read(f"{where}/{VALUES}")
-            arranged = (without_beside if candidate.fingerprint == present.serving else beside_alone)(git_files.values_of(text))
+            arranged = only(git_files.values_of(text), candidate.fingerprint)
             tree.write(f"{where}/{VALUES}", git_files.values_text(text, arranged, where))
             release = git_files.engines_text(tree.read(f"{where}/{RELEASE}"), engines_of(arranged), wanted, provenance)
             tree.write(f"{where}/{RELEASE}", release)

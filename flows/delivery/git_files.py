@@ -151,6 +151,17 @@ def empty_chart() -> dict[str, bytes]:
     return {"Chart.yaml": _EMPTY_CHART}
 
 
+def left_text(before: str | None, engines: Engines, where: str) -> str:
+    """The same file with one of its two candidates alone."""
+    document = parsed(before) if before else None
+    there = document if isinstance(document, dict) else {}
+    beside = there.get("beside")
+    alone = {key: value for key, value in there.items() if key != "beside"}
+    if isinstance(beside, dict) and _fingerprint_of(beside) == engines.serving:
+        alone |= {key: beside.get(key) for key in _GROUNDS}
+    return rewritten(before, alone, f"{where}/{RELEASE}")
+
+
 def without_beside(before: str | None, where: str) -> str:
     """The same file without the candidate that stood beside what served."""
     document = parsed(before) if before else None

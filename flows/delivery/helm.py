@@ -14,7 +14,16 @@ from blocks.errors import HelmRejected, PipelineError
 from blocks.facts import HelmRevision
 from blocks.facts.helm import carried_before, merged
 from blocks.helm import Helm, HelmClient, values_digest
-from flows.delivery.engines import Engines, Rearrange, beside_alone, engines_of, in_slot, restarted, restarts_what_serves, without_beside
+from flows.delivery.engines import (
+    Engines,
+    Rearrange,
+    engines_of,
+    in_slot,
+    only,
+    restarted,
+    restarts_what_serves,
+    without,
+)
 from flows.delivery.pending import Repair, choose_repair, require_idle
 from flows.delivery.values import chart_values
 from flows.placement.assess import ReleasePlan
@@ -101,6 +110,19 @@ def rearrange_release(
             return client.upgrade(release, namespace, values, force_conflicts=force_conflicts)
 
 
+@step
+def leave_release(helm: Helm, release: str, namespace: str, fingerprint: str) -> None:
+    """Have the release go on without the candidate, where another one is there as well. Errors as of `upgrade_release`."""
+    with helm.client() as client:
+        current = client.current(release, namespace)
+        require_idle(current, datetime.now(UTC), client.dead_after_seconds)
+        values = without(current.values, fingerprint) if current is not None and current.status != "uninstalled" else None
+        if values is not None:
+            _require_no_restart(client, release, namespace, values)
+            # Only what the chart renders, and nobody else's: what others own of it is taken back as far as Helm must.
+            client.upgrade(release, namespace, values, force_conflicts=True)
+
+
 def _require_no_restart(client: HelmClient, release: str, namespace: str, values: Mapping[str, Any]) -> None:
     """Refuse values by which pods of a candidate that stays would start again, as by a chart with another pod template."""
     with TemporaryDirectory() as folder:
@@ -146,7 +168,7 @@ def roll_back_release(
             return client.rollback(release, namespace, newest.revision, force_conflicts=force_conflicts) if anew else newest
         if newest is not None and present.beside is not None and candidate.fingerprint in (present.serving, present.beside):
             # It is up: the endpoint leads to it, and what stood beside it goes.
-            values = without_beside(newest.values) if candidate.fingerprint == present.serving else beside_alone(newest.values)
+            values = only(newest.values, candidate.fingerprint)
             with untouched_if_same(client, release, namespace, newest):
                 return client.upgrade(release, namespace, values, force_conflicts=force_conflicts)
         # Where nothing changed since the plan, it has found it; each look at a revision is a process of its own.

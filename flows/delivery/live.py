@@ -40,13 +40,16 @@ def look_for_drift(
         seen = applications.application(environment.argocd_namespace, name)
     with repository.client() as git, git.checkout() as tree:
         in_git = InGit(
-            head=tree.head, fingerprint=git_files.promoted(tree.read(f"{where}/{RELEASE}")), changed=_changed(tree, where, entry.git_commit)
+            head=tree.head,
+            fingerprint=git_files.promoted(tree.read(f"{where}/{RELEASE}")),
+            changed=changed_in_git(tree, where, entry.git_commit),
         )
         live = _live(tree, helm, cluster, where, name, environment, seen.out_of_sync) if seen is not None and seen.out_of_sync else ()
     return drifts(entry, name, environment.argocd_namespace, policy, seen, in_git, live)
 
 
-def _changed(tree: Checkout, where: str, since: str | None) -> tuple[str, ...]:
+def changed_in_git(tree: Checkout, where: str, since: str | None) -> tuple[str, ...]:
+    """What is different of what serves since a commit, as lines of a diff; a candidate beside it is no difference."""
     if since is None:
         return ()
     try:

@@ -13,7 +13,7 @@ from flows.runtime.tasks import OBSERVES
 
 @task(task_run_name="deploy {move.candidate.model} to {move.environment.name}", **OBSERVES)
 def deploy(move: Move) -> DeliveredRevision:
-    """Have the cluster run the candidate, which may be new there; does not wait for pods.
+    """Have the cluster run the candidate, which may be new there, in place of what serves or beside it; does not wait for pods.
 
     Idempotent: what carries the candidate already is left alone. What a killed operation left is recorded and put right first.
 
@@ -23,7 +23,8 @@ def deploy(move: Move) -> DeliveredRevision:
         SpecInvalid: A value looks like a secret, or a file in Git is not YAML.
     """
     with shows_diagnosis(move.candidate.model, move.where):
-        return back_end(move.blocks, move.environment).deliver(move)
+        delivery = back_end(move.blocks, move.environment)
+        return delivery.deliver_beside(move) if move.plan.by_canary else delivery.deliver(move)
 
 
 @task(task_run_name="roll back {move.candidate.model} in {move.environment.name}", **OBSERVES)

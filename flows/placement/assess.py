@@ -238,6 +238,11 @@ def _choice(
     return current, capacity_for
 
 
+def in_place(plan: ReleasePlan) -> ReleasePlan:
+    """The plan of a canary for where nothing is routed that it could get a share of: in the place of what is there."""
+    return replace(plan, by_canary=False, slot=other_slot(plan.slot))
+
+
 def placed(assessment: Assessment) -> list[Refusal]:
     """The assessment's refusals, each with the environment in front of its sentence."""
     name = assessment.environment.name

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from prefect import Task
 
 from blocks.errors import EndpointRejected, PipelineError, Rejected
 from blocks.registry import Entry
+from flows.canary.tasks import steps as canary
+from flows.canary.through import by_steps, ended_beside, settled
 from flows.delivery.move import DeliveredRevision, Move
 from flows.errors import VerificationFailed, VerificationInconclusive, with_sentence
+from flows.placement.assess import in_place
 from flows.promotion.record import made_ready, record_deploying, record_failed
 from flows.promotion.tasks import prefetch, record, rollout, verify
 from flows.record.phases import Stopwatch, phases
@@ -64,6 +67,10 @@ async def promote(
     since, told, proof, attempts = datetime.now(UTC), False, None, Attempts()
     # Looked at first: after a failure it tells whose pods must be ready for the endpoint not to be lost.
     before = await call(current_entry, move.registry, move.candidate.model, move.environment.name)
+    beside = before.fingerprint if before is not None and move.plan.by_canary and before.status == "ready" else None
+    if beside is None and move.plan.by_canary:
+        # Nothing is routed: there is no traffic of which it could get a share.
+        move = replace(move, plan=in_place(move.plan))
     await require_allowed()
     try:
         # Whatever ends it from here on, foreseen or not, is recorded: what is not known to be verified must not stay routed.
@@ -76,6 +83,10 @@ async def promote(
             await require_allowed()
             # The registry refuses writes of a run that was taken over from; the cluster cannot, so this is asked right before.
             await call(require_lock, move.registry, move.lock)
+            if beside is not None:
+                await call(canary.begin, move, beside)
+            else:
+                await call(canary.end_others, move)
             # Before the call, since one that dies in the middle has told it.
             told = True
             with watch.phase("deploy"):
@@ -85,14 +96,20 @@ async def promote(
             proof = await run(verify, move, watch, since, verified, attempts)
             verified[move.environment.name] = proof
             require_passed(proof, move.where)
+            if beside is not None:
+                delivered = await by_steps(move)
             with watch.phase("record"):
                 await run(record, move, delivered, proof)
     except PipelineError as exc:
+        if beside is not None and told and not (proof is not None and await _is_routed(move, proof)):
+            exc = await ended_beside(move, exc)
         # What is not known to be untouched counts as changed.
         error = await _recorded(move, exc, before, proof, deployed=told and exc.untouched is not True)
         if error is exc:
             raise
         raise error from exc
+    if beside is not None:
+        await settled(move, beside)
     taken = phases(watch.seconds, proof.verdict.pods, since, proof.verdict.warmup_seconds)
     return Promoted(proof=proof, phases=taken, fetched_bytes=fetched)
 

@@ -7,7 +7,7 @@ from typing import Any
 from prefect.client.schemas.objects import State, StateType
 
 from blocks.errors import PipelineError
-from flows.errors import Refusal, VerificationInconclusive
+from flows.errors import CanaryInconclusive, Refusal, VerificationInconclusive
 
 #: The names of the states that a run ends in without having done its work.
 FAILED = "Failed"
@@ -28,7 +28,7 @@ def overtakes(run_id: str) -> State[Any]:
 
 
 def state_name(exc: PipelineError) -> str:
-    """Our no, a technical fault, or a verification that could not tell."""
-    if isinstance(exc, VerificationInconclusive):
+    """Our no, a technical fault, or a verification or a canary that could not tell."""
+    if isinstance(exc, (VerificationInconclusive, CanaryInconclusive)):
         return INCONCLUSIVE
     return FAILED if isinstance(exc, Refusal) else ERRORED

@@ -12,6 +12,7 @@ from flows.spec.approval import ApprovalPolicy
 from flows.spec.canary import CanaryStep, Minutes
 from flows.spec.differences import IgnoredDifference
 from flows.spec.foreign import DriftPolicy, InjectionPolicy
+from flows.spec.harm import HarmSizes
 from flows.spec.types import STRICT, DnsLabel, EnvironmentName, ImageByDigest, Licence, Seconds
 
 
@@ -93,6 +94,10 @@ class BehaviourPolicy:
     runs: Annotated[int, Field(ge=2, le=20)] = 3
 
 
+#: Where a router tells what it has counted.
+RouterMetrics = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?$")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RolloutPolicy:
     """How a candidate takes the place of another.
@@ -111,6 +116,9 @@ class RolloutPolicy:
         extend_minutes: By how much a step is extended.
         extends: How often, over all steps.
         ask_hours: For how long a person is waited for.
+        harm: How much worse than what serves is too much.
+        routers: Where each router tells what it has counted (docs/router.md): `http://10.0.0.7:9090/metrics`. Where none is named, the
+            engines' own metrics are compared: they know neither of requests that never reached them nor of the length of prompts.
     """
 
     __pydantic_config__ = STRICT
@@ -125,6 +133,8 @@ class RolloutPolicy:
     extend_minutes: Minutes = 10
     extends: Annotated[int, Field(ge=0, le=100)] = 3
     ask_hours: Annotated[float, Field(gt=0, le=168)] = 24
+    harm: HarmSizes = field(default_factory=HarmSizes)
+    routers: Annotated[tuple[RouterMetrics, ...], Field(max_length=100)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

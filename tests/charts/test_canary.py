@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from flows.delivery.engines import only, taken_over, with_beside, without_beside
 from tests.charts.conftest import ENVIRONMENTS
 from tests.charts.rules import problems
 from tests.support.definitions import problems as schema_problems
@@ -70,6 +73,32 @@ def test_that_both_change_places_leaves_both_engines_as_they_are(chart: Any) -> 
     for kind in ("Deployment", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"):
         for name in ("", "-b"):
             assert of(chart, kind, name, swapped(chart)) == of(chart, kind, name), (kind, name)
+
+
+def test_what_the_pipeline_writes_changes_places_without_a_pod_that_starts(chart: Any, tmp_path: Path) -> None:
+    def rendered(values: Mapping[str, Any]) -> dict[str, Any]:
+        file = tmp_path / "values.json"
+        file.write_text(json.dumps(values), encoding="utf-8")
+        done = chart.run("template", "tiny-llama", chart.folder, "--values", file)
+        assert done.returncode == 0, done.stderr
+        documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+        return {document["metadata"]["name"]: document for document in documents if document["kind"] == "Deployment"}
+
+    defaults = yaml.safe_load((chart.folder / "values.yaml").read_text(encoding="utf-8"))
+    # as they were installed, with a null that Helm does not keep
+    old, new = (yaml.safe_load((chart.folder / "ci" / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("keda", "minimal"))
+    old = {key: value for key, value in old.items() if value is not None} | {"candidate": {"fingerprint": "1" * 64}}
+    new = {**new, "candidate": {"fingerprint": "2" * 64}, "engine": {"maxModelLen": 512}}
+    alone = rendered({**old, "replicas": None})["tiny-llama-development"]
+
+    beside = with_beside(old, new, defaults)
+    taken = taken_over(beside, new, defaults)
+    before, after = rendered(beside), rendered(taken)
+
+    assert before["tiny-llama-development"] == alone
+    assert before == after
+    assert rendered(without_beside(taken)) == {"tiny-llama-development-b": after["tiny-llama-development-b"]}
+    assert rendered(only(taken, "1" * 64)) == {"tiny-llama-development": alone}
 
 
 def test_what_comes_and_goes_beside_an_engine_leaves_its_pods_alone(chart: Any) -> None:

@@ -24,9 +24,10 @@ from blocks.secret_shapes import looks_secret
 from flows.delivery.application import sync_policy
 from flows.delivery.argocd import sync
 from flows.delivery.drift import Drift
-from flows.delivery.git import commit, commit_removal, commit_rollback
+from flows.delivery.engines import Rearrange, taken_over, with_beside, with_weight
+from flows.delivery.git import commit, commit_engines, commit_leaving, commit_removal, commit_rollback
 from flows.delivery.git_files import Commit
-from flows.delivery.live import left_different, look_for_drift
+from flows.delivery.live import changed_in_git, left_different, look_for_drift
 from flows.delivery.provenance import Provenance
 from flows.delivery.sync import is_synced_and_differs
 from flows.errors import SpecInvalid
@@ -159,6 +160,69 @@ def test_a_promotion_is_one_commit_with_values_chart_and_grounds(desk: Desk) -> 
     log = desk.repository.log()
     assert desk.commit() == sha
     assert desk.repository.log() == log
+
+
+def test_a_canary_is_a_commit_a_step_and_git_says_which_of_both_serves(desk: Desk) -> None:
+    # given one that serves, and another one
+    old, new, where = desk.candidate, replace(desk.candidate, commit="2" * 40), desk.environment
+    first = desk.commit()
+    desk.verified(old, first, "run-1")
+    says = Commit(candidate=new, environment=where, plan=desk.plan, run_id="run-2", requester="zoe")
+
+    def arranged(rearrange: Rearrange, verb: str) -> str:
+        return commit_engines(desk.block, desk.helm, desk.registry, says, rearrange=rearrange, verb=verb)
+
+    def drifted() -> tuple[str, ...]:
+        with desk.block.client() as client, client.checkout() as tree:
+            return changed_in_git(tree, desk.folder, first)
+
+    # when it comes beside, gets a share by a route, and takes over
+    tried = arranged(with_beside, "try")
+    assert desk.read("release.yaml")["candidate"]["fingerprint"] == old.fingerprint
+    assert desk.read("release.yaml")["beside"]["candidate"]["fingerprint"] == new.fingerprint
+    assert drifted() == ()  # what serves is what was committed for it
+    shifted = arranged(with_weight(25), "give 25 % to")
+    assert desk.read("values.yaml")["beside"]["weight"] == 25
+    taken = arranged(taken_over, "promote")
+
+    # then each is one commit, and done again none
+    assert arranged(taken_over, "promote") == arranged(with_beside, "try") == taken
+    subjects = [message.splitlines()[0].partition(": ")[2] for _, message in desk.repository.log()][:4]
+    short = new.fingerprint[:12]
+    assert subjects == [
+        f"promote candidate {short}",
+        f"give 25 % to candidate {short}",
+        f"try candidate {short}",
+        f"promote candidate {old.short}",
+    ]
+    assert len({first, tried, shifted, taken}) == 4
+    values, release = desk.read("values.yaml"), desk.read("release.yaml")
+    assert (values["slot"], values["beside"]["warm"], values["beside"]["candidate"]["fingerprint"]) == ("b", True, old.fingerprint)
+    assert (release["candidate"]["fingerprint"], release["beside"]["warm"]) == (new.fingerprint, True)
+
+    # when people go back while the old one is warm, both are there again at the commit of before; but for the way it is the same
+    back = desk.back(old)
+    assert "beside" not in desk.read("values.yaml")
+    assert "slot" not in desk.read("values.yaml")
+    assert desk.read("release.yaml")["candidate"]["fingerprint"] == old.fingerprint
+    assert desk.repository.log()[0][0] == back
+
+    # when it has taken over for good, and people go back to what is there no longer
+    arranged(with_beside, "try")
+    desk.verified(new, arranged(taken_over, "promote"), "run-2")
+    provenance = Provenance(run_id="run-2", reason="it was replaced")
+    assert commit_leaving(desk.block, desk.helm, where, old.model, old.fingerprint, provenance) is not None
+    assert commit_leaving(desk.block, desk.helm, where, old.model, old.fingerprint, provenance) is None
+    assert (desk.read("values.yaml")["slot"], "beside" in desk.read("values.yaml")) == ("b", False)
+    assert "beside" not in desk.read("release.yaml")
+    desk.back(old)
+
+    # then it comes in the place of what serves, and no canary with it
+    assert (desk.read("values.yaml")["slot"], "beside" in desk.read("values.yaml")) == ("b", False)
+    assert desk.read("values.yaml")["candidate"]["fingerprint"] == old.fingerprint == desk.read("release.yaml")["candidate"]["fingerprint"]
+    # and one that is committed plainly stays where it is
+    desk.commit(candidate=new)
+    assert desk.read("values.yaml")["slot"] == "b"
 
 
 def test_what_would_not_render_or_looks_like_a_secret_is_refused_before_the_commit(desk: Desk) -> None:

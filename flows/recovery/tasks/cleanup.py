@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
@@ -80,6 +81,7 @@ def clean_up(registry: Registry, cluster: Cluster, delivery: BackEnd, environmen
         lock = client.locks.take(begun.model, environment.name, begun.run_id)
         if lock.run_id != begun.run_id:
             return None
+        _end_canary(client, lock, delivery, begun, why)
         decision = _decide(client, delivery.carried(begun.model), environment, begun, why)
         jobs = _end_jobs(cluster, environment, begun.run_id)
         _record_failed(client, lock, begun, why, cluster_changed=decision.step != "nothing")
@@ -97,6 +99,18 @@ def clean_up(registry: Registry, cluster: Cluster, delivery: BackEnd, environmen
         # Last: until this is on record, every sweep comes here again.
         _record(client, EventKind.CLEANED_UP, begun, environment, {"why": why.message, "left": left, "jobs": jobs})
     return left
+
+
+def _end_canary(client: RegistryClient, lock: Lock, delivery: BackEnd, begun: Begun, why: Orphaned) -> None:
+    """Leave what served to serve everything, wherever the run's canary was: what it took over without a record goes back without a pod."""
+    canary = client.canaries.get(begun.model, lock.environment)
+    if canary is None or canary.canary != begun.fingerprint or not (canary.open or canary.run_id == begun.run_id):
+        return
+    place: dict[str, Any] = {"model": begun.model, "environment": lock.environment, "run_id": begun.run_id, "fence": lock.fence}
+    if canary.open and canary.weight + canary.shadow:
+        client.canaries.change(**place, weight=0, shadow=0, reason=why.message, actor=ACTOR)
+    delivery.leave(begun.model, begun.fingerprint, Provenance(run_id=begun.run_id, reason=why.message))
+    client.canaries.end(**place, outcome=why.kind.lower(), reason=why.message, actor=ACTOR)
 
 
 #: How the record names what is to be done; what it says stays readable for every version.
