@@ -33,7 +33,7 @@ def console_app(
         provider: How to reach where people sign in, in tests.
     """
     # Its own pages for OpenAPI load their script from elsewhere.
-    app = FastAPI(title="Slipway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Slipway", version="1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.settings, app.state.services = settings, services
     app.state.limits, app.state.streams = limits or Limits(), Streams()
     app.state.reads = Reads(registry=services.registry, prefect=services.prefect, deployments=services.deployments, now=services.now)

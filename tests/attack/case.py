@@ -12,7 +12,7 @@ from typing import Any
 _FOLDER = Path(__file__).with_name("cases")
 
 #: What can be attacked, in the order of the report; each is a file of `tests/attack/cases/`.
-AREAS = ("registry", "gate", "engine", "hub", "models", "environments", "secrets", "text", "numbers", "cli")
+AREAS = ("registry", "gate", "engine", "hub", "models", "environments", "secrets", "text", "numbers", "cli", "console")
 
 _CASES: dict[str, Case] = {}
 

@@ -180,11 +180,13 @@ def read_history(registry: RegistryClient, model: str, environments: Sequence[st
     )
     if not seen and not events:
         return None
+    # A candidate that was only where the caller may not look is none to them, nor is it what another one is compared with.
+    shown = {event.fingerprint for event in events}
     verdicts = [verdict for verdict in overview.verdicts(model, VERDICTS) if may_see(model, verdict.environment or "")]
     return ModelHistory(
         model=model,
         places=tuple(seen),
-        lines=lines_of(candidates, events, verdicts)[:CANDIDATES],
+        lines=lines_of([each for each in candidates if each.fingerprint in shown], events, verdicts)[:CANDIDATES],
         measured=tuple(map(measured_of, reversed(verdicts))),
         more=len(candidates) > CANDIDATES,
     )
