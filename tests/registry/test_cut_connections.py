@@ -156,7 +156,7 @@ def test_a_write_that_is_cut_is_looked_up_and_done_once(
     releases: Releases, cutter: Cutter, dsn: str, databases: Databases, write: str, moment: Moment
 ) -> None:
     given, act = WRITES[write]
-    undisturbed = databases.migrated()
+    undisturbed = databases.present()
     with RegistryClient(undisturbed) as other:
         calm = replace(releases, client=other)
         given(calm)

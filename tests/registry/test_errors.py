@@ -115,7 +115,7 @@ def test_a_user_without_rights(dsn: str, sql: psycopg.Connection) -> None:
 
 
 def test_the_database_goes_away_while_the_client_is_open(databases: Databases) -> None:
-    dsn = databases.migrated()
+    dsn = databases.present()
     with RegistryClient(dsn, connect_timeout_seconds=1) as client:
         client.entries()
         with psycopg.connect(databases.postgres.dsn, autocommit=True) as admin:

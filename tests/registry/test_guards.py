@@ -112,7 +112,7 @@ def test_records_only_grow(releases: Releases, sql: psycopg.Connection, table: s
 def test_a_dump_loads_into_another_database(releases: Releases, sql: psycopg.Connection, databases: Databases) -> None:
     releases.release("a1", "run-1")
     releases.release("b1", "run-2")
-    target = databases.migrated()
+    target = databases.present()
 
     with (
         psycopg.connect(target) as other,
