@@ -1,6 +1,6 @@
 """Metrics for Prometheus, read from the registry.
 
-A scrape costs four statements however many models there are, and no more often than every few seconds. Counters and histograms are made
+A scrape costs five statements however many models there are, and no more often than every few seconds. Counters and histograms are made
 from the whole record of events: they start where they ended, not at zero, when the exporter is started again.
 """
 
@@ -118,6 +118,7 @@ class Exporter(Collector):
             now, statuses = datetime.now(UTC), self._registry.figures.place_statuses()
             found = [*gauges.places(statuses, now), *gauges.approvals(self._registry.approvals.open_requests(), now)]
             found += gauges.locks(self._registry.figures.lock_ages())
+            found += gauges.canaries(self._registry.canaries.open(), now)
             for environment in {place.environment for place in statuses}:
                 self._begin_at_zero(environment)
             self._catch_up()

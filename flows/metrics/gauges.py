@@ -8,7 +8,7 @@ from datetime import datetime
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from blocks.registry import OpenRequest
+from blocks.registry import Canary, OpenRequest
 from blocks.registry.figures import HeldLock, PlaceStatus
 
 #: Labels of everything that there is one of for a model in an environment.
@@ -30,7 +30,6 @@ def places(statuses: Sequence[PlaceStatus], now: datetime) -> list[Metric]:
         "slipway_monitor_lag_seconds", "Time since the oldest last health check of what is ready.", labels=["environment"]
     )
     for environment, seconds in sorted(checked.items()):
-        # The database's clock may be ahead of this one.
         lag.add_metric([environment], max(0.0, *seconds))
     return [status, lag]
 
@@ -57,6 +56,38 @@ def locks(held: Sequence[HeldLock]) -> list[Metric]:
         holding.add_metric(values, lock.held_seconds)
         silent.add_metric(values, max(0.0, lock.silent_seconds))
     return [holding, silent]
+
+
+def canaries(found: Sequence[Canary], now: datetime) -> list[Metric]:
+    """Where each canary is: its shares, how long it is in its phase, and whether anybody looks at it."""
+    place = {"labels": PLACE}
+    weight = GaugeMetricFamily("slipway_canary_weight", "Percent of a model's requests that its canary answers.", **place)
+    shadow = GaugeMetricFamily("slipway_canary_shadow", "Percent of the other requests that it is sent a copy of.", **place)
+    phase = GaugeMetricFamily("slipway_canary_phase_seconds", "How long it has had its phase, step and weight.", labels=[*PLACE, "phase"])
+    overdue = GaugeMetricFamily("slipway_canary_overdue_seconds", "How long the end of that is past.", labels=[*PLACE, "phase"])
+    unwatched = GaugeMetricFamily("slipway_canary_unwatched_seconds", "How long it gets requests that nobody has judged.", **place)
+    evidence = GaugeMetricFamily("slipway_canary_harm_evidence", "The judge's e-value of harm; it is harm from `limit` on.", **place)
+    limit = GaugeMetricFamily("slipway_canary_harm_limit", "From which evidence on the judge says harm.", **place)
+    for canary in found:
+        values = [canary.model, canary.environment, canary.organisation or ""]
+        weight.add_metric(values, canary.weight)
+        shadow.add_metric(values, canary.shadow)
+        phase.add_metric([*values, canary.phase], _seconds(canary.since, now))
+        overdue.add_metric([*values, canary.phase], _seconds(canary.until or now, now))
+        if canary.phase == "running" and canary.weight + canary.shadow:
+            unwatched.add_metric(values, _seconds(max(canary.since, canary.judged_at or canary.since), now))
+        # What the judge keeps is its own: the figures of its verdict, where they are there.
+        verdict = canary.judge.get("verdict")
+        for family, name in ((evidence, "e_value"), (limit, "limit")):
+            figure = verdict.get(name) if isinstance(verdict, Mapping) else None
+            if isinstance(figure, int | float) and not isinstance(figure, bool):
+                family.add_metric(values, figure)
+    return [weight, shadow, phase, overdue, unwatched, evidence, limit]
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    # The database's clock may be ahead of this one.
+    return max(0.0, (now - since).total_seconds())
 
 
 def last_events(seen: Mapping[EventPlace, float]) -> list[Metric]:

@@ -140,7 +140,12 @@ def begin(registry: RegistryClient) -> None:
     registry.lifecycle.begin(hub_revision="a" * 40, namespace="llm-production", endpoint="tiny.llm-production:8000", **place)
     evidence = registry.evidence.save("verification", {"outcome": "passed"})
     registry.lifecycle.mark_ready(helm_revision=1, evidence_sha256=evidence, **place)
-    registry.locks.take("tiny", "production", "run-2")
+    lock = registry.locks.take("tiny", "production", "run-2")
+    tried = {"model": "tiny", "environment": "production", "run_id": "run-2", "fence": lock.fence}
+    canary = register(registry, variant="canary")
+    registry.canaries.begin(**tried, stable=FINGERPRINT, canary=canary, endpoint="tiny-b.llm-production:8000", steps=[{"weight": 100}])
+    registry.canaries.change(**tried, phase="running", weight=5)
+    registry.canaries.save_judge(**tried, state={"verdict": {"e_value": 1.5, "limit": 20}})
     gate = Gate(run_id="run-2", name="production", model="tiny", environment="production", fingerprint=FINGERPRINT)
     registry.approvals.mark(gate, "approval_requested", {})
     _news(registry, 1)

@@ -152,6 +152,35 @@ def test_a_lock_and_whether_its_holder_lives(client: RegistryClient, sql: psycop
     assert not any(name.startswith("slipway_lock") for name, _ in scrape(exporter, watch))
 
 
+def test_where_a_canary_is_and_whether_anybody_looks(
+    releases: Releases, client: RegistryClient, sql: psycopg.Connection, watch: Watch
+) -> None:
+    exporter, place = Exporter(client, clock=watch), ("production", "tiny", "")
+    who = {"model": "tiny", "environment": "production", "run_id": "run-2"}
+    releases.release("a1", "run-1")
+    releases.begin("b1", "run-2")
+    pair = {"stable": releases.fingerprint("a1"), "canary": releases.fingerprint("b1")}
+    client.canaries.begin(**who, **pair, endpoint="tiny-b:8000", steps=[])
+    client.canaries.change(**who, phase="running", weight=5, shadow=10, until=datetime.now(UTC) - timedelta(minutes=5))
+    for judge in ({}, {"verdict": 7}, {"verdict": {"e_value": "much", "limit": True}}):
+        client.canaries.save_judge(**who, state=judge)
+        assert not any(name.startswith("slipway_canary_harm") for name, _ in scrape(exporter, watch))
+    client.canaries.save_judge(**who, state={"verdict": {"e_value": 3.5, "limit": 20}})
+    sql.execute("UPDATE slipway_canaries SET since = now() - interval '1 hour', judged_at = now() - interval '15 minutes'")
+
+    seen = scrape(exporter, watch)
+    assert (seen["slipway_canary_weight", place], seen["slipway_canary_shadow", place]) == (5, 10)
+    assert 3600 <= seen["slipway_canary_phase_seconds", ("production", "tiny", "", "running")] < 3660
+    assert 300 <= seen["slipway_canary_overdue_seconds", ("production", "tiny", "", "running")] < 360
+    assert 900 <= seen["slipway_canary_unwatched_seconds", place] < 960
+    assert (seen["slipway_canary_harm_evidence", place], seen["slipway_canary_harm_limit", place]) == (3.5, 20)
+
+    client.canaries.change(**who, phase="held")
+    assert ("slipway_canary_unwatched_seconds", place) not in scrape(exporter, watch)
+    client.canaries.end(**who, outcome="aborted")
+    assert not any(name.startswith("slipway_canary") for name, _ in scrape(exporter, watch))
+
+
 def test_a_long_record_is_read_before_the_first_scrape(client: RegistryClient, sql: psycopg.Connection) -> None:
     sql.execute(
         "INSERT INTO slipway_events (occurred_at, kind, environment) SELECT now(), 'failed', 'production' FROM generate_series(1, 1300)"

@@ -172,6 +172,37 @@ _HEALTH = (
     ),
 )
 
+_CANARIES = (
+    Panel(
+        title="Share of a canary",
+        help="Percent of a model's requests that a candidate answers beside the one that serves.",
+        queries={"{{model}} {{environment}}": f"max by (model, environment) (slipway_canary_weight{{{_PLACE}}})"},
+        unit="percent",
+        limit=100,
+    ),
+    Panel(
+        title="Evidence of harm",
+        help="The judge's e-value; from 20 on, where one canary in twenty may be stopped for nothing, it says harm and ends the canary.",
+        queries={"{{model}} {{environment}}": f"max by (model, environment) (slipway_canary_harm_evidence{{{_PLACE}}})"},
+        limit=20,
+    ),
+    Panel(
+        title="Time in its step",
+        help="How long it has had its phase, step and weight; an alert tells of one that is held for an hour.",
+        queries={"{{model}} {{environment}} {{phase}}": f"max by (model, environment, phase) (slipway_canary_phase_seconds{{{_PLACE}}})"},
+        unit="s",
+        limit=3600,
+    ),
+    Panel(
+        title="Since the judge's last look",
+        help="It looks every few seconds at a canary that gets requests; an alert tells after ten minutes.",
+        queries={"{{model}} {{environment}}": f"max by (model, environment) (slipway_canary_unwatched_seconds{{{_PLACE}}})"},
+        unit="s",
+        limit=600,
+        width=24,
+    ),
+)
+
 DEPLOYMENTS = Dashboard(
     uid="slipway-deployments",
     title="Slipway / Deployment status",
@@ -180,5 +211,5 @@ DEPLOYMENTS = Dashboard(
         Variable(name="environment", query="label_values(slipway_model_status, environment)"),
         Variable(name="model", query='label_values(slipway_model_status{environment=~"$environment"}, model)'),
     ),
-    rows={"Now": _NOW, "Releases": _RELEASES, "Verification and health": _HEALTH},
+    rows={"Now": _NOW, "Releases": _RELEASES, "Canaries": _CANARIES, "Verification and health": _HEALTH},
 )
