@@ -60,14 +60,13 @@ def locks(held: Sequence[HeldLock]) -> list[Metric]:
 
 def canaries(found: Sequence[Canary], now: datetime) -> list[Metric]:
     """Where each canary is: its shares, how long it is in its phase, and whether anybody looks at it."""
-    place = {"labels": PLACE}
-    weight = GaugeMetricFamily("slipway_canary_weight", "Percent of a model's requests that its canary answers.", **place)
-    shadow = GaugeMetricFamily("slipway_canary_shadow", "Percent of the other requests that it is sent a copy of.", **place)
+    weight = GaugeMetricFamily("slipway_canary_weight", "Percent of a model's requests that its canary answers.", labels=PLACE)
+    shadow = GaugeMetricFamily("slipway_canary_shadow", "Percent of the other requests that it is sent a copy of.", labels=PLACE)
     phase = GaugeMetricFamily("slipway_canary_phase_seconds", "How long it has had its phase, step and weight.", labels=[*PLACE, "phase"])
     overdue = GaugeMetricFamily("slipway_canary_overdue_seconds", "How long the end of that is past.", labels=[*PLACE, "phase"])
-    unwatched = GaugeMetricFamily("slipway_canary_unwatched_seconds", "How long it gets requests that nobody has judged.", **place)
-    evidence = GaugeMetricFamily("slipway_canary_harm_evidence", "The judge's e-value of harm; it is harm from `limit` on.", **place)
-    limit = GaugeMetricFamily("slipway_canary_harm_limit", "From which evidence on the judge says harm.", **place)
+    unwatched = GaugeMetricFamily("slipway_canary_unwatched_seconds", "How long it gets requests that nobody has judged.", labels=PLACE)
+    evidence = GaugeMetricFamily("slipway_canary_harm_evidence", "The judge's e-value of harm; it is harm from `limit` on.", labels=PLACE)
+    limit = GaugeMetricFamily("slipway_canary_harm_limit", "From which evidence on the judge says harm.", labels=PLACE)
     for canary in found:
         values = [canary.model, canary.environment, canary.organisation or ""]
         weight.add_metric(values, canary.weight)
