@@ -16,10 +16,11 @@ from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
 from blocks.helm import HelmSettings
 from blocks.kubernetes_api import Document
-from blocks.registry import RegistryClient
+from blocks.registry import Canary, RegistryClient
 from flows.delivery.rendered import Release, added, drift_of
 from flows.doctor.prefect_site import prefect_facts
 from flows.doctor.rules.facts import (
+    CanaryFact,
     EntryFact,
     EnvironmentFacts,
     Facts,
@@ -100,7 +101,8 @@ def _facts(
             RequestFact(event_id=each.id, run_id=each.run_id or "", model=each.model or "", environment=each.environment or "")
             for each in client.approvals.open_requests()
         )
-        runs = {each.run_id for facts in (orphaned_runs, locks, requests) for each in facts}
+        canaries = tuple(map(_canary, client.canaries.open()))
+        runs = {each.run_id for facts in (orphaned_runs, locks, requests, canaries) for each in facts}
         runs |= {job.labels.get(RUN_LABEL, "") for facts in seen.values() for job in facts.jobs if job.outcome is None}
         return Facts(
             now=datetime.now(UTC),
@@ -110,6 +112,7 @@ def _facts(
             requests=requests,
             runs=_runs(api, client, runs),
             suspended=_suspended(api, models),
+            canaries=canaries,
             scrubs=tuple(
                 ScrubFact(
                     environment=event.environment or "",
@@ -123,6 +126,22 @@ def _facts(
             environments=seen,
             prefect=prefect,
         )
+
+
+def _canary(canary: Canary) -> CanaryFact:
+    # Written by the run that judges; what is no count is none.
+    verdict = canary.judge.get("verdict")
+    told = verdict if isinstance(verdict, dict) else {}
+    counts = {name: told.get(name) for name in ("current_requests", "canary_requests")}
+    return CanaryFact(
+        run_id=canary.run_id,
+        model=canary.model,
+        environment=canary.environment,
+        phase=canary.phase,
+        weight=canary.weight,
+        until=canary.until,
+        **{name: int(count) for name, count in counts.items() if isinstance(count, int | float)},
+    )
 
 
 def _entries(client: RegistryClient) -> tuple[EntryFact, ...]:

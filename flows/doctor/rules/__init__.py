@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from flows.doctor.rules.canaries import canary_symptoms
 from flows.doctor.rules.drift import drift_symptoms
 from flows.doctor.rules.facts import Facts
 from flows.doctor.rules.places import place_symptoms
@@ -17,6 +18,7 @@ EXAMINERS: tuple[Callable[[Facts], Iterable[Symptom]], ...] = (
     prefect_symptoms,
     registry_symptoms,
     run_symptoms,
+    canary_symptoms,
     place_symptoms,
     drift_symptoms,
 )

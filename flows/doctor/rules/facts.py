@@ -56,6 +56,41 @@ class RequestFact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CanaryFact:
+    """A canary that is open.
+
+    Attributes:
+        run_id: The run that began it.
+        model: Of which model.
+        environment: Where.
+        phase: Where it is.
+        weight: Percent of the requests that it should get.
+        until: When its step, or its time of being warm, ends.
+        current_requests: Requests that its judge has seen the candidate that serves answer; None if it has not said.
+        canary_requests: The same of the canary.
+    """
+
+    run_id: str
+    model: str
+    environment: str
+    phase: str
+    weight: int = 0
+    until: datetime | None = None
+    current_requests: int | None = None
+    canary_requests: int | None = None
+
+    @property
+    def about(self) -> str:
+        """Its place, for people."""
+        return f"{self.model} in {self.environment}"
+
+    @property
+    def of_run(self) -> tuple[str, str, str]:
+        """Its run and its place."""
+        return self.run_id, self.model, self.environment
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScrubFact:
     """What the last scrub of a node found."""
 
@@ -196,6 +231,7 @@ class Facts:
         requests: Requests for approval that wait.
         runs: What Prefect says of every run that one of these names, by its id.
         suspended: Runs of release that wait for a form.
+        canaries: Those that are open.
         scrubs: The last scrub of each node.
         drifts: What has drifted where Argo CD delivers.
         environments: What was seen of each, by name.
@@ -211,6 +247,7 @@ class Facts:
     requests: tuple[RequestFact, ...] = ()
     runs: Mapping[str, EndedRun] = field(default_factory=dict)
     suspended: tuple[SuspendedFact, ...] = ()
+    canaries: tuple[CanaryFact, ...] = ()
     scrubs: tuple[ScrubFact, ...] = ()
     drifts: tuple[DriftFact, ...] = ()
     environments: Mapping[str, EnvironmentFacts] = field(default_factory=dict)

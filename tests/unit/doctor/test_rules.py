@@ -12,6 +12,7 @@ from blocks.facts import JobState
 from blocks.facts.registry import RegistryPath, RegistryServer
 from flows.doctor.rules import symptoms
 from flows.doctor.rules.facts import (
+    CanaryFact,
     DriftFact,
     EntryFact,
     EnvironmentFacts,
@@ -258,3 +259,37 @@ def test_the_way_to_the_registry(path: RegistryPath, kinds: set[str]) -> None:
 )
 def test_what_lies_between_is_told(path: RegistryPath, said: str) -> None:
     assert said in told(path)
+
+
+CANARY = CanaryFact(run_id="r1", model="tiny-llama", environment="staging", phase="running", weight=5, until=BEGIN)
+
+
+def of_canaries(*canaries: CanaryFact, **facts: Any) -> list[Symptom]:
+    return symptoms(replace(WELL, canaries=canaries, **{"runs": {"r1": LIVE}, **facts}))
+
+
+def test_a_canary_that_is_judged_is_well() -> None:
+    judged = replace(CANARY, current_requests=900, canary_requests=40)
+    # Few requests, or ones that nobody has counted, say nothing of a router.
+    few = replace(CANARY, current_requests=700, canary_requests=0)
+    for canary in (CANARY, judged, few, replace(few, weight=0, current_requests=10**6), replace(CANARY, phase="warm", until=WELL.now)):
+        assert of_canaries(canary) == []
+
+
+@pytest.mark.parametrize(("run", "began"), [(OVER, True), (GONE, True), (CRASHED, False), (OVER, False)])
+def test_a_canary_whose_run_is_over(run: EndedRun, began: bool) -> None:
+    seen = of_canaries(CANARY, runs={"r1": run}, orphaned_runs=(BEGUN,) if began else ())
+    (dead,) = [symptom for symptom in seen if symptom.kind == "canary-run-dead"]
+    assert "it gets 5 % of the requests, but run r1" in dead.message
+    assert isinstance(dead.remedy, CleanUp if began else StartRun)
+
+
+def test_a_router_that_does_not_know_weights() -> None:
+    (symptom,) = of_canaries(replace(CANARY, current_requests=800, canary_requests=0))
+    assert (symptom.kind, symptom.remedy) == ("canary-unasked", None)
+    assert "should get 5 % of the requests and got none, while the candidate that serves answered 800" in symptom.message
+
+
+def test_what_is_kept_warm_after_its_time() -> None:
+    (symptom,) = of_canaries(replace(CANARY, phase="warm", until=WELL.now - timedelta(minutes=11)), runs={"r1": OVER})
+    assert (symptom.kind, symptom.remedy) == ("canary-warm", StartRun(deployment="sweep/sweep"))
