@@ -19,6 +19,7 @@ import pytest
 
 from blocks.errors import RegistryUnreachable
 from blocks.registry import RegistryClient
+from sandbox.postgres import Postgres
 from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
@@ -131,3 +132,22 @@ def fill(releases: Releases, ballast: Path) -> None:
     ballast.unlink()
     assert writes[number % 2]() is not None
     assert len(client.events.latest(limit=10_000)) == len(before[1]) + 1
+
+
+def test_what_was_judged_is_there_after_a_power_cut(releases: Releases, tmp_path: Path) -> None:
+    # The change ends without waiting for the disk, and the call waits for it (migration 0013): with a server that does sync.
+    with Postgres(tmp_path / "postgres") as postgres:
+        with RegistryClient(postgres.dsn) as client:
+            client.migrate()
+            there = replace(releases, client=client)
+            there.release("a1", "run-1")
+            for _ in range(5):
+                there.degrade("a1")
+                there.recover("a1")
+            there.degrade("a1")
+            postgres.kill()
+        postgres.start()
+        with RegistryClient(postgres.dsn) as client:
+            assert replace(releases, client=client).statuses() == {"a": "degraded"}
+            assert client.audit.verify().broken is None
+            assert client.events.latest("tiny", limit=1)[0].kind == "degraded"
