@@ -17,7 +17,7 @@ async def by_steps(move: Move) -> DeliveredRevision:
     """
     for number, step in enumerate(move.environment.rollout.steps):
         # With the last one it takes over.
-        if step.minutes is not None and await run(go_through, move, number):
+        if step.minutes is not None and await run(go_through, move, number, step.weight):
             break
     return await run(take_over, move)
 

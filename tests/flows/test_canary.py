@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from prefect.states import Cancelled, Pending
 
 from blocks.facts.canary import Canary
 from flows.release import release
@@ -12,6 +16,7 @@ from flows.rollback import rollback
 from flows.sweep import sweep
 from sandbox import models
 from tests.flows.conftest import Site
+from tests.flows.processes import executed
 from tests.flows.test_traffic import traffic
 from tests.support.waiting import until
 
@@ -75,31 +80,88 @@ def test_a_canary_takes_over_by_steps_and_what_it_replaced_is_the_fastest_way_ba
     assert set(pods(site)) == {old_pod}
 
 
-def test_a_canary_that_a_person_ends_leaves_what_served_as_it_was(site: Site) -> None:
+@contextmanager
+def telling(site: Site) -> Iterator[str]:
+    """A router's metrics, by which every other request to the canary fails; where they are."""
+
+    class Metrics(BaseHTTPRequestHandler):
+        looks = 0
+
+        def do_GET(self) -> None:
+            Metrics.looks += 1
+            tried, text = canary_of(site), "# TYPE slipway_router_requests counter\n"
+            for candidate, outcome, each in ((tried.stable, "ok", 200), (tried.canary, "ok", 100), (tried.canary, "error", 100)):
+                labels = {"model": site.model, "environment": "development", "candidate": candidate, "traffic": "live", "outcome": outcome}
+                shown = ",".join(f'{name}="{value}"' for name, value in {**labels, "prompt": "<=1KiB"}.items())
+                text += f"slipway_router_requests_total{{{shown}}} {each * Metrics.looks}\n"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/metrics"
+        finally:
+            server.shutdown()
+
+
+def test_whatever_ends_a_canary_the_old_one_serves_everything_or_the_new_one_does(site: Site) -> None:
     # given a canary that is to be judged for an hour
-    site.edit("environments/development.yaml", rollout={"strategy": "canary", "steps": [{"weight": 50, "minutes": 60}, {"weight": 100}]})
+    steps = [{"weight": 50, "minutes": 60}, {"weight": 100}]
+    site.edit(
+        "environments/development.yaml", values={"replicas": 1, "preStopSleepSeconds": 1}, rollout={"strategy": "canary", "steps": steps}
+    )
     assert site.release().is_completed()
     first, (old_pod,) = served(site), pods(site)
-    site.publish(knowledge=models.Knowledge().but(Japan="Kyoto"))
-    run = site.start(release, model=site.model, environments=["development"])
+    with traffic(site) as answers:
+        # when routers tell that it does harm
+        site.publish(knowledge=models.Knowledge().but(Japan="Kyoto"))
+        with telling(site) as address:
+            site.edit("environments/development.yaml", rollout={"strategy": "canary", "steps": steps, "routers": [address]})
+            ended = site.release()
+        site.edit("environments/development.yaml", rollout={"strategy": "canary", "steps": steps})
 
-    # when a person ends it while people ask
-    with traffic(site) as answers, ThreadPoolExecutor() as pool:
-        ending = pool.submit(copy_context().run, site.leg, release, run)  # Prefect's settings are in the context
-        until(lambda: " Kyoto." in answers.texts)
+        # then nothing of it is left, and what served was never touched
+        assert (ended.name, str(ended.message).partition(":")[0]) == ("Failed", f"{site.model} in development")
+        assert "the canary does harm at 50 %" in str(ended.message)
+        assert " Kyoto." in answers.texts
+        assert (set(pods(site)), served(site)) == ({old_pod}, first)
+        over = canary_of(site)
+        assert (over.phase, over.outcome, over.weight) == ("ended", "harmful", 0)
+        assert sorted(site.all_statuses()) == ["failed", "ready"]
+
+        # when another one's process is killed while it runs, and the run is cancelled
+        site.publish(knowledge=models.Knowledge().but(Japan="Osaka"))
+        run = site.start(release, model=site.model, environments=["development"])
+        site.client.set_flow_run_state(run.id, Pending())
+        with executed(run) as process:
+            until(lambda: " Osaka." in answers.texts, lambda: process.poll())
+        site.client.set_flow_run_state(run.id, Cancelled(), force=True)
+        swept = site.run(sweep)
+        assert swept.is_completed(), swept.message
+
+        # then it is the same
+        assert (set(pods(site)), served(site)) == ({old_pod}, first)
+        assert (canary_of(site).phase, canary_of(site).outcome) == ("ended", "cancelled")
+
+        # when one is killed and taken up again, and a person has seen enough
+        site.publish(knowledge=models.Knowledge().but(Japan="Nara"))
+        run = site.start(release, model=site.model, environments=["development"])
+        site.client.set_flow_run_state(run.id, Pending())
+        with executed(run) as process:
+            until(lambda: " Nara." in answers.texts, lambda: process.poll())
         with site.registry() as registry:
-            registry.canaries.wish(site.model, "development", "abort", reason="answers are odd", actor="on-call")
-        ended = ending.result()
+            registry.canaries.wish(site.model, "development", "promote", reason="a fix that cannot wait", actor="on-call")
+        ended = site.leg(release, run)
 
-    # then nothing of it is left, no request was lost, and what served was never touched
-    assert (ended.name, ended.message) == (
-        "Failed",
-        f"{site.model} in development: on-call ended the canary (answers are odd); what served serves all again.",
-    )
+        # then it serves, and nothing else is there
+        assert ended.is_completed(), ended.message
+        assert (canary_of(site).phase, canary_of(site).outcome) == ("ended", "promoted")
+        assert served(site) != first
+        assert old_pod not in pods(site)
+    assert answers.texts[-1] == " Nara."
     assert answers.failures == []
-    assert answers.texts[-1] == " Tokyo."
-    assert set(pods(site)) == {old_pod}
-    assert served(site) == first
-    over = canary_of(site)
-    assert (over.phase, over.outcome, over.weight) == ("ended", "aborted", 0)
-    assert sorted(site.all_statuses()) == ["failed", "ready"]

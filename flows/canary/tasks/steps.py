@@ -74,11 +74,16 @@ def _raise_again(ended: Canary) -> None:
             raise kind(ended.outcome_reason or "The canary was ended before the run was interrupted.")
 
 
-@task(task_run_name="canary {number} of {move.candidate.model} in {move.environment.name}", **OBSERVES)
-def go_through(move: Move, number: int) -> bool:
+@task(task_run_name="canary {weight} % of {move.candidate.model} in {move.environment.name}", **OBSERVES)
+def go_through(move: Move, number: int, weight: int) -> bool:
     """Have the canary get the share of a step, and judge it until the step is over; whether it takes over without the steps that are left.
 
     Idempotent: a step that was begun goes on until its own end, with what the judge had seen.
+
+    Args:
+        move: What is tried where.
+        number: Which of the environment's steps, from 0.
+        weight: Its share, in per cent.
 
     Raises:
         CanaryHarmful, CanaryInconclusive, CanaryAborted: It ends; the message says why.
@@ -90,7 +95,7 @@ def go_through(move: Move, number: int) -> bool:
         kept: dict[str, Any] = dict(canary.judge)
         judge, extended = Judge.resumed(policy.harm, ALPHA, kept.get("judge") or {}), int(kept.get("extended") or 0)
         if not judge.harmful:
-            canary = _shifted(client, move, canary, number)
+            canary = _shifted(client, move, canary, number, weight)
         for waited in looks(math.inf, time.sleep, LOOK_SECONDS):
             judge.add(observer.look(canary))
             canary = _present(client, move)
@@ -111,18 +116,18 @@ def go_through(move: Move, number: int) -> bool:
     return False
 
 
-def _shifted(client: RegistryClient, move: Move, canary: Canary, number: int) -> Canary:
+def _shifted(client: RegistryClient, move: Move, canary: Canary, number: int, weight: int) -> Canary:
     """The canary at the share of the step; one that is there already goes on."""
     wanted = move.environment.rollout.steps[number]
-    if (canary.step, canary.weight) == (number, wanted.weight) and canary.phase in ("running", "held"):
+    if (canary.step, canary.weight) == (number, weight) and canary.phase in ("running", "held"):
         return canary
-    _route(move, wanted.weight)
+    _route(move, weight)
     return client.canaries.change(
         **_place(move),
         phase="running",
         step=number,
         # A weight rises or becomes 0: one that is held back after a failure comes again.
-        weight=wanted.weight,
+        weight=weight,
         shadow=move.environment.rollout.shadow,
         until=datetime.now(UTC) + timedelta(minutes=wanted.minutes or 0),
     )

@@ -81,7 +81,7 @@ def clean_up(registry: Registry, cluster: Cluster, delivery: BackEnd, environmen
         lock = client.locks.take(begun.model, environment.name, begun.run_id)
         if lock.run_id != begun.run_id:
             return None
-        _end_canary(client, lock, delivery, begun, why)
+        end_canary(client, lock, delivery, begun, why)
         decision = _decide(client, delivery.carried(begun.model), environment, begun, why)
         jobs = _end_jobs(cluster, environment, begun.run_id)
         _record_failed(client, lock, begun, why, cluster_changed=decision.step != "nothing")
@@ -101,7 +101,7 @@ def clean_up(registry: Registry, cluster: Cluster, delivery: BackEnd, environmen
     return left
 
 
-def _end_canary(client: RegistryClient, lock: Lock, delivery: BackEnd, begun: Begun, why: Orphaned) -> None:
+def end_canary(client: RegistryClient, lock: Lock, delivery: BackEnd, begun: Begun, why: Orphaned) -> None:
     """Leave what served to serve everything, wherever the run's canary was: what it took over without a record goes back without a pod."""
     canary = client.canaries.get(begun.model, lock.environment)
     if canary is None or canary.canary != begun.fingerprint or not (canary.open or canary.run_id == begun.run_id):
