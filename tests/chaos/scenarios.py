@@ -72,12 +72,13 @@ class Scenario(ABC):
 
     name: ClassVar[str]
     environment: ClassVar[str] = "development"
+    rollout: ClassVar[dict[str, Any]] = ROLLOUT
     flow: ClassVar[str] = "release"
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         lane.site.edit("checks/smoke.yaml", checks=CHECKS)
-        lane.site.edit(f"environments/{self.environment}.yaml", values=VALUES, rollout=ROLLOUT, latency=LATENCY)
+        lane.site.edit(f"environments/{self.environment}.yaml", values=VALUES, rollout=self.rollout, latency=LATENCY)
         self.router = lane.router(self.environment)
         self.legs = 0
         self.last: tuple[FlowRun, Intended] | None = None
@@ -214,6 +215,17 @@ class First(Over):
         self.lane.execute(self.flow, run)
         writes = ("helm PATCH services", "helm PATCH deployments", "helm PUT release record")
         return points_of(self.name, self.lane.trap.seen, only=writes)
+
+
+class Canary(Over):
+    """A release over one that serves, beside it first: two shares for a second each, whatever is to be told of so little."""
+
+    name = "canary"
+    rollout: ClassVar[dict[str, Any]] = {
+        "strategy": "canary",
+        "steps": [{"weight": 25, "minutes": 0.02}, {"weight": 75, "minutes": 0.02}, {"weight": 100}],
+        "inconclusive": "go_on",
+    }
 
 
 class Back(Scenario):
@@ -360,4 +372,4 @@ class Gate(Scenario):
         path.write_text(yaml.safe_dump(document))
 
 
-SCENARIOS: dict[str, type[Scenario]] = {each.name: each for each in (Over, First, Back, Failing, Gate)}
+SCENARIOS: dict[str, type[Scenario]] = {each.name: each for each in (Over, First, Canary, Back, Failing, Gate)}

@@ -53,6 +53,8 @@ def begin(move: Move, stable: str) -> None:
         last = client.canaries.get(move.candidate.model, move.environment.name)
         if last is not None and not last.open and (last.run_id, last.canary) == (move.run_id, move.candidate.fingerprint):
             _raise_again(last)
+        if last is not None and last.phase == "warm":
+            client.canaries.end(**_place(move), outcome="promoted", reason=f"{move.candidate.short} is tried next")
         client.canaries.begin(
             **_place(move),
             stable=stable,
@@ -92,6 +94,9 @@ def go_through(move: Move, number: int, weight: int) -> bool:
     policy, shown = move.environment.rollout, -math.inf
     with move.registry.client() as client, Observer(move) as observer:
         canary = _present(client, move)
+        # A run that is taken up again begins with the first step, and has done some of them.
+        if canary.phase == "taking_over" or canary.step > number:
+            return canary.phase == "taking_over"
         kept: dict[str, Any] = dict(canary.judge)
         judge, extended = Judge.resumed(policy.harm, ALPHA, kept.get("judge") or {}), int(kept.get("extended") or 0)
         if not judge.harmful:
