@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from requirements.lock. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-console bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-spread bench-verify engine charts architecture lint format lock clean bench-cli
+.PHONY: help setup demo attack chaos test test-quick test-prefect test-upgrade test-cluster pictures bench-canary bench-console bench-doctor bench-fit bench-prefetch bench-registry bench-release bench-rollback bench-sandbox bench-spread bench-verify engine charts architecture lint format lock clean bench-cli
 
 # Whoever sets it (many container images do) would have every interpreter compile Prefect anew: two to four seconds for each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -82,6 +82,9 @@ pictures: setup ## Make the pictures of a run in the docs anew (needs Chromium)
 
 bench-cli: setup ## Compare what looking costs with an earlier build, helm and kubectl: build/bench-cli.json; ARGS=REVISION names the build
 	@$(BIN)/python -m tests.bench.cli $(ARGS)
+
+bench-canary: setup ## How often a canary's judge errs and how fast it finds harm, beside Argo Rollouts' template: build/bench-canary.json; ARGS=--quick is a tenth
+	@nice $(BIN)/python -m tests.bench.canary $(ARGS)
 
 bench-console: setup ## Measure the console at 1,000 models in three environments with twenty people looking: build/bench-console.json
 	@$(BIN)/python -m tests.bench.console

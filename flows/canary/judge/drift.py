@@ -20,7 +20,7 @@ LAGS = 12
 #: Before so many blocks nothing is said.
 LEAST_BLOCKS = 12
 #: What is assumed beforehand: so many blocks that scatter by so many times what independent ones do.
-_ASSUMED_BLOCKS, _ASSUMED_INFLATION = 36, 6.0
+_ASSUMED_BLOCKS, _ASSUMED_INFLATION = 48, 7.0
 #: For how many blocks the mixture is made: where its bound is narrowest.
 _RHO = 4.0
 

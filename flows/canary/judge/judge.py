@@ -212,7 +212,7 @@ class Judge:
             outcome = "none"
         leading = self._leading(findings, open_)
         more = self._more_seconds([finding for finding in findings if finding.measure in open_ and not finding.excluded])
-        evidence = self._harm["e_value"] if self._harm else self._evidence()
+        evidence = max(self._evidence(), self._harm["e_value"] if self._harm else 0.0)
         return Verdict(
             outcome=outcome,
             reason=reason(outcome, leading, unknown, self._judged, self._requests[1], more),

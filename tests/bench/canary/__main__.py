@@ -23,6 +23,7 @@ import numpy as np
 
 from flows.canary.judge import Judge
 from flows.spec.harm import HarmSizes
+from sandbox.weights import lies_below, point
 from tests.bench.canary import argo
 from tests.bench.canary.traffic import WINDOW_SECONDS, Traffic, drawn, shown
 
@@ -173,20 +174,39 @@ def harmed_canaries(bench: Bench, honest: Sequence[Run]) -> None:
             lines = tuned(honest, runs, kind)
             for line in lines:
                 bench.tell({"harm": name, "argo": kind, **line})
-            # As it is found in the documentation, and as nobody knows beforehand: the condition that is best for this very harm.
-            rivals = {
-                "best condition with at most 5 % false alarms": fastest(lines, ALPHA),
-                "as documented": lines[0] if kind == "errors" else lines[3],
-            }
+            # The condition that is best for this very harm, which nobody knows beforehand: of those that err in at most 5 % of honest
+            # canaries, and of those that err no more often than the judge. Documented is 0.95; a ratio of 1.2 is the size of the harm.
+            rivals = {"at most 5 % false alarms": fastest(lines, ALPHA), "no more false alarms than the judge": fastest(lines, false)}
+            rivals["as documented" if kind == "errors" else "the size of the harm"] = lines[0] if kind == "errors" else lines[3]
             for which, rival in rivals.items():
-                ratio = judge["median_seconds"] / (rival["median_seconds"] or math.inf) if judge["median_seconds"] else math.inf
-                bench.tell({"harm": name, "against": f"argo {kind}, {which}: {rival['condition']}", "time_ratio": round(ratio, 3)})
-                # One that errs less, but finds nothing, is no rival to be compared by its errors.
-                if bar:
-                    bench.hold(f"{name}: {ratio:.2f} of Argo's time ({rival['condition']}), at most 0.5", ratio <= 0.5)
-                    bench.hold(
-                        f"{name}: false alarms {false:.1%} against {rival['false_alarms']:.1%}", false <= max(rival["false_alarms"], ALPHA)
-                    )
+                ratio = (judge["median_seconds"] or math.inf) / (rival["median_seconds"] or traffic.seconds)
+                told = {"argo": f"{kind}, {which}: {rival['condition']}", "median_seconds": rival["median_seconds"]}
+                bench.tell(
+                    {"harm": name, "against": told, "time_ratio_at_most": round(ratio, 3), "false_alarms": [false, rival["false_alarms"]]}
+                )
+                if bar and rival["median_seconds"] is not None:
+                    bench.hold(f"{name}: {ratio:.2f} of the time of Argo's template ({which}), at most 0.5", ratio <= 0.5)
+        if bar:
+            bench.hold(f"{name}: found within the hour in half of the cases", judge["median_seconds"] is not None)
+
+
+def draws(bench: Bench) -> None:
+    """How near the reference router's draws are to the weights, and whether a conversation stays where it is."""
+    count = 100_000
+    for weight in (1, 5, 25, 50, 90):
+        keys = [f"conversation-{number}" for number in range(count)]
+        below = [lies_below(point("weight", "c" * 64, key), weight) for key in keys]
+        alone = sum(lies_below(point("weight", "c" * 64, None), weight) for _ in range(count))
+        again = sum(lies_below(point("weight", "c" * 64, key), weight) == before for key, before in zip(keys, below, strict=True))
+        risen = sum(
+            lies_below(point("weight", "c" * 64, key), min(100, weight + 5)) >= before for key, before in zip(keys, below, strict=True)
+        )
+        off = [round(abs(got / count - weight / 100), 5) for got in (sum(below), alone)]
+        bench.tell(
+            {"weight": weight, "of": count, "off_by_key_and_at_random": off, "sticky": again / count, "stays_when_it_rises": risen / count}
+        )
+        bench.hold(f"weight {weight}: off by {max(off):.2%}, at most 0.5 %", max(off) <= 0.005)
+        bench.hold(f"weight {weight}: every conversation stays", again == risen == count)
 
 
 def powers(bench: Bench) -> None:
@@ -215,6 +235,7 @@ def main() -> int:
     parser.add_argument("--power", action="store_true", help="how long it takes by traffic and weight, too")
     options = parser.parse_args()
     bench, begin = Bench(quick=options.quick), time.monotonic()
+    draws(bench)
     harmed_canaries(bench, honest_canaries(bench))
     if options.power:
         powers(bench)
