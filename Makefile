@@ -84,7 +84,7 @@ bench-cli: setup ## Compare what looking costs with an earlier build, helm and k
 	@$(BIN)/python -m tests.bench.cli $(ARGS)
 
 bench-canary: setup ## How often a canary's judge errs and how fast it finds harm, beside Argo Rollouts' template: build/bench-canary.json; ARGS=--quick is a tenth
-	@nice $(BIN)/python -m tests.bench.canary $(ARGS)
+	@$(BIN)/python -m tests.bench.canary $(ARGS)
 
 bench-console: setup ## Measure the console at 1,000 models in three environments with twenty people looking: build/bench-console.json
 	@$(BIN)/python -m tests.bench.console

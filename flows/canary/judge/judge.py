@@ -85,7 +85,7 @@ class Judge:
                     if current is not None and canary is not None:
                         counted[stratum] = (*current, *canary)
                 if counted:
-                    self._shares.setdefault(name, Share()).add(counted)
+                    self._shares.setdefault(name, Share()).add(counted, window.seconds)
             for pair in window.strata.values():
                 self._requests[0] += sum(pair.current.requests.values())
                 self._requests[1] += sum(pair.canary.requests.values())
@@ -113,7 +113,10 @@ class Judge:
             if current is not None and canary is not None:
                 pairs[stratum] = (current, canary)
         if pairs:
-            (known.add if settled else known.learn)(pairs)
+            if settled:
+                known.add(pairs, window.seconds)
+            else:
+                known.learn(pairs)
 
     def _tests(self) -> Iterator[tuple[str, str, float, float]]:
         """Each test: measure, score, its part of alpha, the logarithm of its e-value."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flows.canary.judge import odds, rates
+from flows.canary.judge.window import BLOCK_SECONDS
 
 
 @dataclass(kw_only=True)
@@ -16,17 +17,24 @@ class Share:
     Attributes:
         ratios: The log likelihood ratios of `odds.THETAS`.
         strata: Bad ends and all requests of what serves, bad ends and all requests of the canary, by stratum.
+        pending: The same, of what is no block yet.
+        waited: For how many seconds that was collected.
     """
 
     ratios: list[float] = field(default_factory=lambda: [0.0] * len(odds.THETAS))
     strata: dict[str, list[int]] = field(default_factory=dict)
+    pending: dict[str, list[int]] = field(default_factory=dict)
+    waited: float = 0.0
 
-    def add(self, window: Mapping[str, tuple[int, int, int, int]]) -> None:
-        """One more window, as `strata` has it."""
-        self.ratios = odds.advanced(self.ratios, window.values())
-        for name, counts in window.items():
-            known = self.strata.setdefault(name, [0, 0, 0, 0])
-            self.strata[name] = [before + now for before, now in zip(known, counts, strict=True)]
+    def add(self, window: Mapping[str, tuple[int, int, int, int]], seconds: float) -> None:
+        """What came in so many more seconds, as `strata` has it."""
+        _sum(self.pending, window)
+        self.waited += seconds
+        if self.waited < BLOCK_SECONDS:
+            return
+        self.ratios = odds.advanced(self.ratios, [(a, b, c, d) for a, b, c, d in self.pending.values()])
+        _sum(self.strata, self.pending)
+        self.pending, self.waited = {}, 0.0
 
     @property
     def log_e(self) -> float:
@@ -62,11 +70,19 @@ class Share:
 
     def state(self) -> dict[str, Any]:
         """What it knows, as JSON."""
-        return {"ratios": self.ratios, "strata": self.strata}
+        return {"ratios": self.ratios, "strata": self.strata, "pending": self.pending, "waited": self.waited}
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> Share:
         """The same as the one whose state that is."""
         return cls(
-            ratios=list(map(float, state["ratios"])), strata={name: list(map(int, counts)) for name, counts in state["strata"].items()}
+            ratios=list(map(float, state["ratios"])),
+            strata={name: list(map(int, counts)) for name, counts in state["strata"].items()},
+            pending={name: list(map(int, counts)) for name, counts in state["pending"].items()},
+            waited=float(state["waited"]),
         )
+
+
+def _sum(known: dict[str, list[int]], added: Mapping[str, Sequence[int]]) -> None:
+    for name, counts in added.items():
+        known[name] = [before + now for before, now in zip(known.get(name, (0, 0, 0, 0)), counts, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.canary.judge.drift import Drift
 from flows.canary.judge.scores import TAIL, Score, Worths, mean_worth, moved, quantile, ratio_of, too_coarse, worths
-from flows.canary.judge.window import Histogram
+from flows.canary.judge.window import BLOCK_SECONDS, Histogram
 
 #: So many values of the canary make a block, at least.
 _LEAST_OF_A_BLOCK = 8
@@ -34,12 +34,14 @@ class Values:
         bounds: The upper bounds of the buckets, as the first window had them.
         strata: By stratum: of what serves and of the canary, the counts by bucket with the sum of the values at the end.
         pending: The same, of what is not a block yet.
+        waited: For how many seconds that was collected.
         drifts: By score.
     """
 
     bounds: tuple[float, ...]
     strata: dict[str, Arms] = field(default_factory=dict)
     pending: dict[str, Arms] = field(default_factory=dict)
+    waited: float = 0.0
     drifts: dict[Score, Drift] = field(default_factory=lambda: {score: Drift() for score in _SCORES})
 
     def learn(self, window: Mapping[str, tuple[Histogram, Histogram]]) -> None:
@@ -47,18 +49,20 @@ class Values:
         for name, (current, _) in window.items():
             _add(self._arms(self.strata, name)[0], current)
 
-    def add(self, window: Mapping[str, tuple[Histogram, Histogram]]) -> None:
-        """One more window."""
+    def add(self, window: Mapping[str, tuple[Histogram, Histogram]], seconds: float) -> None:
+        """What came in so many more seconds."""
+        self.waited += seconds
         for name, pair in window.items():
             for known, now in zip(self._arms(self.pending, name), pair, strict=True):
                 _add(known, now)
-        if sum(min(sum(current[:-1]), sum(canary[:-1])) for current, canary in self.pending.values()) < _LEAST_OF_A_BLOCK:
+        least = sum(min(sum(current[:-1]), sum(canary[:-1])) for current, canary in self.pending.values())
+        if self.waited < BLOCK_SECONDS or least < _LEAST_OF_A_BLOCK:
             return
         self._compare()
         for name, pending in self.pending.items():
             for known, added in zip(self._arms(self.strata, name), pending, strict=True):
                 known[:] = [before + now for before, now in zip(known, added, strict=True)]
-        self.pending = {}
+        self.pending, self.waited = {}, 0.0
 
     def _compare(self) -> None:
         total, sums = 0.0, dict.fromkeys(_SCORES, 0.0)
@@ -153,6 +157,7 @@ class Values:
             "bounds": list(self.bounds),
             "strata": {name: list(arms) for name, arms in self.strata.items()},
             "pending": {name: list(arms) for name, arms in self.pending.items()},
+            "waited": self.waited,
             "drifts": {score: drift.state() for score, drift in self.drifts.items()},
         }
 
@@ -163,6 +168,7 @@ class Values:
             bounds=tuple(map(float, state["bounds"])),
             strata={name: _both(arms) for name, arms in state["strata"].items()},
             pending={name: _both(arms) for name, arms in state["pending"].items()},
+            waited=float(state["waited"]),
             drifts={score: Drift.resumed(state["drifts"][score]) for score in _SCORES},
         )
 

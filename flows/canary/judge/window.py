@@ -9,6 +9,10 @@ from typing import Literal
 Outcome = Literal["ok", "error", "refused", "aborted"]
 #: Times in seconds, and the length of an answer in tokens.
 Measure = Literal["ttft", "itl", "e2e", "output"]
+#: Looks may be more frequent; what they saw is compared in blocks that are as long as this at least, in seconds: so one hiccup stays one
+#: event, and how blocks are related does not depend on who looks.
+BLOCK_SECONDS = 5.0
+
 Source = Literal["router", "engines"]
 
 OUTCOMES: tuple[Outcome, ...] = ("ok", "error", "refused", "aborted")

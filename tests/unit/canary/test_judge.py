@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,6 +149,18 @@ def test_one_hiccup_is_one_event() -> None:
         judge.add(one(ended(90, 0), ended(0, 30) if number == 20 else ended(30, 0)))
 
     assert not judge.harmful
+
+
+def test_who_looks_more_often_sees_the_same() -> None:
+    rarely, often = Judge(SIZES), Judge(SIZES)
+    for number in range(200):
+        error = int(number % 10 == 0)
+        rarely.add(one(ended(90, 0), ended(30, error)))
+        for part in range(5):
+            window = one(ended(18, 0), ended(6, error if part == 3 else 0))
+            often.add(replace(window, seconds=1.0))
+
+    assert often.verdict().e_value == pytest.approx(rarely.verdict().e_value)
 
 
 def test_a_canary_that_only_fails_is_harm_within_half_a_minute() -> None:
