@@ -27,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sandbox import names
 from sandbox.confine import restrict
 
 #: What the interpreter tells of a fork: its process id once it is there, and later how it ended, as `subprocess` does.
@@ -238,6 +239,8 @@ def _main(modules: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(order["environment"])
+    if names.VARIABLE in os.environ:
+        names.follow(Path(os.environ[names.VARIABLE]))
     os.chdir(order["folder"])
     if order["writable"] is not None:
         restrict(order["writable"])

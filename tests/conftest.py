@@ -98,7 +98,9 @@ def world(outside: Outside | None, tmp_path_factory: pytest.TempPathFactory) -> 
     # One node is enough for what they assert, and saves half of the processes; the demo's test has two. Its GPUs last for all tests.
     node = replace(NODES[0], gpus=64, cpus=1024, memory_bytes=1 << 44)
     if outside is None:
-        made = World(tmp_path_factory.mktemp("world"), [node], durable=False)
+        # A second one for those who share a download: no environment selects it unless a test has it ask for `pool`.
+        pair = [replace(node, labels={**node.labels, "pool": "pair"}), replace(NODES[1], labels={"pool": "pair"})]
+        made = World(tmp_path_factory.mktemp("world"), pair, durable=False)
     elif outside.brings_node:
         node = replace(node, name=f"slipway-{uuid.uuid4().hex[:8]}")
         made = World(tmp_path_factory.mktemp("world"), [node], kubeconfig=outside.kubeconfig, subnet=outside.subnet, durable=False)

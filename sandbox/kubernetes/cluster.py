@@ -17,6 +17,7 @@ from sandbox.kubernetes.meta.api import Client
 from sandbox.kubernetes.node import AgentOptions, Image, NodeAgent, NodeSpec
 from sandbox.kubernetes.node.group import WithNodes
 from sandbox.kubernetes.server.server import ApiServer
+from sandbox.names import VARIABLE
 from sandbox.serving import LoopThread
 
 __all__ = ["AgentOptions", "Cluster", "Image", "NodeSpec"]
@@ -63,9 +64,14 @@ class Cluster(WithNodes):
             job_backoff_seconds=job_backoff_seconds,
             job_sync_seconds=job_sync_seconds,
             patience_seconds=patience_seconds,
+            names=folder / "names",
         )
         address = urlsplit(self.server.url)
-        in_cluster = {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}
+        in_cluster = {
+            "KUBERNETES_SERVICE_HOST": str(address.hostname),
+            "KUBERNETES_SERVICE_PORT": str(address.port),
+            VARIABLE: str(folder / "names"),
+        }
         self._agents = {
             spec.name: NodeAgent(
                 self.server.local_client(f"system:node:{spec.name}"),

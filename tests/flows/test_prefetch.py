@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -48,7 +49,9 @@ def shown(site: Site, run_id: object) -> dict[str, tuple[float, str]]:
     return {str(each.key): (float(str(each.data)), str(each.description)) for each in found if each.type == "progress"}
 
 
-def test_progress_is_shown_while_weights_come_and_when_they_are_there(site: Site, slow_hub: None) -> None:
+def test_progress_is_shown_while_weights_come_to_two_nodes_that_share(site: Site, slow_hub: None) -> None:
+    prefetch = {**site.environment("development")["prefetch"], "share": True}
+    site.edit("environments/development.yaml", prefetch=prefetch, node_selector={"pool": "pair"})
     run = site.start(release, model=site.model, environments=["development"])
     leg = threading.Thread(target=copy_context().run, args=(site.leg, release, run))  # Prefect's settings are in the context
     seen = set()
@@ -65,6 +68,13 @@ def test_progress_is_shown_while_weights_come_and_when_they_are_there(site: Site
     assert percent == 100.0
     assert "fetched and proven" in sentence
     assert site.client.read_flow_run(run.id).state_name == "Completed"
+    # and each was found by the name of their Service: the hub sent all of it about once
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))  # type: ignore[list-item]
+    (page,) = [str(each.data) for each in site.client.read_artifacts(artifact_filter=wanted) if each.key == "shared-development"]
+    told = re.search(r"The hub sent ([\d.]+) MB, the nodes ([\d.]+) MB to each other", page)
+    assert told is not None, page
+    assert 0 < float(told[1]) <= 1.3 * float(told[2])
+    assert {"| gpu-1 |", "| gpu-2 |"} <= set(re.findall(r"^\| gpu-\d \|", page, re.MULTILINE))
 
 
 def test_what_is_current_previous_or_in_a_pod_is_kept(site: Site) -> None:

@@ -129,6 +129,9 @@ def _rendered() -> str:
         done = subprocess.run(command, env={"HOME": home}, capture_output=True, text=True, check=True, timeout=60)
     found: dict[str, list[Any]] = {}
     for document in yaml.safe_load_all(done.stdout):
+        if document["kind"] == "PersistentVolume":  # they are of the second node of `world`, too
+            terms = document["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+            terms.append({"matchExpressions": [{"key": "pool", "operator": "Exists"}]})
         found.setdefault(document["kind"], []).append(document)
     return json.dumps(found)
 

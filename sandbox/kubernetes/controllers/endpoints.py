@@ -1,10 +1,13 @@
 """Endpoints and EndpointSlices of Services: which pod addresses stand behind a name.
 
+Names of headless Services lie as files with addresses in a folder, where `sandbox.names` looks them up for a container's program.
+
 Not emulated: topology hints, IPv6, more than one slice a Service (Kubernetes splits after a hundred addresses), host names.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sandbox.kubernetes.controllers.objects import is_deleting, is_finished, is_ready, owner_reference
@@ -13,6 +16,7 @@ from sandbox.kubernetes.meta.client import ENDPOINT_SLICES, ENDPOINTS, PODS, SER
 from sandbox.kubernetes.meta.errors import ApiError
 from sandbox.kubernetes.meta.selectors import matches_labels, selector_requirements
 from sandbox.kubernetes.meta.values import dig, now
+from sandbox.names import file_of, write
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_LABEL, MANAGER = "endpoints.kubernetes.io/managed-by", "endpoint-controller"
@@ -20,10 +24,16 @@ SLICE_LABELS = {"endpointslice.kubernetes.io/managed-by": "endpointslice-control
 
 
 class EndpointsController(Controller):
-    """Keeps the addresses of every Service that has a selector."""
+    """Keeps the addresses of every Service that has a selector.
 
-    def __init__(self, view: View) -> None:
+    Args:
+        view: The API server.
+        names: Where names of headless Services are kept; none keeps none.
+    """
+
+    def __init__(self, view: View, names: Path | None = None) -> None:
         super().__init__(view)
+        self._names = names
         self.watch(SERVICES)
         self.watch(ENDPOINTS)
         view.informer(ENDPOINT_SLICES)
@@ -40,6 +50,8 @@ class EndpointsController(Controller):
         """Write the addresses of one Service."""
         service = self.view.informer(SERVICES).get(key)
         if service is None:
+            if self._names is not None:
+                (self._names / file_of(key)).unlink(missing_ok=True)
             if (endpoints := self.view.informer(ENDPOINTS).get(key)) is not None and _is_ours(endpoints):
                 await self.view.delete(ENDPOINTS, endpoints)
             return None
@@ -55,6 +67,10 @@ class EndpointsController(Controller):
         ]
         pods.sort(key=lambda pod: str(pod["status"]["podIP"]))
         # A pod that ends leaves the Endpoints when it is deleted; the slice keeps it, not ready, until its phase is final.
+        if self._names is not None and service["spec"].get("clusterIP") == "None":
+            everyone = service["spec"].get("publishNotReadyAddresses")
+            found = [pod["status"]["podIP"] for pod in pods if not is_deleting(pod) and (everyone or is_ready(pod))]
+            write(self._names / file_of(key), found)
         await self._write_endpoints(service, [pod for pod in pods if not is_deleting(pod)])
         await self._write_slice(service, pods)
         return None

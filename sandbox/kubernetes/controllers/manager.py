@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from sandbox.kubernetes.controllers.deployment import DeploymentController
 from sandbox.kubernetes.controllers.disruption import DisruptionController
@@ -27,6 +28,7 @@ class ControllerManager:
         job_backoff_seconds: The wait before a Job's first failed pod is replaced.
         job_sync_seconds: How long after a change of its pods a Job is looked at.
         patience_seconds: The longest wait before what was refused is tried again.
+        names: The folder in which names of headless Services are looked up; none if nobody looks.
     """
 
     def __init__(
@@ -37,13 +39,14 @@ class ControllerManager:
         job_backoff_seconds: float = 10.0,
         job_sync_seconds: float = 1.0,
         patience_seconds: float = LAST_RETRY_SECONDS,
+        names: Path | None = None,
     ) -> None:
         self._view = View(client, patience_seconds=patience_seconds)
         self._controllers: list[Controller] = [
             DeploymentController(self._view),
             ReplicaSetController(self._view),
             JobController(self._view, backoff_seconds=job_backoff_seconds, sync_seconds=job_sync_seconds),
-            EndpointsController(self._view),
+            EndpointsController(self._view, names),
             DisruptionController(self._view),
             NodeController(self._view, grace_seconds=node_grace_seconds),
             VolumeController(self._view),
