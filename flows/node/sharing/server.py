@@ -56,6 +56,9 @@ class Holder(Protocol):
     def told(self, rank: int, life: str, since: int, *, complete: bool, host: str) -> Told:
         """What another at that address is told that has read so many claims of this life; `complete` is what it says of itself."""
 
+    def knows(self, rank: int) -> None:
+        """Another, which is done, was sent that this node is, too."""
+
     def work(self, rank: int) -> int | None:
         """A piece that is left to another, which asks for work; none if there is none."""
 
@@ -179,6 +182,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(400)
             return
         self._answer(told.document())
+        # Not before: who is done leaves when all know of it, and the answer would go with its process.
+        if told.complete and complete:
+            self.holder.knows(rank)
 
     def _leave(self, asked: dict[str, str]) -> None:
         try:

@@ -112,11 +112,16 @@ class Sharing:
         """Give, until nobody may need it any more, or until then (on `time.monotonic`)."""
         while time.monotonic() < until:
             with self.changed:
-                now = time.monotonic()
-                # Each is told first that this node is done: it need not wait for it in turn.
-                if self.swarm.may_leave(now) and all(o.rank in self._knowing or o.heard_at is None for o in self.swarm.others):
+                if self._may_leave(time.monotonic()):
                     return
             time.sleep(self.policy.poll_seconds / 3)
+
+    def _may_leave(self, now: float) -> bool:
+        # Each is told first that this node is done, and need not wait for it in turn: unless it is gone, and nobody knows how far it came.
+        swarm, longest = self.swarm, self.policy.swarm.linger_seconds
+        return swarm.may_leave(now) and all(
+            other.rank in self._knowing or other.heard_at is None or now - other.heard_at > longest for other in swarm.others
+        )
 
     def close(self) -> None:
         """Neither give nor hear any longer."""
@@ -146,10 +151,13 @@ class Sharing:
         with self.changed:
             if complete and rank != self.policy.rank and 0 <= rank < self.policy.nodes:
                 self.swarm.others[rank].complete = True
-                # It has asked: so it hears in this answer whether we are, too.
-                if self.swarm.complete:
-                    self._knowing.add(rank)
             return self.swarm.told(since, life)
+
+    def knows(self, rank: int) -> None:
+        """Another was sent that this node is done."""
+        if rank != self.policy.rank and 0 <= rank < self.policy.nodes:
+            with self.changed:
+                self._knowing.add(rank)
 
     def work(self, rank: int) -> int | None:
         """A piece that is left to another, which asks for work."""

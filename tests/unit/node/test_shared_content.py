@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from flows.node.part import Part
 from flows.node.patience import Trouble
 from flows.node.policy import Patience, TransferPolicy
 from flows.node.report import Progress
-from flows.node.sharing.claims import Claim
+from flows.node.sharing.claims import Claim, Told
 from flows.node.sharing.content import Links, SharedContent
 from flows.node.sharing.policy import SharePolicy, SwarmPolicy
 from flows.node.sharing.sharing import Sharing
@@ -161,11 +162,17 @@ def test_what_a_part_notes_of_a_segment_is_found_by_the_next_process(tmp_path: P
         later.close()
 
 
-def sharing_of(store: Store, wanted: Wanted, tmp_path: Path) -> Sharing:
+def sharing_of(store: Store, wanted: Wanted, tmp_path: Path, nodes: int = 1, linger_seconds: float = 600) -> Sharing:
     for name, text in share_secret().items():
         (tmp_path / name).write_text(text)
     policy = SharePolicy(
-        rank=0, nodes=1, names=(), secret=tmp_path, bind=("127.0.0.1", 0), bytes_per_second=None, swarm=SwarmPolicy(meet_seconds=0)
+        rank=0,
+        nodes=nodes,
+        names=(),
+        secret=tmp_path,
+        bind=("127.0.0.1", 0),
+        bytes_per_second=None,
+        swarm=SwarmPolicy(meet_seconds=0, linger_seconds=linger_seconds),
     )
     return Sharing(store, wanted, policy, PIECE)
 
@@ -262,3 +269,36 @@ def test_what_another_snapshot_had_already_is_given_before_this_one_is_whole(sto
         assert held.claim.sha256 == hashlib.sha256(text).hexdigest()
     finally:
         sharing.close()
+
+
+def done_beside_another(store: Store, tmp_path: Path, linger_seconds: float) -> Sharing:
+    """A node that is done, and heard another a moment ago that was not."""
+    file = file_of(DATA)
+    sharing = sharing_of(store, wanted_of(file), tmp_path, nodes=2, linger_seconds=linger_seconds)
+    sharing.begin(missing=(), whole={file.key})
+    sharing.complete()
+    nothing: frozenset[int] = frozenset()
+    other = Told(rank=1, life="b", begin=0, claims=(), reading=nothing, whole=nothing, complete=False)
+    with sharing.changed:
+        sharing.swarm.heard(other, time.monotonic())
+    return sharing
+
+
+def test_one_that_is_gone_without_a_word_is_waited_for_no_longer_than_one_that_is_late(store: Store, tmp_path: Path) -> None:
+    sharing = done_beside_another(store, tmp_path, linger_seconds=0.2)
+    begun = time.monotonic()
+    sharing.linger(begun + 60)
+    sharing.close()
+    assert time.monotonic() - begun < 30
+
+
+def test_another_knows_that_a_node_is_done_when_it_was_sent_that(store: Store, tmp_path: Path) -> None:
+    # given one whose answer is written, and still on its way
+    sharing = done_beside_another(store, tmp_path, linger_seconds=600)
+    assert sharing.told(1, "", 0, complete=True, host="127.0.0.1").complete
+
+    sharing.linger(time.monotonic() + 0.3)
+    assert not sharing._may_leave(time.monotonic())  # the answer would go with its process
+    sharing.knows(1)
+    assert sharing._may_leave(time.monotonic())
+    sharing.close()
