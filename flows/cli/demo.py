@@ -25,7 +25,9 @@ from psycopg.conninfo import make_conninfo
 from rich.table import Table
 
 from blocks.errors import PipelineError
+from blocks.registry import RegistryClient
 from flows.cli.console import PlainConsole
+from flows.cli.demo_console import PEOPLE, DemoConsole
 from flows.errors import SpecInvalid
 from flows.spec.folder import ENVIRONMENT_VARIABLE
 from sandbox import models
@@ -107,6 +109,10 @@ def run_demo(*, approve: bool, state: Path | None) -> int:
 
 def _demo(console: PlainConsole, folder: Path, stack: ExitStack, approve: bool) -> int:
     begin = time.monotonic()
+    served = DemoConsole()
+    stack.callback(served.close)
+    people = ", ".join(person.name for person in PEOPLE)
+    console.print(f"Console:     {served.url} (it answers in a moment; sign in as {people}; {APPROVER} is the approver)")
     # Helm keeps what it learns of a cluster under the home folder unless it is told where else.
     caches = {name: str(folder / "helm") for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR")}
     prefect = Prefect(folder / "prefect", {**caches, ENVIRONMENT_VARIABLE: str(_deployments(folder / "deployments"))})
@@ -146,6 +152,8 @@ def _demo(console: PlainConsole, folder: Path, stack: ExitStack, approve: bool) 
         with _part("prefect deploy", logs / "server.log"):
             deployed.result()
             _pause_schedules()
+    with _part("the console", folder / "demo.log"):
+        served.serve(stack.enter_context(RegistryClient(make_conninfo(world.postgres.dsn, options="-c role=slipway_operator"))))
     # A member of the registry's router role, as a gateway should be: it reads routes and nothing else.
     router = Router(make_conninfo(world.postgres.dsn, options="-c role=slipway_router"), _endpoint(world).target, world.loop)
     stack.callback(router.close)
@@ -336,7 +344,7 @@ def _save_blocks(world: World) -> None:
     from blocks.cluster import Cluster
     from blocks.helm import Helm
     from blocks.hub import Hub
-    from blocks.registry import Registry, RegistryClient
+    from blocks.registry import Registry
 
     kubeconfig = world.cluster.kubeconfig
     with RegistryClient(world.postgres.dsn) as client:
@@ -363,7 +371,6 @@ def _endpoint(world: World) -> Endpoint:
 
 def _summary(world: World, run_id: UUID) -> Table:
     from blocks.facts.kinds import EventKind
-    from blocks.registry import RegistryClient
 
     table = Table("environment", "candidate", show_edge=False)
     table.add_column("endpoint", overflow="fold")

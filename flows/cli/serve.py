@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -26,24 +25,20 @@ def serve(
         say(Fernet.generate_key().decode())
         return
     from flows.console.app import console_app
-    from flows.console.services import Services
+    from flows.console.services import open_services
     from flows.console.serving import listening, serve_until_ended
     from flows.console.settings import console_settings
-    from flows.runtime.prefect_api import PrefectApi
-    from flows.runtime.prefect_settings import prefect_settings
     from flows.spec import Deployments
 
-    settings, deployments = console_settings(), Deployments.default()
-    deployments.access()  # refuses a file that is wrong before anything listens
-    # A page waits for it: what does not answer at once is said not to.
-    prefect = PrefectApi(replace(prefect_settings(), client_max_retries=1, api_request_timeout=10.0))
+    settings = console_settings()
+    Deployments.default().access()  # refuses a file that is wrong before anything listens
     with open_registry() as registry:
         if missing := registry.missing_migrations():
             raise SpecInvalid(f"The registry lacks {', '.join(missing)}: run slipway migrate first.")
         _log()
         with listening(host, port) as sockets:
             say(f"{settings.url} (listening on {host}:{sockets[0].getsockname()[1]})")
-            serve_until_ended(console_app(settings, Services(registry=registry, prefect=prefect, deployments=deployments)), sockets)
+            serve_until_ended(console_app(settings, open_services(registry)), sockets)
 
 
 def _log() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from flows.runtime.prefect_api import PrefectApi
+from flows.runtime.prefect_settings import prefect_settings
 from flows.spec import Deployments
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ class Services:
     prefect: PrefectApi
     deployments: Deployments = field(default_factory=Deployments.default)
     now: Callable[[], datetime] = _now
+
+
+def open_services(registry: RegistryClient) -> Services:
+    """Services over this registry, the Prefect that the settings of this process name, and its `deployments/`."""
+    # A page waits for it: what does not answer at once is said not to.
+    prefect = PrefectApi(replace(prefect_settings(), client_max_retries=1, api_request_timeout=10.0))
+    return Services(registry=registry, prefect=prefect)
 
 
 def services(request: Request) -> Services:

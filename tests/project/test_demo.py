@@ -148,6 +148,7 @@ def test_the_demo_releases_to_production_and_leaves_nothing_behind(tmp_path: Pat
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("Console:     http://127.0.0.1:"), "the first thing that it says"
     assert "production waits for an approval" in done.stdout
     table = [
         re.split(r"\s*[│|]\s*", line.strip())
