@@ -40,7 +40,7 @@ def look(
     with new_client_from_config(str(kubeconfig)) as api:
         secrets = CoreV1Api(api).list_namespaced_secret(namespace, label_selector="owner=helm").items
         jobs = BatchV1Api(api).list_namespaced_job(namespace).items
-        pods = CoreV1Api(api).list_namespaced_pod(namespace, label_selector=f"app.kubernetes.io/instance={release}").items
+        pods = CoreV1Api(api).list_namespaced_pod(namespace, label_selector=f"app.kubernetes.io/instance in ({release},{release}-b)").items
     helm = Helm(kubeconfig=kubeconfig, chart=ROOT / "charts" / "vllm-deployment", executable=str(helm_executable())).client()
     current = helm.current(release, namespace)
     labels = tuple(sorted(str((pod.metadata.labels or {}).get("slipway.dev/candidate")) for pod in pods if _serves(pod)))

@@ -1,0 +1,61 @@
+"""A run that is taken up again finds the step that its canary was at."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import SecretStr
+
+from blocks.registry import Registry
+from flows.canary.tasks.steps import go_through
+from flows.delivery.move import Move
+from flows.spec import CanaryStep, RolloutPolicy
+
+if TYPE_CHECKING:
+    from conftest import Releases
+
+PLACE: dict[str, Any] = {"model": "tiny", "environment": "production"}
+
+
+def taken_up(releases: Releases, dsn: str) -> Move:
+    """What a run works with whose canary is open; a cluster without pods."""
+    steps = (CanaryStep(weight=5, minutes=1), CanaryStep(weight=25, minutes=1), CanaryStep(weight=100))
+    cluster = SimpleNamespace(client=lambda: nullcontext(SimpleNamespace(pods=SimpleNamespace(list=lambda *_: ()))))
+    given = SimpleNamespace(
+        candidate=SimpleNamespace(model="tiny", fingerprint=releases.fingerprint("b1")),
+        environment=SimpleNamespace(
+            name="production", namespace="p", values={}, api_key_secret=None, rollout=RolloutPolicy(strategy="canary", steps=steps)
+        ),
+        plan=SimpleNamespace(helm_release="tiny-production", slot="b", engine="tiny-production-b"),
+        blocks=SimpleNamespace(cluster=cluster, endpoint=None),
+        registry=Registry(dsn=SecretStr(dsn)),
+        lock=SimpleNamespace(fence=None),
+        run_id="run-2",
+        where="tiny in production",
+    )
+    return cast("Move", given)
+
+
+def test_steps_that_were_done_are_not_done_again(releases: Releases, dsn: str) -> None:
+    releases.release("a1", "run-1")
+    releases.begin("b1", "run-2")
+    client, pair = releases.client, {"stable": releases.fingerprint("a1"), "canary": releases.fingerprint("b1")}
+    client.canaries.begin(**PLACE, **pair, endpoint="tiny-canary:8000", steps=[], run_id="run-2")
+    client.canaries.change(**PLACE, run_id="run-2", phase="running", step=1, weight=25)
+    move = taken_up(releases, dsn)
+
+    # the first step is over, and its smaller share does not come back
+    assert go_through.fn(move, 0, 5) is False
+    assert client.route("tiny").canary_weight == 25
+
+    # in the second a person has seen enough while nobody looked
+    client.canaries.wish(**PLACE, wish="promote", reason="a fix", actor="ada")
+    assert go_through.fn(move, 1, 25) is True
+    assert client.canaries.get(**PLACE).wish is None  # type: ignore[union-attr]  # it is there
+
+    # and once it takes over there is no step any longer
+    client.canaries.change(**PLACE, run_id="run-2", phase="taking_over", weight=100)
+    assert go_through.fn(move, 0, 5) is True
+    assert go_through.fn(move, 1, 25) is True
