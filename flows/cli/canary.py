@@ -82,10 +82,19 @@ def canary_lines(canary: Canary) -> Iterator[str]:
     roles = ("kept warm", "serves") if canary.phase == "warm" else ("serves", "is tried") if canary.open else ("was there", "was tried")
     told = ", ".join(f"{fingerprint[:12]} {role}" for fingerprint, role in zip((canary.stable, canary.canary), roles, strict=True))
     yield f"    {told}; run {canary.run_id}, begun {canary.began_at:%Y-%m-%d %H:%M}Z"
+    if canary.phase in ("running", "held") and (said := _verdict(canary)):
+        yield f"    {said}"
     if canary.wish is not None:
         yield f"    {canary.wish_actor} wants it to {canary.wish}: {canary.wish_reason}"
     if canary.outcome_reason:
         yield f"    {canary.outcome_reason}"
+
+
+def _verdict(canary: Canary) -> str:
+    """What the judge last said; empty if it has said nothing."""
+    verdict = canary.judge.get("verdict")
+    reason = verdict.get("reason") if isinstance(verdict, dict) else None
+    return reason if isinstance(reason, str) else ""
 
 
 def _now(canary: Canary) -> str:
@@ -117,6 +126,7 @@ def _document(canary: Canary) -> dict[str, object]:
         "canary": canary.canary,
         "endpoint": canary.endpoint,
         **moments,
+        "verdict": canary.judge.get("verdict"),
         "wish": wish if canary.wish is not None else None,
         "outcome": canary.outcome,
         "outcome_reason": canary.outcome_reason,

@@ -12,7 +12,7 @@ from prefect import task
 from blocks.errors import PipelineError
 from blocks.facts.canary import Canary
 from blocks.registry import RegistryClient
-from flows.canary.judge import Judge
+from flows.canary.judge import Judge, Verdict
 from flows.canary.page import canary_page, summary
 from flows.canary.tasks.drain import drained
 from flows.canary.tasks.look import Observer
@@ -109,7 +109,7 @@ def go_through(move: Move, number: int, weight: int) -> bool:
             verdict = judge.verdict()
             found = next_move(canary, verdict, policy, extended, datetime.now(UTC))
             extended += found.move == "extend"
-            client.canaries.save_judge(**_place(move), state={"judge": judge.state(), "extended": extended})
+            client.canaries.save_judge(**_place(move), state={"judge": judge.state(), "extended": extended, "verdict": _told(verdict)})
             if found.move != "look" or waited - shown >= SHOWN_SECONDS:
                 observer.tell(canary, verdict, found.reason)
                 shown_page = canary_page(canary.model, canary.environment, canary.weight, verdict, judge.trace)
@@ -140,6 +140,12 @@ def _shifted(client: RegistryClient, move: Move, canary: Canary, number: int, we
         shadow=move.environment.rollout.shadow,
         until=datetime.now(UTC) + timedelta(minutes=wanted.minutes or 0),
     )
+
+
+def _told(verdict: Verdict) -> dict[str, object]:
+    """What the exporter, the doctor and `slipway canary status` read of a verdict (docs/canary.md)."""
+    names = ("outcome", "reason", "e_value", "limit", "seconds", "current_requests", "canary_requests")
+    return {name: getattr(verdict, name) for name in names}
 
 
 def _arranged(client: RegistryClient, move: Move, canary: Canary, found: Next) -> Canary:

@@ -45,6 +45,13 @@ def test_one_that_runs() -> None:
     ]
 
 
+def test_what_the_judge_says() -> None:
+    judged = replace(RUNNING, judge={"verdict": {"reason": "no harm is seen by now"}})
+    assert list(canary_lines(judged))[2:] == ["    no harm is seen by now"]
+    for odd in ({"verdict": 7}, {"verdict": {"reason": 7}}):
+        assert len(list(canary_lines(replace(RUNNING, judge=odd)))) == 2
+
+
 def test_what_somebody_wants_and_how_it_ended() -> None:
     wished = replace(RUNNING, wish="abort", wish_actor="ada", wish_reason="it leaks", wished_at=AT)
     assert list(canary_lines(wished))[2:] == ["    ada wants it to abort: it leaks"]
