@@ -17,9 +17,9 @@ from flows.spec.harm import HarmSizes
 
 #: The one alpha of a canary is divided over all tests; with what each has, their e-values are averaged, which is one again (Vovk & Wang,
 #: "E-values: calibration, combination and applications", 2021). Errors get most, as they are what hurts most.
-_SHARES = {"errors": 0.25, "refused": 0.1, "aborted": 0.05, "unfinished": 0.05}
-_TIMES: dict[Score, float] = {"middle": 0.06, "tail": 0.06, "mean": 0.03}
-_LENGTHS = 0.05
+_SHARES = {"errors": 0.36, "refused": 0.08, "aborted": 0.04, "unfinished": 0.04}
+_TIMES: dict[Score, float] = {"middle": 0.05, "tail": 0.05, "mean": 0.02}
+_LENGTHS = 0.06
 _OUTPUT = ("longer", "shorter")
 
 #: More strata, or buckets of a histogram, than any source divides into.

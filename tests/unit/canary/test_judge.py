@@ -40,7 +40,7 @@ def test_honest_canaries_are_left_alone_and_let_through() -> None:
     [
         (Traffic(more_errors=0.03), {"errors"}, 300),
         (Traffic(slower=1.4), {"ttft", "itl", "e2e"}, 180),
-        (Traffic(slower_tail=2.0), {"ttft", "itl", "e2e"}, 600),
+        (Traffic(slower_tail=2.0), {"ttft", "itl", "e2e"}, 900),
     ],
 )
 def test_harm_is_found_and_named(harm: Traffic, measures: set[str], within: float) -> None:
