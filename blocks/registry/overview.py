@@ -40,6 +40,10 @@ class FleetPlace:
         passed_at: When its candidate last passed a verification there, a nightly one included; None if it never did.
         evidence_sha256: The evidence of that.
         held_by: The run that holds the lock; None if none does.
+        canary: The candidate that takes a share of its requests, or is about to; None without a canary.
+        canary_phase: How far the canary is.
+        canary_weight: Percent of the requests that it answers.
+        canary_shadow: Percent of the others that it is sent a copy of.
     """
 
     organisation: str | None
@@ -61,6 +65,10 @@ class FleetPlace:
     passed_at: datetime | None
     evidence_sha256: str | None
     held_by: str | None
+    canary: str | None = None
+    canary_phase: str | None = None
+    canary_weight: int | None = None
+    canary_shadow: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,18 @@ def test_the_fleet_has_the_entry_that_counts_with_its_last_verdict_and_who_chang
         detail={"evidence_sha256": nightly},
     )
 
+    canary = replace(releases, environment="production")
+    client.candidates.register(canary.fingerprint("c1"), canary.document("c1"), "tiny", "c" * 40)
+    client.canaries.begin(
+        model="tiny",
+        environment="production",
+        stable=releases.fingerprint("b1"),
+        canary=releases.fingerprint("c1"),
+        endpoint="tiny-canary:8000",
+        steps=[],
+        run_id="run-5",
+    )
+
     fleet = client.overview.fleet()
 
     assert [(p.model, p.environment, p.status, p.held_by) for p in fleet] == [
@@ -43,6 +55,8 @@ def test_the_fleet_has_the_entry_that_counts_with_its_last_verdict_and_who_chang
     assert production.passed_at is not None
     assert production.endpoint is not None
     assert (staging.endpoint, staging.passed_at, staging.evidence_sha256) == (None, None, None)
+    assert (production.canary, production.canary_phase, production.canary_weight) == (releases.fingerprint("c1"), "coming", 0)
+    assert staging.canary is None
     assert client.overview.fleet("tiny") == fleet[1:]
 
 

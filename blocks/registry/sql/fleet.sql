@@ -1,9 +1,10 @@
--- Each model in each environment: the entry that counts there, the last verification that its candidate passed, and which run holds the lock.
+-- Each model in each environment: the entry that counts there, the last verification that its candidate passed, which run holds the lock, and
+-- the canary that has not ended.
 SELECT
     p.organisation, p.model, p.environment, p.hub_revision, p.namespace, p.endpoint, p.status, p.status_reason, p.disabled_from, p.fingerprint,
     p.helm_revision, p.git_commit, p.verified_at::timestamptz AS verified_at, p.last_checked_at::timestamptz AS last_checked_at,
     coalesce(p.health_window, '') AS health_window, p.updated_at::timestamptz AS updated_at, v.occurred_at AS passed_at, v.evidence_sha256,
-    l.holder AS held_by
+    l.holder AS held_by, c.canary_fingerprint AS canary, c.phase AS canary_phase, c.weight AS canary_weight, c.shadow AS canary_shadow
 FROM (
     -- In the order in which entries count (the index slipway_entry_places).
     SELECT DISTINCT ON (model_name, deployment_environment, coalesce(organisation, ''))
@@ -33,4 +34,7 @@ LEFT JOIN LATERAL (
 ) AS v ON true
 LEFT JOIN slipway_locks AS l
     ON l.model_name = p.model AND l.environment = p.environment AND l.organisation IS NOT DISTINCT FROM p.organisation
+LEFT JOIN slipway_canaries AS c
+    ON c.model_name = p.model AND c.environment = p.environment AND coalesce(c.organisation, '') = coalesce(p.organisation, '')
+    AND c.phase <> 'ended'
 ORDER BY p.model, p.environment, p.organisation;

@@ -19,8 +19,10 @@ class RouteRow:
         environment: Where.
         organisation: Whose; None where there is only one.
         status: Of the entry that counts; only `ready` is routed.
-        endpoint: Host and port that all of its requests go to; None where none do.
+        endpoint: Host and port that its requests go to, but for the canary's share; None where none do.
         fingerprint: The candidate there.
+        canary: The candidate that answers a share of them; None without a canary.
+        canary_weight: That share, in percent; None without a canary.
         why: Why it is not routed; None if it is.
         last_checked_at: When its endpoint was last looked at.
     """
@@ -31,6 +33,8 @@ class RouteRow:
     status: Status
     endpoint: str | None
     fingerprint: str | None
+    canary: str | None
+    canary_weight: int | None
     why: str | None
     last_checked_at: datetime | None
 
@@ -45,6 +49,8 @@ def routes_of(fleet: Fleet, may_see: MaySee, *, environment: str = "") -> list[R
             status=entry.status,
             endpoint=entry.endpoint,
             fingerprint=entry.fingerprint,
+            canary=entry.canary,
+            canary_weight=entry.canary_weight,
             why=None if entry.endpoint else entry.status_reason or f"it is {entry.status}",
             last_checked_at=entry.last_checked_at,
         )

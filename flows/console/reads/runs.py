@@ -22,6 +22,9 @@ RUNS, LINES = 30, 200
 #: Prefect's types of states that are ends.
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
+#: How Prefect begins what it says of a task that failed; what comes behind it is ours.
+_EXCEPTION = "Task run encountered an exception "
+
 #: Prefect's levels of a log (those of Python's `logging`).
 _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"))
 
@@ -140,7 +143,7 @@ def read_tasks(prefect: PrefectApi, run_id: str) -> tuple[Task, ...]:
             name=one_line(str(each["name"])),
             state=str(each.get("state_name") or ""),
             kind=str(each.get("state_type") or ""),
-            message=one_line(str((each.get("state") or {}).get("message") or "")),
+            message=one_line(str((each.get("state") or {}).get("message") or "").removeprefix(_EXCEPTION)),
             started_at=_moment(each.get("start_time")),
             ended_at=_moment(each.get("end_time")),
             attempts=int(each.get("run_count") or 0),

@@ -57,6 +57,10 @@ PLACE = FleetPlace(
     passed_at=NOW,
     evidence_sha256=EVIL,
     held_by=EVIL,
+    canary=EVIL,
+    canary_phase=EVIL,
+    canary_weight=5,
+    canary_shadow=10,
 )
 EVENT = event("failed", model=EVIL, environment="staging", fingerprint=EVIL, run_id=EVIL, actor=EVIL, detail={"reason": EVIL, EVIL: EVIL})
 RECORDED = RecordedEvent(**vars(EVENT), chain=1, chain_position=1, hash=EVIL)
@@ -277,7 +281,9 @@ def test_a_page_of_the_fleet_is_light() -> None:
         PLACE, model="m" * 96, status="ready", status_reason=None, organisation=None, fingerprint="f" * 64, evidence_sha256="e" * 64
     )
     places = [
-        replace(longest, model=f"{number:04}{'m' * 60}", environment=name, held_by=None, health_window="+++++", disabled_from=None)
+        replace(
+            longest, model=f"{number:04}{'m' * 60}", environment=name, held_by=None, canary=None, health_window="+++++", disabled_from=None
+        )
         for number in range(200)
         for name in ("development", "staging", "production")
     ]
