@@ -1,4 +1,7 @@
-"""Two release managers approve, one in each of Prefect's UIs: real Chromium, real server and worker, both restarted while the run waits."""
+"""Release managers approve in real Chromium, with a real server and worker, one in each of Prefect's UIs; both are restarted meanwhile.
+
+Then people of three roles go through the console of the same installation.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from rich.console import Console
 from blocks.authenticators import save_authenticator
 from blocks.cluster import Cluster
 from blocks.endpoint import Endpoint
+from blocks.facts.kinds import EventKind
 from blocks.helm import Helm
 from blocks.hub import Hub
 from blocks.registry import Registry, RegistryClient
@@ -34,6 +38,7 @@ from sandbox import models
 from sandbox.helm import helm_executable
 from sandbox.prefect import SAVED_BLOCKS_ALONE, Prefect
 from sandbox.world import World
+from tests.support.console_journey import Journey, console_at, go
 from tests.support.environments import install_environments
 from tests.support.waiting import HANGS_SECONDS
 
@@ -53,6 +58,7 @@ class Office:
     world: World
     database: str
     secrets: dict[str, str]
+    deployments: Path
 
     def start_worker(self) -> None:
         self.worker = self.prefect.start_worker("slipway")
@@ -73,7 +79,7 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
     production = yaml.safe_load(path.read_text())
     policy = {"after": None, "namespace": "browser", "values": {"replicas": 1}, "approval": {"required": True, "approvals": 2}}
     path.write_text(yaml.safe_dump({**production, **policy}))
-    people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in ("demo", "desk")]
+    people = [{"name": name, "roles": ["release-manager"], "environments": ["production"]} for name in ("demo", "desk", "ann", "bob")]
     (deployments / "approvers.yaml").write_text(yaml.safe_dump({"approvers": people}))
     settings = {"SLIPWAY_DEPLOYMENTS": str(deployments), **SAVED_BLOCKS_ALONE}
     with ExitStack() as stack:
@@ -99,9 +105,9 @@ def office(world: World, new_prefect_database: Path, tmp_path: Path) -> Iterator
         secrets = {str(person["name"]): new_secret() for person in people}
         for name, secret in secrets.items():
             save_authenticator(name, secret)
-        made = Office(prefect=prefect, world=world, database=database, secrets=secrets)
+        made = Office(prefect=prefect, world=world, database=database, secrets=secrets, deployments=deployments)
         made.start_worker()
-        prefect.run("--no-prompt", "deploy", "--name", "release")
+        prefect.run("--no-prompt", "deploy", "--name", "release", "--name", "rollback")
         yield made
 
 
@@ -164,11 +170,28 @@ def test_release_managers_approve_in_the_browser(office: Office) -> None:
         page.goto(f"{office.prefect.ui_url}/runs/flow-run/{run_id}")
         expect(page.get_by_text("Completed").first).to_be_visible()
         page.screenshot(path=BUILD / "approval-done.png")
+        page.close()
+
+        # and another revision takes the same way through the console
+        files = models.make_model()
+        office.world.hub.add("slipway-demo/tiny-llama", {**files, "README.md": files["README.md"] + b"Another revision."})
+        with console_at(office.deployments, office.database, office.prefect.api_url) as url:
+            journey = Journey(browser=browser, url=url, secrets=office.secrets, pictures=BUILD)
+            through_console = go(journey, MODEL)
         browser.close()
+    assert journey.found == {}
     with RegistryClient(office.database) as registry:
-        assert [entry.status for entry in registry.entries(model=MODEL)] == ["ready"]
+        assert sorted(entry.status for entry in registry.entries(model=MODEL)) == ["disabled", "ready"]
+        of_console = registry.events.latest(run_id=through_console)
+        (rolled_back,) = registry.runs.events(
+            {event.run_id for event in registry.events.latest(MODEL) if event.run_id}, [EventKind.ROLLED_BACK]
+        )
         events = registry.events.latest(run_id=str(run_id))
         assert registry.audit.verify().broken is None
+    assert [event.detail["requester"] for event in of_console if event.kind == "approval_requested"] == ["otto"]
+    answered = [(event.kind, event.actor) for event in reversed(of_console) if event.kind in ("approval_refused", "approved")]
+    assert answered == [("approval_refused", None), ("approved", "ann"), ("approved", "bob")]
+    assert rolled_back.detail["reason"] == "answers are worse"
     approved = [(event.actor, event.detail.get("reason")) for event in reversed(events) if event.kind == "approved"]
     assert approved == [("demo", "verified in staging"), ("desk", "")]
     order = [event.kind for event in reversed(events) if event.kind in ("approved", "approval_granted", "ready")]
