@@ -33,9 +33,13 @@ class RunRecord:
         """
         return self._session.rows("orphaned_runs", Event, {"limit": _LATEST})
 
-    def events(self, run_ids: Collection[str], kinds: Collection[EventKind]) -> list[Event]:
-        """The events of these kinds of all these runs, oldest first; one statement however many they are."""
-        return self._session.rows("run_events", Event, {"run_ids": list(run_ids), "kinds": list(kinds)})
+    def events(self, run_ids: Collection[str], kinds: Collection[EventKind] | None = None) -> list[Event]:
+        """The events of all these runs, of these kinds or of all, oldest first; one statement however many they are."""
+        return self._session.rows("run_events", Event, {"run_ids": list(run_ids), "kinds": None if kinds is None else list(kinds)})
+
+    def naming(self, run_id: str, sha256: str) -> Event | None:
+        """The run's first event that names the document of that hash as its evidence or its page; None if there is none."""
+        return self._session.row("naming_event", Event, {"run_id": run_id, "sha256": sha256})
 
     def own_events(self, run_id: str, model: str, environment: str, fingerprint: str, kinds: Collection[EventKind]) -> list[Event]:
         """The run's events of these kinds with the candidate there, oldest first."""

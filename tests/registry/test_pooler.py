@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,7 +16,9 @@ import pytest
 from blocks.errors import PipelineError, RegistryRejected
 from blocks.facts.kinds import EventKind
 from blocks.registry import EntryKey, Gate, Health, Lock, RegistryClient, session
+from blocks.registry.chain import ArchivedPart
 from blocks.registry.documents import digest
+from blocks.registry.overview import EventPlace
 from blocks.registry.path import look
 from blocks.registry.statements import statement
 from tests.support.candidates import told
@@ -208,6 +210,28 @@ def arguments(method: Callable[..., object], number: int) -> dict[str, object]:
         "state": {"looks": number},
         "outcome": "aborted",
         "wish": "hold",
+        "id": f"t{number}",
+        "secret_sha256": f"{number:064x}",
+        "label": "nightly",
+        "acts_as": "ada",
+        "role": "operator",
+        "models": [model],
+        "environments": ["production"],
+        "created_by": "ada",
+        "expires_at": NOW + timedelta(hours=1),
+        "session_sha256": f"{number:064x}",
+        "forget_at": NOW + timedelta(hours=1),
+        "caller": f"ada-{number}",
+        "key": "k",
+        "request_sha256": "0" * 64,
+        "status": 202 if "status" in parameters and parameters["status"].annotation == "int" else "ready",
+        "body": {"run": run},
+        "sha256s": ["0" * 64],
+        "event_id": number,
+        "place": EventPlace(chain=1, position=1, sealed_position=None, sealed_hash=None, seal_id=None, seal_position=None),
+        "before": NOW,
+        # There is none of them: it is refused, and put back what was opened for it.
+        "parts": [ArchivedPart(chain=10**6 + number, first=1, last=1, previous_hash="0" * 64, hash="0" * 64)],
     }
     for name, parameter in parameters.items():
         assert name in values or parameter.default is not parameter.empty, f"say here what to give for {name}"

@@ -306,7 +306,17 @@ SELECT
 FROM generate_series(0, 499) AS n, generate_series(1, 40) AS m
 """
 
-QUESTIONS = ("last_verdict", "last_ready", "verified_candidates", "who_approved", "unsettled_failure", "settled_failure", "own_events")
+QUESTIONS = (
+    "last_verdict",
+    "last_ready",
+    "verified_candidates",
+    "who_approved",
+    "unsettled_failure",
+    "settled_failure",
+    "own_events",
+    "run_events",
+    "naming_event",
+)
 
 
 def test_no_question_reads_the_whole_record(sql: psycopg.Connection) -> None:
@@ -319,6 +329,8 @@ def test_no_question_reads_the_whole_record(sql: psycopg.Connection) -> None:
         "environment": "production",
         "fingerprint": "f",
         "run_id": "run-7.1",
+        "run_ids": ["run-7.1", "run-8.1"],
+        "sha256": "e",
         "kinds": ["ready"],
     }
 

@@ -116,6 +116,20 @@ def test_a_run_is_overtaken_by_one_that_begins_after_its_own_last_deed(client: R
     assert [event.detail["state"] for event in client.runs.events(["r1", "r2"], ["picked_up"])] == ["s1"]
 
 
+def test_whose_a_document_is_is_said_by_the_first_event_of_its_run_that_names_it(client: RegistryClient) -> None:
+    for environment, detail in (
+        ("staging", {"evidence_sha256": "a"}),
+        ("staging", {"page_sha256": "b"}),
+        ("production", {"evidence_sha256": "a"}),
+    ):
+        client.events.add("verified", model="tiny", environment=environment, run_id="r1", detail=detail)
+
+    named = [client.runs.naming(run, sha256) for run, sha256 in (("r1", "a"), ("r1", "b"), ("r1", "c"), ("r2", "a"))]
+
+    assert [event and event.environment for event in named] == ["staging", "staging", None, None]
+    assert [event.environment for event in client.runs.events(["r1", "r2"])] == ["staging", "staging", "production"]
+
+
 def test_only_held_locks_are_listed(client: RegistryClient) -> None:
     client.locks.free(client.locks.take("tiny", "staging", "r1"))
     client.locks.take("tiny", "production", "r2")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from flows.console.access.caller import Caller
@@ -21,11 +23,18 @@ from flows.spec.access import Role
 
 
 async def signed_in(request: Request) -> Caller:
-    """Who asks.
+    """Who asks; found out once for a request.
 
     Raises:
         ProblemError: Nobody that is known (401), a page elsewhere (403), or too often (429).
     """
+    found: Caller | None = getattr(request.state, "caller", None)
+    if found is None:
+        found = request.state.caller = await _sign_in(request)
+    return found
+
+
+async def _sign_in(request: Request) -> Caller:
     settings: ConsoleSettings = request.app.state.settings
     limits = request.app.state.limits
     try:
@@ -64,6 +73,20 @@ def _known(request: Request, settings: ConsoleSettings) -> Caller:
 
 #: Who asks, as an endpoint's parameter.
 SignedIn = Annotated[Caller, Depends(signed_in)]
+
+
+class SignedInFirst(APIRoute):
+    """A route that reads what was sent only of somebody it knows: of itself, FastAPI parses a body before it asks any dependency."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Ask who it is, then answer."""
+        answer = super().get_route_handler()
+
+        async def ask_first(request: Request) -> Response:
+            await signed_in(request)
+            return await answer(request)
+
+        return ask_first
 
 
 def require(caller: Caller, role: Role, model: str, environment: str) -> None:

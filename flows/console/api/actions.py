@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from flows.console.access.who import SignedIn
+from flows.console.access.who import SignedIn, SignedInFirst
 from flows.console.actions import answers, runs, switch
 from flows.console.actions.once import Done
 from flows.console.api.inputs import (
@@ -24,7 +24,7 @@ from flows.console.api.inputs import (
 from flows.console.edge.problems import documented
 from flows.console.services import Services, services
 
-router = APIRouter(responses=documented(400, 409, 413, 502), tags=["actions"])
+router = APIRouter(route_class=SignedInFirst, responses=documented(400, 409, 413, 502), tags=["actions"])
 
 Asked = Annotated[Services, Depends(services)]
 

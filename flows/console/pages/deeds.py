@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ValidationError
 
 from flows.console.access.own_pages import form_fields
-from flows.console.access.who import SignedIn
+from flows.console.access.who import SignedIn, SignedInFirst
 from flows.console.actions import answers, runs, switch
 from flows.console.actions.once import Done
 from flows.console.api.inputs import Answer, EnvironmentPath, ModelPath, PlanAsked, ReleaseAsked, RollbackAsked, RunId, Switched
@@ -19,7 +19,7 @@ from flows.console.edge.problems import ProblemError
 from flows.console.pages.render import part
 from flows.console.services import Services, services
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SignedInFirst, include_in_schema=False)
 
 Asked = TypeVar("Asked", bound=BaseModel)
 Fields = Annotated[dict[str, str], Depends(form_fields)]

@@ -21,9 +21,6 @@ from flows.record.phases import in_order
 from flows.runtime.prefect_api import PrefectApi
 from flows.spec import Deployments, Environment
 
-#: Events of one run that are read: a run has some twenty for each environment.
-EVENTS = 500
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunVerdict:
@@ -112,7 +109,7 @@ def read_release(
     run = read_run(prefect, run_id)
     if run is None:
         return None
-    recorded = list(reversed(registry.events.latest(run_id=run_id, limit=EVENTS)))
+    recorded = registry.runs.events([run_id])  # some twenty for each environment
     specs = _specs(deployments)
     wanted = environments_of(run, recorded, [each.name for each in specs])
     seen = [name for name in wanted if may_see(run.model, name)]

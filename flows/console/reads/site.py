@@ -16,7 +16,6 @@ from flows.console.reads.history import ModelHistory, read_history
 from flows.console.reads.known import Fresh, MaySee
 from flows.console.reads.nodes import NodesView, read_nodes
 from flows.console.reads.record import EVENTS, ProvenEvent, RecordFilter, RecordPage, read_event, read_record
-from flows.console.reads.release import EVENTS as OF_RUN
 from flows.console.reads.release import ReleaseView, read_release
 from flows.console.reads.requests import Waiting, may_not_approve, read_waiting
 from flows.console.reads.routes import RouteRow, routes_of
@@ -152,10 +151,8 @@ class Reads:
         candidate, run_id = stored.document.get("candidate"), stored.document.get("run_id")
         if isinstance(candidate, dict):
             return str(candidate.get("model") or ""), str(stored.document.get("environment") or "")
-        for event in self._registry.events.latest(run_id=str(run_id), limit=OF_RUN) if run_id else ():
-            if stored.sha256 in (event.detail.get("evidence_sha256"), event.detail.get("page_sha256")):
-                return event.model or "", event.environment or ""
-        return "", ""
+        event = self._registry.runs.naming(str(run_id), stored.sha256) if run_id else None
+        return (event.model or "", event.environment or "") if event is not None else ("", "")
 
 
 def reads(request: Request) -> Reads:
