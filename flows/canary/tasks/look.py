@@ -14,11 +14,14 @@ from blocks.errors import EndpointRejected, EndpointUnreachable
 from blocks.facts.canary import Canary
 from blocks.facts.cluster import INSTANCE
 from flows.canary.counts import CANARY, CURRENT, Counters, Differences, Unreadable, engine_counters, router_counters, window
-from flows.canary.judge import Verdict, Window
+from flows.canary.judge import Judge, Verdict, Window
+from flows.canary.page import canary_page
 from flows.delivery.move import Move
-from flows.naming import PORT, engine_name, other_slot
+from flows.naming import PORT, engine_name, other_slot, release_name
+from flows.runtime.artifacts import show_page
 from flows.runtime.endpoints import keyed
 from flows.runtime.tasks import get_run_log
+from flows.text.markdown import md
 
 #: How long a router may take to tell what it has counted, in seconds, and how much that may be, in bytes.
 _ROUTER_SECONDS, _MOST_BYTES = 3.0, 8 << 20
@@ -59,11 +62,13 @@ class Observer:
         self._at = at
         return window(self._differences.since(now), at - since, canary.weight, "router" if routers else "engines")
 
-    def tell(self, canary: Canary, verdict: Verdict, reason: str) -> None:
-        """Say in the run's log where it is."""
+    def tell(self, canary: Canary, judge: Judge, verdict: Verdict, reason: str) -> None:
+        """Say in the run's log where it is, and show it on the run's page."""
         requests = f"{verdict.canary_requests:,} of its requests beside {verdict.current_requests:,}"
         why = reason or verdict.reason
         get_run_log().info("%s at %d %%, step %d (%s): %s. %s", canary.model, canary.weight, canary.step + 1, canary.phase, requests, why)
+        page = canary_page(canary.model, canary.environment, canary.weight, verdict, judge.trace)
+        show_page(f"{release_name(canary.model, 'canary')}-{canary.environment}", page, md("Both candidates side by side"))
 
     def _of_engines(self) -> dict[str, Counters]:
         seen: dict[str, Counters] = {}

@@ -111,7 +111,7 @@ def go_through(move: Move, number: int, weight: int) -> bool:
             extended += found.move == "extend"
             client.canaries.save_judge(**_place(move), state={"judge": judge.state(), "extended": extended, "verdict": _told(verdict)})
             if found.move != "look" or waited - shown >= SHOWN_SECONDS:
-                observer.tell(canary, verdict, found.reason)
+                observer.tell(canary, judge, verdict, found.reason)
                 shown_page = canary_page(canary.model, canary.environment, canary.weight, verdict, judge.trace)
                 show_page(f"canary-{move.plan.helm_release}", shown_page, summary(verdict))
                 shown = waited
