@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from blocks.strict_json import finite
+from blocks.strict_json import LARGEST_COUNT, finite
 from flows.canary.judge.window import MEASURES, OUTCOMES, Counts, Histogram, Measure, Outcome, Pair, Source, Window
 
 #: Longer than any engine's or router's metrics of one model, in bytes, series and characters of one.
@@ -122,8 +122,8 @@ def _count(found: Counters, key: tuple[str, ...], sample: Sample) -> None:
         value = finite(sample.value)
     except ValueError as exc:
         raise Unreadable(f"{sample.name} is no count") from exc
-    if value < 0:
-        raise Unreadable(f"{sample.name} is below zero")
+    if not 0 <= value <= LARGEST_COUNT:
+        raise Unreadable(f"{sample.name} is below zero, or beyond every count")
     found[key] = found.get(key, 0.0) + value
 
 
@@ -133,9 +133,20 @@ def _count_bucket(found: Counters, place: tuple[str, str], sample: Sample, measu
     if measure is None:
         return
     if part == "bucket":
-        _count(found, (*place, "bucket", measure, sample.labels.get("le", "")), sample)
+        _count(found, (*place, "bucket", measure, _bound(sample)), sample)
     elif part == "sum":
         _count(found, (*place, "sum", measure), sample)
+
+
+def _bound(sample: Sample) -> str:
+    """The upper bound of a bucket, as it is written; values of zero and less have no ratio to others."""
+    text = sample.labels.get("le", "")
+    try:
+        if float(text) > 0:
+            return text
+    except ValueError:
+        pass
+    raise Unreadable(f"{sample.name} has a bucket without an upper bound above zero")
 
 
 @dataclass

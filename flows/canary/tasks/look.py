@@ -15,13 +15,12 @@ from blocks.facts.canary import Canary
 from blocks.facts.cluster import INSTANCE
 from flows.canary.counts import CANARY, CURRENT, Counters, Differences, Unreadable, engine_counters, router_counters, window
 from flows.canary.judge import Judge, Verdict, Window
-from flows.canary.page import canary_page
+from flows.canary.page import canary_page, summary
 from flows.delivery.move import Move
 from flows.naming import PORT, engine_name, other_slot, release_name
 from flows.runtime.artifacts import show_page
 from flows.runtime.endpoints import keyed
 from flows.runtime.tasks import get_run_log
-from flows.text.markdown import md
 
 #: How long a router may take to tell what it has counted, in seconds, and how much that may be, in bytes.
 _ROUTER_SECONDS, _MOST_BYTES = 3.0, 8 << 20
@@ -68,7 +67,7 @@ class Observer:
         why = reason or verdict.reason
         get_run_log().info("%s at %d %%, step %d (%s): %s. %s", canary.model, canary.weight, canary.step + 1, canary.phase, requests, why)
         page = canary_page(canary.model, canary.environment, canary.weight, verdict, judge.trace)
-        show_page(f"{release_name(canary.model, 'canary')}-{canary.environment}", page, md("Both candidates side by side"))
+        show_page(f"{release_name(canary.model, 'canary')}-{canary.environment}", page, summary(verdict))
 
     def _of_engines(self) -> dict[str, Counters]:
         seen: dict[str, Counters] = {}

@@ -13,7 +13,6 @@ from blocks.errors import PipelineError
 from blocks.facts.canary import Canary
 from blocks.registry import RegistryClient
 from flows.canary.judge import Judge, Verdict
-from flows.canary.page import canary_page, summary
 from flows.canary.tasks.drain import drained
 from flows.canary.tasks.look import Observer
 from flows.canary.watch import Next, next_move
@@ -24,7 +23,6 @@ from flows.delivery.provenance import Provenance
 from flows.errors import CanaryAborted, CanaryHarmful, CanaryInconclusive
 from flows.naming import engine_name
 from flows.rollout.tasks import await_rollout
-from flows.runtime.artifacts import show_page
 from flows.runtime.tasks import OBSERVES, looks, step
 from flows.spec import Environment
 
@@ -112,8 +110,6 @@ def go_through(move: Move, number: int, weight: int) -> bool:
             client.canaries.save_judge(**_place(move), state={"judge": judge.state(), "extended": extended, "verdict": _told(verdict)})
             if found.move != "look" or waited - shown >= SHOWN_SECONDS:
                 observer.tell(canary, judge, verdict, found.reason)
-                shown_page = canary_page(canary.model, canary.environment, canary.weight, verdict, judge.trace)
-                show_page(f"canary-{move.plan.helm_release}", shown_page, summary(verdict))
                 shown = waited
             if found.error is not None:
                 raise found.error
