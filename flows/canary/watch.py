@@ -35,7 +35,12 @@ class Next:
     heeds: datetime | None = None
 
 
-def next_move(canary: Canary, verdict: Verdict, policy: RolloutPolicy, extended: int, now: datetime) -> Next:
+#: For how long none of its pods may be ready, in seconds: a probe that fails once is no end, but whoever is sent there meets nobody, and what
+#: does not answer counts nothing that could be judged.
+DOWN_SECONDS = 30.0
+
+
+def next_move(canary: Canary, verdict: Verdict, policy: RolloutPolicy, extended: int, now: datetime, down_seconds: float = 0.0) -> Next:
     """Decide by what is known.
 
     Harm ends it whatever anybody wishes; then people's wishes count, and then the step's time.
@@ -46,8 +51,12 @@ def next_move(canary: Canary, verdict: Verdict, policy: RolloutPolicy, extended:
         policy: What the environment wants.
         extended: How often a step was extended.
         now: The time.
+        down_seconds: For how long no pod of it has been ready.
     """
     where = f"{canary.model} in {canary.environment}"
+    if down_seconds >= DOWN_SECONDS:
+        gone = f"none of its pods has been ready for {down_seconds:.0f} s at {canary.weight} %."
+        return _end(CanaryHarmful(f"{where}: the canary does harm: {gone} What served serves all again."))
     if verdict.outcome == "harm":
         return _end(CanaryHarmful(f"{where}: the canary does harm at {canary.weight} %: {verdict.reason} What served serves all again."))
     wished = _wished(canary, policy, now, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -11,6 +12,7 @@ import httpx
 from blocks.cluster import ClusterClient
 from blocks.endpoint import Endpoint
 from blocks.errors import EndpointRejected, EndpointUnreachable
+from blocks.facts import Pod
 from blocks.facts.canary import Canary
 from blocks.facts.cluster import INSTANCE
 from flows.canary.counts import CANARY, CURRENT, Counters, Differences, Unreadable, engine_counters, router_counters, window
@@ -42,6 +44,7 @@ class Observer:
         release = move.plan.helm_release
         self._engines = {CURRENT: engine_name(release, other_slot(move.plan.slot)), CANARY: move.plan.engine}
         self._differences, self._at = Differences(), time.monotonic()
+        self._up_at = self._at
 
     def __enter__(self) -> Self:
         return self
@@ -56,10 +59,17 @@ class Observer:
             ClusterUnreachable: The cluster did not answer.
         """
         routers = self._move.environment.rollout.routers
-        now = self._of_routers(canary) if routers else self._of_engines()
+        pods = {arm: self._ready_pods(engine) for arm, engine in self._engines.items() if arm == CANARY or not routers}
+        now = self._of_routers(canary) if routers else self._of_engines(pods)
         at, since = time.monotonic(), self._at
         self._at = at
+        if pods[CANARY]:
+            self._up_at = at
         return window(self._differences.since(now), at - since, canary.weight, "router" if routers else "engines")
+
+    def down_seconds(self) -> float:
+        """For how long no pod of the canary was ready, by the looks so far."""
+        return self._at - self._up_at
 
     def tell(self, canary: Canary, judge: Judge, verdict: Verdict, reason: str) -> None:
         """Say in the run's log where it is, and show it on the run's page."""
@@ -69,12 +79,13 @@ class Observer:
         page = canary_page(canary.model, canary.environment, canary.weight, verdict, judge.trace)
         show_page(f"{release_name(canary.model, 'canary')}-{canary.environment}", page, summary(verdict))
 
-    def _of_engines(self) -> dict[str, Counters]:
+    def _ready_pods(self, engine: str) -> list[Pod]:
+        return [pod for pod in self._cluster.pods.list(self._move.environment.namespace, {INSTANCE: engine}) if pod.ready]
+
+    def _of_engines(self, pods: Mapping[str, Sequence[Pod]]) -> dict[str, Counters]:
         seen: dict[str, Counters] = {}
-        for arm, engine in self._engines.items():
-            for pod in self._cluster.pods.list(self._move.environment.namespace, {INSTANCE: engine}):
-                if not pod.ready:
-                    continue
+        for arm, ready in pods.items():
+            for pod in ready:
                 try:
                     with self._way.pod_client(self._move.environment.namespace, pod.name, pod.address, PORT) as client:
                         seen[pod.name] = engine_counters(client.exposition(), arm)

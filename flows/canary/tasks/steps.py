@@ -105,7 +105,7 @@ def go_through(move: Move, number: int, weight: int) -> bool:
             judge.add(observer.look(canary))
             canary = _present(client, move)
             verdict = judge.verdict()
-            found = next_move(canary, verdict, policy, extended, datetime.now(UTC))
+            found = next_move(canary, verdict, policy, extended, datetime.now(UTC), observer.down_seconds())
             extended += found.move == "extend"
             client.canaries.save_judge(**_place(move), state={"judge": judge.state(), "extended": extended, "verdict": _told(verdict)})
             if found.move != "look" or waited - shown >= SHOWN_SECONDS:

@@ -54,6 +54,15 @@ def test_harm_ends_it_at_once_whatever_anybody_wishes() -> None:
     assert str(found.error) == ("tiny in production: the canary does harm at 25 %: errors are 9 points more. What served serves all again.")
 
 
+def test_a_canary_whose_pods_are_gone_ends_though_nothing_of_it_can_be_judged() -> None:
+    seen = [next_move(CANARY, UNDECIDED, POLICY, 0, NOW, down_seconds) for down_seconds in (29.0, 30.0)]
+
+    assert [(each.move, type(each.error)) for each in seen] == [("extend", type(None)), ("end", CanaryHarmful)]
+    assert str(seen[1].error) == (
+        "tiny in production: the canary does harm: none of its pods has been ready for 30 s at 25 %. What served serves all again."
+    )
+
+
 def test_a_step_lasts_for_its_time_however_well_it_goes() -> None:
     assert at(NONE, until=NOW + timedelta(seconds=1)).move == "look"
     assert at(NONE).move == "next"
