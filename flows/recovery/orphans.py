@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
+from blocks.facts.canary import Canary
 from blocks.facts.registry import Event
 from flows.recovery.decide import Decision
 
@@ -85,3 +87,41 @@ def what_is_left(decision: Decision, candidate: str, carrier: str, jobs: int) ->
     ended = f" {jobs} Job{'s' if jobs != 1 else ''} of the run {'were' if jobs != 1 else 'was'} ended." if jobs else ""
     # Weights that came are no harm: the next prefetch finds them, or makes room.
     return said + ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaves:
+    """What is to go of a canary that is over.
+
+    Attributes:
+        canary: The canary, as it was seen.
+        fingerprint: Which of its two candidates goes.
+        outcome: How the canary ended, a word.
+        reason: Why, for people.
+    """
+
+    canary: Canary
+    fingerprint: str
+    outcome: str
+    reason: str
+
+
+def what_leaves(canary: Canary, serving: str | None, run: EndedRun | None, now: datetime) -> Leaves | None:
+    """Which of both candidates of an open canary is to go; none while somebody looks after it.
+
+    Args:
+        canary: The canary.
+        serving: Fingerprint of what serves there by the record.
+        run: What became of its run; none if it was not asked for, as of what is kept warm.
+        now: The time.
+    """
+    if canary.phase in ("taking_over", "warm") and serving == canary.canary:
+        if canary.until is not None and canary.until > now:
+            return None
+        reason = f"{canary.canary[:12]} serves, and {canary.stable[:12]} is kept no longer"
+        return Leaves(canary=canary, fingerprint=canary.stable, outcome="promoted", reason=reason)
+    # Also one whose run recorded its failure, and could not put the environment right.
+    why = why_orphaned(run) if run is not None else None
+    if canary.phase == "warm" or why is None:
+        return None
+    return Leaves(canary=canary, fingerprint=canary.canary, outcome=why.kind.lower(), reason=why.message)

@@ -14,9 +14,9 @@ from blocks.registry import Registry
 from flows.delivery.deliver import BackEnd
 from flows.delivery.engines import Engines, engines_of, taken_over, with_beside, without
 from flows.delivery.provenance import Provenance
-from flows.recovery.orphans import CANCELLED
+from flows.recovery.orphans import CANCELLED, EndedRun, Leaves, what_leaves
 from flows.recovery.tasks.cleanup import Begun, end_canary
-from flows.recovery.tasks.warm import over, put_away
+from flows.recovery.tasks.warm import open_canaries, put_away
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -122,6 +122,36 @@ def test_a_run_that_died_before_its_record_leaves_what_served(releases: Releases
     assert (ended.phase, ended.outcome, ended.weight, ended.shadow) == ("ended", "cancelled", 0, 0)
     route = releases.client.route("tiny")
     assert (route.weight, route.canary_endpoint) == (100, None)
+
+
+def over(registry: Registry, now: datetime, run: EndedRun | None = None) -> list[Leaves]:
+    """What the sweep finds."""
+    found = [what_leaves(canary, serving, run, now) for canary, serving in open_canaries(registry)]
+    return [leaves for leaves in found if leaves is not None]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_sweep_ends_what_a_run_that_recorded_its_failure_could_not_take_away(releases: Releases, dsn: str, point: str) -> None:
+    place = Place.of(releases)
+    POINTS[point](place)
+    releases.client.lifecycle.mark_failed(
+        **PLACE, fingerprint=releases.fingerprint("b1"), reason="no", run_id="run-2", cluster_changed=False, deployed=True
+    )
+    registry, failed = Registry(dsn=SecretStr(dsn)), EndedRun(state="Failed", final=True, crashed=False, abandoned=False)
+    lock = releases.client.locks.take("tiny", "production", "sweep-1")
+
+    (left,) = over(registry, LATER, failed)
+    assert put_away(registry, cast("BackEnd", place.release), left, lock, "sweep-1")
+
+    assert place.release.engines() == Engines(serving=releases.fingerprint("a1"))
+    ended = releases.client.canaries.get("tiny", "production")
+    assert ended is not None
+    assert (ended.phase, ended.outcome, ended.weight, ended.shadow) == ("ended", "abandoned", 0, 0)
+    assert over(registry, LATER, failed) == []
+    # another one may begin at once
+    releases.client.locks.free(lock)
+    place.release = Release(values(releases.fingerprint("a1")))
+    place.begin()
 
 
 @pytest.mark.parametrize("phase", ["taking_over", "warm"])

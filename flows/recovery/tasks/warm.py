@@ -1,43 +1,40 @@
-"""Reads which canaries are over but for what they replaced, and has that go."""
+"""Reads which canaries are open, and has the one of both candidates go that is not to serve."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Any
 
 from blocks.facts.canary import Canary
-from blocks.registry import Entry, Lock, Registry
+from blocks.registry import Lock, Registry
 from flows.delivery.deliver import BackEnd
 from flows.delivery.provenance import Provenance
+from flows.recovery.orphans import Leaves
 from flows.runtime.tasks import step
 
 
 @step
-def over(registry: Registry, now: datetime) -> list[Canary]:
-    """The open canaries that serve by the record and are kept no longer."""
+def open_canaries(registry: Registry) -> list[tuple[Canary, str | None]]:
+    """The canaries that have not ended, each with the fingerprint of what serves there by the record; none if nothing does."""
     with registry.client() as client:
-        return [canary for canary in client.canaries.open() if _is_over(client.current(canary.model, canary.environment), canary, now)]
-
-
-def _is_over(serving: Entry | None, canary: Canary, now: datetime) -> bool:
-    if serving is None or serving.fingerprint != canary.canary or canary.phase not in ("taking_over", "warm"):
-        return False
-    return canary.until is None or canary.until <= now
+        serving = [(each, client.current(each.model, each.environment)) for each in client.canaries.open()]
+    return [(canary, entry.fingerprint if entry is not None else None) for canary, entry in serving]
 
 
 @step
-def put_away(registry: Registry, delivery: BackEnd, canary: Canary, lock: Lock, run_id: str) -> bool:
-    """Have what the canary replaced go, and the canary be over; whether it was still open.
+def put_away(registry: Registry, delivery: BackEnd, leaves: Leaves, lock: Lock, run_id: str) -> bool:
+    """Have the candidate go, and the canary be over; whether it was still where it was.
 
     Raises:
         PipelineError: Something cannot be reached or refuses; call again.
     """
+    seen = leaves.canary
+    place: dict[str, Any] = {"model": seen.model, "environment": seen.environment, "run_id": run_id, "fence": lock.fence}
     with registry.client() as client:
-        now = client.canaries.get(canary.model, canary.environment)
-        if now is None or (now.run_id, now.canary, now.open) != (canary.run_id, canary.canary, True):
+        now = client.canaries.get(seen.model, seen.environment)
+        if now is None or (now.run_id, now.canary, now.phase) != (seen.run_id, seen.canary, seen.phase):
             return False
-        delivery.leave(canary.model, canary.stable, Provenance(run_id=run_id, reason="it was kept for as long as was asked for"))
-        reason = f"{canary.canary[:12]} serves, and {canary.stable[:12]} is kept no longer"
-        client.canaries.end(
-            model=canary.model, environment=canary.environment, run_id=run_id, fence=lock.fence, outcome="promoted", reason=reason
-        )
+        if now.weight + now.shadow:
+            client.canaries.change(**place, weight=0, shadow=0, until=now.until, reason=leaves.reason)
+        delivery.leave(seen.model, leaves.fingerprint, Provenance(run_id=run_id, reason=leaves.reason))
+        client.canaries.end(**place, outcome=leaves.outcome, reason=leaves.reason)
         return True
