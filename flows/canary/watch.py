@@ -35,8 +35,8 @@ class Next:
     heeds: datetime | None = None
 
 
-#: For how long none of its pods may be ready, in seconds: a probe that fails once is no end, but whoever is sent there meets nobody, and what
-#: does not answer counts nothing that could be judged.
+#: For how long none of its pods may be ready, in seconds: a probe that fails once is no end, but whoever is sent there meets nobody, and
+#: what does not answer counts nothing that could be judged.
 DOWN_SECONDS = 30.0
 
 
