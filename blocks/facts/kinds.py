@@ -120,6 +120,7 @@ REPEATED = (EventKind.DEGRADED, EventKind.RECOVERED, EventKind.REVALIDATED, Even
 
 #: The groups that statements of the registry ask for, by the names of their parameters.
 GROUPS: Mapping[str, list[EventKind]] = {
+    "beginnings": list(BEGINNINGS),
     "steps": list(STEPS),
     "settling": list(SETTLING),
     "passed": list(PASSED),

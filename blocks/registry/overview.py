@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from blocks.facts.kinds import BEGINNINGS, EventKind
+from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event, Status
 from blocks.registry.chain import ArchivedPart, ChainedEvent, ChainHead, EventProof, prove
 from blocks.registry.documents import StoredEvidence
@@ -161,7 +161,7 @@ class Overview:
 
     def candidates_of(self, model: str, limit: int) -> list[BegunCandidate]:
         """The candidates of the model that runs took into their hands, the latest first."""
-        return self._session.rows("model_candidates", BegunCandidate, {"model": model, "beginnings": list(BEGINNINGS), "limit": limit})
+        return self._session.rows("model_candidates", BegunCandidate, {"model": model, "limit": limit})
 
     def history(self, model: str, kinds: Collection[EventKind], limit: int) -> list[Event]:
         """The model's events of these kinds, the latest first."""

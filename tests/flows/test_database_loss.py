@@ -7,6 +7,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from flows.release import release
 from tests.flows.conftest import Site
 from tests.flows.processes import executed, until
+from tests.support.waiting import HANGS_SECONDS
 
 
 def test_a_release_outlives_a_restart_of_its_database(site: Site) -> None:
@@ -21,7 +22,7 @@ def test_a_release_outlives_a_restart_of_its_database(site: Site) -> None:
             until(lambda: any("cannot be reached" in log.message for log in site.client.read_logs(told, limit=200)), process)
         finally:
             site.world.postgres.start()
-        process.wait(120)
+        process.wait(HANGS_SECONDS)
 
     # then the release goes on when it is back, and nothing is recorded twice
     state = site.client.read_flow_run(run.id).state

@@ -15,6 +15,7 @@ from flows.cli.follow import Follower, stopped
 from flows.plan import plan
 from flows.runtime.client import Progress
 from tests.flows.conftest import Site
+from tests.support.waiting import HANGS_SECONDS
 
 
 @task(name="last step")
@@ -37,9 +38,9 @@ def test_the_last_step_is_shown_though_the_run_ended_before_it(site: Site) -> No
     follow = Follower(run.id, Console(file=written)).until
     follower = threading.Thread(target=contextvars.copy_context().run, args=(follow, enough))
     follower.start()
-    assert looked.wait(60)
+    assert looked.wait(HANGS_SECONDS)
     site.client.set_task_run_state(step.id, Completed(), force=True)
-    follower.join(60)
+    follower.join(HANGS_SECONDS)
 
     # then it is shown
     assert "Completed" in written.getvalue()

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from sandbox.forks import Forks
 from sandbox.hub import Fault, Hub
 from tests.prefetch.conftest import SEGMENT, Ended, Node, Wanted, shards
 from tests.support.cache import CachingProxy
+from tests.support.waiting import until
 
 #: All of them listen on one port, each on an address of its own.
 PORT = 8444
@@ -161,10 +161,7 @@ def test_one_that_stands_still_in_the_middle_is_done_without_and_goes_on_when_it
     hub.faults.clear()
 
     # when the others are done, then it goes on with what they have
-    deadline = time.monotonic() + 120
-    while not all(made.wanted[rank].is_whole() for rank in (0, 2)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: all(made.wanted[rank].is_whole() for rank in (0, 2)), pause_seconds=0.1)
     processes[1].send_signal(signal.SIGCONT)
 
     assert [result.event for result in ended(processes)] == ["complete"] * 3
@@ -185,10 +182,8 @@ def test_two_releases_on_one_node_at_once_with_contents_in_common(fleet: Any) ->
 
 
 def _until_some_is_noted(wanted: Wanted) -> None:
-    journals, deadline = wanted.node.store / ".parts", time.monotonic() + 60
-    while not any(len(path.read_text().splitlines()) > 4 for path in journals.glob("*.journal")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    journals = wanted.node.store / ".parts"
+    until(lambda: any(len(path.read_text().splitlines()) > 4 for path in journals.glob("*.journal")), pause_seconds=0.01)
 
 
 def test_a_stranger_gets_nothing_and_holds_nobody_up(fleet: Any, tmp_path: Path) -> None:

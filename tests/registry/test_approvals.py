@@ -11,6 +11,7 @@ import pytest
 
 from blocks.registry import Gate, RegistryClient
 from blocks.registry.events import Appended
+from tests.support.waiting import HANGS_SECONDS
 
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
 GATE = Gate(run_id="run-1", name="production-abc", model="tiny", environment="production", fingerprint="f" * 64)
@@ -66,7 +67,7 @@ def test_two_answers_with_one_code_at_once(dsn: str) -> None:
     def give(number: int) -> None:
         gate = Gate(run_id=f"run-{number}", name="g", model="tiny", environment="production", fingerprint="f" * 64)
         with RegistryClient(dsn) as client:
-            start.wait(10)
+            start.wait(HANGS_SECONDS)
             events.append(answer(client, 1, gate=gate).event.kind)
 
     threads = [threading.Thread(target=give, args=(number,)) for number in range(4)]

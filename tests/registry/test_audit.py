@@ -16,6 +16,7 @@ from blocks.registry import NotProven, RegistryClient, proven, written
 from blocks.registry.chain import BEGINNING, ChainedEvent, ChainHead
 from blocks.registry.migrate import apply
 from blocks.registry.statements import migrations
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -208,7 +209,7 @@ def test_many_writers_make_one_chain(dsn: str) -> None:
 
     def write(writer: int) -> None:
         with RegistryClient(dsn) as client:
-            start.wait(10)
+            start.wait(HANGS_SECONDS)
             for number in range(25):
                 client.events.add("step", run_id=f"r{writer}", detail={"number": number})
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from blocks.errors import RegistryRejected
 from blocks.registry import Canary, RegistryClient
 from flows.cli.app import app
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -280,7 +281,7 @@ def test_routers_hear_of_each_share_and_of_nothing_else(trial: Trial, dsn: str) 
 
         def heard() -> list[str]:
             connection.execute("NOTIFY slipway_routes, 'end'")
-            return list(itertools.takewhile("end".__ne__, (notice.payload for notice in connection.notifies(timeout=60))))
+            return list(itertools.takewhile("end".__ne__, (notice.payload for notice in connection.notifies(timeout=HANGS_SECONDS))))
 
         acts: list[tuple[Callable[[], object], int]] = [
             (lambda: trial.change(phase="running"), 0),

@@ -25,6 +25,7 @@ from flows.errors import SpecInvalid
 from flows.spec.load import ROOT
 from tests.support.console import console, folder, token
 from tests.support.known_prefect import KnownPrefect
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -59,7 +60,7 @@ def world(tmp_path: Path, client: RegistryClient) -> Iterator[World]:
         headers = token(client, acts_as="ada", role="admin", models=["*"], environments=["*"])
         yield World(url=url, prefect=prefect, registry=client, secret=headers["Authorization"].removeprefix("Bearer "))
         server.should_exit = True
-        thread.join(10)
+        thread.join(HANGS_SECONDS)
 
 
 def test_status_is_told_at_once_without_prefect_and_without_a_database_driver(world: World, releases: Releases) -> None:
@@ -170,6 +171,6 @@ def test_a_redirect_takes_the_token_nowhere(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(SpecInvalid, match="no console of Slipway"):
             client.get("me")
         server.should_exit = True
-        thread.join(10)
+        thread.join(HANGS_SECONDS)
 
     assert asked == ["/api/v1/me"]

@@ -17,6 +17,7 @@ from blocks.registry import Entry, RegistryClient
 from blocks.registry.documents import digest
 from sandbox.serving import LoopThread
 from tests.support.candidates import fingerprint, register
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Databases, Releases
@@ -209,7 +210,7 @@ def test_a_backend_killed_in_the_middle_leaves_nothing_and_the_call_is_made_agai
         # Made again, the call waits again.
         wait_until(lambda: blocked(sql) == 1)
         assert releases.statuses() == {"a": "deploying"}
-    thread.join(30)
+    thread.join(HANGS_SECONDS)
 
     assert [entry.status for entry in done] == ["ready"]
     assert releases.kinds() == ["deploying", "ready"]

@@ -249,7 +249,7 @@ def test_an_event_whose_transaction_ended_late_is_counted(
         wait_until(lambda: not writing.is_alive() or waiting() == 1)
         early.execute(insert, ("early",))  # with a higher id than the late one
         early.commit()
-        writing.join(30)
+        writing.join(HANGS_SECONDS)
 
         seen = scrape(exporter, watch)
         assert seen["slipway_events_total", ("", "early")] == 2

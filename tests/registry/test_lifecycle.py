@@ -13,6 +13,7 @@ import pytest
 from blocks.errors import RegistryRejected
 from blocks.registry import EntryKey, RegistryClient
 from tests.support.candidates import register
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,7 +349,7 @@ def test_two_releases_that_end_at_once_leave_one_ready(releases: Releases, clien
     start = threading.Barrier(len(candidates))
 
     def end(candidate: str) -> None:
-        start.wait(10)
+        start.wait(HANGS_SECONDS)
         try:
             releases.ready(candidate, f"run-{candidate}")
         except RegistryRejected as error:
@@ -358,7 +359,7 @@ def test_two_releases_that_end_at_once_leave_one_ready(releases: Releases, clien
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(HANGS_SECONDS)
 
     assert len(refused) == 2
     assert sorted(releases.statuses().values()) == ["deploying", "deploying", "ready"]
@@ -386,8 +387,8 @@ def test_a_release_that_ends_while_another_is_ending_waits_for_its_turn(
         wait_until(lambda: waiting() == 1)
         second.start()
         wait_until(lambda: waiting() == 2 or not second.is_alive())
-    first.join(30)
-    second.join(30)
+    first.join(HANGS_SECONDS)
+    second.join(HANGS_SECONDS)
 
     assert releases.statuses() == {"a": "ready", "b": "deploying"}
     assert len(refused) == 1

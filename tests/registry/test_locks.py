@@ -12,6 +12,7 @@ import pytest
 
 from blocks.errors import RegistryRejected
 from blocks.registry import Lock, RegistryClient
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -155,14 +156,14 @@ def test_of_many_at_once_one_has_it(client: RegistryClient, dsn: str) -> None:
 
     def take(number: int) -> None:
         with RegistryClient(dsn) as own:
-            start.wait(10)
+            start.wait(HANGS_SECONDS)
             seen.append(own.locks.take(*PLACE, f"run-{number}"))
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(HANGS_SECONDS)
 
     assert len(seen) == 8
     assert len({(lock.run_id, lock.fence) for lock in seen}) == 1
@@ -189,8 +190,8 @@ def test_nobody_takes_over_in_the_middle_of_a_write(
         wait_until(lambda: waiting() == 1)
         taking.start()
         wait_until(lambda: waiting() == 2)
-    writing.join(30)
-    taking.join(30)
+    writing.join(HANGS_SECONDS)
+    taking.join(HANGS_SECONDS)
 
     assert releases.statuses() == {"a": "ready"}
     assert [lock.run_id for lock in taken] == ["run-2"]

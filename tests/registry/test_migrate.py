@@ -81,14 +81,14 @@ def test_several_migrators_at_once(empty_dsn: str) -> None:
 
     def migrate() -> None:
         with RegistryClient(empty_dsn) as client:
-            start.wait(10)
+            start.wait(HANGS_SECONDS)
             applied.extend(client.migrate())
 
     threads = [threading.Thread(target=migrate) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANGS_SECONDS)
 
     assert sorted(applied) == ALL
 
@@ -109,7 +109,7 @@ def test_a_migrator_waits_for_the_one_before(
         thread.start()
         wait_until(lambda: waiting() == 1)
         assert applied == []
-    thread.join(30)
+    thread.join(HANGS_SECONDS)
 
     assert applied == ALL
 

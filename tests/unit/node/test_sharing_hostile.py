@@ -18,9 +18,12 @@ from flows.node.sharing.peers import Asker, PeerBusy, PeerTrouble
 from flows.node.sharing.secret import client_context, server_context
 from flows.node.sharing.server import Held, Server
 from flows.weights.secret import share_secret
+from tests.support.waiting import HANGS_SECONDS
 
 PIECES = Pieces([3])
+DRIP_SECONDS = 0.03
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+DRIPS = int(2 * HANGS_SECONDS / DRIP_SECONDS)
 Answers = Callable[[bytes], Iterator[bytes]]
 
 
@@ -59,7 +62,7 @@ def peer(secret: Path) -> Iterator[Callable[..., tuple[Asker, tuple[str, int]]]]
 def dripped(data: bytes) -> Iterator[bytes]:
     for byte in data:
         yield bytes([byte])
-        time.sleep(0.03)
+        time.sleep(DRIP_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +89,12 @@ def test_whatever_it_says_is_trouble_and_nothing_worse(peer: Callable[..., tuple
 
 @pytest.mark.parametrize("what", ["head", "document", "piece"])
 def test_one_that_sends_a_byte_now_and_then_is_silent(peer: Callable[..., tuple[Asker, tuple[str, int]]], what: str) -> None:
-    said = {"head": b"HTTP/1.1 200 OK\r\n" + b"X-Long: 1\r\n" * 50, "document": HEAD % 500 + b" " * 500, "piece": b"x" * 500}[what]
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\nX-Slipway-Sha256: " + b"a" * 64 + b"\r\nX-Slipway-Origin: 0\r\n\r\n"
+    said = {
+        "head": b"HTTP/1.1 200 OK\r\nX-Long: " + b"1" * DRIPS,
+        "document": HEAD % DRIPS + b" " * DRIPS,
+        "piece": b"x" * DRIPS,
+    }[what]
+    head = HEAD[:-2] % DRIPS + b"X-Slipway-Sha256: " + b"a" * 64 + b"\r\nX-Slipway-Origin: 0\r\n\r\n"
     asker, address = peer(
         lambda _: dripped(said) if what != "piece" else (part for parts in ([head], dripped(said)) for part in parts), 0.3
     )
@@ -95,11 +102,11 @@ def test_one_that_sends_a_byte_now_and_then_is_silent(peer: Callable[..., tuple[
 
     asked: Callable[[], object] = partial(asker.work, address, 0, PIECES)
     if what == "piece":
-        asked = partial(asker.piece, address, 0, memoryview(bytearray(500)), 2, lambda: False)
-    # All of it would take 15 s. A busy machine may be silent itself: that is trouble in other words.
+        asked = partial(asker.piece, address, 0, memoryview(bytearray(DRIPS)), 2, lambda: False)
+    # All of it would take twice as long as what hangs. A busy machine may be silent itself: that is trouble in other words.
     with pytest.raises(PeerTrouble):
         asked()
-    assert time.monotonic() - begun < 7
+    assert time.monotonic() - begun < HANGS_SECONDS
 
 
 def test_one_that_is_busy_is_told_from_one_that_fails(peer: Callable[..., tuple[Asker, tuple[str, int]]]) -> None:

@@ -54,7 +54,7 @@ def compared(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
 def test_a_statement_names_kinds_and_groups_that_there_are(path: Path) -> None:
     assert in_sql(path) <= KINDS
-    assert set(re.findall(r"(?:= ANY|<> ALL)\(%\((\w+)\)s\)", path.read_text())) <= {*GROUPS, "kinds", "run_ids", "statuses"}
+    assert set(re.findall(r"(?:= ANY|<> ALL)\(%\((\w+)\)s\)", path.read_text())) <= {*GROUPS, "kinds", "run_ids", "sha256s", "statuses"}
 
 
 def test_programs_compare_with_declared_kinds_and_not_with_words() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from blocks.errors import PipelineError, RegistryRejected, RegistryUnreachable
 from flows.runtime.tasks import call, looks
+from tests.support.waiting import HANGS_SECONDS
 
 
 def test_a_task_that_waits_ends_when_its_run_is_told_to() -> None:
@@ -29,7 +30,7 @@ def test_a_task_that_waits_ends_when_its_run_is_told_to() -> None:
 
     asyncio.run(told_to_end())
 
-    assert ended.wait(10)
+    assert ended.wait(HANGS_SECONDS)
 
 
 def test_what_the_run_asks_is_asked_again_while_the_world_may_answer_otherwise() -> None:
