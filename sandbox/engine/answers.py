@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.engine.core import EngineCore, Step, TokenLogprobs
-from sandbox.engine.network import log_softmax
+from sandbox.engine.network import Network, log_softmax
 from sandbox.engine.raw import written
 from sandbox.engine.requests import Sampling, Streaming
 from sandbox.engine.structured import FREE, Structure, message
@@ -18,9 +18,10 @@ from sandbox.engine.structured import FREE, Structure, message
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One request, checked: its prompts as tokens and what to do with them. `echo` repeats the prompt before the text."""
+    """One request, checked: who answers, its prompts as tokens, and what to do with them. `echo` repeats the prompt before the text."""
 
     model: str
+    network: Network
     prompts: Sequence[Sequence[int]]
     sampling: Sampling
     streaming: Streaming
@@ -51,7 +52,7 @@ class Answer:
         """Return the JSON of the complete answer."""
         choices, generated = [], 0
         for index, prompt in enumerate(self._job.prompts):
-            async with aclosing(self._core.generate(prompt, self._job.sampling)) as steps:
+            async with aclosing(self._core.generate(prompt, self._job.sampling, self._job.network)) as steps:
                 taken = [step async for step in steps]
             generated += len(taken)
             choices.append(self._choice(index, prompt, taken))
@@ -76,7 +77,7 @@ class Answer:
                 text = self._tokenizer.decode(prompt)
                 yield self._event([{"index": index, "text": text, "logprobs": None, "finish_reason": None}])
             offset = len(self._tokenizer.decode(prompt)) if self._job.echo else 0
-            async with aclosing(self._core.generate(prompt, self._job.sampling)) as steps:
+            async with aclosing(self._core.generate(prompt, self._job.sampling, self._job.network)) as steps:
                 async for event, length in self._chunks(index, steps, offset):
                     offset += length
                     generated += 1
@@ -141,7 +142,7 @@ class Answer:
 
     def _of_prompt(self, prompt: Sequence[int], count: int) -> list[TokenLogprobs | int]:
         """Return what the model thought of the prompt's tokens; of the first it had nothing to go by."""
-        rows = log_softmax(self._core.model.network.prompt_logits(prompt))
+        rows = log_softmax(self._job.network.prompt_logits(prompt))
         return [prompt[0], *(self._core.report(row, token, count) for row, token in zip(rows, prompt[1:], strict=True))]
 
     def _text_logprobs(self, reported: Sequence[TokenLogprobs | int] | None, offset: int) -> dict[str, Any] | None:

@@ -9,12 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.engine.adapters import RANKS, Limits
+
 _FACTORS = {"": 1, "k": 1000, "m": 1_000_000, "K": 1024, "M": 1024**2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineArguments:
-    """What the command line asked for; `tools` is whether tool calls are on, which takes both of their options."""
+    """What the command line asked for.
+
+    `tools` is whether tool calls are on, which takes both of their options; `adapters` is how many are served, none without
+    `--enable-lora`; `loaded` are those that are loaded at the start, by name.
+    """
 
     model: Path
     served_names: tuple[str, ...]
@@ -29,6 +35,8 @@ class EngineArguments:
     seed: int
     shutdown_timeout_seconds: float
     tools: bool = False
+    adapters: Limits | None = None
+    loaded: tuple[tuple[str, str], ...] = ()
 
 
 def parse(arguments: Sequence[str]) -> EngineArguments:
@@ -49,6 +57,11 @@ def parse(arguments: Sequence[str]) -> EngineArguments:
     parser.add_argument("--shutdown-timeout", type=float, default=0.0)
     parser.add_argument("--enable-auto-tool-choice", action="store_true")
     parser.add_argument("--tool-call-parser")
+    parser.add_argument("--enable-lora", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--max-lora-rank", type=int, choices=RANKS, default=16)
+    parser.add_argument("--max-loras", type=_positive, default=1)
+    parser.add_argument("--max-cpu-loras", type=_positive)
+    parser.add_argument("--lora-modules", nargs="+", default=[], type=_named_path)
     _accept_without_effect(parser)
     # vLLM takes option names with underscores as well.
     named = parser.parse_args([_dashes(argument) for argument in arguments])
@@ -57,6 +70,9 @@ def parse(arguments: Sequence[str]) -> EngineArguments:
         parser.error("the folder of the model is missing")
     if named.enable_auto_tool_choice and not named.tool_call_parser:
         parser.error("--enable-auto-tool-choice requires --tool-call-parser")
+    kept = named.max_cpu_loras or named.max_loras
+    if kept < named.max_loras:
+        parser.error(f"max_cpu_loras ({kept}) must be >= max_loras ({named.max_loras}).")
     return EngineArguments(
         model=Path(folder),
         served_names=tuple(named.served_model_name) or (str(folder),),
@@ -71,6 +87,8 @@ def parse(arguments: Sequence[str]) -> EngineArguments:
         seed=named.seed,
         shutdown_timeout_seconds=named.shutdown_timeout,
         tools=named.enable_auto_tool_choice,
+        adapters=Limits(rank=named.max_lora_rank, slots=named.max_loras, kept=kept) if named.enable_lora else None,
+        loaded=tuple(named.lora_modules),
     )
 
 
@@ -114,6 +132,17 @@ def _tokens(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text} is not a number of tokens")
     return _positive(str(int(float(match[1]) * _FACTORS[match[2]])))
+
+
+def _named_path(text: str) -> tuple[str, str]:
+    """Read `NAME=PATH`, or JSON with both."""
+    if text.startswith("{"):
+        document = json.loads(text)
+        return str(document["name"]), str(document["path"])
+    name, separator, path = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=PATH")
+    return name, path
 
 
 def _share(text: str) -> float:

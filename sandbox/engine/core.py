@@ -13,7 +13,7 @@ from sandbox.engine.faults import Faults, FaultsView
 from sandbox.engine.grammar import Grammar
 from sandbox.engine.loading import LoadedModel
 from sandbox.engine.metrics import Metrics
-from sandbox.engine.network import Floats, log_softmax
+from sandbox.engine.network import Floats, Network, log_softmax
 from sandbox.engine.refusals import RequestRefused
 from sandbox.engine.requests import Sampling
 from sandbox.engine.tokenizer import TextStream
@@ -102,8 +102,14 @@ class EngineCore:
             self.metrics.finished["error"].inc()
             raise RequestRefused("EngineCore encountered an issue. See stack trace (above) for the root cause.", status=faults.error_status)
 
-    async def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Step, None]:
-        """Yield a step for each token. Close the generator to abort; use `aclosing` so that this happens at once."""
+    async def generate(self, prompt: Sequence[int], sampling: Sampling, network: Network) -> AsyncGenerator[Step, None]:
+        """Yield a step for each token. Close the generator to abort; use `aclosing` so that this happens at once.
+
+        Args:
+            prompt: The prompt's tokens.
+            sampling: How to choose.
+            network: What answers: the base, or the base with an adapter.
+        """
         limit = self.check_prompt(prompt, sampling)
         metrics, arrived = self.metrics, time.perf_counter()
         metrics.waiting.inc()
@@ -116,7 +122,7 @@ class EngineCore:
         self._occupy(1, len(prompt))
         try:
             metrics.queue_time.observe(started - arrived)
-            async for step in self._steps(prompt, sampling, limit):
+            async for step in self._steps(prompt, sampling, network, limit):
                 now = time.perf_counter()
                 if len(times) == 1:
                     metrics.time_to_first_token.observe(now - arrived)
@@ -152,13 +158,13 @@ class EngineCore:
         self.metrics.request_prompt_tokens.observe(prompt_tokens)
         self.metrics.request_generation_tokens.observe(generated)
 
-    async def _steps(self, prompt: Sequence[int], sampling: Sampling, limit: int) -> AsyncGenerator[Step, None]:
+    async def _steps(self, prompt: Sequence[int], sampling: Sampling, network: Network, limit: int) -> AsyncGenerator[Step, None]:
         tokens, text, grammar = list(prompt), _StoppingText(self.model, sampling), sampling.grammar
         seed = int(self._seeds.integers(2**32)) if sampling.seed is None else sampling.seed % 2**64
         generator = np.random.default_rng(seed)
         for count in range(1, limit + 1):
             faults = await self._suffer(first=count == 1)
-            logits = self.model.network.logits(tokens)
+            logits = network.logits(tokens)
             token = self._choose(self._constrained(logits, grammar), sampling, generator, faults, may_end=count > sampling.min_tokens)
             tokens.append(token)
             if grammar is not None and len(taken := self.model.tokenizer.bytes_of(token)) == 1:

@@ -11,8 +11,10 @@ from typing import Any
 
 import safetensors
 
+from sandbox.engine.adapters import Adapters
 from sandbox.engine.arguments import EngineArguments
 from sandbox.engine.network import Floats, Network, Shape
+from sandbox.engine.refusals import RequestRefused
 from sandbox.engine.tokenizer import Tokenizer
 from sandbox.engine.weights import unpack
 
@@ -30,7 +32,10 @@ class ModelUnusable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """Everything that answering needs. `fingerprint` is a short hash of the weights, `chat_template` is Jinja source."""
+    """Everything that answering needs. `fingerprint` is a short hash of the weights, `chat_template` is Jinja source.
+
+    `adapters` is none where the engine serves none.
+    """
 
     network: Network
     tokenizer: Tokenizer
@@ -39,6 +44,7 @@ class LoadedModel:
     sampling_defaults: Mapping[str, float]
     max_model_len: int
     fingerprint: str
+    adapters: Adapters | None = None
 
 
 def load(arguments: EngineArguments) -> LoadedModel:
@@ -73,15 +79,29 @@ def load(arguments: EngineArguments) -> LoadedModel:
     _check(tensors, shape)
     generation = _json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
+    network = Network(shape, tensors)
     return LoadedModel(
-        network=Network(shape, tensors),
+        network=network,
         tokenizer=_tokenizer(folder, shape),
         chat_template=_chat_template(folder, arguments.chat_template),
         end_tokens=frozenset([] if ends is None else ends if isinstance(ends, list) else [ends]),
         sampling_defaults={name: float(generation[name]) for name in ("temperature", "top_p", "top_k") if name in generation},
         max_model_len=max_model_len,
         fingerprint=fingerprint,
+        adapters=_adapters(arguments, network, tensors, config),
     )
+
+
+def _adapters(arguments: EngineArguments, network: Network, tensors: Mapping[str, Floats], config: Mapping[str, Any]) -> Adapters | None:
+    if arguments.adapters is None:
+        return None
+    adapters = Adapters(network, tensors, config, arguments.adapters, arguments.served_names)
+    for name, path in arguments.loaded:
+        try:
+            adapters.load({"lora_name": name, "lora_path": path})
+        except RequestRefused as refused:
+            raise ModelUnusable(f"ValueError: {refused.message}") from refused
+    return adapters
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +78,10 @@ def json_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def check_model(body: Mapping[str, Any], served_names: Sequence[str]) -> str:
-    """Return the model that is asked for; the first served name where the request names none."""
+def check_model(body: Mapping[str, Any], served_names: Sequence[str], adapters: Container[str] = ()) -> str:
+    """Return the model or the adapter that is asked for; the first served name where the request names none."""
     model = body.get("model") or served_names[0]
-    if model not in served_names:
+    if model not in served_names and model not in adapters:
         aliases = ", ".join(served_names)
         raise RequestRefused(f"The model `{model}` does not exist. Valid aliases: {aliases}.", status=404, param="model")
     return str(model)

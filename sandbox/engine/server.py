@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +20,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox.engine.adapters import Adapters
 from sandbox.engine.answers import Answer, Job
 from sandbox.engine.arguments import EngineArguments
 from sandbox.engine.core import EngineCore
+from sandbox.engine.network import Network
 from sandbox.engine.raw import exposition, written
 from sandbox.engine.refusals import RequestRefused
 from sandbox.engine.requests import check_model, json_body, messages, prompts, sampling, streaming
@@ -68,8 +70,15 @@ class EngineServer:
             "/v1/models": self._models,
             "/metrics": self._metrics,
         }
+        adapters: list[Route] = []
+        if os.environ.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "0").strip().lower() in ("1", "true"):
+            adapters = [
+                Route("/v1/load_lora_adapter", _refusals(self._load_adapter), methods=["POST"]),
+                Route("/v1/unload_lora_adapter", _refusals(self._unload_adapter), methods=["POST"]),
+            ]
         return Starlette(
             routes=[
+                *adapters,
                 *(Route(path, _refusals(handler), methods=["POST"]) for path, handler in posts.items()),
                 *(Route(path, handler, methods=["GET"]) for path, handler in gets.items()),
                 Route("/ping", self._health, methods=["GET", "POST"]),
@@ -105,14 +114,39 @@ class EngineServer:
             }
             for name in self._arguments.served_names
         ]
+        first = cards[0]
+        cards += [
+            {**first, "id": name, "root": path, "parent": first["id"], "max_model_len": None} for name, path in self._adapters.items()
+        ]
         return self._json({"object": "list", "data": cards})
+
+    @property
+    def _adapters(self) -> Mapping[str, str]:
+        """Those that are loaded: name → folder."""
+        return self._core.model.adapters.paths if self._core.model.adapters is not None else {}
+
+    def _network(self, name: str) -> Network:
+        adapters = self._core.model.adapters
+        return self._core.model.network if adapters is None else adapters.network(name)
+
+    async def _load_adapter(self, request: Request) -> Response:
+        return Response(self._loader().load(json_body(await request.body())))
+
+    async def _unload_adapter(self, request: Request) -> Response:
+        return Response(self._loader().unload(json_body(await request.body())))
+
+    def _loader(self) -> Adapters:
+        if self._core.model.adapters is None:
+            raise RequestRefused("Call to add_lora method failed: LoRA is not enabled.", status=500)
+        return self._core.model.adapters
 
     async def _completions(self, request: Request) -> Response:
         body = json_body(await request.body())
-        model = check_model(body, self._arguments.served_names)
+        model = check_model(body, self._arguments.served_names, self._adapters)
         encode = self._core.model.tokenizer.encode
         job = Job(
             model=model,
+            network=self._network(model),
             prompts=[encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts(body)],
             sampling=sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=False),
             streaming=streaming(body),
@@ -123,11 +157,12 @@ class EngineServer:
 
     async def _chat_completions(self, request: Request) -> Response:
         body = json_body(await request.body())
-        model = check_model(body, self._arguments.served_names)
+        model = check_model(body, self._arguments.served_names, self._adapters)
         wanted = structure(body, tools_on=self._arguments.tools)
         chosen = sampling(body, self._core.model.sampling_defaults, self._core.model.max_model_len, chat=True)
         job = Job(
             model=model,
+            network=self._network(model),
             prompts=[self._core.model.tokenizer.encode(self._render(body))],
             sampling=dataclasses.replace(chosen, grammar=wanted.grammar),
             streaming=streaming(body),
@@ -138,7 +173,7 @@ class EngineServer:
 
     async def _tokenize(self, request: Request) -> Response:
         body = json_body(await request.body())
-        check_model(body, self._arguments.served_names)
+        check_model(body, self._arguments.served_names, self._adapters)
         text = self._render(body) if "messages" in body else body.get("prompt")
         if not isinstance(text, str):
             raise RequestRefused("prompt must be a text", param="prompt")
@@ -147,7 +182,7 @@ class EngineServer:
 
     async def _detokenize(self, request: Request) -> Response:
         body = json_body(await request.body())
-        check_model(body, self._arguments.served_names)
+        check_model(body, self._arguments.served_names, self._adapters)
         (tokens,) = prompts({"prompt": [body.get("tokens")]})
         assert not isinstance(tokens, str)
         return JSONResponse({"prompt": self._core.model.tokenizer.decode(tokens, skip_special=False)})
