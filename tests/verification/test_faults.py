@@ -72,7 +72,6 @@ def test_inside_the_cluster_service_and_pods_are_reached_by_address(served: Serv
 )
 def test_a_fault_of_the_engine_fails(served: Served, faults: dict[str, Any], check: str, seen: str) -> None:
     served.faults(**faults)
-    begin = time.monotonic()
 
     verdict = served.verify(timeout_seconds=3.0 if check == "progress" else 20.0)
 
@@ -80,7 +79,7 @@ def test_a_fault_of_the_engine_fails(served: Served, faults: dict[str, Any], che
     # every fifth request fails: which check's that is depends on what was asked before
     assert seen in (wrong(verdict).get(check, "") if check else " ".join(wrong(verdict).values())), wrong(verdict)
     if check == "progress":
-        assert time.monotonic() - begin < 60, "a silent engine is asked once: thirty questions would take ninety seconds"
+        assert {measurement.kind for measurement in verdict.measurements} == {"identity", "stability"}, "a silent engine is asked once"
 
 
 def test_one_bad_answer_in_fifty_is_enough(served: Served) -> None:
