@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
+from blocks.errors import RegistryUnreachable
 from blocks.registry import Registry
-from flows.canary.tasks.steps import go_through
+from flows.canary.tasks.steps import give_up, go_through
 from flows.delivery.move import Move
 from flows.spec import CanaryStep, RolloutPolicy
 
@@ -59,3 +60,17 @@ def test_steps_that_were_done_are_not_done_again(releases: Releases, dsn: str) -
     client.canaries.change(**PLACE, run_id="run-2", phase="taking_over", weight=100)
     assert go_through.fn(move, 0, 5) is True
     assert go_through.fn(move, 1, 25) is True
+
+
+def test_a_canary_that_is_ready_on_record_is_not_given_up(releases: Releases, dsn: str) -> None:
+    releases.release("a1", "run-1")
+    releases.begin("b1", "run-2")
+    client, pair = releases.client, {"stable": releases.fingerprint("a1"), "canary": releases.fingerprint("b1")}
+    client.canaries.begin(**PLACE, **pair, endpoint="tiny-canary:8000", steps=[], run_id="run-2")
+    client.canaries.change(**PLACE, run_id="run-2", phase="running", weight=25)
+    client.canaries.change(**PLACE, run_id="run-2", phase="taking_over", weight=100)
+    releases.ready("b1", "run-2", helm_revision=3)
+
+    # the answer to the record was lost: nothing of the release is touched
+    give_up(taken_up(releases, dsn), RegistryUnreachable("no answer"))
+    assert client.canaries.get(**PLACE).phase == "taking_over"  # type: ignore[union-attr]  # it is there

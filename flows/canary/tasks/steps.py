@@ -53,7 +53,8 @@ def begin(move: Move, stable: str) -> None:
         last = client.canaries.get(move.candidate.model, move.environment.name)
         if last is not None and not last.open and (last.run_id, last.canary) == (move.run_id, move.candidate.fingerprint):
             _raise_again(last)
-        if last is not None and last.phase == "warm":
+        # One that serves by the record is over, though what it replaced may be there.
+        if last is not None and (last.phase == "warm" or (last.phase == "taking_over" and last.canary == stable)):
             client.canaries.end(**_place(move), outcome="promoted", reason=f"{move.candidate.short} is tried next")
         client.canaries.begin(
             **_place(move),
@@ -200,6 +201,9 @@ def give_up(move: Move, error: PipelineError) -> None:
         PipelineError: Something cannot be reached or refuses; the sweep does it then.
     """
     with move.registry.client() as client:
+        serving = client.current(move.candidate.model, move.environment.name)
+        if serving is not None and serving.fingerprint == move.candidate.fingerprint:
+            return  # it is ready on record, and the answer to that was lost
         canary = client.canaries.get(move.candidate.model, move.environment.name)
         if canary is not None and canary.open and canary.run_id == move.run_id and canary.weight + canary.shadow:
             client.canaries.change(**_place(move), weight=0, shadow=0, until=canary.until, reason=error.message[:4000])
