@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from flows.spec.approval import ApprovalPolicy
 from flows.spec.canary import CanaryStep, Minutes
@@ -94,8 +97,18 @@ class BehaviourPolicy:
     runs: Annotated[int, Field(ge=2, le=20)] = 3
 
 
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?")
+
+
+def _address(text: str) -> str:
+    with suppress(ValueError):  # a port beyond 65535, or half of the brackets of IPv6
+        if _ADDRESS.fullmatch(text) and urlsplit(text).hostname and urlsplit(text).port != 0:
+            return text
+    raise ValueError("must be where a router tells its metrics: http://HOST:PORT/PATH, without a password")
+
+
 #: Where a router tells what it has counted.
-RouterMetrics = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?$")]
+RouterMetrics = Annotated[str, AfterValidator(_address)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,7 @@ def explain(error: ValidationError, data: Any) -> tuple[Place, str]:
     if kind == "union_tag_invalid":
         return (*place, "kind"), f"must be one of {context['expected_tags']} (given: {context['tag']!r})."
     shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) and len(str(given)) < 120 else ""
-    return place, f"{_PATTERNS.get(str(context.get('pattern')), first['msg'])}{shown}."
+    return place, f"{_PATTERNS.get(str(context.get('pattern')), first['msg'].removeprefix('Value error, '))}{shown}."
 
 
 def _in_data(location: Place, data: Any) -> Place:

@@ -101,7 +101,7 @@ class Observer:
             try:
                 text = self._router(address)
                 seen[address] = router_counters(text, canary.model, canary.environment, whose)
-            except (httpx.HTTPError, UnicodeDecodeError, Unreadable):
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeDecodeError, Unreadable):
                 continue
         return seen
 
