@@ -125,12 +125,14 @@ class Router:
                 return await self._passed_on(request, canary, sent)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 pass  # nothing was sent, and the failure is counted: what serves answers instead
+            except httpx.TransportError as exc:
+                return _unanswered(model, exc)  # it may have been done, and is not asked for twice
         elif canary is not None and may_be_copied(sent.path, asked) and lies_below(point("shadow", canary.candidate, key), place.shadow):
             self._copy(canary, sent)
         try:
             return await self._passed_on(request, current, sent)
         except httpx.TransportError as exc:
-            return _error(502, f"the endpoint of {model} does not answer: {type(exc).__name__}")
+            return _unanswered(model, exc)
 
     async def _passed_on(self, request: Request, engines: Engines, sent: _Sent) -> Response:
         passing = Passing(self._metrics.series(sent.model, engines.candidate, "live", len(sent.body)))
@@ -179,6 +181,10 @@ class _Sent(NamedTuple):
     path: str
     body: bytes
     content_type: str
+
+
+def _unanswered(model: str, error: httpx.TransportError) -> Response:
+    return _error(502, f"the endpoint of {model} does not answer: {type(error).__name__}")
 
 
 def _error(status: int, message: str, param: str | None = None) -> Response:

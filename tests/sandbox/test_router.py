@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -452,8 +453,8 @@ class Engine:
 class Trial:
     """A router before two engines, the second of which is a canary."""
 
-    def __init__(self, router: Router, entries: psycopg.Connection, current: Engine, canary: Engine) -> None:
-        self.router, self.entries, self.current, self.canary = router, entries, current, canary
+    def __init__(self, router: Router, entries: psycopg.Connection, current: Engine, canary: Engine, places: dict[str, Target]) -> None:
+        self.router, self.entries, self.current, self.canary, self.places = router, entries, current, canary, places
 
     def share(self, weight: int, shadow: int = 0) -> None:
         self.entries.execute("UPDATE slipway_canaries SET weight = %s, shadow = %s", (weight, shadow))
@@ -474,22 +475,23 @@ class Trial:
 @pytest.fixture
 def trial(loop: LoopThread, postgres: Postgres, entries: psycopg.Connection) -> Iterator[Trial]:
     engines = {name: Engine(name, loop) for name in ("current", "canary")}
-    places = {
+    places: dict[str, Target] = {
         **{f"{name}:8000": (engine.server.url, {}, None) for name, engine in engines.items()},
         "gone:8000": ("http://127.0.0.1:9", {}, None),
     }
+    # Before the router loads: nobody is told of a row that is gone, which only a test does.
+    entries.execute("DELETE FROM slipway_canaries")
     router = Router(gateway(postgres), lambda endpoint: places.get(endpoint, places["current:8000"]), loop)
     router.start()
     enter(entries, "tiny", "current:8000")
     entries.execute("UPDATE model_registry_entries SET candidate_fingerprint = %s WHERE model_name = 'tiny'", ("a" * 64,))
-    entries.execute("DELETE FROM slipway_canaries")
     entries.execute(
         """INSERT INTO slipway_canaries
                (model_name, environment, run_id, stable_fingerprint, canary_fingerprint, canary_endpoint, began_at, since, phase)
            VALUES ('tiny', 'production', 'run', %s, %s, 'canary:8000', now(), now(), 'running')""",
         ("a" * 64, "c" * 64),
     )
-    yield Trial(router, entries, engines["current"], engines["canary"])
+    yield Trial(router, entries, engines["current"], engines["canary"], places)
     router.close()
     for engine in engines.values():
         engine.server.close()
@@ -537,6 +539,24 @@ def test_a_canary_that_cannot_be_reached_costs_no_request(trial: Trial) -> None:
 
     assert {trial.ask() for _ in range(3)} == {"current"}
     assert trial.counted("requests_total", candidate="c" * 64, traffic="live", outcome="error") == 3
+
+
+def test_a_canary_that_breaks_off_is_a_bad_gateway(trial: Trial) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as breaking:
+
+        def break_off() -> None:
+            connection, _ = breaking.accept()
+            connection.recv(65536)
+            connection.close()
+
+        threading.Thread(target=break_off, daemon=True).start()
+        trial.places["breaking:8000"] = (f"http://127.0.0.1:{breaking.getsockname()[1]}", {}, None)
+        trial.entries.execute("UPDATE slipway_canaries SET canary_endpoint = 'breaking:8000'")
+        trial.share(100)
+
+        answer = _http().post(f"{trial.router.url}/v1/completions", json={"model": "tiny"})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (502, "BadGatewayError")
+    assert trial.counted("requests_total", candidate="c" * 64, outcome="error") == 1
 
 
 def test_idle_connections_are_closed_when_an_endpoint_is_another_candidates(trial: Trial) -> None:
