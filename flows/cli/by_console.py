@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import typer
@@ -15,7 +16,26 @@ from flows.cli.console_client import URL, ConsoleClient
 from flows.cli.output import say, say_json
 from flows.errors import SpecInvalid
 
+Asked = TypeVar("Asked")
+More = ParamSpec("More")
+
+#: What `slipway approvals` calls what a request has.
+_TEXTS = {"run": "run_id", "model": "model", "environment": "environment", "candidate": "fingerprint", "requester": "requester"}
+
 _MOMENTS = ("verified_at", "last_health_check_at", "created_at", "updated_at")
+
+
+def _understood(ask: Callable[Concatenate[ConsoleClient, More], Asked]) -> Callable[Concatenate[ConsoleClient, More], Asked]:
+    """Makes a sentence of it that something else answers where the console should be: JSON, but not its own."""
+
+    @wraps(ask)
+    def asked(console: ConsoleClient, /, *args: More.args, **kwargs: More.kwargs) -> Asked:
+        try:
+            return ask(console, *args, **kwargs)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise console.no_console() from None
+
+    return asked
 
 
 def named(actor: str | None, console: ConsoleClient | None) -> str:
@@ -32,6 +52,7 @@ def named(actor: str | None, console: ConsoleClient | None) -> str:
     return actor or ""
 
 
+@_understood
 def entries(console: ConsoleClient, model: str | None) -> list[Entry]:
     """What serves where."""
     names = {field.name for field in fields(Entry)}
@@ -40,21 +61,40 @@ def entries(console: ConsoleClient, model: str | None) -> list[Entry]:
 
 
 def _value(name: str, value: Any) -> Any:
+    if name in ("model", "environment", "status"):
+        return _text(value)
     return datetime.fromisoformat(value) if name in _MOMENTS and value is not None else value
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _moment(value: Any) -> str | None:
+    if value is None:
+        return None
+    datetime.fromisoformat(value)
+    return _text(value)
+
+
+def _waiting(console: ConsoleClient) -> list[dict[str, Any]]:
+    found = console.get("approvals")
+    if not isinstance(found, list):
+        raise TypeError("no list")
+    return [dict(each["request"]) for each in found]
+
+
+@_understood
 def requests(console: ConsoleClient) -> list[dict[str, Any]]:
     """What waits for approval, as `slipway approvals` has it."""
-    found = [each["request"] for each in console.get("approvals")]
+    found = _waiting(console)
     return [
         {
-            "run": each["run_id"],
-            "model": each["model"],
-            "environment": each["environment"],
-            "candidate": each["fingerprint"],
-            "requester": each["requester"],
+            **{name: _text(each[its]) for name, its in _TEXTS.items()},
             "since": each["since"],
-            "expires_at": each["expires_at"],
+            "expires_at": _moment(each["expires_at"]),
             "frozen_until": each["frozen_until"],
             "approved_by": [event["actor"] for event in each["approvals"]],
         }
@@ -62,6 +102,7 @@ def requests(console: ConsoleClient) -> list[dict[str, Any]]:
     ]
 
 
+@_understood
 def run(console: ConsoleClient, what: str, body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[str, str]:
     """Start a run and follow it until it ends or waits for a person; its state's name and what that says, of one that did not succeed."""
     started = console.post(what, body)
@@ -85,9 +126,10 @@ def _steps(view: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": f"{step['name']} {lane['environment']}", "state": step["state"]} for lane in view["lanes"] for step in lane["steps"]]
 
 
+@_understood
 def answer(console: ConsoleClient, which: str, decision: str, reason: str, code: str | None) -> None:
     """Answer a request for approval, having said what it is."""
-    waiting = [each["request"] for each in console.get("approvals")]
+    waiting = _waiting(console)
     named = [each for each in waiting if which == each["run_id"] or which == _name(console, each["run_id"])]
     if len(named) != 1:
         runs = ", ".join(str(each["run_id"]) for each in waiting) or "none"
@@ -110,6 +152,7 @@ def _name(console: ConsoleClient, run_id: str) -> str:
     return str(console.get(f"releases/{quote(run_id)}")["run"]["name"])
 
 
+@_understood
 def switch(console: ConsoleClient, what: str, model: str, environment: str, reason: str, as_json: bool) -> None:
     """Take a model out of an environment, or put it back."""
     path = f"models/{quote(model, safe='')}/environments/{quote(environment, safe='')}/{what}"

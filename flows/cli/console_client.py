@@ -53,8 +53,9 @@ class ConsoleClient:
     def __init__(self, url: str, token: str) -> None:
         self.url = url
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        # A redirect would take the token elsewhere.
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        # A redirect would take the token elsewhere, as would a proxy what is sent in clear on this very machine.
+        handlers: list[Any] = [_NoRedirects] if url.startswith("https:") else [_NoRedirects, urllib.request.ProxyHandler({})]
+        self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str, **query: str) -> Any:
         """What is at the address below `/api/v1/`."""
@@ -96,6 +97,10 @@ class ConsoleClient:
                 return view
             time.sleep(_PAUSE_SECONDS)
 
+    def no_console(self, how: str = "") -> SpecInvalid:
+        """That it answers what no console of Slipway does."""
+        return SpecInvalid(f"What answers at {self.url} is no console of Slipway{how}: {URL} names it.")
+
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
         for attempt in range(1, _ATTEMPTS + 1):
             status, content, wait = self._send(method, path, body, headers)
@@ -106,8 +111,8 @@ class ConsoleClient:
             raise SpecInvalid(f"The console at {self.url} cannot be reached ({content.decode()}): {URL} names it.")
         try:
             found = json.loads(content)
-        except ValueError:
-            raise SpecInvalid(f"What answers at {self.url} is no console of Slipway (HTTP {status}): {URL} names it.") from None
+        except (ValueError, RecursionError):
+            raise self.no_console(f" (HTTP {status})") from None
         if status in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
             return found
         said = str(found.get("detail") or f"HTTP {status}") if isinstance(found, dict) else f"HTTP {status}"
@@ -119,12 +124,13 @@ class ConsoleClient:
         sent = {**self._headers, **headers, **({} if content is None else {"Content-Type": "application/json"})}
         request = urllib.request.Request(f"{self.url}/api/v1/{path}", content, sent, method=method)  # noqa: S310  # held to be http or https
         try:
-            with self._opener.open(request, timeout=_PATIENCE_SECONDS) as response:
-                return response.status, response.read(_LONGEST), 0.0
-        except urllib.error.HTTPError as exc:
-            with exc:
-                wait = exc.headers.get("Retry-After", "1")
-                return exc.code, exc.read(_LONGEST), float(wait) if wait.isdecimal() else 1.0
+            try:
+                with self._opener.open(request, timeout=_PATIENCE_SECONDS) as response:
+                    return response.status, response.read(_LONGEST), 0.0
+            except urllib.error.HTTPError as exc:
+                with exc:  # its body may break off, too
+                    wait = exc.headers.get("Retry-After", "1")
+                    return exc.code, exc.read(_LONGEST), float(wait) if wait.isdecimal() else 1.0
         except (OSError, http.client.HTTPException) as exc:
             reason = getattr(exc, "reason", exc)
             return 0, str(getattr(reason, "strerror", None) or type(reason).__name__).encode(), 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -14,6 +15,9 @@ from cryptography.fernet import Fernet
 from flows.errors import SpecInvalid
 
 Network = IPv4Network | IPv6Network
+
+#: A host with or without a port, as a browser sends it.
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 #: Fewest characters of a secret that a proxy proves itself by: of 64 signs, 192 bits.
 SHORTEST_SECRET = 32
@@ -113,14 +117,21 @@ def _oidc(variables: Mapping[str, str]) -> OidcSettings | None:
     issuer = variables.get("SLIPWAY_OIDC_ISSUER")
     if not issuer:
         return None
-    parts = urlsplit(issuer)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not issuer.isprintable():
-        raise SpecInvalid(f"SLIPWAY_OIDC_ISSUER is {issuer[:200]!r}: it must be an address such as https://login.example.com/realm.")
-    if parts.scheme == "http" and not _is_here(parts.hostname):
+    wrong = SpecInvalid(f"SLIPWAY_OIDC_ISSUER is {issuer[:200]!r}: it must be an address such as https://login.example.com/realm.")
+    try:
+        parts = urlsplit(issuer)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        raise wrong from None
+    if not usable or parts.query or parts.fragment or not issuer.isascii() or not issuer.isprintable() or " " in issuer:
+        raise wrong
+    if parts.scheme == "http" and not _is_here(str(parts.hostname)):
         raise SpecInvalid("SLIPWAY_OIDC_ISSUER must be an https address: what it answers decides who somebody is.")
     client_id, secret = variables.get("SLIPWAY_OIDC_CLIENT_ID"), _secret(variables, "SLIPWAY_OIDC_CLIENT_SECRET_FILE")
     if not client_id or not secret:
         raise SpecInvalid("SLIPWAY_OIDC_CLIENT_ID and SLIPWAY_OIDC_CLIENT_SECRET_FILE must say who the console is at SLIPWAY_OIDC_ISSUER.")
+    if "openid" not in (variables.get("SLIPWAY_OIDC_SCOPE") or "openid").split():
+        raise SpecInvalid("SLIPWAY_OIDC_SCOPE must hold openid: without it, no provider signs who somebody is.")
     found = OidcSettings(issuer=issuer, client_id=client_id, client_secret=secret)
     return OidcSettings(
         issuer=issuer,
@@ -142,7 +153,7 @@ def _origin(variables: Mapping[str, str]) -> str:
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.path in ("", "/")
     except ValueError:
         raise wrong from None
-    if not usable or parts.query or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable():
+    if not usable or parts.query or parts.fragment or "@" in parts.netloc or not _HOST.fullmatch(parts.netloc):
         raise wrong
     if parts.scheme == "http" and not _is_here(str(parts.hostname)):
         raise SpecInvalid("SLIPWAY_CONSOLE_URL must be an https address: over http, sessions could be read on the way.")
@@ -177,7 +188,7 @@ def _networks(variables: Mapping[str, str]) -> tuple[Network, ...]:
     found: list[Network] = []
     for text in variables.get("SLIPWAY_CONSOLE_PROXIES", "").replace(",", " ").split():
         try:
-            found.append(ip_network(text))
+            found.append(_network(text))
         except ValueError:
             raise SpecInvalid(f"SLIPWAY_CONSOLE_PROXIES: {text[:100]!r} is no address or network, such as 10.0.3.0/24.") from None
     if any(network.prefixlen == 0 for network in found):
@@ -185,8 +196,15 @@ def _networks(variables: Mapping[str, str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def _network(text: str) -> Network:
+    network = ip_network(text)
+    # An address of version 4 that is written as one of version 6 is met as one of version 4 (`is_proxy`).
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) and network.prefixlen >= 96 else None
+    return network if mapped is None else IPv4Network(f"{mapped}/{network.prefixlen - 96}")
+
+
 def _hours(variables: Mapping[str, str]) -> float:
-    text = variables.get("SLIPWAY_CONSOLE_SESSION_HOURS", "8")
+    text = variables.get("SLIPWAY_CONSOLE_SESSION_HOURS") or "8"
     try:
         hours = float(text)
     except ValueError:

@@ -135,19 +135,21 @@ class PrefectApi:
             raise SpecInvalid(message, prefect_status=answer.status)
         try:
             return json.loads(answer.content)
-        except ValueError as exc:
-            raise SpecInvalid(f"What answers at {self.url} is no Prefect API: PREFECT_API_URL usually ends in /api.") from exc
+        except (ValueError, RecursionError) as exc:
+            message = f"What answers at {self.url} is no Prefect API: PREFECT_API_URL usually ends in /api."
+            raise SpecInvalid(message, prefect_status=0) from exc
 
     def _send(self, path: str, body: Mapping[str, Any] | None) -> _Answer:
         content = None if body is None else json.dumps(body).encode()
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         try:
             request = urllib.request.Request(f"{self.url.rstrip('/')}{path}", content, headers)  # noqa: S310  # whatever the operator set
-            with self._opener.open(request, timeout=self._settings.api_request_timeout) as response:
-                return _Answer(status=response.status, content=response.read(), retry_after=None)
-        except urllib.error.HTTPError as exc:
-            with exc:
-                return _Answer(status=exc.code, content=exc.read(), retry_after=exc.headers.get("Retry-After"))
+            try:
+                with self._opener.open(request, timeout=self._settings.api_request_timeout) as response:
+                    return _Answer(status=response.status, content=response.read(), retry_after=None)
+            except urllib.error.HTTPError as exc:
+                with exc:  # its body may break off, too
+                    return _Answer(status=exc.code, content=exc.read(), retry_after=exc.headers.get("Retry-After"))
         except (OSError, http.client.HTTPException, ValueError) as exc:  # ValueError: it is no URL
             message = f"The Prefect API at {self.url} cannot be reached: start the server, or set PREFECT_API_URL to it."
             raise SpecInvalid(message, prefect_status=0) from exc

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from flows.errors import SpecInvalid
-from flows.spec.approval import plain_name
+from flows.spec.approval import same_name
 from flows.spec.types import STRICT
 
 #: What somebody may do, each also what those before it may.
@@ -64,8 +64,8 @@ class Grant:
         return "*" in self.models and "*" in self.environments
 
     def is_for(self, name: str, groups: Iterable[str]) -> bool:
-        """Whether it is theirs."""
-        return plain_name(name) in map(plain_name, self.people) or "*" in self.groups or not set(self.groups).isdisjoint(groups)
+        """Whether it is theirs. Only the case of plain letters does not count: what merely looks alike may be another's name."""
+        return same_name(name, self.people) or "*" in self.groups or not set(self.groups).isdisjoint(groups)
 
 
 @dataclass(frozen=True, kw_only=True)

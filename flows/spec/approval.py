@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -120,6 +121,23 @@ class Approvers:
     def called(self, name: str) -> Approver | None:
         """The approver of whom that is any name."""
         return next((approver for approver in self.approvers if approver.is_called(name)), None)
+
+    def signed_in(self, name: str) -> Approver | None:
+        """The approver who is signed in under that name, which is one of theirs by the letter (`same_name`)."""
+        return next((approver for approver in self.approvers if same_name(name, (approver.name, *approver.aliases))), None)
+
+
+def same_name(name: str, known: Iterable[str]) -> bool:
+    """Whether somebody of that name is one of those: what gives rights goes by the letter, but for outer white space and the case of ASCII.
+
+    (`plain_name` is for what takes rights away: it folds `ſ` and `s`, and a provider may let two people have these names.)
+    """
+    return _letters(name) in map(_letters, known)
+
+
+def _letters(name: str) -> str:
+    text = unicodedata.normalize("NFC", name).strip()
+    return text.lower() if text.isascii() else text
 
 
 def plain_name(name: str) -> str:

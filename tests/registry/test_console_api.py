@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,8 @@ from fastapi import FastAPI
 
 from blocks.facts.kinds import EventKind
 from blocks.registry import Gate, RegistryClient
+from flows.console.api import following
+from flows.runtime.prefect_api import _Answer
 from tests.support.console import Asking, console, folder, token
 from tests.support.known_prefect import KnownPrefect
 
@@ -318,6 +320,77 @@ def test_a_run_is_followed_until_it_ends(world: World) -> None:
     last = next(line.removeprefix("id: ") for line in answer.text.splitlines() if line.startswith("id: "))
     again = world("ada").get(f"/api/v1/releases/{run}/events", headers={"Last-Event-ID": last}).text
     assert "event: release" not in again
+
+
+@pytest.mark.parametrize("change", ["revoked", "less"])
+def test_a_stream_ends_with_the_right_to_it(tmp_path: Path, client: RegistryClient, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    class TakingAway(KnownPrefect):
+        """While it is asked about the run, somebody loses the right to see it."""
+
+        def _send(self, path: str, body: Mapping[str, Any] | None) -> _Answer:
+            if change == "revoked":
+                client.access.revoke_token(client.access.tokens()[0].id, "ada")
+            else:
+                folder(tmp_path, "grants: []")
+            return super()._send(path, body)
+
+    prefect = TakingAway()
+    run = prefect.add("release", {"model": MODEL, "environments": ["staging"]}, "RUNNING")
+    given = token(client, role="viewer") if change == "revoked" else {}
+    monkeypatch.setattr(following, "PAUSE_SECONDS", 0.0)
+
+    answer = Asking(console(folder(tmp_path, ACCESS), client, prefect), "" if given else "ada", headers=given).get(
+        f"/api/v1/releases/{run}/events"
+    )
+
+    assert answer.text.count("event: release") == 1
+    assert "event: end" not in answer.text
+
+
+def test_whoever_asks_for_what_is_not_there_is_not_told_what_is(world: World) -> None:
+    machine = world(headers=token(world.registry, models=["no-*"], environments=["st*"]))
+
+    for path, body in [
+        ("releases", {"model": "no-such", "environments": ["staging"]}),
+        ("releases", {"model": "no-such", "environments": ["stag"]}),
+        ("plans", {"model": "no-such", "environments": ["stag"]}),
+        ("rollbacks", {"model": "no-such", "environment": "stag", "reason": "because"}),
+    ]:
+        answer = machine.client.post(f"/api/v1/{path}", json=body, headers={**machine.headers, **key()})
+        assert answer.status_code == 422
+        assert "does not exist" in answer.json()["detail"]
+        assert MODEL not in answer.text
+        assert "production" not in answer.text
+
+
+def test_where_a_list_ends_does_not_tell_of_a_model_that_one_may_not_see(world: World) -> None:
+    for number in range(15):
+        world.registry.events.add("noticed", model="secret", environment="staging", run_id=f"run-{number}")  # type: ignore[arg-type]
+
+    assert world("vera").get("/api/v1/audit?model=secret&limit=1").json() == {"items": [], "next": None}
+    assert world("ada").get("/api/v1/audit?model=secret&limit=1").json()["next"]
+
+
+def test_of_a_run_one_sees_what_one_may(world: World) -> None:
+    run = world.prefect.add("release", {"model": MODEL, "environments": ["staging", "production"]}, "FAILED")
+    world.prefect.runs[run]["state"]["message"] = "production has no room"
+    machine = world(headers=token(world.registry))
+
+    for path in ("releases", f"releases/{run}"):
+        text = machine.get(f"/api/v1/{path}").text
+        assert "staging" in text
+        assert "production" not in text
+        assert "no room" in world("ada").get(f"/api/v1/{path}").text
+
+
+def test_an_approver_who_is_signed_in_under_another_of_their_names_is_told_that_they_may(world: World) -> None:
+    world.wait()
+
+    told = {name: world(name).get(f"/api/v1/approvals/{RUN}").json()[0]["you_may_not"] for name in ("dora", "otto", "ada")}
+
+    assert told["dora"] is None
+    assert "asked for this release" in told["otto"]
+    assert "not an approver" in told["ada"]
 
 
 def test_every_address_but_a_few_asks_who_it_is(world: World) -> None:

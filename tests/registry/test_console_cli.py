@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,3 +175,44 @@ def test_a_redirect_takes_the_token_nowhere(monkeypatch: pytest.MonkeyPatch) -> 
         thread.join(HANGS_SECONDS)
 
     assert asked == ["/api/v1/me"]
+
+
+GARBAGE = [
+    b"{}",
+    b"[]",
+    b"null",
+    b"[1]",
+    b'{"items": 1}',
+    b'{"items": [1]}',
+    b'{"items": [{}]}',
+    b"[" * 100_000,
+    b"\xff",
+    b'[{"request": {}}]',
+]
+COMMANDS = [["status"], ["approvals"], ["plan", MODEL], ["disable", "tiny", "--reason", "because"], ["approve", RUN, "--code", "123456"]]
+
+
+def test_what_answers_something_else_is_said_to_be_no_console(world: World) -> None:
+    said: list[bytes] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said[0])))
+            self.end_headers()
+            self.wfile.write(said[0])
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for said[:] in ([each] for each in GARBAGE):
+            for command in COMMANDS:
+                done = world(*command, SLIPWAY_URL=f"http://127.0.0.1:{server.server_port}", http_proxy="http://127.0.0.1:9")
+                told = done.exception.message if isinstance(done.exception, SpecInvalid) else repr((done.exception, done.output))
+                nothing = said == [b"[]"] and command[0] in ("approvals", "approve")
+                assert nothing or "no console of Slipway" in told, (said, command, told)
+        server.shutdown()

@@ -10,7 +10,6 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
 from authlib.oidc.core import CodeIDToken
 from fastapi import Request
-from joserfc.errors import JoseError
 from starlette.responses import RedirectResponse
 
 from blocks.wording import one_line
@@ -71,6 +70,8 @@ class SignIn:
         Raises:
             ProblemError: It is another browser's answer, or too old (400), or the provider says no, or something else than it must (502).
         """
+        if request.query_params.get("iss", self._settings.issuer) != self._settings.issuer:  # RFC 9207
+            raise ProblemError(400, "sign-in-failed", "The answer is another provider's: sign in again.")
         request.scope["session"] = dict(kept)
         with _explained():
             metadata = await self._load()
@@ -78,9 +79,11 @@ class SignIn:
             ours = {"iss": self._settings.issuer, "aud": self._settings.client_id}
             must = {claim: {"essential": True, "value": value} for claim, value in ours.items()}
             known = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
-            metadata["id_token_signing_alg_values_supported"] = [each for each in known if each in ALGORITHMS]
+            # Of an empty list it would take all that it knows.
+            metadata["id_token_signing_alg_values_supported"] = [each for each in known if each in ALGORITHMS] or ["RS256"]
             token = await self._client.authorize_access_token(request, claims_options=must, claims_cls=CodeIDToken, leeway=_LEEWAY)
-            claims = token.get("userinfo")
+            # What was not in a signed token, such as a `userinfo` beside it, says nothing.
+            claims = token.get("userinfo") if "id_token" in token else None
         if not claims:
             raise ProblemError(502, "sign-in-failed", "The provider gave no ID token: it must do OpenID Connect.")
         return self._name(claims), self._groups(claims)
@@ -121,6 +124,7 @@ class _explained:  # a context manager
             raise ProblemError(403, "sign-in-failed", f"Nobody was signed in: {one_line(str(exc.error), 100)}. Try again.") from exc
         if isinstance(exc, httpx2.HTTPError):
             raise ProblemError(502, "sign-in-failed", f"The provider could not be asked ({type(exc).__name__}): try again.") from exc
-        if isinstance(exc, JoseError | ValueError | KeyError | TypeError | RuntimeError) and not isinstance(exc, ProblemError):
+        # Whatever it is: what a provider answers is not ours, and the libraries take it apart without looking.
+        if isinstance(exc, Exception) and not isinstance(exc, ProblemError):
             detail = f"The provider answered what it must not ({type(exc).__name__}); nobody was signed in."
             raise ProblemError(502, "sign-in-failed", detail) from exc

@@ -20,13 +20,16 @@ def told_by_proxy(request: Request, settings: ConsoleSettings) -> tuple[str, tup
     peer = request.client.host if request.client is not None else ""
     if settings.proxy_secret is None or not settings.is_proxy(peer):
         return None
-    secrets, names = request.headers.getlist(SECRET), request.headers.getlist(USER)
-    # Once each: of two, a proxy in between and we might not mean the same.
-    if len(secrets) != 1 or len(names) != 1 or not hmac.compare_digest(secrets[0].encode(), settings.proxy_secret.encode()):
+    secrets, names, listed = (request.headers.getlist(each) for each in (SECRET, USER, GROUPS))
+    # Once each: of two, a proxy in between and we might not mean the same, and one of them may be what a client sent.
+    if len(secrets) != 1 or len(names) != 1 or len(listed) > 1:
         return None
-    # As bytes, headers have no encoding of their own; a proxy writes UTF-8.
-    name = names[0].encode("latin-1").decode("utf-8", "replace").strip()
+    if not hmac.compare_digest(secrets[0].encode("latin-1"), settings.proxy_secret.encode()):
+        return None
+    try:  # as bytes, headers have no encoding of their own; a proxy writes UTF-8
+        name, said = (text.encode("latin-1").decode().strip() for text in (names[0], "".join(listed)))
+    except UnicodeDecodeError:
+        return None
     if not 2 <= len(name) <= 100 or not name.isprintable():
         return None
-    groups = tuple(each.strip() for each in ",".join(request.headers.getlist(GROUPS)).split(",") if each.strip())
-    return name, groups[:200]
+    return name, tuple(each.strip() for each in said.split(",") if each.strip())[:200]

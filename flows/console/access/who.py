@@ -38,7 +38,7 @@ async def _sign_in(request: Request) -> Caller:
     settings: ConsoleSettings = request.app.state.settings
     limits = request.app.state.limits
     try:
-        found = await run_in_threadpool(_known, request, settings)
+        found = await run_in_threadpool(known, request)
     except ProblemError:
         limits.sign_ins.require(address_of(request.scope, settings), "requests without a sign-in")
         raise
@@ -50,12 +50,15 @@ async def _sign_in(request: Request) -> Caller:
     return found
 
 
-def _known(request: Request, settings: ConsoleSettings) -> Caller:
-    """By a token if one is sent, whatever else is: who sends one means it; then a proxy's word, then a session.
+def known(request: Request) -> Caller:
+    """Who asks, and what they may at this moment.
+
+    By a token if one is sent, whatever else is: who sends one means it; then by a proxy's word, then by a session.
 
     Raises:
         ProblemError: None of them is any good (401).
     """
+    settings: ConsoleSettings = request.app.state.settings
     services: Services = request.app.state.services
     if (secret := bearer(request)) is not None:
         return caller_of(services.registry, secret)

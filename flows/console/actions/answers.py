@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flows.approval.rules import Choice, why_not
 from flows.console.access.caller import Caller
 from flows.console.actions.once import Done, once
-from flows.console.actions.runs import about
+from flows.console.actions.runs import about, require_known
 from flows.console.edge.problems import ProblemError, not_found
 from flows.console.reads.requests import Waiting, read_waiting
 from flows.console.services import Services
@@ -16,7 +16,7 @@ from flows.spec import Approver
 
 def approver_of(services: Services, caller: Caller) -> Approver | None:
     """Who of `deployments/approvers.yaml` the caller is, under any of their names; none if nobody."""
-    return services.deployments.approvers().called(caller.name)
+    return services.deployments.approvers().signed_in(caller.name)
 
 
 def answer(services: Services, caller: Caller, key: str, run_id: str, *, gate: str, decision: Choice, code: str, reason: str) -> Done:
@@ -45,6 +45,7 @@ def answer(services: Services, caller: Caller, key: str, run_id: str, *, gate: s
         approver = approver_of(services, caller)
         if approver is None:
             raise ProblemError(403, "not-allowed", f"{caller.name} is no approver of deployments/approvers.yaml, nor an alias of one.")
+        require_known(services, "environment", waiting.environment)
         environment, approvers = services.deployments.environment(waiting.environment), services.deployments.approvers()
         why = why_not(approver.name, decision, reason, environment, approvers, waiting.requester, waiting.approvals)
         if why is not None:

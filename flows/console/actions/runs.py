@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from flows.console.access.caller import Caller
 from flows.console.access.who import require
@@ -47,7 +47,8 @@ def plan(services: Services, caller: Caller, key: str, *, model: str, revision: 
 def roll_back(services: Services, caller: Caller, key: str, *, model: str, environment: str, reason: str, to: str | None) -> Done:
     """Take the environment back; errors as of `release`."""
     require(caller, "operator", model, environment)
-    _require_known(services, environments=[environment])
+    require_known(services, "environment", environment)
+    services.deployments.environment(environment)
     parameters = {"model": model, "environment": environment, "reason": reason, "actor": caller.name, "to": to}
     return _start(services, caller, key, "rollback", parameters)
 
@@ -99,16 +100,24 @@ def _start(services: Services, caller: Caller, key: str, flow: str, parameters: 
 def _require_everywhere(services: Services, caller: Caller, model: str, environments: Sequence[EnvironmentName]) -> None:
     """Refuse who may not in one of the environments; of none named, all are meant."""
     known = [environment.name for environment in services.deployments.environments()]
-    for environment in environments or known:
+    for environment in environments or known or [""]:  # where none is known, only who may everywhere
         require(caller, "operator", model, environment)
     # Only now: who may not release a model need not know whether there is one.
-    _require_known(services, environments=environments)
+    for environment in environments:
+        require_known(services, "environment", environment)
+        services.deployments.environment(environment)
+    require_known(services, "model", model)
     services.deployments.model(model)
 
 
-def _require_known(services: Services, environments: Sequence[str]) -> None:
-    for environment in environments:
-        services.deployments.environment(environment)
+def require_known(services: Services, kind: Literal["model", "environment"], name: str) -> None:
+    """Refuse what `deployments/` does not name, without naming what it does: not all of that is for the caller to know.
+
+    Raises:
+        ProblemError: It does not (422).
+    """
+    if name not in services.deployments.names(f"{kind}s"):
+        raise ProblemError(422, "refused", f"There is no {kind} {name!r}: deployments/{kind}s/{name}.yaml does not exist.")
 
 
 def _touches(services: Services, run: Run) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from flows.console.api.inputs import (
 from flows.console.edge.problems import documented
 from flows.console.services import Services, services
 
-router = APIRouter(route_class=SignedInFirst, responses=documented(400, 409, 413, 502), tags=["actions"])
+router = APIRouter(route_class=SignedInFirst, responses=documented(400, 409, 413), tags=["actions"])
 
 Asked = Annotated[Services, Depends(services)]
 

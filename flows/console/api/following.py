@@ -14,16 +14,16 @@ from starlette.concurrency import run_in_threadpool
 
 from blocks.errors import PipelineError
 from flows.console.access.caller import Caller
-from flows.console.access.who import SignedIn
+from flows.console.access.who import SignedIn, known
 from flows.console.api.inputs import RunId
 from flows.console.edge.limits import Streams
-from flows.console.edge.problems import not_found
+from flows.console.edge.problems import ProblemError, not_found
 from flows.console.reads.release import ReleaseView
 from flows.console.reads.site import Reads, reads
 
 router = APIRouter(tags=["reads"])
 
-#: Seconds between two looks at the run, and the most that one stream lasts: then the browser opens another, and is asked anew who it is.
+#: Seconds between two looks at the run, and the most that one stream lasts: then the browser opens another.
 PAUSE_SECONDS, LONGEST_SECONDS = 2.0, 600.0
 
 _VIEW = TypeAdapter(ReleaseView)
@@ -50,11 +50,12 @@ async def follow(
     request: Request, run: RunId, caller: SignedIn, begun: Annotated[tuple[Reads, ReleaseView], Depends(watched)]
 ) -> AsyncIterator[ServerSentEvent]:
     """An event `release` holds what `GET /releases/{run}` answers; `end` comes when the run has ended. An `id` names what was told last."""
-    async for event in _told(run, caller, *begun, told=request.headers.get("Last-Event-ID", "")):
+    async for event in _told(request, run, caller, *begun):
         yield event
 
 
-async def _told(run: str, caller: Caller, read: Reads, view: ReleaseView, told: str) -> AsyncIterator[ServerSentEvent]:
+async def _told(request: Request, run: str, caller: Caller, read: Reads, view: ReleaseView) -> AsyncIterator[ServerSentEvent]:
+    told = request.headers.get("Last-Event-ID", "")
     loop = asyncio.get_running_loop()
     until = loop.time() + LONGEST_SECONDS
     while True:
@@ -70,7 +71,11 @@ async def _told(run: str, caller: Caller, read: Reads, view: ReleaseView, told: 
             return
         await asyncio.sleep(PAUSE_SECONDS)
         try:
-            found = await run_in_threadpool(read.release, caller.sees, run)
+            # Who has signed out, or may not see it any longer, is told nothing more.
+            now = await run_in_threadpool(known, request)
+            found = await run_in_threadpool(read.release, now.sees, run) if now.name == caller.name else None
+        except ProblemError:
+            return
         except PipelineError:
             yield ServerSentEvent(comment="the run cannot be asked for now")
             continue

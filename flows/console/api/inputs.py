@@ -30,6 +30,12 @@ def _plain(text: str) -> str:
     return text
 
 
+def _code(code: SecretStr) -> SecretStr:
+    if not (code.get_secret_value().isascii() and code.get_secret_value().isprintable()):
+        raise ValueError("must be what an authenticator shows")
+    return code
+
+
 #: Why somebody does something: text for people.
 Reason = Annotated[str, StringConstraints(min_length=3, max_length=2000, strip_whitespace=True), AfterValidator(_plain)]
 Revision = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
@@ -71,7 +77,7 @@ class Answer(Asked):
 
     decision: Literal["approve", "reject", "approve-emergency"]
     gate: str = Field(min_length=1, max_length=100, description="The request's `gate` as it was shown: the answer is for nothing else.")
-    code: SecretStr = Field(min_length=6, max_length=20, description="What your authenticator shows now.")
+    code: Annotated[SecretStr, AfterValidator(_code)] = Field(min_length=6, max_length=20, description="What your authenticator shows now.")
     reason: Annotated[str, StringConstraints(max_length=2000, strip_whitespace=True), AfterValidator(_plain)] = Field(
         default="", description="Why; a rejection and an emergency need one."
     )

@@ -15,7 +15,7 @@ from flows.console.edge.problems import Problem, documented
 from flows.spec.access import Role
 
 #: What any endpoint may answer.
-EVERYWHERE = documented(400, 401, 403, 404, 422, 429, 500, 503)
+EVERYWHERE = documented(400, 401, 403, 404, 422, 429, 500, 502, 503)
 
 _ABOUT = (
     "What Slipway knows, and what it may be asked to do. Errors are problem details (RFC 9457). Reads have entity tags; long lists come in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -19,19 +20,30 @@ PROBES = ("/healthz", "/readyz")
 
 
 def address_of(scope: Scope, settings: ConsoleSettings) -> str:
-    """The address that a request comes from: the peer's, or the one that a configured proxy forwards for.
+    """The address that a request comes from, as rates are counted by it: the peer's, or the one that a configured proxy forwards for.
 
-    Of `X-Forwarded-For` the last address counts that is no proxy of ours: what stands before it, anybody may have written.
+    Of `X-Forwarded-For` the last address counts that is no proxy of ours: what stands before it, anybody may have written. Of
+    IPv6 it is the network of 64 bits, of which whoever has one address has all.
     """
     client = scope.get("client")
     address = str(client[0]) if client else ""
     if not settings.is_proxy(address):
-        return address
+        return _counted(address)
     told = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
     for hop in reversed([each.strip() for each in told[-2000:].split(",")]):
         if hop and not settings.is_proxy(hop):
-            return hop[:64]
-    return address
+            return _counted(hop[:64])
+    return _counted(address)
+
+
+def _counted(address: str) -> str:
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, IPv4Address):
+        return address
+    return str(known.ipv4_mapped or f"{int(known) >> 64:x}::/64")
 
 
 class Gate:

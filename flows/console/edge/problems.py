@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from blocks.errors import PipelineError, Rejected, Transient
+from blocks.errors import PipelineError, RegistryRejected, RegistryUnreachable, Rejected, Transient
 from blocks.wording import one_line
 from flows.console.edge.requests import request_id
 from flows.errors import ReleaseUnderWay
@@ -70,12 +70,20 @@ def not_found(what: str) -> ProblemError:
 
 def of_ours(exc: PipelineError) -> ProblemError:
     """The problem that an error of ours is."""
+    # What the registry and Prefect say of themselves names their addresses, and may quote what was sent: those words are the log's.
+    if isinstance(exc, RegistryUnreachable):
+        _LOG.warning("%s", exc.message)
+        return ProblemError(503, "not-now", "The registry does not answer now: try again.", {"Retry-After": "5"})
+    if isinstance(exc, RegistryRejected) and "database" in exc.facts:
+        _LOG.error("%s", exc.message)
+        return ProblemError(502, "rejected", "The registry refused this; the console's log has why, under this request's id.")
+    if (status := exc.facts.get("prefect_status")) is not None:
+        _LOG.warning("%s", exc.message)
+        if status == 0 or status >= 500 or status in (408, 429):  # it is away, broken or busy
+            return ProblemError(503, "not-now", "Prefect does not answer now: try again.", {"Retry-After": "5"})
+        return ProblemError(502, "rejected", "Prefect refused this; the console's log has why, under this request's id.")
     if isinstance(exc, Transient):
         return ProblemError(503, "not-now", exc.message, {"Retry-After": "5"})
-    # Prefect is away (0), busy or broken; its own words about an address of this machine are the log's.
-    if (status := exc.facts.get("prefect_status")) is not None and (status == 0 or status >= 500 or status in (408, 429)):
-        _LOG.warning("%s", exc.message)
-        return ProblemError(503, "not-now", "Prefect does not answer now: try again.", {"Retry-After": "5"})
     if isinstance(exc, ReleaseUnderWay):
         return ProblemError(409, "under-way", exc.message)
     if isinstance(exc, Rejected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
@@ -14,10 +15,13 @@ from blocks.errors import PipelineError
 from blocks.facts import Node, Pod
 from blocks.facts.cluster import INSTANCE
 from flows.console.reads.known import Unknown
+from flows.errors import SpecInvalid
 from flows.naming import Slot, engine_name, release_name
 from flows.runtime.prefect_api import PrefectApi
 from flows.runtime.saved_blocks import block_settings
 from flows.spec import Environment
+
+_LOG = logging.getLogger(__name__)
 
 Seen = TypeVar("Seen")
 
@@ -70,7 +74,10 @@ class Clusters:
             try:
                 found[name] = answer.result(timeout=PAGE_SECONDS)
             except PipelineError as exc:
-                found[name] = Unknown(why=exc.message)
+                # What a cluster or Prefect says of itself names its address, which is nobody's business who looks at a page.
+                _LOG.warning("The cluster of %s cannot be asked: %s", name, exc.message)
+                ours = isinstance(exc, SpecInvalid) and "prefect_status" not in exc.facts
+                found[name] = Unknown(why=exc.message if ours else f"the cluster of {name} cannot be asked; the console's log has why")
             except TooLate:
                 found[name] = Unknown(why=f"the cluster of {name} did not answer within {PAGE_SECONDS:g} s")
         return found

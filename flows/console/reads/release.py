@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from blocks.facts import Pod
@@ -115,6 +115,7 @@ def read_release(
     seen = [name for name in wanted if may_see(run.model, name)]
     if not seen and not may_see(run.model, ""):
         return None
+    run = seen_run(run, wanted, may_see)
     events = [event for event in recorded if may_see(event.model or "", event.environment or "")]
     gated = [each.name for each in specs if each.approval.required]
     lanes = tuple(lane for lane in lanes_of(run, read_tasks(prefect, run_id), events, wanted, gated) if lane.environment in seen)
@@ -135,6 +136,15 @@ def read_release(
         events=tuple(events),
         log=_all_or(lambda: read_log(prefect, run_id), len(seen) == len(wanted)),
     )
+
+
+def seen_run(run: Run, wanted: Sequence[str], may_see: MaySee) -> Run:
+    """The run as somebody may see it: if not all of its environments, then those alone, and not what it says as a whole."""
+    seen = tuple(name for name in wanted if may_see(run.model, name))
+    if len(seen) == len(wanted):
+        return run
+    message = "what it says is of environments, too, that you may not see" if run.message else ""
+    return replace(run, message=message, environments=tuple(name for name in run.environments if name in seen))
 
 
 def environments_of(run: Run, events: Sequence[Event], known: Sequence[str]) -> list[str]:

@@ -111,10 +111,15 @@ def read_waiting(
 def may_not_approve(waiting: Waiting, deployments: Deployments, name: str) -> str | None:
     """Why somebody of that name may not approve it; None if they may, or it cannot be told before they answer."""
     policy = _policy(deployments, waiting.environment)
-    return no_right(name, policy.environment, policy.approvers, waiting.requester) if isinstance(policy, Policy) else None
+    if not isinstance(policy, Policy):
+        return None
+    approver = policy.approvers.signed_in(name)  # under any of their names; they sign with one
+    return no_right(approver.name if approver is not None else name, policy.environment, policy.approvers, waiting.requester)
 
 
 def _policy(deployments: Deployments, environment: str) -> Policy | Unknown:
+    if environment not in deployments.names("environments"):  # the error would name those that there are, also to who may not see them
+        return Unknown(why=f"deployments/environments/{environment}.yaml does not exist")
     try:
         return Policy(environment=deployments.environment(environment), approvers=deployments.approvers())
     except SpecInvalid as exc:

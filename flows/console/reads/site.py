@@ -16,7 +16,7 @@ from flows.console.reads.history import ModelHistory, read_history
 from flows.console.reads.known import Fresh, MaySee
 from flows.console.reads.nodes import NodesView, read_nodes
 from flows.console.reads.record import EVENTS, ProvenEvent, RecordFilter, RecordPage, read_event, read_record
-from flows.console.reads.release import ReleaseView, read_release
+from flows.console.reads.release import ReleaseView, read_release, seen_run
 from flows.console.reads.requests import Waiting, may_not_approve, read_waiting
 from flows.console.reads.routes import RouteRow, routes_of
 from flows.console.reads.runs import FLOWS, RUNS, RunPage, read_runs
@@ -103,7 +103,8 @@ class Reads:
         """Runs that the caller may see, the latest first: of one flow, or of all that people ask about."""
         page = read_runs(self._prefect, flows=[flow] if flow in FLOWS else FLOWS, offset=offset, limit=limit)
         known = self.environments()
-        seen = (run for run in page.runs if any(may_see(run.model, name) for name in (*(run.environments or known), "")))
+        wanted = ((run, run.environments or known) for run in page.runs)
+        seen = (seen_run(run, its, may_see) for run, its in wanted if any(may_see(run.model, name) for name in (*its, "")))
         return RunPage(runs=tuple(seen), next_offset=page.next_offset)
 
     def release(self, may_see: MaySee, run_id: str) -> ReleaseView | None:
@@ -128,6 +129,10 @@ class Reads:
 
     def record(self, may_see: MaySee, wanted: RecordFilter, *, before: int | None = None, limit: int = EVENTS) -> RecordPage:
         """Events, the latest first."""
+        # Where a page of what may not be seen ends would say that there is something.
+        places = (wanted.environment,) if wanted.environment else (*self._fleet.get().environments, "")
+        if wanted.model and not any(may_see(wanted.model, place) for place in places):
+            return RecordPage(events=(), before=None)
         return read_record(self._registry, may_see, wanted, before=before, limit=limit)
 
     def event(self, may_see: MaySee, event_id: int) -> ProvenEvent | None:

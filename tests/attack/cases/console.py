@@ -508,3 +508,41 @@ def parameter_tricks(shared: Shared) -> None:
             assert ada.get(f"/api/v1/{path}", params={"cursor": cursor}).status_code == 422, (path, cursor)
     for path in ("audit/9999999999999999999999", "audit/-1", "audit/1e5", "audit?limit=100000", "audit?limit=-1", "models?limit=0"):
         assert ada.get(f"/api/v1/{path}").status_code == 422, path
+
+
+@attacks("a name that only looks like somebody's, or groups that are told twice, give none of their rights")
+def names_that_look_alike() -> None:
+    with bare() as app:
+        for name in ("\uff41\uff44\uff41", "ad\u00aa", "\u0430da", "ada\u0301"):
+            headers = [(USER.encode(), name.encode()), (SECRET.encode(), PROXY_SECRET.encode())]
+            assert Asking(app).client.get("/api/v1/me", headers=headers).json()["grants"] == [], name
+        twice = [(USER, "eve"), (SECRET, PROXY_SECRET), (GROUPS, "administrators"), (GROUPS, "guests")]
+        assert Asking(app).client.get("/api/v1/me", headers=twice).status_code == 401
+
+
+@attacks("an error tells nobody where the registry and Prefect are, and not which models and environments there are")
+def telling_errors(shared: Shared) -> None:
+    app, prefect, registry = whole(shared)
+    machine = token(registry, models=["no-*"], environments=["st*"])
+    for body in ({"model": "no-such", "environments": ["staging"]}, {"model": "no-such", "environments": ["stag"]}):
+        text = Asking(app).client.post("/api/v1/releases", json=body, headers={**machine, **key()}).text
+        assert MODEL not in text, text
+        assert "production" not in text, text
+    prefect.down = True
+    nowhere = RegistryClient("postgresql://slipway@127.0.0.1:9/attack_registry")
+    away = console(folder(shared.new_folder(), ACCESS), nowhere, prefect)
+    for path in ("/readyz", "/api/v1/models", "/api/v1/releases", "/", "/runs"):
+        text = Asking(away, "ada").get(path).text
+        assert "127.0.0.1" not in text, (path, text)
+        assert "attack_" not in text, path
+
+
+@attacks("where a list of events ends says nothing of a model that one may not see")
+def telling_ends(shared: Shared) -> None:
+    app, _, registry = whole(shared)
+    for number in range(15):
+        registry.events.add(EventKind.APPROVED, model="canary-model", environment="staging", actor="vera", run_id=f"run-{number}")
+    tina = Asking(app, "tina")
+    for limit in (1, 2, 50):
+        assert tina.get(f"/api/v1/audit?model=canary-model&limit={limit}").json() == {"items": [], "next": None}, limit
+        assert "before=" not in tina.get("/record?model=canary-model").text

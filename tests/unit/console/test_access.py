@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from flows.console.access.proxy import SECRET, USER
+from flows.console.access.proxy import GROUPS, SECRET, USER
 from flows.console.access.who import signed_in
 from flows.console.settings import console_settings
 from flows.errors import SpecInvalid
@@ -73,6 +73,28 @@ def test_a_form_brings_the_token_in_a_field(app: FastAPI) -> None:
     assert plain.post("/api/v1/changes", data={"csrf": "other"}).status_code == 403
 
 
+def test_groups_are_told_once_and_in_utf_8(app: FastAPI) -> None:
+    known = {**ada_headers(), USER: "anybody"}
+
+    def grants(*listed: bytes) -> int:
+        headers = [(name.encode(), text.encode()) for name, text in known.items()] + [(GROUPS.encode(), each) for each in listed]
+        answer = Asking(app).client.get("/api/v1/me", headers=headers)
+        return len(answer.json()["grants"]) if answer.status_code == 200 else -1
+
+    assert grants(b"others, on-call") == 1
+    assert grants("Übung, on-call".encode()) == 1
+    assert grants(b"on-call", b"others") == -1, "one of them may be what a client sent"
+
+
+@pytest.mark.parametrize("name", ["ａｄａ", "ᵃᵈᵃ", "аda", "ad\u00aa"])
+def test_a_name_that_looks_like_anothers_has_none_of_their_rights(app: FastAPI, name: str) -> None:
+    headers = [(USER.encode(), name.encode()), (SECRET.encode(), PROXY_SECRET.encode())]
+
+    told = Asking(app).client.get("/api/v1/me", headers=headers).json()
+
+    assert (told["name"], told["grants"]) == (name, [])
+
+
 def ada_headers() -> dict[str, str]:
     return {USER: "ada", SECRET: PROXY_SECRET}
 
@@ -129,6 +151,10 @@ def test_grants_that_are_wrong_are_told_with_their_place(tmp_path: Path, access:
         ({"SLIPWAY_CONSOLE_PROXIES": "", "SLIPWAY_CONSOLE_PROXY_SECRET_FILE": ""}, "Nobody could sign in"),
         ({"SLIPWAY_OIDC_ISSUER": "http://login.test"}, "must be an https address"),
         ({"SLIPWAY_OIDC_ISSUER": "https://login.test"}, "SLIPWAY_OIDC_CLIENT_ID"),
+        ({"SLIPWAY_OIDC_ISSUER": "https://[::1"}, "SLIPWAY_OIDC_ISSUER is"),
+        ({"SLIPWAY_OIDC_ISSUER": "https://login.test:99999"}, "SLIPWAY_OIDC_ISSUER is"),
+        ({"SLIPWAY_CONSOLE_URL": "https://slip way.test"}, "SLIPWAY_CONSOLE_URL is"),
+        ({"SLIPWAY_CONSOLE_PROXIES": "::ffff:0:0/96"}, "would believe everybody"),
         ({"SLIPWAY_CONSOLE_SESSION_HOURS": "nan"}, "0.1 to 24"),
     ],
 )

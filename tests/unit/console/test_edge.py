@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from blocks.errors import PipelineError, RegistryRejected, RegistryUnreachable
 from flows.console.edge.limits import LARGEST_BODY, Buckets, Rate
+from flows.errors import SpecInvalid
 from tests.support.console import PROXY, Asking, console, folder
 
 
@@ -113,3 +115,36 @@ def test_buckets_fill_again_and_forget_whom_they_need_not_know() -> None:
     for number in range(100):
         buckets.take(f"name {number}")
     assert len(buckets) == 5
+
+
+ADDRESS = {"host": "db.internal", "port": 5432, "database": "registry"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RegistryUnreachable("the registry at db.internal:5432/registry cannot be reached: refused", **ADDRESS), 503),
+        (RegistryRejected("the registry at db.internal:5432/registry refuses the connection: no such role", **ADDRESS), 502),
+        (SpecInvalid("The Prefect API at http://db.internal:4200/api cannot be reached.", prefect_status=0), 503),
+        (SpecInvalid("The Prefect API at http://db.internal:4200/api refused: HTTP 401: no.", prefect_status=401), 502),
+        (SpecInvalid("The Prefect API at http://db.internal:4200/api refused: HTTP 422: code 123456.", prefect_status=422), 502),
+    ],
+)
+@pytest.mark.parametrize("path", ["/readyz", "/api/v1/me"])
+def test_nobody_is_told_where_the_registry_and_prefect_are(tmp_path: Path, error: PipelineError, status: int, path: str) -> None:
+    class Away:
+        def __getattr__(self, _: str) -> None:
+            raise error
+
+    answer = Asking(console(folder(tmp_path), Away()), headers={"Authorization": f"Bearer slipway_{'x' * 43}"}).get(path)
+
+    assert answer.status_code == status
+    for word in ("db.internal", "5432", "4200", "123456"):
+        assert word not in answer.text
+
+
+def test_whoever_has_an_address_of_version_6_has_its_network(app: FastAPI) -> None:
+    answers = [Asking(app, address=f"2001:db8::{number:x}").get("/api/v1/me").status_code for number in range(1, 40)]
+
+    assert answers[-1] == 429
+    assert Asking(app, address="2001:db8:0:1::1").get("/api/v1/me").status_code == 401

@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 from joserfc.jwk import RSAKey
 
+from flows.console.access.oidc import SignIn
 from flows.console.access.sessions import cookie_name
 from flows.console.access.signing_in import own_path
 from flows.console.settings import OidcSettings
@@ -254,3 +255,55 @@ def test_two_replicas_share_keys_alone(world: World, tmp_path: Path) -> None:
 
     assert second.get(where).status_code == 303
     assert second.get("/api/v1/me").json()["name"] == "ada"
+
+
+@dataclass
+class Saying(httpx2.AsyncBaseTransport):
+    """A provider that answers something else at one of its addresses."""
+
+    provider: Provider
+    path: str
+    content: bytes
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == self.path:
+            return httpx2.Response(200, content=self.content, headers={"Content-Type": "application/json"})
+        return await httpx2.ASGITransport(self.provider.app).handle_async_request(request)
+
+
+CONFIGURATION = "/.well-known/openid-configuration"
+UNSIGNED = b'{"access_token": "x", "token_type": "Bearer", "userinfo": {"preferred_username": "ada", "iss": "https://login.test"}}'
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (CONFIGURATION, b"[]"),
+        (CONFIGURATION, b"null"),
+        (CONFIGURATION, b"<html>"),
+        (CONFIGURATION, b"[" * 100_000),
+        (CONFIGURATION, b'{"issuer": "https://login.test", "authorization_endpoint": 1}'),
+        ("/keys", b"[]"),
+        ("/keys", b'{"keys": 1}'),
+        ("/keys", b'{"keys": [{"kty": "oct", "kid": "1", "k": "AAAA"}]}'),
+        ("/token", b"[]"),
+        ("/token", b'{"access_token": "x", "token_type": "Bearer", "id_token": 1}'),
+        ("/token", b'{"access_token": "x", "token_type": "Bearer", "id_token": "a.b.c"}'),
+        ("/token", UNSIGNED),
+    ],
+)
+def test_a_provider_that_answers_anything_else_signs_nobody_in(world: World, path: str, content: bytes) -> None:
+    world.app.state.sign_in = SignIn(OIDC, Saying(world.provider, path, content))
+
+    begun = world.browser.get("/sign-in")
+    answer = begun if path == CONFIGURATION else world.browser.get(world.at_provider(begun.headers["location"]))
+
+    assert answer.status_code in (403, 502), answer.text
+    assert not cookie_of(answer, SESSION)
+
+
+def test_the_answer_of_another_provider_is_none(world: World) -> None:
+    where = world.at_provider(world.begin())
+
+    assert world.browser.get(f"{where}&iss=https://evil.test").status_code == 400
+    assert world.browser.get(f"{where}&iss={ISSUER}").status_code == 303
