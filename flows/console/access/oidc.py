@@ -10,6 +10,7 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
 from authlib.oidc.core import CodeIDToken
 from fastapi import Request
+from joserfc.errors import JoseError
 from starlette.responses import RedirectResponse
 
 from blocks.wording import one_line
@@ -124,6 +125,9 @@ class _explained:  # a context manager
             raise ProblemError(403, "sign-in-failed", f"Nobody was signed in: {one_line(str(exc.error), 100)}. Try again.") from exc
         if isinstance(exc, httpx2.HTTPError):
             raise ProblemError(502, "sign-in-failed", f"The provider could not be asked ({type(exc).__name__}): try again.") from exc
+        if isinstance(exc, JoseError):
+            detail = f"The provider's token cannot be believed ({type(exc).__name__}); nobody was signed in."
+            raise ProblemError(502, "sign-in-failed", detail) from exc
         # Whatever it is: what a provider answers is not ours, and the libraries take it apart without looking.
         if isinstance(exc, Exception) and not isinstance(exc, ProblemError):
             detail = f"The provider answered what it must not ({type(exc).__name__}); nobody was signed in."
