@@ -13,8 +13,9 @@ from pydantic import Field
 
 from blocks.errors import PipelineError
 from blocks.hub import Hub
-from flows.approval.gate import Request, pass_gate, require_approved
+from flows.approval.gate import Request, pass_gate, pass_step, require_approved
 from flows.approval.rules import requester_refusal
+from flows.canary.tasks.steps import entered
 from flows.candidate.tasks import resolve
 from flows.delivery.move import Context
 from flows.delivery.tasks import deploy
@@ -121,7 +122,8 @@ async def _through(deployments: Deployments, model: Model, revision: str, hub: H
         await run(plan, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
     for context in left:
         about(environment=context.environment.name)
-        grant, asked = None, _request(deployments, context, candidate)
+        since = await call(entered, registry, candidate, context.environment.name, run_id)
+        grant, asked = None, _request(deployments, context, candidate, since)
         if context.environment.approval.required:
             # Outside of the lock, which would go stale: while people are asked the run has no process that could keep it.
             await _require_promotable(context, candidate)
@@ -135,7 +137,7 @@ async def _through(deployments: Deployments, model: Model, revision: str, hub: H
                 planned = await call(plan_release, context.blocks.cluster, context.blocks.helm, model, candidate, context.environment)
             move = context.move(candidate, planned, lock)
             try:
-                promoted = await promote(move, deploy, watch, verified, partial(require_approved, asked, grant))
+                promoted = await promote(move, deploy, watch, verified, partial(require_approved, asked, grant), partial(pass_step, asked))
             except PipelineError as exc:
                 # Still under the lock, so that nobody gets between the failure and the way back.
                 raise await recover(move, exc) from exc
@@ -144,7 +146,7 @@ async def _through(deployments: Deployments, model: Model, revision: str, hub: H
     return {"candidate": candidate.fingerprint, "environments": {name: proof.verdict.outcome for name, proof in verified.items()}}
 
 
-def _request(deployments: Deployments, context: Context, candidate: Candidate) -> Request:
+def _request(deployments: Deployments, context: Context, candidate: Candidate, entered_at: datetime | None) -> Request:
     return Request(
         registry=context.registry,
         deployments=deployments,
@@ -152,6 +154,7 @@ def _request(deployments: Deployments, context: Context, candidate: Candidate) -
         environment=context.environment,
         requester=context.requester,
         run_id=context.run_id,
+        entered_at=entered_at,
     )
 
 

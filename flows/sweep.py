@@ -12,8 +12,8 @@ from prefect.client.schemas.objects import State
 
 from blocks.errors import PipelineError
 from blocks.registry import OpenRequest, Registry
-from flows.approval.expiry import request_step
-from flows.approval.tasks.requests import close_request, formless_runs, open_requests, waiting_run, wake
+from flows.approval.expiry import is_to_wake, request_step
+from flows.approval.tasks.requests import close_request, formless_runs, open_requests, unwanted, waiting_run, wake
 from flows.record.lock import alone
 from flows.record.tasks import seal
 from flows.recovery.cleanup import clean_up_ended
@@ -58,6 +58,7 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
     wrong: list[PipelineError] = []
     parts: dict[str, Callable[[], Awaitable[tuple[dict[str, int], list[PipelineError]]]]] = {
         "Looking at what waits for people": partial(_look_at_requests, registry),
+        "Waking whose canary is to end": partial(_wake_unwanted, registry),
         "Waking what waits without a form": partial(_wake_formless, registry, form_seconds),
         # Before what is over is cleaned up: whom this gives up is cleaned up after in the same round.
         "Taking up what died": partial(resume_crashed, registry, deployments.names("models"), patience),
@@ -81,6 +82,15 @@ async def _sweep(deployments: Deployments, registry: Registry, patience: StallLi
 
 async def _seal(registry: Registry) -> tuple[dict[str, int], list[PipelineError]]:
     return {"sealed": await call(seal, registry)}, []
+
+
+async def _wake_unwanted(registry: Registry) -> tuple[dict[str, int], list[PipelineError]]:
+    done = 0
+    for canary in await call(unwanted, registry):
+        if is_to_wake(canary, await call(waiting_run, canary.run_id)):
+            await call(wake, canary.run_id)
+            done += 1
+    return {"unwanted": done}, []
 
 
 async def _wake_formless(registry: Registry, seconds: float) -> tuple[dict[str, int], list[PipelineError]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from blocks.facts.canary import Canary
 from blocks.facts.registry import OpenRequest
 
 
@@ -26,6 +27,11 @@ class WaitingRun:
     suspended: bool
     since: datetime
     answered: bool
+
+
+def is_to_wake(canary: Canary, run: WaitingRun | None) -> bool:
+    """Whether a run that waits for people is to be told that its canary is to end, once: a run that looks hears of it by itself."""
+    return run is not None and run.suspended and canary.wished_at is not None and run.since < canary.wished_at
 
 
 def request_step(request: OpenRequest, request_hours: float, run: WaitingRun | None, now: datetime) -> Literal["leave", "wake", "void"]:

@@ -14,6 +14,7 @@ from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from flows.approval.freeze import frozen_until
 from flows.approval.rules import ApprovalEvidence, Tally
+from flows.canary.asked import StepAsked
 from flows.candidate.changes import Change
 from flows.candidate.page import candidate_rows
 from flows.spec import Candidate, Environment
@@ -79,6 +80,29 @@ def approval_page(
         *verdict_rows(proofs),
         md(""),
         md("Resuming with *approve* deploys this candidate; with *reject* it ends the release."),
+    )
+
+
+def step_page(
+    candidate: Candidate, environment: Environment, decided_on: ApprovalEvidence, step: StepAsked, requester: str, deadline: datetime
+) -> Markdown:
+    """What a release manager reads above the form before a step of a canary: which share it is to get, and what was seen by now."""
+    takes_over = step.number == step.of - 1
+    return page(
+        md("## {}: {} for the canary in {}?", candidate.model, "everything" if takes_over else f"{step.weight} %", environment.name),
+        md(""),
+        *candidate_rows(candidate),
+        row("step", step.told),
+        row("its share while it waits", f"{step.now} %"),
+        row(f"serves in {environment.name}", code((decided_on.current or "")[:12])),
+        row("asked for by", requester or "nobody in particular"),
+        row("evidence", code(decided_on.sha256[:16])),
+        row("waits until", f"{deadline:%Y-%m-%d %H:%M} UTC"),
+        md(""),
+        step.page,
+        md(""),
+        md("It keeps its share while it waits, and nobody judges it meanwhile."),
+        md("Resuming with *approve* goes on with the step; *reject* ends the canary, and what serves gets all requests again."),
     )
 
 

@@ -263,7 +263,7 @@ def is_requester(approver: Approver, requester: str) -> bool:
 
 def requester_refusal(requester: str, environments: Sequence[Environment]) -> str | None:
     """Why a release must say who asks for it; none if it does or need not."""
-    strict = [e.name for e in environments if e.approval.required and not e.approval.requester_may_approve]
+    strict = [e.name for e in environments if e.asks_people and not e.approval.requester_may_approve]
     if strict and not plain_name(requester):
         return f"requester: say who asks for this release; {strict[0]} does not let the requester approve it."
     return None

@@ -42,6 +42,11 @@ def canary_page(model: str, environment: str, weight: int, verdict: Verdict, tra
     )
 
 
+def verdict_so_far(verdict: Verdict, trace: Trace) -> Markdown:
+    """The verdict without the picture, for the form of those who decide about the next step."""
+    return page(summary(verdict), md(""), *_lines(trace), md(""), *_table(verdict), *_notes(verdict))
+
+
 def summary(verdict: Verdict) -> Markdown:
     """The verdict in a sentence or two."""
     return md(

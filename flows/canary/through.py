@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from blocks.errors import PipelineError
-from flows.canary.tasks.steps import give_up, go_through, settle, take_over
+from flows.canary.asked import Ask
+from flows.canary.tasks.steps import give_up, go_through, settle, take_over, wait_before
 from flows.delivery.move import DeliveredRevision, Move
 from flows.errors import with_sentence
 from flows.runtime.tasks import call, foreseen, get_run_log, run
 
 
-async def by_steps(move: Move) -> DeliveredRevision:
+async def by_steps(move: Move, ask: Ask | None) -> DeliveredRevision:
     """Have the candidate get one share of the requests after the other while it is judged, and then the environment's endpoint.
+
+    Args:
+        move: What is tried where.
+        ask: Has people agree to a step, where the environment says that they must; none for what goes without them.
 
     Raises:
         CanaryHarmful, CanaryInconclusive, CanaryAborted: It does not take over; the message says why.
+        ApprovalDenied, ApprovalExpired: Nobody agreed to a step.
     """
+    promoted = False
     for number, step in enumerate(move.environment.rollout.steps):
+        if step.approval and ask is not None:
+            asked = await call(wait_before, move, number)
+            if asked is not None:
+                await ask(asked)
+                # Whoever promotes it is no approver: time is skipped, and never people.
+                promoted = False
         # With the last one it takes over.
-        if step.minutes is not None and await run(go_through, move, number, step.weight):
-            break
+        if step.minutes is not None and not promoted:
+            promoted = await run(go_through, move, number, step.weight)
     return await run(take_over, move)
 
 

@@ -95,6 +95,8 @@ def approvals(as_json: AsJson = False) -> None:
         until = f"{datetime.fromisoformat(row['expires_at']).astimezone(UTC):%Y-%m-%d %H:%M}Z" if row["expires_at"] else "nobody knows when"
         people = ", ".join(map(str, row["approved_by"])) or "nobody yet"
         say(f"{row['model']} to {row['environment']}: candidate {str(row['candidate'])[:12]}, asked for by {row['requester']}")
+        if row["step"]:
+            say(f"  before {row['step']} of its canary")
         say(f"  run {row['run']}, waits until {until}, approved by {people}")
         if row["frozen_until"]:
             say(f"  frozen until {row['frozen_until']}")
@@ -117,6 +119,7 @@ def _recorded() -> list[dict[str, Any]]:
                 "environment": request.environment,
                 "candidate": request.fingerprint,
                 "requester": request.detail.get("requester"),
+                "step": request.detail.get("step") or "",
                 "since": request.occurred_at.isoformat(),
                 "expires_at": (request.occurred_at + timedelta(hours=hours)).isoformat(),
                 "frozen_until": request.frozen_until.isoformat() if request.frozen_until else None,

@@ -93,6 +93,8 @@ def requests(console: ConsoleClient) -> list[dict[str, Any]]:
     return [
         {
             **{name: _text(each[its]) for name, its in _TEXTS.items()},
+            # A console of before knows none.
+            "step": _text(each.get("step", "")),
             "since": each["since"],
             "expires_at": _moment(each["expires_at"]),
             "frozen_until": each["frozen_until"],

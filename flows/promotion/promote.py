@@ -10,6 +10,7 @@ from prefect import Task
 
 from blocks.errors import EndpointRejected, PipelineError, Rejected
 from blocks.registry import Entry
+from flows.canary.asked import Ask
 from flows.canary.tasks import steps as canary
 from flows.canary.through import by_steps, ended_beside, settled
 from flows.delivery.move import DeliveredRevision, Move
@@ -50,6 +51,7 @@ async def promote(
     watch: Stopwatch,
     verified: dict[str, VerifiedEvidence],
     require_allowed: Callable[[], Awaitable[None]],
+    ask: Ask | None = None,
 ) -> Promoted:
     """Have the environment serve the candidate, prove that it answers there, and record it; a failure is recorded, too.
 
@@ -60,6 +62,7 @@ async def promote(
         verified: What this run has proven so far, by environment; this one is added, whatever the verdict, and all are published.
         require_allowed: Refuses what may not enter the environment (any longer): asked before anything there is touched, and before the
             cluster is told.
+        ask: Has people agree to a step of a canary; none for what goes back.
 
     Raises:
         PipelineError: Why it does not serve there.
@@ -97,7 +100,9 @@ async def promote(
             verified[move.environment.name] = proof
             require_passed(proof, move.where)
             if beside is not None:
-                delivered = await by_steps(move)
+                watch.add("canary", await call(canary.judged_before, move))
+                with watch.phase("canary"):
+                    delivered = await by_steps(move, ask)
             with watch.phase("record"):
                 await run(record, move, delivered, proof)
     except PipelineError as exc:

@@ -10,11 +10,12 @@ from datetime import datetime
 
 from blocks.facts import Pod
 
-#: What a release into one environment may take from its resolution to its record, in seconds; waiting for a person does not count.
+#: What a release into one environment may take from its resolution to its record, in seconds; waiting for a person, and the minutes for
+#: which a canary is judged, do not count.
 BUDGET_SECONDS = 600.0
 
 #: All phases in order. `schedule`, `pull` and `load` are read off the pods, in whole seconds as Kubernetes keeps them.
-PHASES = ("resolve", "plan", "prefetch", "deploy", "schedule", "pull", "load", "rollout", "warm-up", "verify", "record")
+PHASES = ("resolve", "plan", "prefetch", "deploy", "schedule", "pull", "load", "rollout", "warm-up", "verify", "canary", "record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +92,21 @@ def in_order(seconds: Mapping[str, float]) -> dict[str, float]:
     return {name: seconds[name] for name in PHASES if name in seconds}
 
 
+def counted_seconds(seconds: Mapping[str, float]) -> float:
+    """What of the phases counts towards the budget, in seconds: a canary takes what the environment's steps say."""
+    return sum(taken for name, taken in seconds.items() if name != "canary")
+
+
 class Stopwatch:
     """Takes the time of phases, beside those that were taken before; a phase that comes again adds to itself."""
 
     def __init__(self, seconds: Mapping[str, float] | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.seconds = dict(seconds or {})
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count what was measured elsewhere, such as by a process before this one."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -105,4 +115,4 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - begin
+            self.add(name, self._clock() - begin)

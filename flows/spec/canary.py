@@ -22,12 +22,14 @@ class CanaryStep:
     Attributes:
         weight: Share of the requests that the candidate answers, in per cent; with 100, which is the last step, it takes over.
         minutes: For how long it is judged at that share; the last step has none.
+        approval: Whether people must agree before it, by the environment's `approval`.
     """
 
     __pydantic_config__ = STRICT
 
     weight: Annotated[int, Field(ge=0, le=100)]
     minutes: Minutes | None = None
+    approval: bool = False
 
 
 def canary_problems(strategy: str, steps: Sequence[CanaryStep], shadow: int, keep_minutes: float) -> Iterator[tuple[Place, str]]:

@@ -249,6 +249,11 @@ class Environment:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def asks_people(self) -> bool:
+        """Whether people must agree, before a candidate enters or before a step of its canary."""
+        return self.approval.required or any(step.approval for step in self.rollout.steps)
+
+    @property
     def pull_secrets(self) -> tuple[str, ...]:
         """Secrets in the namespace with which every image of its pods is pulled, engine and Slipway's own program alike."""
         return tuple(self.values.get("image", {}).get("pullSecrets") or ())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
+from flows.record.phases import counted_seconds
 from flows.spec import LatencyPolicy
 from flows.text.svg import LogScale, line, rectangle, text
 from flows.verification.behaviour import Behaviour, Difference
@@ -94,8 +95,10 @@ def phases_plot(phases: Mapping[str, float], budget_seconds: float) -> Markup:
         parts.append(text(start + width + 6, top + 14, time(seconds), "start"))
         begin += seconds
     budget = f"the budget of {time(budget_seconds)}"
-    share = f"{total / budget_seconds:.1%} of {budget}" if budget_seconds else budget
-    parts.append(text(left, height - 8, f"{time(total)} in all, {share}", "start", "mark"))
+    counted = counted_seconds(phases)
+    share = f"{counted / budget_seconds:.1%} of {budget}" if budget_seconds else budget
+    which = f"{time(counted)} without the canary, " if counted < total else ""
+    parts.append(text(left, height - 8, f"{time(total)} in all, {which}{share}", "start", "mark"))
     return _svg(height, parts, "Where the time of the release went")
 
 

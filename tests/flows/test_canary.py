@@ -17,6 +17,7 @@ from flows.sweep import sweep
 from sandbox import models
 from tests.flows.conftest import Site
 from tests.flows.processes import executed
+from tests.flows.test_doctor import doctor
 from tests.flows.test_traffic import traffic
 from tests.support.waiting import until
 
@@ -47,16 +48,35 @@ def pods(site: Site) -> dict[str, str]:
 def test_a_canary_takes_over_by_steps_and_what_it_replaced_is_the_fastest_way_back(site: Site) -> None:
     # given a release that serves, and an environment that tries others beside it
     values: dict[str, Any] = {"replicas": 1, "preStopSleepSeconds": 1, "terminationGracePeriodSeconds": 30}
-    canary = {"strategy": "canary", "steps": STEPS, "inconclusive": "go_on", "keep_minutes": 60}
+    steps = [*STEPS[:-1], {"weight": 100, "approval": True}]
+    canary = {"strategy": "canary", "steps": steps, "inconclusive": "go_on", "keep_minutes": 60}
     site.edit("environments/development.yaml", values=values, rollout=canary)
-    assert site.release().is_completed()
+    people = [{"name": site.approver("ada"), "roles": ["release-manager"], "environments": ["development"]}]
+    site.edit("approvers.yaml", approvers=people)
+    assert site.release(requester="zoe").is_completed()
     first, (old_pod,) = served(site), pods(site)
 
     # when another candidate is released while people ask
     site.publish(knowledge=models.Knowledge().but(Japan="Kyoto"))
     with traffic(site) as answers:
-        ended = site.release()
+        run = site.start(release, model=site.model, environments=["development"], requester="zoe")
+        assert site.leg(release, run).name == "Suspended"
+
+        # then it keeps its share until somebody agrees to the last step, with no process and no lock
+        waits = canary_of(site)
+        assert (waits.phase, waits.weight, waits.step) == ("held", 60, 2)
+        assert served(site) == first
+        form = site.form(run)
+        assert "step 3 of 3 (100 % of the requests)" in form
+        assert "Judged by" in form
+        assert site.run(sweep).is_completed()
+        assert canary_of(site).phase == "held"
+        assert doctor(site) == {}
+        assert site.sign(run) == "ACCEPT"
+        ended = site.leg(release, run)
         assert ended.is_completed(), ended.message
+        granted = [event for event in site.events(run) if event.kind == "approval_granted"]
+        assert [event.detail["approvers"] for event in granted] == [[site.approver("ada")]]
 
     # then it got its share, then all of it, and none of the requests was lost; no pod of either has started again
     assert answers.failures == []

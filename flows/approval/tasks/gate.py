@@ -31,11 +31,20 @@ Ending = Literal[EventKind.APPROVAL_GRANTED, EventKind.APPROVAL_EXPIRED, EventKi
 
 
 @step
-def gather_evidence(registry: Registry, candidate: Candidate, environment: Environment, run_id: str) -> ApprovalEvidence:
+def gather_evidence(
+    registry: Registry, candidate: Candidate, environment: Environment, run_id: str, canary: Mapping[str, object] | None = None
+) -> ApprovalEvidence:
     """Keep what the approvers decide on as one document: the candidate, its verdict in the environment before, what it changes.
 
     The same facts make the same document, so that a run that wakes up finds its gate again; and its candidate, which is registered here
     at the latest.
+
+    Args:
+        registry: Where it is kept.
+        candidate: What is to be approved.
+        environment: Where.
+        run_id: The release.
+        canary: The step of the candidate's canary that is to be approved, with its verdict so far; none where it is to enter.
     """
     with registry.client() as client:
         client.candidates.register(candidate.fingerprint, candidate.document(), candidate.model, candidate.commit)
@@ -49,6 +58,7 @@ def gather_evidence(registry: Registry, candidate: Candidate, environment: Envir
             "current": current.fingerprint if current is not None else None,
             "changes": [asdict(change) for change in differs],
             "verdict_sha256": _verdict(client, candidate, environment, run_id),
+            **({"canary": canary} if canary is not None else {}),
         }
         plain = TypeAdapter(dict).dump_python(document, mode="json")
         sha256 = client.evidence.save("approval", plain)
@@ -68,12 +78,13 @@ def _verdict(client: RegistryClient, candidate: Candidate, environment: Environm
 
 
 @step
-def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: float) -> Event:
-    """Record that people are asked, and tell it to whoever listens."""
+def open_gate(registry: Registry, gate: Gate, subject: Subject, request_hours: float, step: str = "") -> Event:
+    """Record that people are asked, of a canary about which step, and tell it to whoever listens."""
+    about = {"step": step} if step else {}
     with registry.client() as client:
-        appended = client.approvals.mark(gate, EventKind.APPROVAL_REQUESTED, {**asdict(subject), "request_hours": request_hours})
+        appended = client.approvals.mark(gate, EventKind.APPROVAL_REQUESTED, {**asdict(subject), "request_hours": request_hours, **about})
     if appended.new:
-        _tell("requested", gate, requester=subject.requester)
+        _tell("requested", gate, requester=subject.requester, **about)
     return appended.event
 
 

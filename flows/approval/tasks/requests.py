@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
 from blocks.facts.kinds import BEGINNINGS, EventKind
-from blocks.registry import Gate, OpenRequest, Registry
+from blocks.registry import Canary, Gate, OpenRequest, Registry
 from flows.approval.expiry import WaitingRun
 from flows.runtime.client import CHANGING, all_runs
 from flows.runtime.forms import has_form, has_input
@@ -64,6 +64,13 @@ def formless_runs(registry: Registry, seconds: float) -> list[str]:
         # Another registry's runs may be on the same Prefect. Before a run asks people anything, it has one of these on record.
         ours = {event.run_id for event in client.runs.events(waiting, BEGINNINGS)}
         return [run_id for run_id, run in waiting.items() if run_id in ours and not has_form(prefect, run)]
+
+
+@step
+def unwanted(registry: Registry) -> list[Canary]:
+    """The canaries that wait and that somebody wants ended."""
+    with registry.client() as client:
+        return [canary for canary in client.canaries.open() if canary.phase == "held" and canary.wish == "abort"]
 
 
 @step

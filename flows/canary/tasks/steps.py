@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from prefect import task
 
 from blocks.errors import PipelineError
 from blocks.facts.canary import Canary
-from blocks.registry import RegistryClient
+from blocks.registry import Registry, RegistryClient
+from flows.canary.asked import StepAsked, is_begun
 from flows.canary.judge import Judge, Verdict
+from flows.canary.page import verdict_so_far
 from flows.canary.tasks.drain import drained
 from flows.canary.tasks.look import Observer
 from flows.canary.watch import Next, next_move
@@ -20,11 +23,11 @@ from flows.delivery.deliver import back_end
 from flows.delivery.engines import taken_over, with_weight
 from flows.delivery.move import DeliveredRevision, Move
 from flows.delivery.provenance import Provenance
-from flows.errors import CanaryAborted, CanaryHarmful, CanaryInconclusive
+from flows.errors import ApprovalDenied, ApprovalExpired, CanaryAborted, CanaryHarmful, CanaryInconclusive
 from flows.naming import engine_name
 from flows.rollout.tasks import await_rollout
 from flows.runtime.tasks import OBSERVES, looks, step
-from flows.spec import Environment
+from flows.spec import CanaryStep, Candidate, Environment
 
 #: Between two looks, in seconds: often enough to end harm at once, seldom enough for engines and registry.
 LOOK_SECONDS = 3.0
@@ -36,7 +39,13 @@ SHOWN_SECONDS = 30.0
 ALPHA = 0.05
 
 #: The word of the registry's record for each end that is our no.
-_OUTCOMES = {CanaryHarmful: "harmful", CanaryInconclusive: "inconclusive", CanaryAborted: "aborted"}
+_OUTCOMES = {
+    CanaryHarmful: "harmful",
+    CanaryInconclusive: "inconclusive",
+    CanaryAborted: "aborted",
+    ApprovalDenied: "aborted",
+    ApprovalExpired: "aborted",
+}
 
 
 @step
@@ -61,7 +70,7 @@ def begin(move: Move, stable: str) -> None:
             stable=stable,
             canary=move.candidate.fingerprint,
             endpoint=move.plan.canary_endpoint,
-            steps=[{"weight": each.weight, "minutes": each.minutes} for each in move.environment.rollout.steps],
+            steps=[_planned(each) for each in move.environment.rollout.steps],
             actor=move.requester or None,
         )
     # What an earlier canary left beside what serves, warm or half done, goes first: there are two slots.
@@ -69,6 +78,11 @@ def begin(move: Move, stable: str) -> None:
     beside = delivery.engines(move.candidate.model).beside
     if beside not in (None, move.candidate.fingerprint, stable):
         delivery.leave(move.candidate.model, beside or "", _provenance(move, "another candidate is tried"))
+
+
+def _planned(step: CanaryStep) -> dict[str, object]:
+    planned: dict[str, object] = {"weight": step.weight, "minutes": step.minutes}
+    return {**planned, "approval": True} if step.approval else planned
 
 
 def _raise_again(ended: Canary) -> None:
@@ -100,6 +114,7 @@ def go_through(move: Move, number: int, weight: int) -> bool:
             return canary.phase == "taking_over"
         kept: dict[str, Any] = dict(canary.judge)
         judge, extended = Judge.resumed(policy.harm, ALPHA, kept.get("judge") or {}), int(kept.get("extended") or 0)
+        before = _seconds(kept)
         if not judge.harmful:
             canary = _shifted(client, move, canary, number, weight)
         for waited in looks(math.inf, time.sleep, LOOK_SECONDS):
@@ -108,7 +123,8 @@ def go_through(move: Move, number: int, weight: int) -> bool:
             verdict = judge.verdict()
             found = next_move(canary, verdict, policy, extended, datetime.now(UTC), observer.down_seconds())
             extended += found.move == "extend"
-            client.canaries.save_judge(**_place(move), state={"judge": judge.state(), "extended": extended, "verdict": _told(verdict)})
+            state = {"judge": judge.state(), "extended": extended, "verdict": _told(verdict), "watched": round(before + waited, 3)}
+            client.canaries.save_judge(**_place(move), state=state)
             if found.move != "look" or waited - shown >= SHOWN_SECONDS:
                 observer.tell(canary, judge, verdict, found.reason)
                 shown = waited
@@ -122,10 +138,64 @@ def go_through(move: Move, number: int, weight: int) -> bool:
     return False
 
 
+@step
+def entered(registry: Registry, candidate: Candidate, environment: str, run_id: str) -> datetime | None:
+    """When an earlier process of the run brought the candidate there as a canary that is open; none if none did."""
+    with registry.client() as client:
+        canary = client.canaries.get(candidate.model, environment)
+    if canary is None or not canary.open or (canary.run_id, canary.canary) != (run_id, candidate.fingerprint):
+        return None
+    return canary.began_at
+
+
+@step
+def judged_before(move: Move) -> float:
+    """For how long processes of the run before this one have judged the canary, in seconds; 0 for one that begins."""
+    with move.registry.client() as client:
+        return _seconds(_present(client, move).judge)
+
+
+def _seconds(kept: Mapping[str, object]) -> float:
+    # Another version may have written it.
+    seconds = kept.get("watched")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+@step
+def wait_before(move: Move, number: int) -> StepAsked | None:
+    """Have the canary keep the share that it has until people agree to a step; what they are asked, none if the step was begun.
+
+    Raises:
+        CanaryAborted: Somebody wants it ended, or it was; while it waits nobody else would hear of that.
+    """
+    policy = move.environment.rollout
+    weight, of = policy.steps[number].weight, len(policy.steps)
+    with move.registry.client() as client:
+        canary = _present(client, move)
+        if is_begun(canary, number, weight):
+            return None
+        if canary.wish == "abort":
+            raise CanaryAborted(f"{move.where}: {canary.wish_actor} ended the canary ({canary.wish_reason}); what served serves all again.")
+        if (canary.phase, canary.step) != ("held", number):
+            reason = f"people are asked before step {number + 1} of {of} ({weight} %)"
+            canary = client.canaries.change(**_place(move), phase="held", step=number, reason=reason)
+    kept: dict[str, Any] = dict(canary.judge)
+    judge, told = Judge.resumed(policy.harm, ALPHA, kept.get("judge") or {}), kept.get("verdict")
+    return StepAsked(
+        number=number,
+        of=of,
+        weight=weight,
+        now=canary.weight,
+        began_at=canary.began_at,
+        verdict=told if isinstance(told, dict) else {},
+        page=verdict_so_far(judge.verdict(), judge.trace),
+    )
+
+
 def _shifted(client: RegistryClient, move: Move, canary: Canary, number: int, weight: int) -> Canary:
     """The canary at the share of the step; one that is there already goes on."""
     wanted = move.environment.rollout.steps[number]
-    if (canary.step, canary.weight) == (number, weight) and canary.phase in ("running", "held"):
+    if is_begun(canary, number, weight):
         return canary
     _route(move, weight)
     return client.canaries.change(

@@ -54,6 +54,8 @@ class Waiting:
         changes: What the candidate changes against that.
         candidate: The candidate; None if this version of Slipway cannot read it.
         evidence_sha256: The document that people decide on.
+        step: The step of the candidate's canary that is to be approved, in words; empty where the candidate is to enter.
+        judged: What the canary's judge had said when people were asked.
         verdict_sha256: The verification that it names; None where there is none before this environment.
         verdict: That verification; None if there is none, or this version cannot read it.
     """
@@ -76,6 +78,8 @@ class Waiting:
     changes: tuple[Change, ...]
     candidate: Candidate | None
     evidence_sha256: str
+    step: str
+    judged: str
     verdict_sha256: str | None
     verdict: Evidence | None
 
@@ -171,9 +175,17 @@ def _waiting(
         changes=_changes(document, _candidate(serving.get(current or "")), candidate),
         candidate=candidate,
         evidence_sha256=sha256,
+        step=str(detail.get("step") or ""),
+        judged=_judged(document),
         verdict_sha256=verdict_sha256,
         verdict=_evidence(stored.document) if stored is not None else None,
     )
+
+
+def _judged(document: Mapping[str, object]) -> str:
+    canary = document.get("canary")
+    verdict = canary.get("verdict") if isinstance(canary, dict) else None
+    return str(verdict.get("reason") or "") if isinstance(verdict, dict) else ""
 
 
 def _changes(document: Mapping[str, object], current: Candidate | None, candidate: Candidate | None) -> tuple[Change, ...]:

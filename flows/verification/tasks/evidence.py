@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from blocks.facts.kinds import EventKind
 from blocks.registry import Registry, RegistryClient
-from flows.record.phases import BUDGET_SECONDS
+from flows.record.phases import BUDGET_SECONDS, counted_seconds
 from flows.runtime.tasks import step
 from flows.spec import Candidate, CheckSuite, Environment
 from flows.verification.evidence import Evidence, EvidenceRef, evidence
@@ -82,8 +82,11 @@ def keep_evidence(
 def record_phases(
     registry: Registry, candidate: Candidate, environment: Environment, phases: dict[str, float], prefetch_bytes: int, run_id: str
 ) -> None:
-    """Keep how long the release took, phase by phase, whether that is within the budget, and how much it brought to the nodes."""
-    total = round(sum(phases.values()), 3)
+    """Keep how long the release took, phase by phase, whether that is within the budget, and how much it brought to the nodes.
+
+    The total is what the budget is of: without the minutes of a canary.
+    """
+    total = round(counted_seconds(phases), 3)
     with registry.client() as client:
         client.events.add(
             EventKind.TIMED,

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from blocks.facts.registry import Event, OpenRequest
-from flows.approval.expiry import WaitingRun, request_step
+from flows.approval.expiry import WaitingRun, is_to_wake, request_step
 from flows.approval.rules import Choice, changed, count_answers, requester_refusal, standing, subject_of, tally, why_not, why_shut
 from flows.candidate.changes import changes, differences
-from flows.spec import ApprovalPolicy, Approver, Approvers, Speculative
+from flows.spec import ApprovalPolicy, Approver, Approvers, CanaryStep, RolloutPolicy, Speculative
 from tests.support.examples import about, candidate, environment, event
+from tests.unit.canary.test_watch import CANARY
 
 NOW = datetime(2026, 5, 17, 8, 30, tzinfo=UTC)
 POLICY = ApprovalPolicy(required=True)
@@ -80,6 +81,8 @@ def test_a_release_must_say_who_asks_for_it() -> None:
     assert "requester" in str(requester_refusal(" ", [environment(), PRODUCTION]))
     assert requester_refusal("zoe", [PRODUCTION]) is None
     assert requester_refusal("", [environment()]) is None
+    asked = RolloutPolicy(strategy="canary", steps=(CanaryStep(weight=5, minutes=1), CanaryStep(weight=100, approval=True)))
+    assert "requester" in str(requester_refusal("", [environment(rollout=asked)]))
     assert requester_refusal("", [replace(PRODUCTION, approval=replace(POLICY, requester_may_approve=True))]) is None
 
 
@@ -231,3 +234,17 @@ def run(**changes: Any) -> WaitingRun:
 )
 def test_what_the_sweep_does(request_: OpenRequest, seen: WaitingRun | None, step: str) -> None:
     assert request_step(request_, 72, seen, NOW) == step
+
+
+@pytest.mark.parametrize(
+    ("seen", "wished_at", "wakes"),
+    [
+        (run(), NOW, True),
+        (run(), None, False),
+        (run(since=NOW), NOW - timedelta(minutes=1), False),  # woken for it already
+        (run(suspended=False, state="Running"), NOW, False),  # it looks by itself
+        (None, NOW, False),
+    ],
+)
+def test_a_run_that_waits_hears_that_its_canary_is_to_end(seen: WaitingRun | None, wished_at: datetime | None, wakes: bool) -> None:
+    assert is_to_wake(replace(CANARY, wished_at=wished_at), seen) is wakes

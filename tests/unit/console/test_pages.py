@@ -129,6 +129,8 @@ WAITING = Waiting(
     changes=CHANGES,
     candidate=candidate(repository=EVIL),
     evidence_sha256=EVIL,
+    step=EVIL,
+    judged=EVIL,
     verdict_sha256=EVIL,
     verdict=evidence(verdict(text=EVIL), environment=environment(name="staging")),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from flows.record.phases import Stopwatch, phases, pod_times
+from flows.record.phases import Stopwatch, counted_seconds, phases, pod_times
+from flows.verification.plots import phases_plot
 from tests.support.examples import pod
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,3 +46,16 @@ def test_a_stopwatch_adds_up_and_counts_what_ends_in_an_error() -> None:
         pass
 
     assert watch.seconds == {"plan": 5.0}
+
+
+def test_a_canary_is_told_and_is_not_of_the_budget() -> None:
+    watch = Stopwatch({"verify": 20.0}, clock=iter([0.0, 30.0]).__next__)
+    watch.add("canary", 570.0)
+    with watch.phase("canary"):
+        pass
+
+    told = phases({**watch.seconds, "record": 1.0}, [], BEGIN, 5.0)
+
+    assert list(told) == ["schedule", "pull", "load", "rollout", "warm-up", "verify", "canary", "record"]
+    assert (told["canary"], counted_seconds(told)) == (600.0, 21.0)
+    assert "without the canary, 3.5% of the budget" in str(phases_plot(told, 600.0))

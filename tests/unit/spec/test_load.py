@@ -246,6 +246,10 @@ def test_a_wrong_environment_file_is_explained(deployments: Deployments, line: s
             "strategy: canary, steps: [{weight: 500, minutes: 1}, {weight: 100}]",
             "steps[0].weight: Input should be less than or equal to 100",
         ),
+        (
+            "strategy: canary, steps: [{weight: 5, minutes: 1, approval: ada}, {weight: 100}]",
+            "steps[0].approval: Input should be a valid boolean",
+        ),
         ("strategy: canary, steps: [{weight: 2.5, minutes: 1}, {weight: 100}]", "steps[0].weight: "),
         (
             "strategy: canary, shadow: 101, steps: [{weight: 5, minutes: 1}, {weight: 100}]",
@@ -271,12 +275,13 @@ def test_a_canary_that_makes_no_sense_is_explained(deployments: Deployments, rol
 
 def test_a_canary_is_written_as_people_write_it(deployments: Deployments) -> None:
     text = ENVIRONMENT.format(name="staging", after="", digest="0" * 64)
-    steps = "[{weight: 0, minutes: 5}, {weight: 5, minutes: 10}, {weight: 25, minutes: 0.5}, {weight: 100}]"
+    steps = "[{weight: 0, minutes: 5}, {weight: 5, minutes: 10}, {weight: 25, minutes: 0.5, approval: true}, {weight: 100}]"
     write(deployments, "environments/staging.yaml", f"{text}rollout: {{strategy: canary, steps: {steps}, shadow: 10, keep_minutes: 30}}\n")
 
     rollout = deployments.environment("staging").rollout
 
     assert [(step.weight, step.minutes) for step in rollout.steps] == [(0, 5), (5, 10), (25, 0.5), (100, None)]
+    assert [step.approval for step in rollout.steps] == [False, False, True, False]
     assert (rollout.shadow, rollout.keep_minutes, rollout.without_room) == (10, 30, "refuse")
 
 
