@@ -14,6 +14,7 @@ from blocks.registry import RegistryClient
 from flows.console.edge.limits import Buckets, Limits, Rate
 from tests.support.console import URL, console, folder, token
 from tests.support.known_prefect import KnownPrefect
+from tests.support.waiting import HANGS_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Releases
@@ -42,7 +43,7 @@ def test_no_answer_is_an_error_of_ours_or_undocumented(tmp_path: Path, client: R
     app = console(folder(tmp_path), client, prefect)
     app.state.limits = Unlimited()
     everything = token(client, role="admin", models=["*"], environments=["*"])
-    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"Host": "slipway.test"})
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"Host": "slipway.test"}, timeout=HANGS_SECONDS)
     asked = 0
     for result in schema.get_all_operations():
         operation = result.ok()
@@ -53,7 +54,7 @@ def test_no_answer_is_an_error_of_ours_or_undocumented(tmp_path: Path, client: R
         def holds(case: schemathesis.Case) -> None:
             nonlocal asked
             asked += 1
-            response = case.call(base_url=URL, headers={**everything, "Host": "slipway.test"})
+            response = case.call(base_url=URL, headers={**everything, "Host": "slipway.test"}, timeout=HANGS_SECONDS)
             case.validate_response(response, checks=HELD)
 
         holds()
