@@ -296,16 +296,20 @@ class Judge:
 
     @classmethod
     def resumed(cls, sizes: HarmSizes, alpha: float, state: Mapping[str, Any]) -> Judge:
-        """The judge whose state that is; an empty one begins."""
-        judge = cls(sizes, alpha)
-        if state:
-            judge._shares = {name: Share.resumed(share) for name, share in state["shares"].items()}
-            judge._values = {name: Values.resumed(values) for name, values in state["values"].items()}
-            judge._trace = Trace.resumed(state["trace"])
-            judge._now, judge._judged = state["now"], state["judged"]
-            judge._weight, judge._changed = state["weight"], state["changed"]
-            judge._requests, judge._harm = list(state["requests"]), state["harm"]
-        return judge
+        """The judge whose state that is; an empty one begins, as does one of another version that cannot be read."""
+        try:
+            return cls(sizes, alpha)._knowing(state) if state else cls(sizes, alpha)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return cls(sizes, alpha)
+
+    def _knowing(self, state: Mapping[str, Any]) -> Judge:
+        self._shares = {name: Share.resumed(state["shares"][name]) for name in _SHARES if name in state["shares"]}
+        self._values = {measure: Values.resumed(state["values"][measure]) for measure in MEASURES if measure in state["values"]}
+        self._trace = Trace.resumed(state["trace"])
+        self._now, self._judged, self._changed = (float(state[name]) for name in ("now", "judged", "changed"))
+        self._weight = state["weight"]
+        self._requests, self._harm = [int(count) for count in state["requests"]], state["harm"]
+        return self
 
 
 def _excluded(findings: list[Finding]) -> bool:

@@ -74,7 +74,13 @@ class Share:
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> Share:
-        """The same as the one whose state that is."""
+        """The same as the one whose state that is.
+
+        Raises:
+            ValueError: It mixes other odds.
+        """
+        if len(state["ratios"]) != len(odds.THETAS):
+            raise ValueError("other odds were mixed")
         return cls(
             ratios=list(map(float, state["ratios"])),
             strata={name: list(map(int, counts)) for name, counts in state["strata"].items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,3 +62,16 @@ def test_whatever_it_saw_what_it_says_is_in_order(seen: list[Window]) -> None:
         if finding.low is not None and finding.high is not None and finding.effect is not None:
             assert finding.low <= finding.high
             assert finding.unit == "share" or finding.low <= finding.effect <= finding.high
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"shares": None}, {"shares": {"errors": {"ratios": [0.0]}}}, {"values": {"e2e": 5}}, {"trace": {}}, {"now": "soon"}, {"requests": 7}],
+)
+def test_a_state_of_another_version_begins_anew(changes: dict[str, object]) -> None:
+    judge = Judge(SIZES)
+    judge.add(Window(seconds=5.0, weight=5, strata={}, bounds={}))
+
+    begun = Judge.resumed(SIZES, 0.05, {**judge.state(), **changes})
+    assert begun.state() == Judge(SIZES).state()
+    assert Judge.resumed(SIZES, 0.05, {"anything": 1}).state() == Judge(SIZES).state()
