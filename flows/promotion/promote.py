@@ -87,7 +87,7 @@ async def promote(
             # The registry refuses writes of a run that was taken over from; the cluster cannot, so this is asked right before.
             await call(require_lock, move.registry, move.lock)
             if beside is not None:
-                await call(canary.begin, move, beside)
+                move = await call(canary.begin, move, beside)
             else:
                 await call(canary.end_others, move)
             # Before the call, since one that dies in the middle has told it.

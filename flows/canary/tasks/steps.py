@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,10 +50,11 @@ _OUTCOMES = {
 
 
 @step
-def begin(move: Move, stable: str) -> None:
-    """Have the registry know of the canary, before anything of it is delivered.
+def begin(move: Move, stable: str) -> Move:
+    """Have the registry know of the canary, before anything of it is delivered; the move, with the steps that it was begun with.
 
-    A run that ended it before it was interrupted ends now as it would have then.
+    A run that ended it before it was interrupted ends now as it would have then; one that began it goes on by the steps of then, whatever
+    the environment's file says by now: by fewer ones it would take over unjudged.
 
     Raises:
         RegistryRejected: Another canary is open there, or what serves is not `ready`.
@@ -65,7 +67,7 @@ def begin(move: Move, stable: str) -> None:
         # One that serves by the record is over, though what it replaced may be there.
         if last is not None and (last.phase == "warm" or (last.phase == "taking_over" and last.canary == stable)):
             client.canaries.end(**_place(move), outcome="promoted", reason=f"{move.candidate.short} is tried next")
-        client.canaries.begin(
+        begun = client.canaries.begin(
             **_place(move),
             stable=stable,
             canary=move.candidate.fingerprint,
@@ -78,6 +80,13 @@ def begin(move: Move, stable: str) -> None:
     beside = delivery.engines(move.candidate.model).beside
     if beside not in (None, move.candidate.fingerprint, stable):
         delivery.leave(move.candidate.model, beside or "", _provenance(move, "another candidate is tried"))
+    return with_steps(move, begun.steps)
+
+
+def with_steps(move: Move, recorded: Sequence[Mapping[str, Any]]) -> Move:
+    """The move with the steps of the registry's record; without any, with its own."""
+    steps = tuple(CanaryStep(**each) for each in recorded) or move.environment.rollout.steps
+    return replace(move, environment=replace(move.environment, rollout=replace(move.environment.rollout, steps=steps)))
 
 
 def _planned(step: CanaryStep) -> dict[str, object]:
