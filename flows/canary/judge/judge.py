@@ -303,8 +303,8 @@ class Judge:
             return cls(sizes, alpha)
 
     def _knowing(self, state: Mapping[str, Any]) -> Judge:
-        self._shares = {name: Share.resumed(state["shares"][name]) for name in _SHARES if name in state["shares"]}
-        self._values = {measure: Values.resumed(state["values"][measure]) for measure in MEASURES if measure in state["values"]}
+        self._shares = {name: Share.resumed(share) for name, share in state["shares"].items() if name in _SHARES}
+        self._values = {name: Values.resumed(values) for name, values in state["values"].items() if name in MEASURES}
         self._trace = Trace.resumed(state["trace"])
         self._now, self._judged, self._changed = (float(state[name]) for name in ("now", "judged", "changed"))
         self._weight = state["weight"]
