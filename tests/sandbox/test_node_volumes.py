@@ -107,7 +107,7 @@ def test_nothing_of_ours_leaks_into_a_container(bench: Bench, monkeypatch: Any) 
     names = {line.partition("=")[0] for line in output(bench, "env", {"env": [{"name": "MINE", "value": "1"}]}).splitlines()}
 
     known = {"PATH", "HOME", "TMPDIR", "HOSTNAME", "PWD", "MINE"}
-    ours = {"SANDBOX_POD_IP", "SANDBOX_MOUNTS", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
+    ours = {"SANDBOX_POD_IP", "SANDBOX_MOUNTS", "SANDBOX_NAMES", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
     assert names - {"SHLVL", "_", "OLDPWD"} == known | ours
 
 
