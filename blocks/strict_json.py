@@ -75,6 +75,15 @@ def finite(value: object) -> float:
     raise NumberUnusable(f"{_shown(value)} is no finite number")
 
 
+def amount(value: object) -> float | None:
+    """A number that may be shown and added up: finite, and not below zero; none of anything else."""
+    try:
+        number = finite(value)
+    except NumberUnusable:
+        return None
+    return number if number >= 0 else None
+
+
 _TOO_DEEP = f"nested more than {DEEPEST} deep"
 
 

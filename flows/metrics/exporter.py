@@ -19,7 +19,7 @@ from blocks.errors import PipelineError
 from blocks.facts.kinds import EventKind
 from blocks.registry import RegistryClient
 from blocks.registry.figures import Outcome
-from blocks.strict_json import NumberUnusable, finite
+from blocks.strict_json import amount
 from flows.metrics import gauges
 
 #: Seconds during which scrapes get the same figures: several Prometheus servers cost no more than one.
@@ -160,22 +160,13 @@ class Exporter(Collector):
             self._verdicts.labels(environment, outcome.outcome).inc()
         phases = detail.get("phases")
         for name, seconds in phases.items() if isinstance(phases, dict) else ():
-            if (taken := _figure(seconds)) is not None:
+            if (taken := amount(seconds)) is not None:
                 self._phases.labels(environment, str(name)).observe(taken)
         for family, kind, key in ((self._releases, EventKind.TIMED, "total_seconds"), (self._rollbacks, EventKind.ROLLED_BACK, "seconds")):
-            if outcome.kind == kind and (taken := _figure(detail.get(key))) is not None:
+            if outcome.kind == kind and (taken := amount(detail.get(key))) is not None:
                 family.labels(environment).observe(taken)
-        if (fetched := _figure(detail.get("prefetch_bytes"))) is not None:
+        if (fetched := amount(detail.get("prefetch_bytes"))) is not None:
             self._prefetched.labels(environment).inc(fetched)
         if outcome.kind in TOLD and outcome.model is not None:
             place = (outcome.model, environment, outcome.organisation or "", outcome.kind)
             self._last[place] = max(self._last.get(place, 0.0), outcome.occurred_at.timestamp())
-
-
-def _figure(value: object) -> float | None:
-    """A number that may be added up: finite, and not below zero; none of anything else."""
-    try:
-        number = finite(value)
-    except NumberUnusable:
-        return None
-    return number if number >= 0 else None

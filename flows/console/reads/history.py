@@ -10,7 +10,7 @@ from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from blocks.registry import RegistryClient
 from blocks.registry.overview import BegunCandidate, FleetPlace, ModelVerdict
-from blocks.strict_json import NumberUnusable, finite
+from blocks.strict_json import amount
 from flows.candidate.changes import Change, differences
 from flows.console.reads.known import MaySee
 from flows.spec import Candidate
@@ -249,11 +249,11 @@ def measured_of(verdict: ModelVerdict) -> Measured:
         evidence_sha256=verdict.evidence_sha256,
         p50_seconds=_value(verdict.p50),
         p95_seconds=_value(verdict.p95),
-        p50_limit_seconds=_figure(verdict.p50_limit),
-        p95_limit_seconds=_figure(verdict.p95_limit),
-        tokens_per_second=_figure(verdict.tokens_per_second),
-        exact_share=_figure(verdict.exact_share),
-        max_nats=_figure(verdict.max_nats),
+        p50_limit_seconds=amount(verdict.p50_limit),
+        p95_limit_seconds=amount(verdict.p95_limit),
+        tokens_per_second=amount(verdict.tokens_per_second),
+        exact_share=amount(verdict.exact_share),
+        max_nats=amount(verdict.max_nats),
     )
 
 
@@ -265,13 +265,4 @@ def _candidate(begun: BegunCandidate) -> Candidate | None:
 
 
 def _value(interval: object) -> float | None:
-    return _figure(interval.get("value")) if isinstance(interval, dict) else None
-
-
-def _figure(value: object) -> float | None:
-    """A number as people read one: finite, and not below zero; none of anything else."""
-    try:
-        number = finite(value)
-    except NumberUnusable:
-        return None
-    return number if number >= 0 else None
+    return amount(interval.get("value")) if isinstance(interval, dict) else None

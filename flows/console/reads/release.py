@@ -11,7 +11,7 @@ from blocks.facts.kinds import EventKind
 from blocks.facts.registry import Event
 from blocks.registry import RegistryClient
 from blocks.registry.documents import StoredEvidence
-from blocks.strict_json import NumberUnusable, finite
+from blocks.strict_json import amount
 from flows.console.reads.clusters import Clusters
 from flows.console.reads.known import MaySee, Unknown
 from flows.console.reads.runs import Fetch, LogLine, Run, read_fetches, read_log, read_run, read_tasks
@@ -206,23 +206,14 @@ def _diagnosis(event: Event, shown: Mapping[str, StoredEvidence]) -> RunDiagnosi
 
 def _phases(event: Event) -> RunPhases:
     taken = event.detail.get("phases")
-    seconds = {
-        str(name): value for name, each in (taken.items() if isinstance(taken, dict) else ()) if (value := _figure(each)) is not None
-    }
+    seconds = {str(name): value for name, each in (taken.items() if isinstance(taken, dict) else ()) if (value := amount(each)) is not None}
     return RunPhases(
         environment=event.environment or "",
         seconds=in_order(seconds),
         total_seconds=sum(seconds.values()),
-        prefetch_bytes=_figure(event.detail.get("prefetch_bytes")),
+        prefetch_bytes=amount(event.detail.get("prefetch_bytes")),
         event_id=event.id,
     )
-
-
-def _figure(value: object) -> float | None:
-    try:
-        return max(0.0, finite(value))
-    except NumberUnusable:
-        return None
 
 
 def _all_or(read: Callable[[], tuple[LogLine, ...]], allowed: bool) -> tuple[LogLine, ...] | Unknown:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.strict_json import DEEPEST, LARGEST_COUNT, LARGEST_INTEGER, NumberUnusable, finite, loads, whole
+from blocks.strict_json import DEEPEST, LARGEST_COUNT, LARGEST_INTEGER, NumberUnusable, amount, finite, loads, whole
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,10 @@ def test_nothing_else_is_raised(text: str) -> None:
     except ValueError:
         return
     json.dumps(value, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, 0.0), (2.5, 2.5), (-1, None), (float("nan"), None), (10**400, None), ("3", None), (True, None), (None, None)]
+)
+def test_an_amount_is_a_number_that_may_be_added_up(value: object, shown: float | None) -> None:
+    assert amount(value) == shown
