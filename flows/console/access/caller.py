@@ -38,10 +38,6 @@ class Caller:
         """Whether they may look at the model in the environment."""
         return self.may("viewer", model, environment)
 
-    def sees_model(self, model: str) -> bool:
-        """Whether they may look at the model anywhere."""
-        return any(grant.covers_model(model) for grant in self.grants)
-
     def is_admin(self) -> bool:
         """Whether they are administrators of everything: of tokens, and of the record as a whole."""
         return any(grant.role == "admin" and grant.is_everywhere() for grant in self.grants)

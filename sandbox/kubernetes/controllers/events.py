@@ -112,15 +112,12 @@ class EventRecorder:
         path = EVENTS.one(metadata["namespace"], metadata["name"])
         return await self._client.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
 
-    def _unique(self) -> str:
-        # The time alone is not: of two events in one moment the second would be refused.
-        return f"{int(utc_now().timestamp() * 1_000_000):x}{next(self._numbers):x}"
-
     def _event(self, namespace: str, involved: Object, kind: str, reason: str, message: str) -> Object:
         event: Object = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
+                # The time alone is not unique: of two events in one moment the second would be refused.
                 "name": f"{involved['name']}.{int(utc_now().timestamp() * 1_000_000):x}{next(self._numbers):x}",
                 "namespace": namespace,
             },
